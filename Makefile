@@ -1,0 +1,53 @@
+# Two commands matter: `make demo` and `make test`. The environment is made from a hashed lock, and only when the lock changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: help install demo test lint types tests proofs benchmark lock wheel clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(VENV)/.runtime  ## the environment to run in
+demo: $(VENV)/.runtime  ## a simulated organization over a month, through the real pipeline
+	@$(BIN)/sonar-access demo
+
+test: lint types tests  ## every lint, type check and test
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+types: $(VENV)/.development
+	$(BIN)/mypy
+tests: $(VENV)/.development
+	$(BIN)/pytest -n 2 --dist worksteal
+
+proofs: $(VENV)/.development  ## the property tests at full length (make test runs them short)
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist worksteal
+
+benchmark: $(VENV)/.development  ## the figures in docs/performance.md
+	$(BIN)/python -m benchmarks.daily_run
+
+wheel: $(VENV)/.runtime  ## a wheel in dist/
+	$(BIN)/python -m flit_core.wheel
+
+lock:  ## resolve the locks anew (needs uv)
+	uv pip compile --quiet --upgrade $(LOCK) --group build -o requirements.lock pyproject.toml
+	uv pip compile --quiet --upgrade $(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+LOCK := --universal --generate-hashes --no-strip-extras --no-annotate --no-header --python-version 3.11
+
+clean:  ## forget the environment and the demo
+	rm -rf $(VENV) .sonar-access-demo dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing from requirements.lock (once) ..."
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+	@echo "installing from requirements-dev.lock (once) ..."
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@

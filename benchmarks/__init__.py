@@ -1,0 +1,1 @@
+"""Measurements, run by hand: `make benchmark`. Ratios inside one run, against a named peer."""

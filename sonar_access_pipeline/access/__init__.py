@@ -1,0 +1,1 @@
+"""What access means: records, access rows, history's algebra, completeness. Pure functions, no I/O of any kind."""

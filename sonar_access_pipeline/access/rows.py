@@ -1,0 +1,193 @@
+"""The history tables, one description each: grain, key, values, the scope that feeds them, and the rows a snapshot shows.
+
+The warehouse makes its tables from these, the merge its hashes, Dagster its column schemas, the documentation its list.
+What a row means is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.snapshot import Scope
+
+Value = str | bool | None
+Row = tuple[Value, ...]
+"""The values of one row in column order, `organization_key` left out."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a history table: its name, what it holds, and what it means."""
+
+    name: str
+    meaning: str
+    kind: Literal["text", "boolean"] = "text"
+
+
+@dataclass(frozen=True)
+class HistoryTable:
+    """One kind of thing whose rows come and go. `key` and `values` exclude `organization_key`, which every table leads with."""
+
+    name: str
+    meaning: str
+    key: tuple[Column, ...]
+    values: tuple[Column, ...]
+    scope: Scope
+    rows: Callable[[SnapshotContent], Iterable[Row]]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Key columns, then value columns."""
+        return (*self.key, *self.values)
+
+    def rows_by_hash(self, content: SnapshotContent) -> dict[bytes, Row]:
+        """Every row that `content` shows, by its hash. A row that appears twice appears once.
+
+        Raises `ValueError` when two different rows have one key: no table may hold both.
+        """
+        names = [column.name for column in self.columns]
+        rows = {row_hash(names, row): row for row in self.rows(content)}
+        width = len(self.key)
+        if len({row[:width] for row in rows.values()}) != len(rows):
+            raise ValueError(f"{self.name}: one key has two rows in one snapshot")
+        return rows
+
+
+def row_hash(names: Sequence[str], row: Row) -> bytes:
+    """16 bytes that stand for the non-NULL values of a row, by name: an added column that is all NULL changes no hash."""
+    # Name, kind and length before each value keep ("ab", "c") and ("a", "bc") apart, and true from the text "true".
+    parts = [
+        f"{name}\x00b{value:d}" if isinstance(value, bool) else f"{name}\x00t{len(value)}\x00{value}"
+        for name, value in zip(names, row, strict=True)
+        if value is not None
+    ]
+    return hashlib.blake2b("".join(parts).encode(), digest_size=16).digest()
+
+
+def _organizations(content: SnapshotContent) -> Iterator[Row]:
+    organization = content.organization
+    yield (organization.name, organization.subscription, organization.alm_key)
+
+
+def _users(content: SnapshotContent) -> Iterator[Row]:
+    return ((member.login, member.name, member.is_organization_admin) for member in content.members)
+
+
+def _groups(content: SnapshotContent) -> Iterator[Row]:
+    return ((group.group_id, group.name, group.description, group.is_default) for group in content.groups)
+
+
+def _group_members(content: SnapshotContent) -> Iterator[Row]:
+    return ((membership.group_id, membership.login) for membership in content.group_members)
+
+
+def _grants(content: SnapshotContent) -> Iterator[Row]:
+    # A key column is never NULL: a grant on the organization itself has the empty project key.
+    return (
+        (grant.principal_type, grant.principal, grant.scope, grant.project_key or "", grant.permission)
+        for grant in content.grants
+    )
+
+
+def _user_access(content: SnapshotContent) -> Iterator[Row]:
+    # Groups are written by id, so that a rename revokes nothing. `Anyone` is no account and stays in the grants.
+    key = content.organization.key
+    logins_of: Mapping[str, list[str]] = defaultdict(list)
+    for member in content.members:
+        yield (member.login, "membership", key, "member", "direct")
+    for membership in content.group_members:
+        logins_of[membership.group_id].append(membership.login)
+        yield (membership.login, "group", membership.group_id, "member", "direct")
+    for grant in content.grants:
+        if grant.principal_type == "user":
+            yield (grant.principal, "organization_permission", key, grant.permission, "direct")
+        elif grant.principal_type == "group":
+            via = f"group:{grant.principal}"
+            for login in logins_of.get(grant.principal, ()):
+                yield (login, "organization_permission", key, grant.permission, via)
+
+
+LOGIN = Column("login", "login of the account, as SonarCloud writes it; neither stable nor unique per person")
+GROUP_ID = Column("group_id", "id of the group; survives a rename")
+
+DIM_ORGANIZATION = HistoryTable(
+    "dim_organization",
+    "the organization itself",
+    (),
+    (
+        Column("name", "display name"),
+        Column("subscription", "plan, as SonarCloud names it"),
+        Column("alm_key", "DevOps platform it is bound to"),
+    ),
+    Scope.CORE,
+    _organizations,
+)
+DIM_USER = HistoryTable(
+    "dim_user",
+    "one account in the member list",
+    (LOGIN,),
+    (
+        Column("name", "display name"),
+        Column("is_organization_admin", "SonarCloud's own statement; NULL where it gave none", "boolean"),
+    ),
+    Scope.CORE,
+    _users,
+)
+DIM_GROUP = HistoryTable(
+    "dim_group",
+    "one group of the organization",
+    (GROUP_ID,),
+    (
+        Column("name", "name of the group"),
+        Column("description", "description of the group"),
+        Column("is_default", "whether it is the built-in group of members", "boolean"),
+    ),
+    Scope.CORE,
+    _groups,
+)
+BRIDGE_GROUP_MEMBER = HistoryTable(
+    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), Scope.CORE, _group_members
+)
+FCT_PERMISSION_GRANT = HistoryTable(
+    "fct_permission_grant",
+    "one permission granted to one principal",
+    (
+        Column("principal_type", "user, group or anyone"),
+        Column("principal", "login, group id, or Anyone"),
+        Column("scope", "organization or project"),
+        Column("project_key", "key of the project; empty for a grant on the organization"),
+        Column("permission", "permission key"),
+    ),
+    (),
+    Scope.CORE,
+    _grants,
+)
+FCT_USER_ACCESS = HistoryTable(
+    "fct_user_access",
+    "one way in which one account has one right",
+    (
+        LOGIN,
+        Column("access_type", "membership, group, organization_permission or project_permission"),
+        Column("resource", "what the right is on: organization key, group id or project key"),
+        Column("entitlement", "member, or the permission key"),
+        Column("granted_via", "direct, or group:<group id>"),
+    ),
+    (),
+    Scope.CORE,
+    _user_access,
+)
+
+HISTORY_TABLES = (
+    DIM_ORGANIZATION,
+    DIM_USER,
+    DIM_GROUP,
+    BRIDGE_GROUP_MEMBER,
+    FCT_PERMISSION_GRANT,
+    FCT_USER_ACCESS,
+)
+"""Every history table, dimensions first."""

@@ -1,0 +1,1 @@
+"""The source: HTTP, paging, retries. Knows SonarCloud's endpoints, knows no tables. Only ever sends GET."""

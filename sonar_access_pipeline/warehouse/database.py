@@ -1,0 +1,138 @@
+"""Opening a warehouse: one URL, two databases, transactions with the right lock, and errors as sentences.
+
+Knows no table. A `Warehouse` is cheap to make and connects when first used.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.schema import SCHEMA
+
+LOCK_CLASS = 7_766_276
+"""First half of our advisory lock keys on PostgreSQL, so that they meet nobody else's."""
+BUSY_SECONDS = 60
+
+
+class Warehouse:
+    """One warehouse. `write` serializes writers with one `lock` name; `read` waits for nobody."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _url(url)
+        self.is_postgresql = self.url.get_backend_name() == "postgresql"
+        self.engine: Engine = _postgresql(self.url) if self.is_postgresql else _sqlite(self.url)
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of an embedded warehouse; None for PostgreSQL."""
+        return None if self.is_postgresql or not self.url.database else Path(self.url.database)
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for people."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state and changes nothing. Raises `WarehouseError` for what the database refuses."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, lock: str) -> Iterator[Connection]:
+        """A transaction that other writers of `lock` wait for: all of it happens, or nothing. Raises `WarehouseError`."""
+        with self._translated(), self.engine.connect() as connection:
+            connection = connection.execution_options(sonar_access_writes=True)
+            with connection.begin():
+                if self.is_postgresql:
+                    key = zlib.crc32(lock.encode()) - 2**31
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key})
+                yield connection
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            # The statement and its parameters hold personal data: only the database's first line is passed on.
+            said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            raise WarehouseError(f"The warehouse {self.name} refuses: {said}{_advice(said)}") from None
+
+
+def _advice(said: str) -> str:
+    advice = {
+        "disk is full": "; free some space, then run again: nothing was half-written.",
+        "unable to open": "; check that the folder exists and can be written.",
+        "readonly database": "; check that the file and its folder can be written.",
+        "no such table": "; it has no tables yet: run `sonar-access sync` or `sonar-access warehouse upgrade`.",
+        "does not exist": "; run `sonar-access warehouse upgrade`, and check the URL.",
+        "not a database": "; the file is something else: check SONAR_ACCESS_WAREHOUSE_URL.",
+        "connection to server": "; check SONAR_ACCESS_WAREHOUSE_URL and that the server runs.",
+        "locked": "; another process holds it: wait for it to end.",
+    }
+    return next((text for words, text in advice.items() if words in said), ".")
+
+
+def _url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgresql", "postgres"):
+            # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for both.
+            parsed = parsed.set(drivername="postgresql+psycopg2")
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError):
+        raise WarehouseError(
+            "SONAR_ACCESS_WAREHOUSE_URL is no database URL; write sqlite:////path/to/file or postgresql://user:password@host/name."
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise WarehouseError(f"The warehouse can be SQLite or PostgreSQL, not {parsed.get_backend_name()}; change the URL.")
+    return parsed
+
+
+def _postgresql(url: URL) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, connect_args={"application_name": "sonar-access"})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET search_path TO {SCHEMA}")
+            cursor.execute("SET TIME ZONE 'UTC'")
+        connection.commit()
+
+    return engine
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        # The driver must not begin transactions of its own: ours begin with the lock they need (see below).
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("sonar_access_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an embedded warehouse in a file."""
+    return f"sqlite:///{path.absolute()}"

@@ -1,0 +1,19 @@
+"""What can go wrong at the warehouse, as one sentence each; never with a password or a row in it."""
+
+from __future__ import annotations
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot do what was asked: unreachable, full, too new, not there yet."""
+
+
+class SourceMismatchError(WarehouseError):
+    """The organization's history belongs to another connection or host."""
+
+
+class OutOfOrderError(WarehouseError):
+    """A snapshot would not come after the last one of its organization: clocks went back, or two reads overlapped."""
+
+
+class NothingObservedError(WarehouseError):
+    """There is no observation that could answer."""

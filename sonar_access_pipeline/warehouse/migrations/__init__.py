@@ -1,0 +1,83 @@
+"""The way from nothing to today's tables, for both databases, with a version table of its own.
+
+Reading which version a warehouse has costs one query; Alembic itself is loaded only when there is something to change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.schema import SCHEMA
+
+VERSION_TABLE = "sonar_access_version"
+REVISIONS = ("0001",)
+"""Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision a warehouse is at; None when it has no tables of ours."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+
+
+def require_current(warehouse: Warehouse) -> None:
+    """Nothing when the tables are there and of this version. Raises `WarehouseError` with what to do otherwise."""
+    if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
+        raise WarehouseError(f"There is no warehouse at {warehouse.name} yet; run `sonar-access sync` first.")
+    with warehouse.read() as connection:
+        revision = revision_of(connection)
+    _refuse_newer(warehouse, revision)
+    if revision is None:
+        raise WarehouseError(f"The warehouse {warehouse.name} has no tables yet; run `sonar-access sync` first.")
+    if revision != REVISIONS[-1]:
+        raise WarehouseError(f"The warehouse {warehouse.name} is older than this version; run `sonar-access warehouse upgrade`.")
+
+
+def upgrade(warehouse: Warehouse) -> bool:
+    """Bring a warehouse to today's tables, making it if need be; whether anything changed. Writers wait for each other."""
+    if warehouse.sqlite_file is not None:
+        _private_folder(warehouse.sqlite_file)
+    if warehouse.is_postgresql:
+        with warehouse.read() as connection:
+            there = inspect(connection).has_schema(SCHEMA)
+        if not there:
+            with warehouse.write("migration") as connection:
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    with warehouse.read() as connection:
+        revision = revision_of(connection)
+    _refuse_newer(warehouse, revision)
+    if revision == REVISIONS[-1]:
+        return False
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    with warehouse.write("migration") as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return True
+
+
+def _refuse_newer(warehouse: Warehouse, revision: str | None) -> None:
+    if revision is not None and revision not in REVISIONS:
+        raise WarehouseError(
+            f"The warehouse {warehouse.name} was written by a newer version (its revision is {revision}, this version knows "
+            f"up to {REVISIONS[-1]}); upgrade sonar-access-pipeline."
+        )
+
+
+def _private_folder(file: Path) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch(mode=0o600)
+    except OSError as error:
+        raise WarehouseError(
+            f"The warehouse {file} cannot be made: {error.strerror}; choose another SONAR_ACCESS_DATA_DIR."
+        ) from None

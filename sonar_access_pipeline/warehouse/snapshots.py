@@ -1,0 +1,297 @@
+"""The snapshot store: raw reads written once and read back exactly, the chain of all reads, and the record of every try.
+
+Nothing is derived here. Everything but `sync_attempt` is append-only.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
+
+from sonar_access_pipeline.access.snapshot import (
+    CHAIN_START,
+    ListName,
+    Response,
+    Snapshot,
+    SourceKind,
+    Verdict,
+    canonical_json,
+    chain_head,
+)
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError
+from sonar_access_pipeline.warehouse.schema import (
+    raw_body,
+    raw_control,
+    raw_list,
+    raw_response,
+    raw_snapshot,
+    sync_attempt,
+)
+
+RECORDING = "recording"
+"""The lock under which snapshots and tries are written: one at a time in the whole warehouse, since they form one chain."""
+IN_LIST = 500
+"""Values in one IN list: below every database's limit on parameters."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A snapshot in the store, by the facts that later steps need."""
+
+    snapshot_id: int
+    organization_key: str
+    partition_date: date
+    started_at: datetime
+    observed_at: datetime
+    verdict: Verdict
+    reason: str | None
+    content_sha256: str
+    counts: dict[str, int]
+
+
+def claim(warehouse: Warehouse, organization_key: str, connection: str, source_url: str, source_kind: SourceKind) -> None:
+    """Refuse a read of an organization whose history comes from elsewhere.
+
+    Raises `SourceMismatchError`: another connection, host or kind of source would mix two truths in one history.
+    """
+    with warehouse.read() as transaction:
+        _require_same_source(transaction, organization_key, (connection, source_url, source_kind.value))
+
+
+def _require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str, str]) -> None:
+    first = transaction.execute(
+        select(raw_snapshot.c.connection, raw_snapshot.c.source_url, raw_snapshot.c.source_kind)
+        .where(raw_snapshot.c.organization_key == organization_key)
+        .order_by(raw_snapshot.c.snapshot_id)
+        .limit(1)
+    ).one_or_none()
+    if first is not None and tuple(first) != source:
+        raise SourceMismatchError(
+            f"The history of organization '{organization_key}' was read by '{first.connection}' from {first.source_url} "
+            f"({first.source_kind}); connection '{source[0]}' at {source[1]} ({source[2]}) is refused: two sources never mix. "
+            "Use another warehouse for it."
+        )
+
+
+def record(warehouse: Warehouse, snapshot: Snapshot, clock: Callable[[], datetime]) -> Recorded:
+    """Keep a snapshot, whatever its verdict: facts, lists, controls, responses, and the bodies not yet stored.
+
+    All of it in one transaction. Raises `SourceMismatchError` and `OutOfOrderError`.
+    """
+    with warehouse.write(RECORDING) as transaction:
+        source = (snapshot.connection, snapshot.source_url, snapshot.source_kind.value)
+        _require_same_source(transaction, snapshot.organization_key, source)
+        _require_order(transaction, snapshot)
+        last = transaction.execute(
+            select(raw_snapshot.c.snapshot_id, raw_snapshot.c.previous_sha256, raw_snapshot.c.content_sha256)
+            .order_by(raw_snapshot.c.snapshot_id.desc())
+            .limit(1)
+        ).one_or_none()
+        snapshot_id = last.snapshot_id + 1 if last else 1
+        previous = chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START
+        _store_bodies(transaction, snapshot.responses)
+        transaction.execute(
+            insert(raw_snapshot).values(
+                snapshot_id=snapshot_id,
+                connection=snapshot.connection,
+                organization_key=snapshot.organization_key,
+                source_url=snapshot.source_url,
+                source_kind=snapshot.source_kind.value,
+                partition_date=snapshot.partition_date,
+                started_at=snapshot.started_at,
+                observed_at=snapshot.observed_at,
+                recorded_at=clock(),
+                server_started_at=snapshot.server_started_at,
+                server_observed_at=snapshot.server_observed_at,
+                scopes=",".join(snapshot.scopes),
+                verdict=snapshot.verdict.value,
+                reason=snapshot.reason,
+                run_id=snapshot.run_id,
+                token_login=snapshot.token_login,
+                pipeline_version=snapshot.pipeline_version,
+                counts=canonical_json(snapshot.counts).decode(),
+                content_sha256=snapshot.content_sha256,
+                previous_sha256=previous,
+            )
+        )
+        _insert(transaction, raw_list, snapshot_id, [_list_row(read) for read in snapshot.lists])
+        _insert(transaction, raw_control, snapshot_id, [_control_row(control) for control in snapshot.controls])
+        _insert(transaction, raw_response, snapshot_id, [_response_row(response) for response in snapshot.responses])
+        row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    return _recorded(row)
+
+
+def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
+    last = transaction.execute(
+        select(func.max(raw_snapshot.c.observed_at)).where(raw_snapshot.c.organization_key == snapshot.organization_key)
+    ).scalar()
+    if last is not None and snapshot.started_at <= last:
+        raise OutOfOrderError(
+            f"This read of '{snapshot.organization_key}' began before the last one had ended: another sync ran at the same time, "
+            "or this machine's clock went back. It was not kept; check the clock, then sync again."
+        )
+
+
+def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> None:
+    bodies = {response.body_sha256: response.body for response in responses}
+    digests = sorted(bodies)
+    stored: set[str] = set()
+    for start in range(0, len(digests), IN_LIST):
+        part = digests[start : start + IN_LIST]
+        stored.update(transaction.execute(select(raw_body.c.body_sha256).where(raw_body.c.body_sha256.in_(part))).scalars())
+    new = [
+        {"body_sha256": digest, "size_bytes": len(bodies[digest]), "zlib_body": zlib.compress(bodies[digest])}
+        for digest in digests
+        if digest not in stored
+    ]
+    if new:
+        transaction.execute(insert(raw_body), new)
+
+
+def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        transaction.execute(insert(table), [{"snapshot_id": snapshot_id, **row} for row in rows])
+
+
+def _list_row(read: Any) -> dict[str, Any]:
+    return {
+        "list_name": read.name.value,
+        "subject": read.subject,
+        "reported_total": read.reported_total,
+        "rows": read.rows,
+        "distinct_keys": read.distinct,
+        "rereads": read.rereads,
+        "verdict": read.verdict.value,
+        "reason": read.reason,
+    }
+
+
+def _control_row(control: Any) -> dict[str, Any]:
+    return {
+        "control": control.name,
+        "compares": control.compares,
+        "left_count": control.left,
+        "right_count": control.right,
+        "passed": control.passed,
+        "detail": control.detail,
+    }
+
+
+def _response_row(response: Response) -> dict[str, Any]:
+    return {
+        "sequence": response.sequence,
+        "list_name": response.list_name.value,
+        "subject": response.subject,
+        "reading": response.reading,
+        "endpoint": response.endpoint,
+        "params": canonical_json(response.params).decode(),
+        "page": response.page,
+        "status": response.status,
+        "started_at": response.started_at,
+        "duration_ms": response.duration_ms,
+        "server_time": response.server_time,
+        "attempts": response.attempts,
+        "rows": response.rows,
+        "reported_total": response.reported_total,
+        "body_sha256": response.body_sha256,
+    }
+
+
+def responses_of(transaction: Connection, snapshot_id: int) -> list[Response]:
+    """Every response of a snapshot with its exact body, in the order received."""
+    rows = transaction.execute(
+        select(raw_response, raw_body.c.zlib_body)
+        .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
+        .where(raw_response.c.snapshot_id == snapshot_id)
+        .order_by(raw_response.c.sequence)
+    )
+    return [
+        Response(
+            sequence=row.sequence,
+            list_name=ListName(row.list_name),
+            subject=row.subject,
+            reading=row.reading,
+            endpoint=row.endpoint,
+            params=json.loads(row.params),
+            page=row.page,
+            status=row.status,
+            started_at=row.started_at,
+            duration_ms=row.duration_ms,
+            server_time=row.server_time,
+            attempts=row.attempts,
+            rows=row.rows,
+            reported_total=row.reported_total,
+            body=zlib.decompress(row.zlib_body),
+        )
+        for row in rows
+    ]
+
+
+def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded | None:
+    """The complete snapshot that this run has already made, so that a retried step does not observe twice."""
+    with warehouse.read() as transaction:
+        row = (
+            transaction.execute(
+                select(raw_snapshot).where(
+                    raw_snapshot.c.organization_key == organization_key,
+                    raw_snapshot.c.run_id == run_id,
+                    raw_snapshot.c.verdict == Verdict.COMPLETE.value,
+                )
+            )
+            .mappings()
+            .one_or_none()
+        )
+    return _recorded(row) if row else None
+
+
+def _recorded(row: RowMapping) -> Recorded:
+    return Recorded(
+        row["snapshot_id"],
+        row["organization_key"],
+        row["partition_date"],
+        row["started_at"],
+        row["observed_at"],
+        Verdict(row["verdict"]),
+        row["reason"],
+        row["content_sha256"],
+        json.loads(row["counts"]),
+    )
+
+
+def begin_attempt(
+    warehouse: Warehouse, *, connection: str, organization_key: str, partition_date: date, run_id: str, started_at: datetime
+) -> int:
+    """Note that a sync was tried, before anything can go wrong; the id to end it with."""
+    with warehouse.write(RECORDING) as transaction:
+        result = transaction.execute(
+            insert(sync_attempt)
+            .values(
+                connection=connection,
+                organization_key=organization_key,
+                partition_date=partition_date,
+                run_id=run_id,
+                started_at=started_at,
+            )
+            .returning(sync_attempt.c.attempt_id)
+        )
+        attempt_id: int = result.scalar_one()
+    return attempt_id
+
+
+def end_attempt(
+    warehouse: Warehouse, attempt_id: int, *, ended_at: datetime, outcome: str, error: str | None, snapshot_id: int | None
+) -> None:
+    """Note how a try ended: the verdict of its snapshot, or `failed` with the sentence."""
+    with warehouse.write(RECORDING) as transaction:
+        transaction.execute(
+            update(sync_attempt)
+            .where(sync_attempt.c.attempt_id == attempt_id)
+            .values(ended_at=ended_at, outcome=outcome, error=error, snapshot_id=snapshot_id)
+        )

@@ -1,0 +1,126 @@
+"""Snapshots made by hand, in the shapes in which SonarCloud answers, for tests that need no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sonar_access_pipeline.access.snapshot import ListName, Response, Scope, Snapshot, SourceKind, Verdict
+
+EPOCH = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true of an organization: member names by login, groups by id, direct and group permissions."""
+
+    members: Mapping[str, str | None] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    group_members: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    user_permissions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    group_permissions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    anyone: Sequence[str] = ()
+
+
+def snapshot_of(
+    world: World,
+    started_at: datetime,
+    *,
+    key: str = "acme",
+    verdict: Verdict = Verdict.COMPLETE,
+    run_id: str = "run",
+    duration: timedelta = timedelta(seconds=10),
+    source_kind: SourceKind = SourceKind.SIMULATED,
+) -> Snapshot:
+    """A snapshot of `world`, with the bodies that a server would have sent."""
+    bodies: list[tuple[ListName, str, str, dict[str, str], dict[str, Any]]] = [
+        (ListName.ORGANIZATION, "", "organizations/search", {}, _list("organizations", [{"key": key, "name": key.title()}])),
+        (
+            ListName.MEMBERS,
+            "",
+            "organizations/search_members",
+            {},
+            _list("users", [_without_nulls({"login": login, "name": name}) for login, name in world.members.items()]),
+        ),
+        (
+            ListName.GROUPS,
+            "",
+            "user_groups/search",
+            {},
+            _list("groups", [{"id": int(number), "name": name, "default": False} for number, name in world.groups.items()]),
+        ),
+        (
+            ListName.USER_PERMISSIONS,
+            "",
+            "permissions/users",
+            {},
+            _list("users", [{"login": login, "permissions": list(keys)} for login, keys in world.user_permissions.items()]),
+        ),
+        (
+            ListName.GROUP_PERMISSIONS,
+            "",
+            "permissions/groups",
+            {},
+            _list(
+                "groups",
+                [
+                    {"id": number, "name": world.groups[number], "permissions": list(keys)}
+                    for number, keys in world.group_permissions.items()
+                ]
+                + ([{"name": "Anyone", "permissions": list(world.anyone)}] if world.anyone else []),
+            ),
+        ),
+    ]
+    for number, logins in world.group_members.items():
+        document = {"users": [{"login": login, "selected": True} for login in logins], "total": len(logins)}
+        bodies.append((ListName.GROUP_MEMBERS, number, "user_groups/users", {"id": number}, document))
+    return Snapshot(
+        connection="acme",
+        organization_key=key,
+        source_url="http://127.0.0.1:1",
+        source_kind=source_kind,
+        started_at=started_at,
+        observed_at=started_at + duration,
+        server_started_at=None,
+        server_observed_at=None,
+        scopes=(Scope.CORE,),
+        verdict=verdict,
+        reason=None if verdict is Verdict.COMPLETE else "made so",
+        token_login="reader",
+        run_id=run_id,
+        pipeline_version="test",
+        counts={},
+        lists=(),
+        controls=(),
+        responses=tuple(
+            Response(
+                sequence=sequence,
+                list_name=name,
+                subject=subject,
+                reading=1,
+                endpoint=endpoint,
+                params=params,
+                page=1,
+                status=200,
+                started_at=started_at,
+                duration_ms=1,
+                server_time=None,
+                attempts=1,
+                rows=0,
+                reported_total=None,
+                body=json.dumps(document).encode(),
+            )
+            for sequence, (name, subject, endpoint, params, document) in enumerate(bodies, start=1)
+        ),
+    )
+
+
+def _list(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"paging": {"pageIndex": 1, "pageSize": 500, "total": len(rows)}, name: rows}
+
+
+def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
