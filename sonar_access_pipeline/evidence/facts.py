@@ -1,0 +1,133 @@
+"""Everything that a packet states, gathered in one transaction. No file, no format, no clock: one warehouse, one set of facts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import NothingObservedError
+from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+"""Before every observation."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of one organization and one window, each table in its stated order."""
+
+    organization_key: str
+    window: Window
+    as_of: ObservationFacts
+    before: ObservationFacts | None
+    """The last observation before the window, which its first changes are measured against."""
+    observations: Sequence[ObservationFacts]
+    """The observations within the window, oldest first."""
+    population: Rows
+    access: Rows
+    changes: Rows
+    coverage: Rows
+    controls: Rows
+    anyone: Rows
+    waiting: Rows
+    """Snapshots of the window that count for nothing, such as incomplete ones."""
+    name: str | None
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """Where every fact comes from."""
+        return self.as_of.source_kind
+
+    @property
+    def gaps(self) -> Rows:
+        """The days of the window without an observation."""
+        return [row for row in self.coverage if row["status"] != "observed"]
+
+    @property
+    def admins(self) -> Rows:
+        """The accounts of the population that administer the organization."""
+        return [row for row in self.population if row["is_admin"]]
+
+    @property
+    def age_seconds(self) -> int:
+        """How long before the end of the window the last observation ended."""
+        return round((self.window.end - self.as_of.observed_at).total_seconds())
+
+
+def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts:
+    """The facts of a window. Raises `NothingObservedError` when there is no observation in it or before it."""
+    with warehouse.read() as transaction:
+        known = [facts for facts in queries.observations(transaction, organization_key) if facts.started_at.date() <= window.last]
+        if not known:
+            raise NothingObservedError(
+                f"Organization '{organization_key}' was not observed on or before {window.last}, and the past cannot be fetched: "
+                "SonarCloud only ever shows the present. Choose a later window."
+            )
+        as_of = known[-1]
+        earlier = [facts for facts in known if facts.started_at.date() < window.first]
+        before = earlier[-1] if earlier else None
+        access = queries.access_at(transaction, organization_key, as_of.observed_at)
+        members = queries.members_at(transaction, organization_key, as_of.observed_at)
+        snapshots = queries.snapshots(transaction, organization_key)
+        return Facts(
+            organization_key=organization_key,
+            window=window,
+            as_of=as_of,
+            before=before,
+            observations=known[len(earlier) :],
+            population=_population(organization_key, members, access),
+            access=access,
+            changes=queries.changes_between(
+                transaction,
+                organization_key,
+                before.observed_at if before else BEGINNING,
+                as_of.observed_at,
+            ),
+            coverage=queries.coverage(transaction, organization_key, window.first, window.last),
+            controls=queries.controls_of_snapshot(transaction, as_of.snapshot_id),
+            anyone=queries.anyone_at(transaction, organization_key, as_of.observed_at),
+            waiting=[
+                row
+                for row in snapshots
+                if window.first <= row["partition_date"] <= window.last and not row["counts_as_observation"]
+            ],
+            name=queries.organization_name(transaction, organization_key, as_of.observed_at),
+        )
+
+
+def _population(organization_key: str, members: Rows, access: Rows) -> Rows:
+    """One row per login that any list names, in order of login; unknown stays None."""
+    stated = {row["login"]: row for row in members}
+    rows_of: dict[str, Rows] = defaultdict(list)
+    for row in access:
+        rows_of[row["login"]].append(row)
+    return [_account(organization_key, login, stated.get(login), rows_of[login]) for login in sorted(set(stated) | set(rows_of))]
+
+
+def _account(organization_key: str, login: str, member: dict[str, Any] | None, access: Rows) -> dict[str, Any]:
+    permissions = [row for row in access if row["access_type"] == "organization_permission"]
+    admin_paths = sorted({_path(row) for row in permissions if row["entitlement"] == "admin"})
+    return {
+        "organization_key": organization_key,
+        "login": login,
+        "name": member["name"] if member else None,
+        "is_member": member is not None,
+        "is_admin": bool(admin_paths),
+        "admin_through": "; ".join(admin_paths),
+        "is_admin_by_sonarcloud": member["is_organization_admin"] if member else None,
+        "groups": "; ".join(sorted(row["resource_name"] or row["resource"] for row in access if row["access_type"] == "group")),
+        "organization_permissions": "; ".join(sorted({row["entitlement"] for row in permissions})),
+    }
+
+
+def _path(row: dict[str, Any]) -> str:
+    if row["granted_via"] == "direct":
+        return "direct"
+    return f"group {row['granted_via_name'] or row['granted_via'].removeprefix('group:')}"

@@ -1,0 +1,104 @@
+"""A packet in memory: its content files, its manifest, its digest. Building one reads the warehouse and writes nothing.
+
+The manifest holds content only: no time of building, no version, no path. What is particular to one building stands in the
+seal, so that the same warehouse gives the same packet anywhere, in any year.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.facts import Facts, gather
+from sonar_access_pipeline.evidence.report import render
+from sonar_access_pipeline.evidence.tables import ESCAPING, CsvTable, limits, tables
+from sonar_access_pipeline.warehouse.database import Warehouse
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Packet:
+    """The content of a packet: every file but the seal and the sums."""
+
+    facts: Facts = field(repr=False)
+    files: dict[str, bytes] = field(repr=False)
+    digest: str
+
+    @property
+    def organization_key(self) -> str:
+        """Whose access it shows."""
+        return self.facts.organization_key
+
+    @property
+    def window(self) -> Window:
+        """The days it answers for."""
+        return self.facts.window
+
+    @property
+    def source_kind(self) -> SourceKind:
+        """Where its facts come from."""
+        return self.facts.source_kind
+
+
+def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet:
+    """The packet of a window, from the warehouse alone. Raises `NothingObservedError`."""
+    facts = gather(warehouse, organization_key, window)
+    csv_tables = tables(facts)
+    files = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
+    files["report.html"] = render(facts).encode()
+    manifest = canonical_json(_manifest(facts, csv_tables, files))
+    return Packet(facts, {MANIFEST: manifest, **files}, hashlib.sha256(manifest).hexdigest())
+
+
+def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes]) -> dict[str, Any]:
+    grains = {table.name: (table.grain, len(table.rows)) for table in csv_tables}
+    used = [facts.before, *facts.observations] if facts.before else list(facts.observations)
+    return {
+        "format_version": FORMAT_VERSION,
+        "organization": {"key": facts.organization_key, "name": facts.name},
+        "window": {"first_day": facts.window.first, "last_day": facts.window.last, "time_zone": "UTC"},
+        "as_of": {
+            "started_at": facts.as_of.started_at,
+            "observed_at": facts.as_of.observed_at,
+            "seconds_before_end_of_window": facts.age_seconds,
+        },
+        "source": {"url": facts.as_of.source_url, "kind": facts.source_kind, "token_login": facts.as_of.token_login},
+        "snapshots": [
+            {"observed_at": used_facts.observed_at, "content_sha256": used_facts.content_sha256} for used_facts in used
+        ],
+        "not_counted": [
+            {"observed_at": row["observed_at"], "verdict": row["verdict"], "content_sha256": row["content_sha256"]}
+            for row in facts.waiting
+        ],
+        "coverage": {
+            "days": len(facts.coverage),
+            **{f"days_{status}": count for status, count in sorted(Counter(row["status"] for row in facts.coverage).items())},
+        },
+        "counts": {
+            "accounts": len(facts.population),
+            "members": sum(row["is_member"] for row in facts.population),
+            "admins": len(facts.admins),
+            "access_rows": len(facts.access),
+            "changes": len(facts.changes),
+        },
+        "controls": [
+            {"name": row["control"], "left": row["left_count"], "right": row["right_count"], "passed": row["passed"]}
+            for row in facts.controls
+        ],
+        "not_observed": [row["subject"] for row in limits(facts)],
+        "escaping": ESCAPING,
+        "files": {
+            name: {
+                "sha256": hashlib.sha256(body).hexdigest(),
+                "bytes": len(body),
+                **({"rows": grains[name][1], "grain": grains[name][0]} if name in grains else {}),
+            }
+            for name, body in files.items()
+        },
+    }

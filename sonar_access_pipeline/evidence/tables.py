@@ -1,0 +1,151 @@
+"""The CSV files of a packet: their columns, and how a value is written so that the same facts are the same bytes everywhere.
+
+UTF-8, comma, quotes where needed, lines end with LF. Unknown is an empty field; true and false are words; times are ISO 8601
+UTC. Every row says where it comes from.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sonar_access_pipeline.access.snapshot import iso
+from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.warehouse.queries import Rows
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+ESCAPING = "A value that begins with one of = + - @ ' TAB or CR has one ' put before it; remove it to get the original."
+"""A spreadsheet takes such a value for a formula. The mark is reversible, and the manifest states it."""
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """One CSV file: its columns, the rows that fill them, and what one row is."""
+
+    name: str
+    grain: str
+    columns: tuple[str, ...]
+    rows: Rows
+
+    def encode(self, source_kind: str) -> bytes:
+        """The file's bytes, with `source` as the first column of every row."""
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["source", *self.columns])
+        writer.writerows([source_kind, *(_field(row[column]) for column in self.columns)] for row in self.rows)
+        return buffer.getvalue().encode()
+
+
+def tables(facts: Facts) -> list[CsvTable]:
+    """Every CSV file of a packet, in the order a reader meets them."""
+    return [
+        CsvTable(
+            "population.csv",
+            "one row per login seen in any list at the end of the window",
+            (
+                "organization_key",
+                "login",
+                "name",
+                "is_member",
+                "is_admin",
+                "admin_through",
+                "is_admin_by_sonarcloud",
+                "groups",
+                "organization_permissions",
+            ),
+            facts.population,
+        ),
+        CsvTable(
+            "access.csv",
+            "one row per way in which an account, or Anyone, has one right at the end of the window",
+            (
+                "principal_type",
+                "login",
+                "name",
+                "access_type",
+                "resource",
+                "resource_name",
+                "entitlement",
+                "granted_via",
+                "granted_via_name",
+                "changed_after",
+                "valid_from",
+            ),
+            [{"principal_type": "user", **row} for row in facts.access] + _anyone(facts),
+        ),
+        CsvTable(
+            "changes.csv",
+            "one row per access row that opened or closed; the change lies after changed_after and at the latest at changed_by",
+            ("kind", "login", "access_type", "resource", "entitlement", "granted_via", "changed_after", "changed_by"),
+            facts.changes,
+        ),
+        CsvTable(
+            "coverage.csv",
+            "one row per day of the window",
+            ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"),
+            facts.coverage,
+        ),
+        CsvTable("limits.csv", "one row per thing that is not observed", ("subject", "why"), limits(facts)),
+    ]
+
+
+def _anyone(facts: Facts) -> Rows:
+    return [
+        {
+            "principal_type": "anyone",
+            "login": None,
+            "name": "Anyone",
+            "access_type": "organization_permission",
+            "resource": facts.organization_key,
+            "resource_name": facts.name,
+            "entitlement": row["permission"],
+            "granted_via": "direct",
+            "granted_via_name": None,
+            "changed_after": row["changed_after"],
+            "valid_from": row["valid_from"],
+        }
+        for row in facts.anyone
+    ]
+
+
+def limits(facts: Facts) -> Rows:
+    """What this packet does not show, and why; fixed limits first, then those of this window."""
+    rows = [{"subject": subject, "why": why} for subject, why in FIXED_LIMITS]
+    if facts.gaps:
+        days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
+        rows.append({"subject": "days without an observation", "why": f"not observed, and never filled in: {days}"})
+    if facts.before is None:
+        rows.append(
+            {"subject": "before the first observation", "why": f"nothing is known before {iso(facts.observations[0].started_at)}"}
+        )
+    return rows
+
+
+FIXED_LIMITS = (
+    ("between two observations", "a right that was given and taken away between two observations leaves no trace"),
+    ("projects and their permissions", "scope project_permissions is not read"),
+    ("e-mail, durable id and identity provider", "scope account_details is not read; the member list does not give them"),
+    ("tokens of other people", "SonarCloud shows a token list to its owner only"),
+    ("scoped organization tokens", "SonarCloud has no public list of them that a member's token can read"),
+    ("enterprise and portfolio rights", "they stand above organizations and are not shown to an organization's admin"),
+    ("multi-factor authentication", "it belongs to the identity provider; SonarCloud does not know it"),
+    ("last sign-in", "SonarCloud does not show it to an organization's admin"),
+    ("reading of public projects", "everybody can read a public project, whatever permissions say"),
+)
+
+
+def _field(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return iso(value)
+        case str() if value.startswith(FORMULA_STARTS):
+            return f"'{value}"
+        case _:
+            return str(value)

@@ -1,0 +1,56 @@
+"""The same answers as DataFrames, for notebooks and for the command line. Times are timezone-aware UTC; unknown is missing.
+
+Kept apart from `queries.py` because loading pandas costs more than a daily sync's own work.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pandas as pd
+
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+
+
+def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.DataFrame:
+    """Who had access at `as_of`: the columns of `queries.access_at`, and the observation that answers."""
+    with warehouse.read() as transaction:
+        answering = queries.observation_at(transaction, organization_key, as_of)
+        rows = queries.access_at(transaction, organization_key, answering.observed_at)
+    frame = pd.DataFrame(rows, columns=ACCESS)
+    return frame.assign(as_of=answering.observed_at, source_kind=answering.source_kind.value)
+
+
+def changes(warehouse: Warehouse, organization_key: str, after: datetime, until: datetime) -> pd.DataFrame:
+    """What changed with after < changed_by <= until: the columns of `queries.changes_between`."""
+    with warehouse.read() as transaction:
+        return pd.DataFrame(queries.changes_between(transaction, organization_key, after, until), columns=CHANGES)
+
+
+def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
+    """Which days were observed: the columns of `queries.coverage`."""
+    with warehouse.read() as transaction:
+        return pd.DataFrame(queries.coverage(transaction, organization_key, first, last), columns=COVERAGE)
+
+
+def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
+    """Every snapshot: the columns of `queries.snapshots`."""
+    with warehouse.read() as transaction:
+        return pd.DataFrame(queries.snapshots(transaction, organization_key))
+
+
+ACCESS = [
+    "login",
+    "name",
+    "access_type",
+    "resource",
+    "resource_name",
+    "entitlement",
+    "granted_via",
+    "granted_via_name",
+    "valid_from",
+    "changed_after",
+]
+CHANGES = ["kind", "login", "access_type", "resource", "entitlement", "granted_via", "changed_after", "changed_by"]
+COVERAGE = ["day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"]

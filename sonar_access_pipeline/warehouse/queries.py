@@ -1,0 +1,329 @@
+"""The questions people ask, one function each: who had access, what changed, which days were observed, who administers.
+
+Every answer is ordered, in UTC, and belongs to an observation: `observation_at` says which one, and how old it is.
+Rows come back as mappings; `frames.py` makes DataFrames of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
+
+from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
+from sonar_access_pipeline.warehouse.schema import (
+    evidence_packet,
+    history_observation,
+    history_tables,
+    raw_control,
+    raw_list,
+    raw_snapshot,
+)
+from sonar_access_pipeline.warehouse.views import fct_access_change, observation, sync_coverage
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ObservationFacts:
+    """One observation: what an answer rests on."""
+
+    snapshot_id: int
+    organization_key: str
+    source_url: str
+    source_kind: SourceKind
+    started_at: datetime
+    observed_at: datetime
+    token_login: str
+    run_id: str
+    content_sha256: str
+    counts: dict[str, int]
+
+
+def organizations(transaction: Connection) -> list[str]:
+    """The key of every organization with a snapshot, sorted."""
+    return sorted(transaction.execute(select(raw_snapshot.c.organization_key).distinct()).scalars())
+
+
+def the_organization(transaction: Connection, wanted: str | None) -> str:
+    """`wanted`, or the only organization there is. Raises `WarehouseError` when there is none, or a choice."""
+    known = organizations(transaction)
+    if wanted is not None and wanted not in known:
+        raise WarehouseError(f"The warehouse has no snapshot of organization '{wanted}'; it has: {', '.join(known) or 'none'}.")
+    if not known:
+        raise WarehouseError("The warehouse has no snapshot yet; run `sonar-access sync` first.")
+    if wanted is None and len(known) > 1:
+        raise WarehouseError(f"Say which organization with --organization: {', '.join(known)}.")
+    return wanted or known[0]
+
+
+def observation_at(transaction: Connection, organization_key: str, moment: datetime) -> ObservationFacts:
+    """The last observation at or before `moment` that history shows. Raises `NothingObservedError`."""
+    found = observations(transaction, organization_key, until=moment)
+    if not found:
+        raise NothingObservedError(
+            f"Organization '{organization_key}' was not observed at or before {moment:%Y-%m-%d %H:%M} UTC, and the past "
+            "cannot be fetched: SonarCloud only ever shows the present."
+        )
+    return found[-1]
+
+
+def observations(
+    transaction: Connection, organization_key: str, *, after: datetime | None = None, until: datetime | None = None
+) -> list[ObservationFacts]:
+    """The observations that history shows with after < observed_at <= until, oldest first."""
+    query = (
+        select(observation)
+        .join(
+            history_observation,
+            and_(
+                history_observation.c.organization_key == observation.c.organization_key,
+                history_observation.c.observed_at == observation.c.observed_at,
+            ),
+        )
+        .where(observation.c.organization_key == organization_key)
+        .order_by(observation.c.observed_at)
+    )
+    if after is not None:
+        query = query.where(observation.c.observed_at > after)
+    if until is not None:
+        query = query.where(observation.c.observed_at <= until)
+    return [
+        ObservationFacts(
+            snapshot_id=row["snapshot_id"],
+            organization_key=row["organization_key"],
+            source_url=row["source_url"],
+            source_kind=SourceKind(row["source_kind"]),
+            started_at=row["started_at"],
+            observed_at=row["observed_at"],
+            token_login=row["token_login"],
+            run_id=row["run_id"],
+            content_sha256=row["content_sha256"],
+            counts=json.loads(row["counts"]),
+        )
+        for row in transaction.execute(query).mappings()
+    ]
+
+
+def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnElement[bool]:
+    """The rows of a history table as they were at `moment`."""
+    return and_(
+        table.c.organization_key == organization_key,
+        table.c.valid_from <= moment,
+        or_(table.c.valid_to.is_(None), table.c.valid_to > moment),
+    )
+
+
+def access_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
+    """Every access row at `moment`, with the names of that moment.
+
+    Columns: login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name, valid_from,
+    changed_after. Ordered by login, access_type, resource, entitlement, granted_via.
+    """
+    access = history_tables["fct_user_access"]
+    rows = transaction.execute(select(access).where(shown_at(access, organization_key, moment))).mappings().all()
+    users = _names(transaction, "dim_user", "login", organization_key, moment)
+    groups = _names(transaction, "dim_group", "group_id", organization_key, moment)
+    own_name = _names(transaction, "dim_organization", "organization_key", organization_key, moment)
+    answer = [
+        {
+            "login": row["login"],
+            "name": users.get(row["login"]),
+            "access_type": row["access_type"],
+            "resource": row["resource"],
+            "resource_name": (groups if row["access_type"] == "group" else own_name).get(row["resource"]),
+            "entitlement": row["entitlement"],
+            "granted_via": row["granted_via"],
+            "granted_via_name": groups.get(row["granted_via"].removeprefix("group:")),
+            "valid_from": row["valid_from"],
+            "changed_after": row["changed_after"],
+        }
+        for row in rows
+    ]
+    return _sorted(answer, "login", "access_type", "resource", "entitlement", "granted_via")
+
+
+def anyone_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
+    """What `Anyone` may do at `moment`. Columns: permission, valid_from, changed_after; ordered by permission."""
+    grants = history_tables["fct_permission_grant"]
+    rows = transaction.execute(
+        select(grants.c.permission, grants.c.valid_from, grants.c.changed_after).where(
+            shown_at(grants, organization_key, moment), grants.c.principal_type == "anyone"
+        )
+    ).mappings()
+    return _sorted([dict(row) for row in rows], "permission")
+
+
+def members_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
+    """The member list at `moment`. Columns: login, name, is_organization_admin; ordered by login."""
+    users = history_tables["dim_user"]
+    rows = transaction.execute(
+        select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown_at(users, organization_key, moment))
+    ).mappings()
+    return _sorted([dict(row) for row in rows], "login")
+
+
+def organization_name(transaction: Connection, organization_key: str, moment: datetime) -> str | None:
+    """The display name of the organization at `moment`."""
+    return _names(transaction, "dim_organization", "organization_key", organization_key, moment).get(organization_key)
+
+
+def admins_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
+    """Who administers the organization at `moment`, one row per way. Columns and order of `access_at`."""
+    return [
+        row
+        for row in access_at(transaction, organization_key, moment)
+        if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
+    ]
+
+
+def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
+    """Every access row that opened or closed with after < changed_by <= until.
+
+    Columns: kind, login, access_type, resource, entitlement, granted_via, changed_after, changed_by: the change lies between the
+    last two. Ordered by changed_by, kind, login and the rest of the access row.
+    """
+    view = fct_access_change.c
+    rows = transaction.execute(
+        select(
+            view.kind,
+            view.login,
+            view.access_type,
+            view.resource,
+            view.entitlement,
+            view.granted_via,
+            view.changed_after,
+            view.changed_by,
+        ).where(view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until)
+    ).mappings()
+    columns = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
+    return _sorted([dict(row) for row in rows], *columns)
+
+
+def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
+    """One row per day from `first` to `last`, both included; a day that nobody knows of is `missing`.
+
+    Columns: day, status (observed, held, retracted, incomplete, failed, missing), snapshots, attempts, observed_at, run_id,
+    error.
+    """
+    view = sync_coverage.c
+    found = {
+        row["partition_date"]: row
+        for row in transaction.execute(
+            select(sync_coverage).where(view.organization_key == organization_key, view.partition_date.between(first, last))
+        ).mappings()
+    }
+    answer: Rows = []
+    for offset in range((last - first).days + 1):
+        day = first + timedelta(days=offset)
+        row = found.get(day)
+        answer.append(
+            {
+                "day": day,
+                "status": row["status"] if row else "missing",
+                "snapshots": row["snapshots"] if row else 0,
+                "attempts": row["attempts"] if row else 0,
+                "observed_at": row["observed_at"] if row else None,
+                "run_id": row["run_id"] if row else None,
+                "error": row["error"] if row else None,
+            }
+        )
+    return answer
+
+
+def missing_days(transaction: Connection, organization_key: str, first: date, last: date) -> list[date]:
+    """The days from `first` to `last` that were not observed."""
+    return [row["day"] for row in coverage(transaction, organization_key, first, last) if row["status"] != "observed"]
+
+
+def snapshots(transaction: Connection, organization_key: str) -> Rows:
+    """Every snapshot of an organization, oldest first.
+
+    Columns: snapshot_id, partition_date, started_at, observed_at, verdict, counts_as_observation, reason, run_id, content_sha256.
+    """
+    table = raw_snapshot.c
+    counting = select(observation.c.snapshot_id)
+    rows = transaction.execute(
+        select(
+            table.snapshot_id,
+            table.partition_date,
+            table.started_at,
+            table.observed_at,
+            table.verdict,
+            table.snapshot_id.in_(counting).label("counts_as_observation"),
+            table.reason,
+            table.run_id,
+            table.content_sha256,
+        )
+        .where(table.organization_key == organization_key)
+        .order_by(table.snapshot_id)
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def lists_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
+    """How each list of a snapshot was read. Columns of `raw_list`; ordered by list and subject."""
+    rows = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
+    return _sorted([dict(row) for row in rows], "list_name", "subject")
+
+
+def controls_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
+    """The comparisons of a snapshot. Columns of `raw_control`; ordered by control."""
+    rows = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
+    return _sorted([dict(row) for row in rows], "control")
+
+
+def packets(transaction: Connection, organization_key: str) -> Rows:
+    """Every packet sealed for an organization, in the order of sealing. Columns of `evidence_packet`."""
+    table = evidence_packet.c
+    rows = transaction.execute(
+        select(evidence_packet).where(table.organization_key == organization_key).order_by(table.packet_id)
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def history_faults(transaction: Connection, organization_key: str) -> dict[str, int]:
+    """Per history table, how many pairs of intervals of one row overlap or touch: none, in a history that keeps its promise."""
+    faults: dict[str, int] = {}
+    for name, table in history_tables.items():
+        keys = [column for column in table.primary_key.columns if column.name != "valid_from"]
+        next_from = func.lead(table.c.valid_from).over(partition_by=keys, order_by=table.c.valid_from)
+        next_hash = func.lead(table.c.row_hash).over(partition_by=keys, order_by=table.c.valid_from)
+        pairs = (
+            select(table.c.valid_to, table.c.row_hash, next_from.label("next_from"), next_hash.label("next_hash"))
+            .where(table.c.organization_key == organization_key)
+            .subquery()
+        )
+        overlapping = or_(pairs.c.valid_to.is_(None), pairs.c.valid_to > pairs.c.next_from)
+        touching = and_(pairs.c.valid_to == pairs.c.next_from, pairs.c.row_hash == pairs.c.next_hash)
+        query = select(func.count()).where(pairs.c.next_from.is_not(None), or_(overlapping, touching))
+        faults[name] = transaction.execute(query).scalar_one()
+    return faults
+
+
+def _names(transaction: Connection, name: str, key: str, organization_key: str, moment: datetime) -> dict[str, str]:
+    table = history_tables[name]
+    rows = transaction.execute(select(table.c[key], table.c.name).where(shown_at(table, organization_key, moment)))
+    return {row[0]: row[1] for row in rows}
+
+
+def _sorted(rows: Rows, *columns: str) -> Rows:
+    # In Python, by code point: databases sort text by locales of their own, and an answer must not depend on one.
+    return sorted(rows, key=lambda row: [row[column] for column in columns])
+
+
+def open_rows(transaction: Connection, organization_key: str, names: Sequence[str]) -> dict[str, int]:
+    """How many rows of each history table are current."""
+    return {
+        name: transaction.execute(
+            select(func.count())
+            .select_from(history_tables[name])
+            .where(history_tables[name].c.organization_key == organization_key, history_tables[name].c.valid_to.is_(None))
+        ).scalar_one()
+        for name in names
+    }
