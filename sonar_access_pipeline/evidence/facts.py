@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import NothingObservedError
 from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows
-
-BEGINNING = datetime.min.replace(tzinfo=UTC)
-"""Before every observation."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +59,8 @@ class Facts:
 def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts:
     """The facts of a window. Raises `NothingObservedError` when there is no observation in it or before it."""
     with warehouse.read() as transaction:
-        known = [facts for facts in queries.observations(transaction, organization_key) if facts.started_at.date() <= window.last]
-        if not known:
-            raise NothingObservedError(
-                f"Organization '{organization_key}' was not observed on or before {window.last}, and the past cannot be fetched: "
-                "SonarCloud only ever shows the present. Choose a later window."
-            )
-        as_of = known[-1]
-        earlier = [facts for facts in known if facts.started_at.date() < window.first]
-        before = earlier[-1] if earlier else None
+        rests_on = queries.window_observations(transaction, organization_key, window)
+        as_of = rests_on.as_of
         access = queries.access_at(transaction, organization_key, as_of.observed_at)
         members = queries.members_at(transaction, organization_key, as_of.observed_at)
         snapshots = queries.snapshots(transaction, organization_key)
@@ -80,16 +68,11 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             organization_key=organization_key,
             window=window,
             as_of=as_of,
-            before=before,
-            observations=known[len(earlier) :],
+            before=rests_on.before,
+            observations=rests_on.within,
             population=_population(organization_key, members, access),
             access=access,
-            changes=queries.changes_between(
-                transaction,
-                organization_key,
-                before.observed_at if before else BEGINNING,
-                as_of.observed_at,
-            ),
+            changes=queries.changes_between(transaction, organization_key, rests_on.after, as_of.observed_at),
             coverage=queries.coverage(transaction, organization_key, window.first, window.last),
             controls=queries.controls_of_snapshot(transaction, as_of.snapshot_id),
             anyone=queries.anyone_at(transaction, organization_key, as_of.observed_at),

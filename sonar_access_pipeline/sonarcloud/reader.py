@@ -7,13 +7,13 @@ complete list is, and which lists must agree, is decided by `access/completeness
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.answers import Page, page_of
-from sonar_access_pipeline.access.completeness import counts, counts_agree, label, list_read, snapshot_verdict, who_exists
+from sonar_access_pipeline.access.completeness import counts, counts_agree, list_read, snapshot_verdict, who_exists
 from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.records import Caller, Group, Organization
 from sonar_access_pipeline.access.snapshot import (
@@ -87,6 +87,16 @@ class Reader:
                 "account 'Administer organization', or use the token of an account that has it."
             )
         return Preflight(caller.login, organizations[0])
+
+    def probe(self) -> list[str]:
+        """Ask every list for one row: the endpoints that answer. Raises `SourceError` for the first that does not."""
+        of_organization = {"organization": self._organization_key}
+        for endpoint in (MEMBERS, GROUPS, USER_PERMISSIONS, GROUP_PERMISSIONS):
+            self._page(replace(endpoint, page_size=1), "", 1, of_organization, 1)
+        groups = cast(Sequence[Group], lists_of(self._responses).get(ListName.GROUPS, ()))
+        for group in groups[:1]:
+            self._page(replace(GROUP_MEMBERS, page_size=1), group.group_id, 1, {"id": group.group_id}, 1)
+        return [response.endpoint for response in self._responses]
 
     def read(self, preflight: Preflight, *, connection: str, run_id: str, started_at: datetime) -> Snapshot:
         """Read every list of scope `core`. A source that fails midway raises nothing: the snapshot is incomplete and says so."""
@@ -198,8 +208,3 @@ class Reader:
             raise RefusedError(
                 f"This machine's clock is {abs(host_time - server_time)} away from SonarCloud's; set it by NTP, then sync again."
             )
-
-
-def unsettled(snapshot: Snapshot) -> list[str]:
-    """The lists that did not add up, with their numbers, for a person."""
-    return [f"{label(read)}: {read.reason}" for read in snapshot.lists if read.reason]

@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 import pandas as pd
 
+from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
@@ -22,10 +23,12 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.D
     return frame.assign(as_of=answering.observed_at, source_kind=answering.source_kind.value)
 
 
-def changes(warehouse: Warehouse, organization_key: str, after: datetime, until: datetime) -> pd.DataFrame:
-    """What changed with after < changed_by <= until: the columns of `queries.changes_between`."""
+def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.DataFrame:
+    """What changed in a window of days: the columns of `queries.changes_between`. Raises `NothingObservedError`."""
     with warehouse.read() as transaction:
-        return pd.DataFrame(queries.changes_between(transaction, organization_key, after, until), columns=CHANGES)
+        rests_on = queries.window_observations(transaction, organization_key, window)
+        rows = queries.changes_between(transaction, organization_key, rests_on.after, rests_on.as_of.observed_at)
+    return pd.DataFrame(rows, columns=CHANGES)
 
 
 def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
@@ -38,6 +41,12 @@ def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
     """Every snapshot: the columns of `queries.snapshots`."""
     with warehouse.read() as transaction:
         return pd.DataFrame(queries.snapshots(transaction, organization_key))
+
+
+def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
+    """Every packet sealed: the columns of `queries.packets`."""
+    with warehouse.read() as transaction:
+        return pd.DataFrame(queries.packets(transaction, organization_key), columns=PACKETS)
 
 
 ACCESS = [
@@ -54,3 +63,4 @@ ACCESS = [
 ]
 CHANGES = ["kind", "login", "access_type", "resource", "entitlement", "granted_via", "changed_after", "changed_by"]
 COVERAGE = ["day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"]
+PACKETS = ["packet_id", "first_day", "last_day", "digest", "previous_digest", "source_kind", "location", "sealed_at"]

@@ -7,14 +7,14 @@ Rows come back as mappings; `frames.py` makes DataFrames of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
@@ -27,6 +27,8 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline.warehouse.views import fct_access_change, observation, sync_coverage
 
 Rows = list[dict[str, Any]]
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+"""Before every observation."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,35 @@ def missing_days(transaction: Connection, organization_key: str, first: date, la
     return [row["day"] for row in coverage(transaction, organization_key, first, last) if row["status"] != "observed"]
 
 
+@dataclass(frozen=True)
+class WindowObservations:
+    """The observations that a window of days rests on."""
+
+    as_of: ObservationFacts
+    """The last one in or before the window."""
+    before: ObservationFacts | None
+    """The last one before the window; None when there is none."""
+    within: list[ObservationFacts]
+    """Those of the window, oldest first."""
+
+    @property
+    def after(self) -> datetime:
+        """Changes of the window come after this moment."""
+        return self.before.observed_at if self.before else BEGINNING
+
+
+def window_observations(transaction: Connection, organization_key: str, window: Window) -> WindowObservations:
+    """What a window rests on, by the day each observation began. Raises `NothingObservedError` when there is nothing."""
+    known = [facts for facts in observations(transaction, organization_key) if facts.started_at.date() <= window.last]
+    if not known:
+        raise NothingObservedError(
+            f"Organization '{organization_key}' was not observed on or before {window.last}, and the past cannot be fetched: "
+            "SonarCloud only ever shows the present. Choose a later window."
+        )
+    earlier = [facts for facts in known if facts.started_at.date() < window.first]
+    return WindowObservations(known[-1], earlier[-1] if earlier else None, known[len(earlier) :])
+
+
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
     """Every snapshot of an organization, oldest first.
 
@@ -317,13 +348,23 @@ def _sorted(rows: Rows, *columns: str) -> Rows:
     return sorted(rows, key=lambda row: [row[column] for column in columns])
 
 
-def open_rows(transaction: Connection, organization_key: str, names: Sequence[str]) -> dict[str, int]:
-    """How many rows of each history table are current."""
-    return {
-        name: transaction.execute(
-            select(func.count())
-            .select_from(history_tables[name])
-            .where(history_tables[name].c.organization_key == organization_key, history_tables[name].c.valid_to.is_(None))
-        ).scalar_one()
-        for name in names
-    }
+@dataclass(frozen=True)
+class Movement:
+    """What happened in one history table: rows shown at the end, and intervals opened and closed on the way there."""
+
+    rows: int
+    opened: int
+    closed: int
+
+
+def movement(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> dict[str, Movement]:
+    """Per history table, the rows at `until`, and those opened and closed with after < time <= until."""
+    answer = {}
+    for name, table in history_tables.items():
+        ours = select(func.count()).select_from(table).where(table.c.organization_key == organization_key)
+        answer[name] = Movement(
+            rows=transaction.execute(ours.where(shown_at(table, organization_key, until))).scalar_one(),
+            opened=transaction.execute(ours.where(table.c.valid_from > after, table.c.valid_from <= until)).scalar_one(),
+            closed=transaction.execute(ours.where(table.c.valid_to > after, table.c.valid_to <= until)).scalar_one(),
+        )
+    return answer

@@ -1,0 +1,163 @@
+"""The demo: a simulated company over a month, through the real client, assets and jobs, on a persistent Dagster instance.
+
+Only three things are not real: the server on loopback, its organization, and the clock that both sides read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter, defaultdict
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.orchestration.launch import Launcher
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.simulator.faults import short
+from sonar_access_pipeline.simulator.organization import Evolution
+from sonar_access_pipeline.simulator.server import Simulator
+from sonar_access_pipeline.sonarcloud.client import Patience
+from sonar_access_pipeline.terminal import print_rows
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+
+SEED = 2026
+CONFIG = "demo.toml"
+TOKEN_VARIABLE = "SONAR_ACCESS_DEMO_TOKEN"
+BAD_DAY = 9
+"""Days before the last on which the member list comes short, so that a gap is to be seen."""
+
+
+class SimulatedClock:
+    """A clock that stands on a chosen day and runs from five in the morning."""
+
+    def __init__(self) -> None:
+        self.go_to(date(2000, 1, 1))
+
+    def go_to(self, day: date) -> None:
+        """Start `day`."""
+        self._base, self._since = datetime.combine(day, time_of_day(5), UTC), time.monotonic()
+
+    def __call__(self) -> datetime:
+        """Now, on the simulated day."""
+        return self._base + timedelta(seconds=time.monotonic() - self._since)
+
+
+def run(console: Console, folder: Path, days: int) -> int:
+    """Run the demo into `folder`, print what a newcomer wants to see, and give the exit status."""
+    began = time.monotonic()
+    last = datetime.now(UTC).date()
+    window = Window(last - timedelta(days=days - 1), last)
+    evolution = Evolution(SEED, window.first)
+    clock = SimulatedClock()
+    with Simulator(lambda: evolution.on(clock().date()), clock=clock) as simulator:
+        config = _prepare(folder, window, simulator.url)
+        # From here on everything reads its settings where `sonar-access` and Dagster will read them again later.
+        os.environ |= {"SONAR_ACCESS_CONFIG": str(config), TOKEN_VARIABLE: next(iter(simulator.tokens))}
+        for name in ("DAGSTER_HOME", "SONAR_ACCESS_DATA_DIR", "SONAR_ACCESS_WAREHOUSE_URL", "SONAR_ACCESS_EVIDENCE_URL"):
+            os.environ.pop(name, None)
+        settings = load()
+        parts = Parts(settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda *_: None)
+        with Launcher(parts) as launcher, _bar(console) as bar:
+            _live(launcher, parts, window, clock, simulator, bar)
+            sealed = launcher.evidence(settings.connections[0], window)
+    if not sealed.success:
+        console.print(sealed.sentence, style="red")
+        return 1
+    with closing(Warehouse(settings.warehouse)) as warehouse:
+        _show(console, warehouse, window, config)
+    console.print(f"[dim]{days} days in {time.monotonic() - began:.0f} s[/]")
+    return 0
+
+
+def _prepare(folder: Path, window: Window, url: str) -> Path:
+    """A fresh folder with the demo's settings; a folder that is not a demo's is never touched."""
+    config = folder / CONFIG
+    if folder.exists() and any(folder.iterdir()) and not config.exists():
+        raise SettingsError(f"{folder} holds something else than a demo; choose another --folder.")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        config.write_text(
+            "# A simulated organization. Its server ran only while the demo did: nothing can be synced any more.\n"
+            f'data_dir = "."\nfirst_day = {window.first}\n\n'
+            f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env = "{TOKEN_VARIABLE}"\n'
+        )
+    except OSError as error:
+        raise SettingsError(f"The folder {folder} cannot be written: {error.strerror}; choose another --folder.") from None
+    return config
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def _live(launcher: Launcher, parts: Parts, window: Window, clock: SimulatedClock, simulator: Simulator, bar: Progress) -> None:
+    """Every day of the window, one run of the daily job each; on one of them the member list comes short."""
+    connection = parts.settings.connections[0]
+    task = bar.add_task("simulated days", total=len(list(window.days())))
+    for day in window.days():
+        clock.go_to(day)
+        if day == window.last - timedelta(days=BAD_DAY):
+            simulator.faults.add("organizations/search_members", short(7), times=None)
+        outcome = launcher.sync(connection, str(day))
+        simulator.faults.clear()
+        if not outcome.success:
+            bar.console.print(f"{day}: the run failed, as planned: {outcome.sentence}", highlight=False, soft_wrap=True)
+        bar.advance(task)
+
+
+def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) -> None:
+    with warehouse.read() as transaction:
+        key = queries.the_organization(transaction, None)
+        answering = queries.observation_at(transaction, key, window.end)
+        admins = queries.admins_at(transaction, key, answering.observed_at)
+        week = queries.window_observations(transaction, key, Window(window.last - timedelta(days=6), window.last))
+        changes = queries.changes_between(transaction, key, week.after, week.as_of.observed_at)
+        gaps = queries.missing_days(transaction, key, window.first, window.last)
+        packet = queries.packets(transaction, key)[-1]
+    for row in admins:
+        row["through"] = "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
+    console.print()
+    print_rows(console, admins, ("login", "name", "through"), title=f"Who administers {key} now (simulated)")
+    console.print()
+    print_rows(console, _by_account(changes), ("day", "login", "what"), title="What changed in the last seven days")
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in sorted(Counter(r["kind"] for r in changes).items()))
+    console.print(f"{kinds}; days without an observation, left as gaps: {', '.join(map(str, gaps)) or 'none'}", soft_wrap=True)
+    console.print()
+    command = f"SONAR_ACCESS_CONFIG={config} {_script()}"
+    for label, text in (
+        ("Evidence packet", packet["location"]),
+        ("Report", f"{packet['location']}/report.html"),
+        ("Ask more", f"{command} access --as-of {window.first}"),
+        ("Dagster's UI", f"{command} ui"),
+    ):
+        console.print(f"[bold]{label}:[/] {text}", soft_wrap=True, highlight=False)
+
+
+def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
+    """One line per account and day: membership and admin rights in words, the rest in numbers."""
+    lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for row in changes:
+        kind, words = row["kind"], str(row["kind"]).replace("_", " ")
+        what = f"admin {words.split()[-1]}" if kind.startswith("permission") and row["entitlement"] == "admin" else words
+        lines[f"{row['changed_by']:%Y-%m-%d}", row["login"]][what] += 1
+    return [
+        {"day": day, "login": login, "what": ", ".join(f"{what} x{n}" if n > 1 else what for what, n in sorted(kinds.items()))}
+        for (day, login), kinds in lines.items()
+    ]
+
+
+def _script() -> str:
+    """How the command line was called, so that the printed commands work in the same place."""
+    return os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "sonar-access" else "sonar-access"

@@ -1,0 +1,25 @@
+"""From parts to Dagster definitions: the one function that the code location, the command line, the demo and the tests call."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from sonar_access_pipeline.orchestration.assets import assets_of
+from sonar_access_pipeline.orchestration.jobs import jobs_of
+from sonar_access_pipeline.orchestration.partitions import daily
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.schedules import schedules_of
+from sonar_access_pipeline.orchestration.sensors import sensors_of
+
+
+def build_definitions(parts: Parts) -> dg.Definitions:
+    """Everything Dagster shows, for every connection of the settings. Connects to nothing and writes nothing."""
+    partitions = daily(parts.settings.first_day)
+    connections = {connection: jobs_of(connection, partitions) for connection in parts.settings.connections}
+    return dg.Definitions(
+        assets=[asset for connection in connections for asset in assets_of(connection, parts, partitions)],
+        jobs=[job for jobs in connections.values() for job in jobs.all()],
+        schedules=[s for connection, jobs in connections.items() for s in schedules_of(connection, jobs, parts)],
+        sensors=sensors_of(parts),
+        executor=dg.in_process_executor,
+    )

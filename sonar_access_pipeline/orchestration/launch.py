@@ -1,0 +1,86 @@
+"""Running a job here and now, in this process, on the persistent Dagster instance: what `sync` and the demo do.
+
+The same job that the schedule runs; afterwards the run, its checks and its metadata are in Dagster's UI.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.orchestration.build import build_definitions
+from sonar_access_pipeline.orchestration.failures import KIND
+from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_job_name
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the sentence and the kind of error of the step that failed, both empty after success."""
+
+    run_id: str
+    success: bool
+    sentence: str
+    kind: str
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's instance: DAGSTER_HOME, else one in the data folder, made with our settings when first used."""
+    if named := os.environ.get("DAGSTER_HOME"):
+        return Path(named)
+    home = settings.data_dir / "dagster_home"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(files(__package__).joinpath("dagster.yaml").read_text())
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {settings.data_dir} cannot be written: {error.strerror}; set SONAR_ACCESS_DATA_DIR."
+        ) from None
+    return home
+
+
+class Launcher:
+    """Runs jobs of one set of parts on one instance. Use as a context manager."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._definitions = build_definitions(parts)
+        self._instance = dg.DagsterInstance.from_config(str(dagster_home(parts.settings)))
+
+    def __enter__(self) -> Launcher:
+        self._instance.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._instance.dispose()
+
+    def sync(self, connection: Connection, day: str) -> Outcome:
+        """Today's partition, all layers."""
+        return self._run(daily_job_name(connection), partition_key=day)
+
+    def evidence(self, connection: Connection, window: Window) -> Outcome:
+        """The packet of a window."""
+        tags = {ASSET_PARTITION_RANGE_START_TAG: str(window.first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
+        return self._run(evidence_job_name(connection), tags=tags)
+
+    def _run(self, job: str, *, partition_key: str | None = None, tags: dict[str, str] | None = None) -> Outcome:
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self._instance, partition_key=partition_key, tags=tags, run_config=QUIET, raise_on_error=False
+        )
+        for event in result.filter_events(lambda event: event.is_step_failure):
+            failure = event.step_failure_data.user_failure_data
+            if failure is not None:
+                kind = failure.metadata.get(KIND)
+                return Outcome(result.run_id, False, failure.description or "", str(kind.value) if kind else "")
+            error = event.step_failure_data.error
+            return Outcome(result.run_id, False, error.to_string() if error else "unknown", "")
+        return Outcome(result.run_id, result.success, "", "")

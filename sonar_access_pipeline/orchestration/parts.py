@@ -1,0 +1,48 @@
+"""What assets are built with: settings, a clock, patience, and where progress goes. No Dagster here.
+
+Tests and the demo pass other parts; everything else is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sonar_access_pipeline.settings import Settings, SettingsError
+from sonar_access_pipeline.sonarcloud.client import Patience
+from sonar_access_pipeline.sonarcloud.reader import Progress
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.migrations import upgrade
+
+Clock = Callable[[], datetime]
+
+
+def system_clock() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one pipeline. Raises `SettingsError` for a clock of its own where the source is real."""
+
+    settings: Settings
+    clock: Clock = system_clock
+    patience: Patience = field(default_factory=Patience)
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.clock is not system_clock and not all(connection.is_loopback for connection in self.settings.connections):
+            raise SettingsError("Another clock is only for sources on this machine: a real day is dated by the real clock.")
+
+    @contextmanager
+    def warehouse(self) -> Iterator[Warehouse]:
+        """The warehouse, made or brought up to date if need be, and closed afterwards. Raises `WarehouseError`."""
+        warehouse = Warehouse(self.settings.warehouse)
+        try:
+            upgrade(warehouse)
+            yield warehouse
+        finally:
+            warehouse.close()

@@ -1,0 +1,56 @@
+"""When things run by themselves: the day at its hour, last month's packet on the first of the month. UTC.
+
+A schedule runs from the start, unless its source is on this machine: nobody schedules a simulator.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.orchestration.jobs import Jobs
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.settings import Connection
+
+
+def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
+    """Running for a real source."""
+    return dg.DefaultScheduleStatus.STOPPED if connection.is_loopback else dg.DefaultScheduleStatus.RUNNING
+
+
+def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
+    """The daily and the monthly schedule of a connection."""
+    hour = parts.settings.hour
+
+    @dg.schedule(
+        name=f"{connection.name}_daily_schedule",
+        job=jobs.daily,
+        cron_schedule=f"0 {hour} * * *",
+        execution_timezone="UTC",
+        default_status=default_status(connection),
+        description="Observes today. A tick that comes a day late is skipped: SonarCloud cannot show a past day.",
+    )
+    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        day, today = context.scheduled_execution_time.date(), parts.clock().date()
+        if day != today:
+            return dg.SkipReason(f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its own.")
+        return dg.RunRequest(run_key=f"{connection.name}:{day}", partition_key=str(day))
+
+    @dg.schedule(
+        name=f"{connection.name}_monthly_schedule",
+        job=jobs.evidence,
+        cron_schedule=f"30 {hour} 1 * *",
+        execution_timezone="UTC",
+        default_status=default_status(connection),
+        description="Seals last month's packet.",
+    )
+    def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        window = Window.month_before(context.scheduled_execution_time.date())
+        first = max(window.first, parts.settings.first_day)
+        if first > window.last:
+            return dg.SkipReason(f"{window} lies before the first day, {parts.settings.first_day}.")
+        tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
+        return dg.RunRequest(run_key=f"{connection.name}:{window}", tags=tags)
+
+    return [daily, monthly]
