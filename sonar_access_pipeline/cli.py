@@ -226,7 +226,9 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
 
     with _warehouse(organization) as (warehouse, organization_key):
         frame = frames.changes(warehouse, organization_key, _window(first, last))
-    print_frame(console, frame, form, ("changed_after", "changed_by", "kind", "login", "entitlement", "resource", "granted_via"))
+    print_frame(
+        console, frame, form, ("changed_after", "changed_by", "kind", "login", "entitlement", "resource_name", "granted_via_name")
+    )
 
 
 @main.command()

@@ -50,7 +50,7 @@ class Day(click.ParamType[date]):
 
 
 def print_frame(console: Console, frame: pd.DataFrame, form: str, columns: tuple[str, ...]) -> None:
-    """Print a DataFrame: whole as `csv` or `json`, times in UTC, unknown as an empty field or null; as a `table`, `columns` of it."""
+    """Print a DataFrame: whole as `csv` or `json` (UTC, unknown as empty field or null), `columns` of it as a `table`."""
     if form == "csv":
         frame.to_csv(sys.stdout, index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
     elif form == "json":

@@ -30,7 +30,6 @@ class Facts:
     changes: Rows
     coverage: Rows
     controls: Rows
-    anyone: Rows
     waiting: Rows
     """Snapshots of the window that count for nothing, such as incomplete ones."""
     name: str | None
@@ -39,6 +38,11 @@ class Facts:
     def source_kind(self) -> SourceKind:
         """Where every fact comes from."""
         return self.as_of.source_kind
+
+    @property
+    def anyone(self) -> list[str]:
+        """The permissions of `Anyone`, signed in or not."""
+        return [row["entitlement"] for row in self.access if row["principal_type"] == "anyone"]
 
     @property
     def gaps(self) -> Rows:
@@ -75,7 +79,6 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             changes=queries.changes_between(transaction, organization_key, rests_on.after, as_of.observed_at),
             coverage=queries.coverage(transaction, organization_key, window.first, window.last),
             controls=queries.controls_of_snapshot(transaction, as_of.snapshot_id),
-            anyone=queries.anyone_at(transaction, organization_key, as_of.observed_at),
             waiting=[
                 row
                 for row in snapshots
@@ -90,7 +93,8 @@ def _population(organization_key: str, members: Rows, access: Rows) -> Rows:
     stated = {row["login"]: row for row in members}
     rows_of: dict[str, Rows] = defaultdict(list)
     for row in access:
-        rows_of[row["login"]].append(row)
+        if row["principal_type"] == "user":
+            rows_of[row["login"]].append(row)
     return [_account(organization_key, login, stated.get(login), rows_of[login]) for login in sorted(set(stated) | set(rows_of))]
 
 

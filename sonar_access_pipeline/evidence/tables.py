@@ -74,12 +74,24 @@ def tables(facts: Facts) -> list[CsvTable]:
                 "changed_after",
                 "valid_from",
             ),
-            [{"principal_type": "user", **row} for row in facts.access] + _anyone(facts),
+            facts.access,
         ),
         CsvTable(
             "changes.csv",
             "one row per access row that opened or closed; the change lies after changed_after and at the latest at changed_by",
-            ("kind", "login", "access_type", "resource", "entitlement", "granted_via", "changed_after", "changed_by"),
+            (
+                "kind",
+                "login",
+                "name",
+                "access_type",
+                "resource",
+                "resource_name",
+                "entitlement",
+                "granted_via",
+                "granted_via_name",
+                "changed_after",
+                "changed_by",
+            ),
             facts.changes,
         ),
         CsvTable(
@@ -89,25 +101,6 @@ def tables(facts: Facts) -> list[CsvTable]:
             facts.coverage,
         ),
         CsvTable("limits.csv", "one row per thing that is not observed", ("subject", "why"), limits(facts)),
-    ]
-
-
-def _anyone(facts: Facts) -> Rows:
-    return [
-        {
-            "principal_type": "anyone",
-            "login": None,
-            "name": "Anyone",
-            "access_type": "organization_permission",
-            "resource": facts.organization_key,
-            "resource_name": facts.name,
-            "entitlement": row["permission"],
-            "granted_via": "direct",
-            "granted_via_name": None,
-            "changed_after": row["changed_after"],
-            "valid_from": row["valid_from"],
-        }
-        for row in facts.anyone
     ]
 
 

@@ -60,7 +60,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
     ]
 
     @dg.multi_asset(
-        name=f"{connection.name}_raw",
+        name=f"{connection.name}_observe",
         specs=[_spec(connection, table, "raw", kinds={"sonarcloud", "sql"}) for table in RAW_TABLES],
         check_specs=checks,
         partitions_def=partitions,
@@ -114,7 +114,7 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
     key = _key(connection, "fct_user_access")
 
     @dg.multi_asset(
-        name=f"{connection.name}_history",
+        name=f"{connection.name}_derive",
         specs=[
             _spec(connection, history_tables[description.name], "access", kinds={"sql"}, deps=[_key(connection, "raw_snapshot")])
             for description in HISTORY_TABLES
@@ -155,7 +155,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
     )
 
     @dg.multi_asset(
-        name=f"{connection.name}_evidence",
+        name=f"{connection.name}_prove",
         specs=[spec],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),

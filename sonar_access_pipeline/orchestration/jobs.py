@@ -30,7 +30,7 @@ def daily_job_name(connection: Connection) -> str:
 
 def evidence_job_name(connection: Connection) -> str:
     """The name of the job that seals the packet of a window."""
-    return f"{connection.name}_evidence_job"
+    return f"{connection.name}_evidence"
 
 
 def jobs_of(connection: Connection, partitions: dg.DailyPartitionsDefinition) -> Jobs:
@@ -50,7 +50,7 @@ def jobs_of(connection: Connection, partitions: dg.DailyPartitionsDefinition) ->
     return Jobs(
         daily=job(daily_job_name(connection), everything, "Observe today, derive history, seal the day's packet."),
         history=job(
-            f"{connection.name}_history_job",
+            f"{connection.name}_history",
             everything & dg.AssetSelection.groups("access"),
             "Derive history from stored snapshots, for any past day or range; days without one stay gaps.",
         ),

@@ -50,6 +50,7 @@ def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
 
 
 ACCESS = [
+    "principal_type",
     "login",
     "name",
     "access_type",
@@ -61,6 +62,18 @@ ACCESS = [
     "valid_from",
     "changed_after",
 ]
-CHANGES = ["kind", "login", "access_type", "resource", "entitlement", "granted_via", "changed_after", "changed_by"]
+CHANGES = [
+    "kind",
+    "login",
+    "name",
+    "access_type",
+    "resource",
+    "resource_name",
+    "entitlement",
+    "granted_via",
+    "granted_via_name",
+    "changed_after",
+    "changed_by",
+]
 COVERAGE = ["day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"]
 PACKETS = ["packet_id", "first_day", "last_day", "digest", "previous_digest", "source_kind", "location", "sealed_at"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
+from sonar_access_pipeline.access.records import ANYONE
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
@@ -122,10 +123,10 @@ def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnEle
 
 
 def access_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
-    """Every access row at `moment`, with the names of that moment.
+    """Every access row at `moment`, with the names of that moment, and what `Anyone` may do.
 
-    Columns: login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name, valid_from,
-    changed_after. Ordered by login, access_type, resource, entitlement, granted_via.
+    Columns: principal_type, login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name,
+    valid_from, changed_after. Ordered by login, access_type, resource, entitlement, granted_via; `Anyone` last.
     """
     access = history_tables["fct_user_access"]
     rows = transaction.execute(select(access).where(shown_at(access, organization_key, moment))).mappings().all()
@@ -134,6 +135,7 @@ def access_at(transaction: Connection, organization_key: str, moment: datetime) 
     own_name = _names(transaction, "dim_organization", "organization_key", organization_key, moment)
     answer = [
         {
+            "principal_type": "user",
             "login": row["login"],
             "name": users.get(row["login"]),
             "access_type": row["access_type"],
@@ -147,18 +149,34 @@ def access_at(transaction: Connection, organization_key: str, moment: datetime) 
         }
         for row in rows
     ]
-    return _sorted(answer, "login", "access_type", "resource", "entitlement", "granted_via")
+    ordered = _sorted(answer, "login", "access_type", "resource", "entitlement", "granted_via")
+    return ordered + _anyone_at(transaction, organization_key, moment, own_name.get(organization_key))
 
 
-def anyone_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
-    """What `Anyone` may do at `moment`. Columns: permission, valid_from, changed_after; ordered by permission."""
+def _anyone_at(transaction: Connection, organization_key: str, moment: datetime, organization: str | None) -> Rows:
     grants = history_tables["fct_permission_grant"]
     rows = transaction.execute(
         select(grants.c.permission, grants.c.valid_from, grants.c.changed_after).where(
             shown_at(grants, organization_key, moment), grants.c.principal_type == "anyone"
         )
-    ).mappings()
-    return _sorted([dict(row) for row in rows], "permission")
+    )
+    answer = [
+        {
+            "principal_type": "anyone",
+            "login": None,
+            "name": ANYONE,
+            "access_type": "organization_permission",
+            "resource": organization_key,
+            "resource_name": organization,
+            "entitlement": row.permission,
+            "granted_via": "direct",
+            "granted_via_name": None,
+            "valid_from": row.valid_from,
+            "changed_after": row.changed_after,
+        }
+        for row in rows
+    ]
+    return _sorted(answer, "entitlement")
 
 
 def members_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
@@ -185,26 +203,30 @@ def admins_at(transaction: Connection, organization_key: str, moment: datetime) 
 
 
 def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
-    """Every access row that opened or closed with after < changed_by <= until.
+    """Every access row that opened or closed with after < changed_by <= until, with the last names known by `until`.
 
-    Columns: kind, login, access_type, resource, entitlement, granted_via, changed_after, changed_by: the change lies between the
-    last two. Ordered by changed_by, kind, login and the rest of the access row.
+    Columns: kind, login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name, changed_after,
+    changed_by: the change lies between the last two. Ordered by changed_by, kind, login and the rest of the access row.
     """
     view = fct_access_change.c
     rows = transaction.execute(
-        select(
-            view.kind,
-            view.login,
-            view.access_type,
-            view.resource,
-            view.entitlement,
-            view.granted_via,
-            view.changed_after,
-            view.changed_by,
-        ).where(view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until)
+        select(fct_access_change).where(
+            view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
+        )
     ).mappings()
-    columns = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
-    return _sorted([dict(row) for row in rows], *columns)
+    users = _last_names(transaction, "dim_user", "login", organization_key, until)
+    groups = _last_names(transaction, "dim_group", "group_id", organization_key, until)
+    own_name = _last_names(transaction, "dim_organization", "organization_key", organization_key, until)
+    answer = [
+        {
+            **row,
+            "name": users.get(row["login"]),
+            "resource_name": (groups if row["access_type"] == "group" else own_name).get(row["resource"]),
+            "granted_via_name": groups.get(row["granted_via"].removeprefix("group:")),
+        }
+        for row in rows
+    ]
+    return _sorted(answer, "changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
 
 
 def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
@@ -340,6 +362,17 @@ def history_faults(transaction: Connection, organization_key: str) -> dict[str, 
 def _names(transaction: Connection, name: str, key: str, organization_key: str, moment: datetime) -> dict[str, str]:
     table = history_tables[name]
     rows = transaction.execute(select(table.c[key], table.c.name).where(shown_at(table, organization_key, moment)))
+    return {row[0]: row[1] for row in rows}
+
+
+def _last_names(transaction: Connection, name: str, key: str, organization_key: str, until: datetime) -> dict[str, str]:
+    """Names of things that may be gone by now: of each, the last one it had."""
+    table = history_tables[name]
+    rows = transaction.execute(
+        select(table.c[key], table.c.name)
+        .where(table.c.organization_key == organization_key, table.c.valid_from <= until)
+        .order_by(table.c.valid_from)
+    )
     return {row[0]: row[1] for row in rows}
 
 
