@@ -14,6 +14,7 @@ from typing import Any
 
 from sonar_access_pipeline.access.snapshot import iso
 from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.queries import Rows
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -61,43 +62,19 @@ def tables(facts: Facts) -> list[CsvTable]:
         CsvTable(
             "access.csv",
             "one row per way in which an account, or Anyone, has one right at the end of the window",
-            (
-                "principal_type",
-                "login",
-                "name",
-                "access_type",
-                "resource",
-                "resource_name",
-                "entitlement",
-                "granted_via",
-                "granted_via_name",
-                "changed_after",
-                "valid_from",
-            ),
+            queries.ACCESS,
             facts.access,
         ),
         CsvTable(
             "changes.csv",
             "one row per access row that opened or closed; the change lies after changed_after and at the latest at changed_by",
-            (
-                "kind",
-                "login",
-                "name",
-                "access_type",
-                "resource",
-                "resource_name",
-                "entitlement",
-                "granted_via",
-                "granted_via_name",
-                "changed_after",
-                "changed_by",
-            ),
+            queries.CHANGES,
             facts.changes,
         ),
         CsvTable(
             "coverage.csv",
             "one row per day of the window",
-            ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"),
+            queries.COVERAGE,
             facts.coverage,
         ),
         CsvTable("limits.csv", "one row per thing that is not observed", ("subject", "why"), limits(facts)),

@@ -19,7 +19,7 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.D
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, as_of)
         rows = queries.access_at(transaction, organization_key, answering.observed_at)
-    frame = pd.DataFrame(rows, columns=ACCESS)
+    frame = pd.DataFrame(rows, columns=list(queries.ACCESS))
     return frame.assign(as_of=answering.observed_at, source_kind=answering.source_kind.value)
 
 
@@ -28,13 +28,13 @@ def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.D
     with warehouse.read() as transaction:
         rests_on = queries.window_observations(transaction, organization_key, window)
         rows = queries.changes_between(transaction, organization_key, rests_on.after, rests_on.as_of.observed_at)
-    return pd.DataFrame(rows, columns=CHANGES)
+    return pd.DataFrame(rows, columns=list(queries.CHANGES))
 
 
 def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
     """Which days were observed: the columns of `queries.coverage`."""
     with warehouse.read() as transaction:
-        return pd.DataFrame(queries.coverage(transaction, organization_key, first, last), columns=COVERAGE)
+        return pd.DataFrame(queries.coverage(transaction, organization_key, first, last), columns=list(queries.COVERAGE))
 
 
 def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
@@ -49,31 +49,4 @@ def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
         return pd.DataFrame(queries.packets(transaction, organization_key), columns=PACKETS)
 
 
-ACCESS = [
-    "principal_type",
-    "login",
-    "name",
-    "access_type",
-    "resource",
-    "resource_name",
-    "entitlement",
-    "granted_via",
-    "granted_via_name",
-    "valid_from",
-    "changed_after",
-]
-CHANGES = [
-    "kind",
-    "login",
-    "name",
-    "access_type",
-    "resource",
-    "resource_name",
-    "entitlement",
-    "granted_via",
-    "granted_via_name",
-    "changed_after",
-    "changed_by",
-]
-COVERAGE = ["day", "status", "snapshots", "attempts", "observed_at", "run_id", "error"]
 PACKETS = ["packet_id", "first_day", "last_day", "digest", "previous_digest", "source_kind", "location", "sealed_at"]

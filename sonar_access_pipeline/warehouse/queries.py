@@ -31,6 +31,34 @@ Rows = list[dict[str, Any]]
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """Before every observation."""
 
+ACCESS = (
+    "principal_type",
+    "login",
+    "name",
+    "access_type",
+    "resource",
+    "resource_name",
+    "entitlement",
+    "granted_via",
+    "granted_via_name",
+    "changed_after",
+    "valid_from",
+)
+CHANGES = (
+    "kind",
+    "login",
+    "name",
+    "access_type",
+    "resource",
+    "resource_name",
+    "entitlement",
+    "granted_via",
+    "granted_via_name",
+    "changed_after",
+    "changed_by",
+)
+COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error")
+
 
 @dataclass(frozen=True)
 class ObservationFacts:
@@ -125,8 +153,7 @@ def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnEle
 def access_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
     """Every access row at `moment`, with the names of that moment, and what `Anyone` may do.
 
-    Columns: principal_type, login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name,
-    valid_from, changed_after. Ordered by login, access_type, resource, entitlement, granted_via; `Anyone` last.
+    Columns: `ACCESS`. Ordered by login, access_type, resource, entitlement, granted_via; `Anyone` last.
     """
     access = history_tables["fct_user_access"]
     rows = transaction.execute(select(access).where(shown_at(access, organization_key, moment))).mappings().all()
@@ -205,8 +232,7 @@ def admins_at(transaction: Connection, organization_key: str, moment: datetime) 
 def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
     """Every access row that opened or closed with after < changed_by <= until, with the last names known by `until`.
 
-    Columns: kind, login, name, access_type, resource, resource_name, entitlement, granted_via, granted_via_name, changed_after,
-    changed_by: the change lies between the last two. Ordered by changed_by, kind, login and the rest of the access row.
+    Columns: `CHANGES`; the change lies between the last two. Ordered by changed_by, kind, login and the rest of the access row.
     """
     view = fct_access_change.c
     rows = transaction.execute(
@@ -232,8 +258,7 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
 def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
     """One row per day from `first` to `last`, both included; a day that nobody knows of is `missing`.
 
-    Columns: day, status (observed, held, retracted, incomplete, failed, missing), snapshots, attempts, observed_at, run_id,
-    error.
+    Columns: `COVERAGE`; status is observed, held, retracted, incomplete, failed or missing.
     """
     view = sync_coverage.c
     found = {

@@ -1,0 +1,86 @@
+"""The house: imports point one way, and each outside library is known in one room only."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "sonar_access_pipeline"
+MAY_IMPORT = {
+    "access": set(),
+    "sonarcloud": {"access"},
+    "warehouse": {"access"},
+    "evidence": {"access", "warehouse"},
+    "orchestration": {"access", "sonarcloud", "warehouse", "evidence", "settings"},
+    "simulator": set(),
+    "settings": {"warehouse"},
+    "terminal": set(),
+    "definitions": {"orchestration", "settings"},
+    "demo": {"access", "orchestration", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
+    "cli": {"access", "demo", "evidence", "orchestration", "settings", "sonarcloud", "terminal", "warehouse"},
+}
+ONLY_IN = {
+    "requests": {"sonarcloud"},
+    "urllib3": {"sonarcloud"},
+    "sqlalchemy": {"warehouse", "orchestration"},
+    "alembic": {"warehouse"},
+    "pandas": {"warehouse", "cli", "terminal"},
+    "dagster": {"orchestration"},
+    "jinja2": {"evidence"},
+    "http": {"simulator"},
+}
+NO_IO = {"os", "pathlib", "io", "socket", "sqlite3", "time", "subprocess", "urllib", "logging", "random"}
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_room_may(file: Path) -> None:
+    room = room_of(file)
+    if room == "__init__":
+        assert imported(file) == set()
+        return
+    for name in imported(file):
+        parts = name.split(".")
+        if parts[0] == "sonar_access_pipeline" and parts[1] not in ("__version__", room):
+            assert parts[1] in MAY_IMPORT[room], f"{room} imports {name}"
+        if parts[0] in ONLY_IN:
+            assert room in ONLY_IN[parts[0]], f"{room} imports {name}"
+        if room == "access":
+            assert parts[0] not in NO_IO, f"access imports {name}"
+        if room == "simulator" and parts[0] != "sonar_access_pipeline":
+            assert _is_standard(parts[0]), f"the simulator imports {name}"
+
+
+def _is_standard(name: str) -> bool:
+    import sys
+
+    return name in sys.stdlib_module_names and importlib.util.find_spec(name) is not None
+
+
+def test_orchestration_knows_tables_but_writes_no_sql() -> None:
+    for file in (ROOT / "orchestration").glob("*.py"):
+        names = {name for name in imported(file) if name.startswith("sqlalchemy")}
+        assert names <= {"sqlalchemy.Table"}, f"{file.name} imports {names}"
+
+
+def test_the_instance_settings_are_the_same_in_the_repository_and_in_the_wheel() -> None:
+    assert (ROOT / "orchestration" / "dagster.yaml").read_text() == (ROOT.parent / "dagster.yaml").read_text()

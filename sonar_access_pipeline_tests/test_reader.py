@@ -1,0 +1,246 @@
+"""Reading a real server on loopback: everything it holds, nothing it does not, and a sentence for every fault."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sonar_access_pipeline.access.content import content_of, lists_of
+from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
+from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
+from sonar_access_pipeline.simulator import faults
+from sonar_access_pipeline.simulator.organization import Evolution, Organization
+from sonar_access_pipeline.simulator.server import Simulator
+from sonar_access_pipeline.sonarcloud.client import Client, Patience
+from sonar_access_pipeline.sonarcloud.errors import RefusedError, UnavailableError
+from sonar_access_pipeline.sonarcloud.reader import Preflight, Reader
+
+TOKEN = "simulated-token"
+QUICK = Patience(attempts=3, first_pause=0.001, limited_pause=0.001)
+FOUNDED = date(2026, 1, 5)
+
+
+def organization(accounts: int = 620, groups: int = 9) -> Organization:
+    return Evolution(3, FOUNDED, accounts=accounts, groups=groups).on(FOUNDED)
+
+
+@contextmanager
+def serving(found: Organization, **options: Any) -> Iterator[Simulator]:
+    with Simulator(lambda: found, **options) as simulator:
+        yield simulator
+
+
+def read(simulator: Simulator, key: str = "acme", token: str = TOKEN, patience: Patience = QUICK) -> Snapshot:
+    with Client(simulator.url, token, patience=patience) as client:
+        reader = Reader(client, key)
+        return reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC))
+
+
+def preflight(simulator: Simulator, key: str = "acme", token: str = TOKEN) -> Preflight:
+    with Client(simulator.url, token, patience=QUICK) as client:
+        return Reader(client, key).preflight()
+
+
+def test_a_complete_snapshot_says_exactly_what_is_true() -> None:
+    found = organization()
+    found.anyone = {"scan"}
+    with serving(found) as simulator:
+        snapshot = read(simulator)
+    assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
+    content = content_of(lists_of(snapshot.responses))
+    assert set(FCT_USER_ACCESS.rows(content)) == found.truth()
+    assert [grant.permission for grant in content.grants if grant.principal_type == "anyone"] == ["scan"]
+    assert all(control.passed for control in snapshot.controls)
+    assert snapshot.counts["admins"] == len(found.admins())
+    assert snapshot.source_kind is SourceKind.SIMULATED
+
+
+def test_only_get_is_sent_with_the_largest_pages_and_no_trailing_empty_one() -> None:
+    found = organization()
+    with serving(found) as simulator:
+        snapshot = read(simulator)
+        sent = Counter(simulator.requests)
+    members, groups = len(found.names), len(found.groups)
+    assert {method for method, _ in sent} == {"GET"}
+    assert sent["GET", "organizations/search_members"] == -(-members // 500)
+    assert sent["GET", "permissions/users"] == -(-members // 100)
+    assert sent["GET", "user_groups/search"] == sent["GET", "permissions/groups"] == 1
+    assert sent["GET", "user_groups/users"] == groups + 1, "the group of all members has a second page"
+    assert sum(sent.values()) == len(snapshot.responses)
+
+
+def test_bodies_are_kept_as_they_came() -> None:
+    with serving(organization(accounts=5, groups=2)) as simulator:
+        snapshot = read(simulator)
+    member_list = next(response for response in snapshot.responses if response.endpoint == "organizations/search_members")
+    assert json.loads(member_list.body)["paging"] == {"pageIndex": 1, "pageSize": 500, "total": 5}
+    assert member_list.server_time is not None
+    assert member_list.params == {"organization": "acme", "p": "1", "ps": "500"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 499, 500, 501, 1000])
+def test_every_size_around_a_page_is_read_whole(size: int) -> None:
+    found = organization(accounts=1, groups=2)
+    for number in range(size):
+        found.join(f"user-{number}", "One Name For All")
+    with serving(found) as simulator:
+        snapshot = read(simulator)
+    assert snapshot.verdict is Verdict.COMPLETE
+    assert snapshot.counts["members"] == size + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "endpoint"),
+    [
+        (faults.short(3), "organizations/search_members"),
+        (faults.repeated, "organizations/search_members"),
+        (faults.total_off_by(1), "organizations/search_members"),
+        (faults.short(1), "user_groups/users"),
+        (faults.total_off_by(-1), "user_groups/users"),
+        (faults.short(1), "permissions/users"),
+        (faults.short(1), "user_groups/search"),
+        (faults.short(1), "permissions/groups"),
+        (faults.status(503), "permissions/groups"),
+        (faults.status(429, Retry_After="0"), "permissions/users"),
+        (faults.status(429), "permissions/users"),
+        (faults.html, "user_groups/search"),
+        (faults.reset, "organizations/search_members"),
+        (faults.truncated, "organizations/search_members"),
+    ],
+)
+def test_a_fault_that_passes_is_overcome_and_one_that_stays_leaves_the_snapshot_incomplete(
+    fault: faults.Fault, endpoint: str
+) -> None:
+    found = organization(accounts=130, groups=4)
+    with serving(found) as simulator:
+        simulator.faults.add(endpoint, fault, times=1)
+        passing = read(simulator)
+        simulator.faults.add(endpoint, fault, times=None)
+        staying = read(simulator)
+    assert passing.verdict is Verdict.COMPLETE
+    assert set(FCT_USER_ACCESS.rows(content_of(lists_of(passing.responses)))) == found.truth()
+    assert staying.verdict is Verdict.INCOMPLETE
+    assert staying.reason
+    assert staying.counts == {}
+
+
+def test_an_incomplete_snapshot_gives_the_numbers() -> None:
+    with serving(organization(accounts=130, groups=4)) as simulator:
+        simulator.faults.add("organizations/search_members", faults.short(7), times=None)
+        snapshot = read(simulator)
+    assert snapshot.reason is not None
+    assert "members is incomplete: it reports 130 rows and delivers 123" in snapshot.reason
+    assert next(read for read in snapshot.lists if read.name == "members").rereads >= 2
+
+
+def test_two_lists_that_never_agree_on_who_exists_leave_the_snapshot_incomplete() -> None:
+    found = organization(accounts=50, groups=3)
+
+    def vanish(answer: faults.Answer) -> faults.Answer:
+        return faults.total_off_by(-1)(faults.short(1)(answer))
+
+    with serving(found) as simulator:
+        simulator.faults.add("organizations/search_members", vanish, times=None)
+        snapshot = read(simulator)
+    assert snapshot.verdict is Verdict.INCOMPLETE
+    assert "49 against 50" in str(snapshot.reason)
+
+
+def test_counts_that_disagree_are_a_failed_control_of_a_complete_snapshot() -> None:
+    found = organization(accounts=20, groups=3)
+
+    def miscounted(answer: faults.Answer) -> faults.Answer:
+        document = json.loads(json.dumps(answer.document))
+        document["users"][0]["groupCount"] += 1
+        return faults.Answer(200, document)
+
+    with serving(found) as simulator:
+        simulator.faults.add("organizations/search_members", miscounted, times=None)
+        snapshot = read(simulator)
+    assert snapshot.verdict is Verdict.COMPLETE
+    assert {control.name: control.passed for control in snapshot.controls}["memberships_per_member"] is False
+
+
+def test_a_wrong_token_is_refused_at_once() -> None:
+    with serving(organization(20, 3)) as simulator:
+        with pytest.raises(RefusedError, match="refuses the token"):
+            preflight(simulator, token="wrong")
+        assert len(simulator.requests) == 1
+
+
+def test_a_wrong_organization_is_named() -> None:
+    with serving(organization(20, 3)) as simulator, pytest.raises(RefusedError, match="no organization 'acne'"):
+        preflight(simulator, key="acne")
+
+
+def test_a_caller_who_is_no_admin_is_told_what_to_grant() -> None:
+    found = organization(20, 3)
+    plain = next(login for login in sorted(found.names) if login not in found.admins())
+    with serving(found, tokens={"plain": plain}) as simulator:
+        with pytest.raises(RefusedError, match="Administer organization"):
+            preflight(simulator, token="plain")
+        assert ("GET", "organizations/search_members") not in simulator.requests
+
+
+def test_an_unreachable_host_is_tried_again_and_then_named() -> None:
+    with (
+        Client("http://127.0.0.1:9", TOKEN, patience=QUICK) as client,
+        pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached.*\(tried 3 times\)"),
+    ):
+        Reader(client, "acme").preflight()
+
+
+def test_a_token_revoked_in_the_middle_leaves_an_incomplete_snapshot() -> None:
+    with serving(organization(20, 3)) as simulator:
+        simulator.faults.add("permissions/groups", faults.status(401), times=None)
+        snapshot = read(simulator)
+    assert snapshot.verdict is Verdict.INCOMPLETE
+    assert "refuses the token" in str(snapshot.reason)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with serving(organization(20, 3)) as simulator:
+        simulator.faults.add("users/current", faults.status(302, Location="http://127.0.0.1:9/"), times=None)
+        with pytest.raises(RefusedError, match="redirect"):
+            preflight(simulator)
+
+
+def test_retry_after_is_waited_for_and_a_limit_without_it_waits_longer() -> None:
+    slept: list[float] = []
+    patience = Patience(attempts=3, first_pause=1, limited_pause=60, sleep=slept.append)
+    with serving(organization(20, 3)) as simulator:
+        simulator.faults.add("users/current", faults.status(429, Retry_After="17"))
+        simulator.faults.add("organizations/search", faults.status(429))
+        snapshot = read(simulator, patience=patience)
+    assert slept == [17, 60]
+    assert snapshot.verdict is Verdict.COMPLETE
+    assert [response.attempts for response in snapshot.responses[:3]] == [2, 2, 1]
+
+
+def test_no_error_and_no_repr_holds_the_token() -> None:
+    with serving(organization(20, 3)) as simulator:
+        simulator.faults.add("users/current", faults.html, times=None)
+        with Client(simulator.url, "secret-token-value", patience=QUICK) as client:
+            reader = Reader(client, "acme")
+            with pytest.raises(RefusedError) as caught:
+                reader.preflight()
+            assert "secret-token-value" not in f"{caught.value!r}{client!r}{vars(client)}{reader!r}"
+
+
+def test_a_host_whose_clock_is_not_sonarclouds_is_refused_for_the_real_source_only() -> None:
+    class Real(Client):
+        source_kind = SourceKind.SONARCLOUD
+
+    def six_minutes_slow() -> datetime:
+        return datetime.now(UTC) - timedelta(minutes=6)
+
+    with serving(organization(20, 3), clock=six_minutes_slow) as simulator:
+        preflight(simulator)
+        with Real(simulator.url, TOKEN, patience=QUICK) as client, pytest.raises(RefusedError, match="clock"):
+            Reader(client, "acme").preflight()
