@@ -72,7 +72,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
             if window_of(context) != _only(parts.clock().date()):
                 raise dg.Failure(PAST_DAY, allow_retries=False)
             began = time.monotonic()
-            recorded, snapshot = observe(connection, parts, warehouse, context.run_id, parts.progress or _logged(context))
+            recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or _logged(context))
             seconds = round(time.monotonic() - began, 3)
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
@@ -164,7 +164,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         window = window_of(context)
         with as_failures(), parts.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
-            sealed = seal(packet, parts.settings.evidence_root, warehouse, clock=parts.clock, run_id=context.run_id)
+            sealed = seal(packet, parts.settings.evidence_root, warehouse, clock=parts.clock, run_id=context.run.run_id)
             gaps = _gaps(warehouse, connection.organization_key(), window)
         facts = packet.facts
         yield dg.MaterializeResult(

@@ -15,7 +15,7 @@ from sonar_access_pipeline.orchestration.sensors import sensors_of
 def build_definitions(parts: Parts) -> dg.Definitions:
     """Everything Dagster shows, for every connection of the settings. Connects to nothing and writes nothing."""
     partitions = daily(parts.settings.first_day)
-    connections = {connection: jobs_of(connection, partitions) for connection in parts.settings.connections}
+    connections = {connection: jobs_of(connection) for connection in parts.settings.connections}
     return dg.Definitions(
         assets=[asset for connection in connections for asset in assets_of(connection, parts, partitions)],
         jobs=[job for jobs in connections.values() for job in jobs.all()],
