@@ -1,0 +1,303 @@
+"""Packets: the same bytes from the same content, complete, marked with their source, and verifiable."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sonar_access_pipeline.access.snapshot import SourceKind, Verdict
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.packet import Packet, build
+from sonar_access_pipeline.evidence.seal import EvidenceError, seal, verify
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.errors import NothingObservedError
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+
+HOSTILE = [
+    '=HYPERLINK("http://x")',
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "'quoted",
+    "<script>alert(1)</script>",
+    "a\nb\r\nc",
+    "tab\there",
+    "\u202egnp.exe",
+    "../../etc/passwd",
+    "x" * 5000,
+    "Ada \U0001f600",
+    'comma, "quote"',
+]
+FIRST = EPOCH.date()
+WINDOW = Window(FIRST, FIRST + timedelta(days=4))
+
+
+def worlds() -> list[World | None]:
+    groups = {"1": "Members", "2": "Owners"}
+    people: dict[str, str | None] = {f"user-{number}": name for number, name in enumerate(HOSTILE)} | {
+        "ada": "Ada",
+        "nameless": None,
+    }
+
+    def world(members: dict[str, str | None], owners: list[str]) -> World:
+        return World(
+            members=members,
+            groups=groups,
+            group_members={"1": list(members), "2": owners},
+            user_permissions={login: ["scan"] if login == "ada" else [] for login in members},
+            group_permissions={"1": ["provisioning"], "2": ["admin"]},
+            anyone=["scan"],
+        )
+
+    return [
+        world(people, ["ada"]),
+        world({**people, "bob": "Bob"}, ["ada", "bob"]),
+        None,
+        world({**people, "bob": "Bob"}, ["bob", "stranger"]),
+        world({login: name for login, name in people.items() if login != "ada"}, ["stranger"]),
+    ]
+
+
+def fill(warehouse: Warehouse, source_kind: SourceKind = SourceKind.SIMULATED) -> None:
+    for day, world in enumerate(worlds()):
+        verdict = Verdict.COMPLETE if world else Verdict.INCOMPLETE
+        snapshot = snapshot_of(world or World(), EPOCH + timedelta(days=day), verdict=verdict, source_kind=source_kind)
+        record(warehouse, snapshot, lambda: EPOCH)
+    derive(warehouse, "acme")
+
+
+def rows_of(packet: Packet, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(packet.files[name].decode(), newline="")))
+
+
+def original(value: str) -> str:
+    return value.removeprefix("'")
+
+
+@pytest.fixture
+def packet(warehouse: Warehouse) -> Packet:
+    fill(warehouse)
+    return build(warehouse, "acme", WINDOW)
+
+
+def test_the_same_content_gives_the_same_bytes_on_both_databases(tmp_path: Path, postgresql_url: str) -> None:
+    packets = []
+    for url in (sqlite_url(tmp_path / "warehouse.sqlite"), postgresql_url):
+        warehouse = Warehouse(url)
+        upgrade(warehouse)
+        fill(warehouse)
+        packets.append(build(warehouse, "acme", WINDOW))
+        packets.append(build(warehouse, "acme", WINDOW))
+        warehouse.close()
+    assert all(packet.files == packets[0].files for packet in packets)
+    assert len({packet.digest for packet in packets}) == 1
+
+
+def test_the_population_is_every_login_that_any_list_names(packet: Packet) -> None:
+    population = {row["login"]: row for row in rows_of(packet, "population.csv")}
+    members = set(worlds()[4].members)  # type: ignore[union-attr]
+    assert set(population) == members | {"stranger"}
+    assert population["stranger"]["is_member"] == "false"
+    assert population["stranger"]["is_admin"] == "true"
+    assert population["stranger"]["admin_through"] == "group Owners"
+    assert population["nameless"]["name"] == ""
+    assert population["nameless"]["is_admin_by_sonarcloud"] == "", "unknown is empty, not false"
+
+
+def test_hostile_names_stay_names_and_can_be_recovered(packet: Packet) -> None:
+    names = [original(row["name"]) for row in rows_of(packet, "population.csv") if row["login"].startswith("user-")]
+    assert sorted(names) == sorted(HOSTILE)
+    assert not [row for row in rows_of(packet, "population.csv") if row["name"].startswith(("=", "+", "-", "@"))]
+    manifest = json.loads(packet.files["manifest.json"])
+    assert "remove it to get the original" in manifest["escaping"]
+
+
+def test_in_the_report_nothing_runs_and_nothing_is_fetched(packet: Packet) -> None:
+    tags: list[tuple[str, dict[str, str | None]]] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            tags.append((tag, dict(attrs)))
+
+    Tags().feed(packet.files["report.html"].decode())
+    assert "script" not in {tag for tag, _ in tags}
+    assert not [name for _, attributes in tags for name in attributes if name in ("src", "href") or name.startswith("on")]
+
+
+def test_changes_lie_between_two_observations_and_the_baseline_is_never_a_grant(packet: Packet) -> None:
+    changes = rows_of(packet, "changes.csv")
+    by_login = {(row["login"], row["kind"]): row for row in changes if row["access_type"] == "membership"}
+    assert by_login["bob", "joined"]["changed_after"] == "2026-03-01T05:00:00.000000Z"
+    assert by_login["bob", "joined"]["changed_by"] == "2026-03-02T05:00:10.000000Z"
+    assert by_login["ada", "left"]["changed_by"] == "2026-03-05T05:00:10.000000Z"
+    assert by_login["ada", "first_observed"]["changed_after"] == ""
+    admin = [
+        row for row in changes if row["entitlement"] == "admin" and row["login"] == "ada" and row["kind"] == "permission_revoked"
+    ]
+    assert [row["changed_after"] for row in admin] == ["2026-03-02T05:00:00.000000Z"], "not on the day that was not observed"
+
+
+def test_a_day_without_an_observation_is_a_gap_in_every_place(packet: Packet) -> None:
+    assert [row["status"] for row in rows_of(packet, "coverage.csv")] == [
+        "observed",
+        "observed",
+        "incomplete",
+        "observed",
+        "observed",
+    ]
+    manifest = json.loads(packet.files["manifest.json"])
+    assert manifest["coverage"] == {"days": 5, "days_incomplete": 1, "days_observed": 4}
+    assert len(manifest["snapshots"]) == 4
+    assert len(manifest["not_counted"]) == 1
+    assert "2026-03-03 (incomplete)" in packet.files["report.html"].decode()
+    assert "2026-03-03 (incomplete)" in packet.files["limits.csv"].decode()
+
+
+def test_anyone_is_a_principal_and_never_a_login(packet: Packet) -> None:
+    anyone = [row for row in rows_of(packet, "access.csv") if row["principal_type"] == "anyone"]
+    assert [(row["login"], row["name"], row["entitlement"]) for row in anyone] == [("", "Anyone", "scan")]
+    assert "Anyone" not in {row["login"] for row in rows_of(packet, "population.csv")}
+
+
+def test_the_manifest_names_every_file_with_its_digest_its_bytes_and_its_rows(packet: Packet) -> None:
+    manifest = json.loads(packet.files["manifest.json"])
+    assert hashlib.sha256(packet.files["manifest.json"]).hexdigest() == packet.digest
+    assert set(manifest["files"]) == set(packet.files) - {"manifest.json"}
+    for name, entry in manifest["files"].items():
+        assert entry["sha256"] == hashlib.sha256(packet.files[name]).hexdigest()
+        assert entry["bytes"] == len(packet.files[name])
+        if name.endswith(".csv"):
+            assert entry["rows"] == len(rows_of(packet, name))
+
+
+def test_a_simulated_source_says_so_everywhere(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+    for name in packet.files:
+        if name.endswith(".csv"):
+            assert {row["source"] for row in rows_of(packet, name)} == {"simulated"}
+    assert "not evidence about SonarCloud" in packet.files["report.html"].decode()
+    assert json.loads(packet.files["manifest.json"])["source"]["kind"] == "simulated"
+    sealed = seal(packet, tmp_path / "evidence", warehouse, clock=lambda: EPOCH, run_id="run")
+    assert sealed.folder.name == f"{packet.digest[:12]}-simulated"
+
+
+def test_a_real_source_is_not_called_simulated(warehouse: Warehouse, tmp_path: Path) -> None:
+    fill(warehouse, SourceKind.SONARCLOUD)
+    packet = build(warehouse, "acme", WINDOW)
+    assert "This is not evidence" not in packet.files["report.html"].decode()
+    assert seal(packet, tmp_path, warehouse, clock=lambda: EPOCH, run_id="run").folder.name == packet.digest[:12]
+
+
+def test_sealing_again_verifies_instead_and_the_register_keeps_one_line(
+    packet: Packet, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    first = seal(packet, tmp_path, warehouse, clock=lambda: EPOCH, run_id="one")
+    second = seal(packet, tmp_path, warehouse, clock=lambda: EPOCH + timedelta(days=1), run_id="two")
+    assert (first.is_new, second.is_new) == (True, False)
+    other = seal(build(warehouse, "acme", Window(FIRST, FIRST)), tmp_path, warehouse, clock=lambda: EPOCH, run_id="three")
+    with warehouse.read() as transaction:
+        register = queries.packets(transaction, "acme")
+    assert [(row["digest"], row["previous_digest"]) for row in register] == [(first.digest, None), (other.digest, first.digest)]
+    (first.folder / "access.csv").write_text("nothing")
+    with pytest.raises(EvidenceError, match="has been changed"):
+        seal(packet, tmp_path, warehouse, clock=lambda: EPOCH, run_id="four")
+
+
+def test_a_packet_is_checked_by_sha256sum_alone(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+    sealed = seal(packet, tmp_path, warehouse, clock=lambda: EPOCH, run_id="run")
+    if shutil.which("sha256sum") is None:
+        pytest.skip("this machine has no sha256sum")
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=sealed.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(": OK") == len(packet.files) + 1
+
+
+def test_every_change_of_a_file_is_found_and_named(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+    sealed = seal(packet, tmp_path / "evidence", warehouse, clock=lambda: EPOCH, run_id="run")
+    assert verify(sealed.folder) == []
+    for name in sorted(path.name for path in sealed.folder.iterdir()):
+        body = (sealed.folder / name).read_bytes()
+        for number, changed in enumerate((body + b"x", body[:-2], b"")):
+            copy = tmp_path / f"{name}-{number}"
+            shutil.copytree(sealed.folder, copy)
+            (copy / name).write_bytes(changed)
+            assert [fault for fault in verify(copy) if name in fault or name == "SHA256SUMS"], f"{name} was changed"
+        copy = tmp_path / f"{name}-gone"
+        shutil.copytree(sealed.folder, copy)
+        (copy / name).unlink()
+        try:
+            assert [fault for fault in verify(copy) if name in fault]
+        except EvidenceError as error:
+            assert name in str(error)
+    (sealed.folder / "extra.csv").write_text("more")
+    assert verify(sealed.folder) == ["extra.csv is not listed"]
+
+
+def test_a_manifest_that_was_changed_together_with_its_sum_is_found(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+    sealed = seal(packet, tmp_path, warehouse, clock=lambda: EPOCH, run_id="run")
+    before = (sealed.folder / "manifest.json").read_bytes()
+    after = before.replace(b'"admins":1', b'"admins":0')
+    assert before != after
+    (sealed.folder / "manifest.json").write_bytes(after)
+    sums = (sealed.folder / "SHA256SUMS").read_text()
+    (sealed.folder / "SHA256SUMS").write_text(sums.replace(hashlib.sha256(before).hexdigest(), hashlib.sha256(after).hexdigest()))
+    assert verify(sealed.folder) == ["seal.json names another manifest"]
+
+
+def test_a_window_before_the_first_observation_is_refused_and_one_after_the_last_says_how_old_it_is(warehouse: Warehouse) -> None:
+    fill(warehouse)
+    with pytest.raises(NothingObservedError, match="cannot be fetched"):
+        build(warehouse, "acme", Window(FIRST - timedelta(days=9), FIRST - timedelta(days=1)))
+    later = build(warehouse, "acme", Window(FIRST + timedelta(days=10), FIRST + timedelta(days=11)))
+    manifest = json.loads(later.files["manifest.json"])
+    end = datetime.combine(FIRST + timedelta(days=12), datetime.min.time(), UTC)
+    observed = EPOCH + timedelta(days=4, seconds=10)
+    assert manifest["as_of"]["seconds_before_end_of_window"] == (end - observed).total_seconds()
+    assert manifest["coverage"] == {"days": 2, "days_missing": 2}
+    assert rows_of(later, "changes.csv") == []
+
+
+def test_a_later_observation_does_not_change_the_packet_of_an_earlier_window(warehouse: Warehouse) -> None:
+    fill(warehouse)
+    window = Window(FIRST, FIRST + timedelta(days=1))
+    before = build(warehouse, "acme", window)
+    record(warehouse, snapshot_of(World(), EPOCH + timedelta(days=9)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    assert build(warehouse, "acme", window).files == before.files
+
+
+def test_a_packet_that_cannot_be_written_leaves_nothing_behind(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.write_text("a file where the folder should be")
+    with pytest.raises(EvidenceError, match="cannot be written"):
+        seal(packet, root, warehouse, clock=lambda: EPOCH, run_id="run")
+    assert root.read_text() == "a file where the folder should be"
+
+
+def test_the_key_of_an_organization_never_leads_out_of_the_evidence_folder(warehouse: Warehouse, tmp_path: Path) -> None:
+    record(warehouse, snapshot_of(World(members={"ada": None}), EPOCH, key="../../up"), lambda: EPOCH)
+    derive(warehouse, "../../up")
+    sealed = seal(build(warehouse, "../../up", Window(FIRST, FIRST)), tmp_path, warehouse, clock=lambda: EPOCH, run_id="run")
+    assert sealed.folder.resolve().is_relative_to(tmp_path.resolve())
+    assert len(sealed.folder.relative_to(tmp_path).parts) == 3
+
+
+def test_windows_are_whole_days_months_and_quarters() -> None:
+    assert Window.month("2028-02") == Window(date(2028, 2, 1), date(2028, 2, 29))
+    assert Window.quarter("2026Q3") == Window(date(2026, 7, 1), date(2026, 9, 30))
+    assert Window.month_before(date(2026, 1, 15)) == Window(date(2025, 12, 1), date(2025, 12, 31))
+    for wrong in ("2026-13", "26-1", "x"):
+        with pytest.raises(ValueError, match="no month"):
+            Window.month(wrong)
