@@ -224,8 +224,9 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
     """
     from sonar_access_pipeline.warehouse import frames
 
+    window = _window(first, last)
     with _warehouse(organization) as (warehouse, organization_key):
-        frame = frames.changes(warehouse, organization_key, _window(first, last))
+        frame = frames.changes(warehouse, organization_key, window)
     print_frame(
         console, frame, form, ("changed_after", "changed_by", "kind", "login", "entitlement", "resource_name", "granted_via_name")
     )

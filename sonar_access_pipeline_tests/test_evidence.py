@@ -47,10 +47,8 @@ WINDOW = Window(FIRST, FIRST + timedelta(days=4))
 
 def worlds() -> list[World | None]:
     groups = {"1": "Members", "2": "Owners"}
-    people: dict[str, str | None] = {f"user-{number}": name for number, name in enumerate(HOSTILE)} | {
-        "ada": "Ada",
-        "nameless": None,
-    }
+    people: dict[str, str | None] = {"ada": "Ada", "nameless": None}
+    people.update((f"user-{number}", name) for number, name in enumerate(HOSTILE))
 
     def world(members: dict[str, str | None], owners: list[str]) -> World:
         return World(

@@ -23,8 +23,9 @@ class Checked:
 
 def check(connection: Connection, parts: Parts) -> Checked:
     """Whether a connection can be read: the token, the organization, the right, every list. Raises `SourceError`."""
+    organization_key = connection.organization_key()
     with Client(connection.host_url, connection.token(), patience=parts.patience, clock=parts.clock) as client:
-        reader = Reader(client, connection.organization_key())
+        reader = Reader(client, organization_key)
         return Checked(reader.preflight(), reader.probe())
 
 

@@ -1,0 +1,108 @@
+"""What a daily sync costs above Dagster's own floor: `python -m benchmarks.daily_run` (2,000 members, 60 groups).
+
+Two jobs of the same shape run in turn in processes of their own, against one simulated SonarCloud in a third: ours, and one
+whose assets and checks are the same but empty. CPU is that of the whole process, imports and the first migration included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+
+
+def child(kind: str, folder: Path) -> None:
+    """One process: run the daily job once, print what it took as JSON."""
+    began = time.perf_counter()
+    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.settings import load
+
+    settings = load().model_copy(update={"data_dir": folder})
+    day = str(datetime.now(UTC).date())
+    if kind == "ours":
+        from sonar_access_pipeline.orchestration.launch import Launcher
+
+        with Launcher(Parts(settings)) as launcher:
+            outcome = launcher.sync(settings.connections[0], day)
+        assert outcome.success, outcome.sentence
+    else:
+        run_empty(Parts(settings), day)
+    times = os.times()
+    print(json.dumps({"wall": time.perf_counter() - began, "cpu": times.user + times.system}))
+
+
+def run_empty(parts: Any, day: str) -> None:
+    """The same job with the same assets and checks, which do nothing."""
+    import dagster as dg
+
+    from sonar_access_pipeline.orchestration.build import build_definitions
+    from sonar_access_pipeline.orchestration.launch import QUIET, dagster_home
+
+    ours = build_definitions(parts)
+
+    def emptied(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=asset.op.name,
+            specs=[*asset.specs],
+            check_specs=[*asset.check_specs],
+            partitions_def=asset.partitions_def,
+            backfill_policy=asset.backfill_policy,
+        )
+        def nothing() -> Any:
+            for check in asset.check_specs:
+                yield dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True)
+            for spec in asset.specs:
+                yield dg.MaterializeResult(asset_key=spec.key)
+
+        return nothing
+
+    assets = [emptied(asset) for asset in ours.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    job = dg.define_asset_job("empty", executor_def=dg.in_process_executor)
+    definitions = dg.Definitions(assets=assets, jobs=[job])
+    with dg.DagsterInstance.from_config(str(dagster_home(parts.settings))) as instance:
+        done = definitions.resolve_job_def("empty").execute_in_process(instance=instance, partition_key=day, run_config=QUIET)
+        assert done.success
+
+
+def measure(kind: str, folder: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Run one child and read what it printed."""
+    command = [sys.executable, "-m", "benchmarks.daily_run", kind, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Interleave the rounds and print medians."""
+    command = [sys.executable, "-m", "sonar_access_pipeline.simulator", "--accounts", "2000", "--groups", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, tempfile.TemporaryDirectory() as scratch:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        known = {"SONAR_HOST_URL": url, "SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "simulated-token"}
+        environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | known
+        rows: dict[str, list[dict[str, float]]] = {"empty": [], "ours, first sync": [], "ours, second sync": []}
+        for number in range(ROUNDS):
+            folder = Path(scratch, str(number))
+            rows["empty"].append(measure("empty", folder / "empty", environment))
+            rows["ours, first sync"].append(measure("ours", folder / "ours", environment))
+            rows["ours, second sync"].append(measure("ours", folder / "ours", environment))
+        server.terminate()
+    print(f"medians of {ROUNDS} rounds, interleaved, 2,000 members and 60 groups")
+    print("| run | wall s | CPU s | CPU above empty, s |\n|---|---|---|---|")
+    floor = statistics.median(row["cpu"] for row in rows["empty"])
+    for name, measured in rows.items():
+        wall, cpu = (statistics.median(row[figure] for row in measured) for figure in ("wall", "cpu"))
+        print(f"| {name} | {wall:.2f} | {cpu:.2f} | {cpu - floor:.2f} |")
+
+
+if __name__ == "__main__":
+    child(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else main()

@@ -1,0 +1,238 @@
+"""The command line as people use it: a real process, its exit status, one clear sentence, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+
+from sonar_access_pipeline.cli import main
+from sonar_access_pipeline.simulator.organization import Evolution
+from sonar_access_pipeline.simulator.server import Simulator
+
+TOKEN = "t0ken-of-the-command-line"
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    organization = Evolution(1, TODAY, accounts=30, groups=4).on(TODAY)
+    with Simulator(lambda: organization, tokens={TOKEN: "sonar-access-reader"}) as serving:
+        yield serving
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`sonar-access` with `arguments` in `folder`, seeing no settings but `environment`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
+    command = [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False)
+
+
+def settings(simulator: Simulator) -> dict[str, str]:
+    return {"SONAR_TOKEN": TOKEN, "SONAR_ORGANIZATION": "acme", "SONAR_HOST_URL": simulator.url}
+
+
+def ends(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """One sentence, the exit status, no traceback, no token."""
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said
+    assert "Traceback" not in said
+    assert TOKEN not in said
+    for word in words:
+        assert word in said
+
+
+def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: Path) -> None:
+    known = settings(simulator)
+    ends(run(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days")
+    synced = run(tmp_path, "sync", **known)
+    ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
+    ends(run(tmp_path, "sync", **known), 0)
+    folder = synced.stdout.split("Evidence packet ")[1].split(": ")[1].splitlines()[0].strip()
+    ends(run(tmp_path, "evidence", "verify", folder), 0, "as it was sealed")
+    rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
+    assert len({row["login"] for row in rows if row["access_type"] == "membership"}) == 30
+    ends(run(tmp_path, "access", "--as-of", "2020-01-01", **known), 1, "the past cannot be fetched")
+    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), "--format", "csv", **known), 0, "first_observed")
+    ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known), 0, "observed")
+    ends(run(tmp_path, "coverage", "--from", "2020-01-01", "--to", "2020-01-02", "--check", **known), 1, "2 of 2 days")
+    ends(run(tmp_path, "snapshot", "list", **known), 0, "complete")
+    ends(run(tmp_path, "evidence", "list", **known), 0, "simulated")
+    ends(run(tmp_path, "evidence", "build", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Digest: ")
+    ends(run(tmp_path, "warehouse", "upgrade", **known), 0, "already at revision")
+    ends(run(tmp_path, "warehouse", "rebuild", **known), 0, "from 2 observations")
+    (Path(folder) / "access.csv").write_text("nothing")
+    ends(run(tmp_path, "evidence", "verify", folder), 1, "access.csv was changed")
+
+
+def test_missing_settings_are_named(tmp_path: Path) -> None:
+    ends(run(tmp_path, "sync"), 2, "set SONAR_ORGANIZATION")
+    ends(run(tmp_path, "sync", SONAR_ORGANIZATION="acme"), 2, "set SONAR_TOKEN")
+    ends(run(tmp_path, "check"), 2, "set SONAR_ORGANIZATION")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"SONAR_HOST_URL": "http://sonarcloud.io"}, "plain http"),
+        ({"SONAR_HOST_URL": "sonarcloud.io"}, "SONAR_HOST_URL"),
+        ({"SONAR_REGION": "mars"}, "eu or us"),
+        ({"SONAR_TOKEN": "two words"}, "not a token"),
+        ({"SONAR_ACCESS_HOUR": "25"}, "SONAR_ACCESS_HOUR"),
+        ({"SONAR_ACCESS_FIRST_DAY": "yesterday"}, "SONAR_ACCESS_FIRST_DAY"),
+        ({"SONAR_ACCESS_CONFIG": "none.toml"}, "names no file"),
+    ],
+)
+def test_malformed_settings_are_named(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    ends(run(tmp_path, "sync", **({"SONAR_TOKEN": "x", "SONAR_ORGANIZATION": "acme"} | environment)), 2, words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "not toml at all [",
+        "hours = 5",
+        "[connections.acme]\norganisation = 'acme'",
+        "[connections.Acme]\norganization = 'acme'",
+        "[connections.a]\norganization = 'acme'\n[connections.b]\norganization = 'acme'",
+    ],
+)
+def test_a_malformed_file_is_one_sentence(tmp_path: Path, toml: str) -> None:
+    (tmp_path / "config.toml").write_text(toml)
+    ends(run(tmp_path, "sync", SONAR_ACCESS_CONFIG="config.toml"), 2, "Error:")
+
+
+def test_connections_come_from_the_file_and_their_tokens_from_the_environment(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        f"data_dir = 'here'\n[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+    )
+    known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
+    ends(run(tmp_path, "sync", "--connection", "acme", **known), 0, "Who administers acme")
+    assert (tmp_path / "here" / "warehouse.sqlite").exists()
+    ends(run(tmp_path, "sync", "--connection", "other", **known), 2, "there is: acme")
+
+
+def test_a_wrong_token_a_wrong_organization_and_a_caller_without_the_right_are_told_apart(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    known = settings(simulator)
+    for command in ("check", "sync"):
+        ends(run(tmp_path, command, **known | {"SONAR_TOKEN": "wrong"}), 3, "refuses the token")
+        ends(run(tmp_path, command, **known | {"SONAR_ORGANIZATION": "acne"}), 3, "no organization 'acne'")
+    organization = simulator.organization()
+    simulator.tokens["plain"] = next(login for login in sorted(organization.names) if login not in organization.admins())
+    ends(run(tmp_path, "check", **known | {"SONAR_TOKEN": "plain"}), 3, "Administer organization")
+
+
+def test_an_unreachable_host_is_named(tmp_path: Path) -> None:
+    known = {"SONAR_TOKEN": TOKEN, "SONAR_ORGANIZATION": "acme", "SONAR_HOST_URL": "http://127.0.0.1:9"}
+    ends(run(tmp_path, "check", **known), 3, "http://127.0.0.1:9 cannot be reached")
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    ends(run(tmp_path, "sync", **settings(simulator), SONAR_ACCESS_DATA_DIR=str(tmp_path / "taken")), 2, "cannot be written")
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_a_warehouse_that_cannot_be_reached_fails_the_sync_with_its_name_and_no_password(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    url = "postgresql://user:pa55word@127.0.0.1:1/none"
+    done = run(tmp_path, "sync", **settings(simulator), SONAR_ACCESS_WAREHOUSE_URL=url)
+    ends(done, 1, "127.0.0.1:1/none", "SONAR_ACCESS_WAREHOUSE_URL")
+    assert "pa55word" not in done.stdout + done.stderr
+
+
+def test_a_warehouse_of_a_newer_version_is_refused(simulator: Simulator, tmp_path: Path) -> None:
+    import sqlite3
+
+    known = settings(simulator)
+    ends(run(tmp_path, "warehouse", "upgrade", **known), 0)
+    with sqlite3.connect(tmp_path / ".sonar-access" / "warehouse.sqlite") as connection:
+        connection.execute("UPDATE sonar_access_version SET version_num = '9999'")
+    for arguments in (("sync",), ("access",), ("warehouse", "upgrade")):
+        ends(run(tmp_path, *arguments, **known), 1, "newer version")
+
+
+def test_asking_before_the_first_sync_makes_nothing(tmp_path: Path) -> None:
+    ends(run(tmp_path, "access"), 1, "run `sonar-access sync` first")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("access", "--as-of", "soon"),
+        ("changes", "--from", "2026-02-01", "--to", "2026-01-01"),
+        ("changes", "--from", "1.2.2026", "--to", "2026-01-01"),
+        ("evidence", "build"),
+        ("evidence", "build", "--month", "2026-13"),
+        ("evidence", "build", "--month", "2026-01", "--quarter", "2026Q1"),
+        ("evidence", "build", "--quarter", "2999Q1"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_use_is_status_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ends(run(tmp_path, *arguments), 2, "Error")
+
+
+def test_a_folder_that_is_no_packet_is_no_pass(tmp_path: Path) -> None:
+    ends(run(tmp_path, "evidence", "verify", "."), 1, "is no packet")
+    ends(run(tmp_path, "evidence", "verify", "nowhere"), 1, "cannot be read")
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_shows_an_example_of_itself(path: tuple[str, ...], command: click.Command) -> None:
+    assert f"Example:  sonar-access {' '.join(path)}" in (command.help or "")
+
+
+def test_the_demo_runs_to_its_end_and_leaves_what_it_promises(tmp_path: Path) -> None:
+    done = run(tmp_path, "demo", "--days", "12", "--folder", "shown")
+    ends(done, 0, "as planned", "Who administers acme now (simulated)", "What changed in the last seven days", "Dagster's UI:")
+    report = Path(done.stdout.split("Report: ")[1].splitlines()[0].strip())
+    assert "not evidence about SonarCloud" in report.read_text()
+    known = {"SONAR_ACCESS_CONFIG": "shown/demo.toml"}
+    asked = run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), **known)
+    ends(asked, 0, "observed")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    ends(run(tmp_path, "demo", "--folder", "mine"), 2, "something else than a demo")
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+def test_the_wheel_holds_everything_the_command_line_needs(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    source = tmp_path / "source"
+    shutil.copytree(root / "sonar_access_pipeline", source / "sonar_access_pipeline")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source)
+    subprocess.run([sys.executable, "-m", "flit_core.wheel"], cwd=source, check=True, capture_output=True)
+    (wheel,) = (source / "dist").glob("*.whl")
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    command = [sys.executable, str(target / "bin" / "sonar-access"), "demo", "--days", "11"]
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | {"PYTHONPATH": str(target)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    ends(done, 0, "Evidence packet")
