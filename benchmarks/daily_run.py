@@ -81,6 +81,11 @@ def measure(kind: str, folder: Path, environment: dict[str, str]) -> dict[str, f
     return found
 
 
+def medians(measured: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {figure: statistics.median(row[figure] for row in measured) for figure in ("wall", "cpu")}
+
+
 def main() -> None:
     """Interleave the rounds and print medians."""
     command = [sys.executable, "-m", "sonar_access_pipeline.simulator", "--accounts", "2000", "--groups", "60"]
@@ -89,19 +94,21 @@ def main() -> None:
         url = server.stdout.readline().strip()
         known = {"SONAR_HOST_URL": url, "SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "simulated-token"}
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | known
-        rows: dict[str, list[dict[str, float]]] = {"empty": [], "ours, first sync": [], "ours, second sync": []}
+        rows: dict[tuple[str, str], list[dict[str, float]]] = {}
         for number in range(ROUNDS):
-            folder = Path(scratch, str(number))
-            rows["empty"].append(measure("empty", folder / "empty", environment))
-            rows["ours, first sync"].append(measure("ours", folder / "ours", environment))
-            rows["ours, second sync"].append(measure("ours", folder / "ours", environment))
+            for order in ("first", "second"):
+                for kind in ("empty", "ours"):
+                    folder = Path(scratch, f"{number}-{kind}")
+                    rows.setdefault((order, kind), []).append(measure(kind, folder, environment))
         server.terminate()
     print(f"medians of {ROUNDS} rounds, interleaved, 2,000 members and 60 groups")
-    print("| run | wall s | CPU s | CPU above empty, s |\n|---|---|---|---|")
-    floor = statistics.median(row["cpu"] for row in rows["empty"])
-    for name, measured in rows.items():
-        wall, cpu = (statistics.median(row[figure] for row in measured) for figure in ("wall", "cpu"))
-        print(f"| {name} | {wall:.2f} | {cpu:.2f} | {cpu - floor:.2f} |")
+    print("| sync | empty: wall s | CPU s | ours: wall s | CPU s | CPU above empty, s |\n|---|---|---|---|---|---|")
+    for order in ("first", "second"):
+        empty, ours = (
+            {f: statistics.median(m[f] for m in rows[order, kind]) for f in ("wall", "cpu")} for kind in ("empty", "ours")
+        )
+        above = ours["cpu"] - empty["cpu"]
+        print(f"| {order} | {empty['wall']:.2f} | {empty['cpu']:.2f} | {ours['wall']:.2f} | {ours['cpu']:.2f} | {above:.2f} |")
 
 
 if __name__ == "__main__":

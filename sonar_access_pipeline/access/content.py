@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
-from sonar_access_pipeline.access.answers import page_of
+from sonar_access_pipeline.access.answers import Page, page_of
 from sonar_access_pipeline.access.records import (
     ANYONE,
     Grant,
@@ -30,14 +30,27 @@ Lists = Mapping[ListName, tuple[Record, ...]]
 
 
 def lists_of(responses: Iterable[Response]) -> Lists:
-    """The records of each list, from the last reading of it, each record once, in the order first seen."""
-    pages: dict[tuple[ListName, str], dict[int, list[Response]]] = defaultdict(lambda: defaultdict(list))
+    """The records of each list, parsed from the last reading of it, each record once, in the order first seen."""
+    readings: dict[tuple[ListName, str], dict[int, list[Response]]] = defaultdict(lambda: defaultdict(list))
     for response in responses:
-        pages[response.list_name, response.subject][response.reading].append(response)
+        readings[response.list_name, response.subject][response.reading].append(response)
+    return lists_of_pages(
+        {
+            part: [
+                page_of(response.endpoint, response.params, response.body)
+                for response in sorted(by_reading[max(by_reading)], key=lambda response: response.page or 1)
+            ]
+            for part, by_reading in readings.items()
+        }
+    )
+
+
+def lists_of_pages(pages: Mapping[tuple[ListName, str], Iterable[Page]]) -> Lists:
+    """The records of each list from its pages, by list and subject: each record once, in the order first seen."""
     records: dict[ListName, dict[Record, None]] = defaultdict(dict)
-    for (name, _), readings in pages.items():
-        for response in sorted(readings[max(readings)], key=lambda response: response.page or 1):
-            records[name].update(dict.fromkeys(page_of(response.endpoint, response.params, response.body).records))
+    for (name, _), of_list in pages.items():
+        for page in of_list:
+            records[name].update(dict.fromkeys(page.records))
     return {name: tuple(rows) for name, rows in records.items()}
 
 

@@ -36,7 +36,8 @@ class CsvTable:
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(["source", *self.columns])
-        writer.writerows([source_kind, *(_field(row[column]) for column in self.columns)] for row in self.rows)
+        columns = self.columns
+        writer.writerows([source_kind, *[_field(row[column]) for column in columns]] for row in self.rows)
         return buffer.getvalue().encode()
 
 
@@ -108,14 +109,10 @@ FIXED_LIMITS = (
 
 
 def _field(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return iso(value)
-        case str() if value.startswith(FORMULA_STARTS):
-            return f"'{value}"
-        case _:
-            return str(value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return iso(value) if isinstance(value, datetime) else str(value)

@@ -14,7 +14,7 @@ from typing import cast
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.answers import Page, page_of
 from sonar_access_pipeline.access.completeness import counts, counts_agree, list_read, snapshot_verdict, who_exists
-from sonar_access_pipeline.access.content import content_of, lists_of
+from sonar_access_pipeline.access.content import content_of, lists_of_pages
 from sonar_access_pipeline.access.records import Caller, Group, Organization
 from sonar_access_pipeline.access.snapshot import (
     Control,
@@ -64,6 +64,7 @@ class Reader:
         self._progress = progress or (lambda *_: None)
         self._responses: list[Response] = []
         self._reads: dict[tuple[ListName, str], ListRead] = {}
+        self._pages_of: dict[tuple[ListName, str], list[Page]] = {}
 
     def preflight(self) -> Preflight:
         """Ask whose token this is and whether it administers the organization.
@@ -73,9 +74,10 @@ class Reader:
         started_at = self._client.clock()
         key = self._organization_key
         caller = cast(Caller, self._page(CALLER, "", 1, {}).records[0])
-        found = self._page(ORGANIZATION, "", 1, {"organizations": key, "member": "true"}).records
+        organization_page = self._page(ORGANIZATION, "", 1, {"organizations": key, "member": "true"})
+        self._pages_of[ListName.ORGANIZATION, ""] = [organization_page]
         self._check_clocks(started_at)
-        organizations = [row for row in cast(Sequence[Organization], found) if row.key == key]
+        organizations = [row for row in cast(Sequence[Organization], organization_page.records) if row.key == key]
         if len(organizations) != 1:
             raise RefusedError(
                 f"The token's owner is in no organization '{key}' at {self._client.host_url}; check the key (it stands in "
@@ -92,8 +94,9 @@ class Reader:
         """Ask every list for one row: the endpoints that answer. Raises `SourceError` for the first that does not."""
         of_organization = {"organization": self._organization_key}
         for endpoint in (MEMBERS, GROUPS, USER_PERMISSIONS, GROUP_PERMISSIONS):
-            self._page(replace(endpoint, page_size=1), "", 1, of_organization, 1)
-        groups = cast(Sequence[Group], lists_of(self._responses).get(ListName.GROUPS, ()))
+            page = self._page(replace(endpoint, page_size=1), "", 1, of_organization, 1)
+            self._pages_of[endpoint.list_name, ""] = [page]
+        groups = cast(Sequence[Group], lists_of_pages(self._pages_of).get(ListName.GROUPS, ()))
         for group in groups[:1]:
             self._page(replace(GROUP_MEMBERS, page_size=1), group.group_id, 1, {"id": group.group_id}, 1)
         return [response.endpoint for response in self._responses]
@@ -109,7 +112,7 @@ class Reader:
         verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(reads, controls)
         statistics: Mapping[str, int] = {}
         if verdict is Verdict.COMPLETE:
-            content = content_of(lists_of(self._responses))
+            content = content_of(lists_of_pages(self._pages_of))
             controls, statistics = (*controls, *counts_agree(content)), counts(content)
         server_times = [response.server_time for response in self._responses if response.server_time]
         return Snapshot(
@@ -137,15 +140,15 @@ class Reader:
         of_organization = {"organization": self._organization_key}
         for endpoint in (MEMBERS, GROUPS, USER_PERMISSIONS, GROUP_PERMISSIONS):
             self._list(endpoint, "", of_organization)
-        groups = cast(Sequence[Group], lists_of(self._responses).get(ListName.GROUPS, ()))
+        groups = cast(Sequence[Group], lists_of_pages(self._pages_of).get(ListName.GROUPS, ()))
         for group in groups:
             self._list(GROUP_MEMBERS, group.group_id, {"id": group.group_id})
-        controls = who_exists(lists_of(self._responses))
+        controls = who_exists(lists_of_pages(self._pages_of))
         if any(control.passed is False for control in controls):
             # People come and go between two lists: read those that disagree once more, next to each other.
             for endpoint in (MEMBERS, USER_PERMISSIONS, GROUPS, GROUP_PERMISSIONS):
                 self._list(endpoint, "", of_organization)
-            controls = who_exists(lists_of(self._responses))
+            controls = who_exists(lists_of_pages(self._pages_of))
         return controls
 
     def _list(self, endpoint: Endpoint, subject: str, params: Mapping[str, str]) -> None:
@@ -154,6 +157,7 @@ class Reader:
         first = earlier.rereads + 2 if earlier else 1
         for reading in range(first, first + READINGS):
             pages = self._pages(endpoint, subject, reading, params)
+            self._pages_of[endpoint.list_name, subject] = pages
             read = list_read(endpoint.list_name, subject, pages, reading)
             self._reads[endpoint.list_name, subject] = read
             if read.verdict is Verdict.COMPLETE:

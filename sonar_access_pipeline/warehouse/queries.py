@@ -156,25 +156,36 @@ def access_at(transaction: Connection, organization_key: str, moment: datetime) 
     Columns: `ACCESS`. Ordered by login, access_type, resource, entitlement, granted_via; `Anyone` last.
     """
     access = history_tables["fct_user_access"]
-    rows = transaction.execute(select(access).where(shown_at(access, organization_key, moment))).mappings().all()
+    column = access.c
+    rows = transaction.execute(
+        select(
+            column.login,
+            column.access_type,
+            column.resource,
+            column.entitlement,
+            column.granted_via,
+            column.changed_after,
+            column.valid_from,
+        ).where(shown_at(access, organization_key, moment))
+    )
     users = _names(transaction, "dim_user", "login", organization_key, moment)
     groups = _names(transaction, "dim_group", "group_id", organization_key, moment)
     own_name = _names(transaction, "dim_organization", "organization_key", organization_key, moment)
     answer = [
         {
             "principal_type": "user",
-            "login": row["login"],
-            "name": users.get(row["login"]),
-            "access_type": row["access_type"],
-            "resource": row["resource"],
-            "resource_name": (groups if row["access_type"] == "group" else own_name).get(row["resource"]),
-            "entitlement": row["entitlement"],
-            "granted_via": row["granted_via"],
-            "granted_via_name": groups.get(row["granted_via"].removeprefix("group:")),
-            "valid_from": row["valid_from"],
-            "changed_after": row["changed_after"],
+            "login": login,
+            "name": users.get(login),
+            "access_type": access_type,
+            "resource": resource,
+            "resource_name": (groups if access_type == "group" else own_name).get(resource),
+            "entitlement": entitlement,
+            "granted_via": granted_via,
+            "granted_via_name": groups.get(granted_via.removeprefix("group:")),
+            "changed_after": changed_after,
+            "valid_from": valid_from,
         }
-        for row in rows
+        for login, access_type, resource, entitlement, granted_via, changed_after, valid_from in rows
     ]
     ordered = _sorted(answer, "login", "access_type", "resource", "entitlement", "granted_via")
     return ordered + _anyone_at(transaction, organization_key, moment, own_name.get(organization_key))
