@@ -388,10 +388,10 @@ def ui(options: tuple[str, ...]) -> None:
     \b
     Example:  sonar-access ui --port 3000
     """
-    from sonar_access_pipeline.orchestration.launch import dagster_home
+    from sonar_access_pipeline.orchestration.launch import WORKSPACE, dagster_home
 
     home = dagster_home(load()).absolute()
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "sonar_access_pipeline.definitions", *options]
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE), *options]
     os.execve(sys.executable, command, {**os.environ, "DAGSTER_HOME": str(home)})
 
 

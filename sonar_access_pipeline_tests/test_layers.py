@@ -82,5 +82,6 @@ def test_orchestration_knows_tables_but_writes_no_sql() -> None:
         assert names <= {"sqlalchemy.Table"}, f"{file.name} imports {names}"
 
 
-def test_the_instance_settings_are_the_same_in_the_repository_and_in_the_wheel() -> None:
-    assert (ROOT / "orchestration" / "dagster.yaml").read_text() == (ROOT.parent / "dagster.yaml").read_text()
+@pytest.mark.parametrize("name", ["dagster.yaml", "workspace.yaml"])
+def test_the_instance_settings_are_the_same_in_the_repository_and_in_the_wheel(name: str) -> None:
+    assert (ROOT / "orchestration" / name).read_text() == (ROOT.parent / name).read_text()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +19,8 @@ from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_jo
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 
+WORKSPACE = Path(__file__).with_name("workspace.yaml")
+"""The one code location, under the name that it has everywhere."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -41,7 +42,7 @@ def dagster_home(settings: Settings) -> Path:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
-            (home / "dagster.yaml").write_text(files(__package__).joinpath("dagster.yaml").read_text())
+            (home / "dagster.yaml").write_text(Path(__file__).with_name("dagster.yaml").read_text())
     except OSError as error:
         raise SettingsError(
             f"The data folder {settings.data_dir} cannot be written: {error.strerror}; set SONAR_ACCESS_DATA_DIR."
