@@ -73,6 +73,32 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(run(tmp_path, "evidence", "verify", folder), 1, "access.csv was changed")
 
 
+def test_a_sync_killed_at_any_moment_is_finished_by_the_next(simulator: Simulator, tmp_path: Path) -> None:
+    """SIGKILL from before the first request to after the seal; then one sync, compared with the truth."""
+    known = settings(simulator)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
+    command = [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", "sync"]
+    killed = 0
+    for seconds in (1.6, 1.9, 2.2, 2.5, 2.8, 3.2):
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=clean | known, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+    assert killed
+    ends(run(tmp_path, "sync", **known), 0)
+    rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
+    columns = ("login", "access_type", "resource", "entitlement", "granted_via")
+    assert {tuple(row[column] for column in columns) for row in rows} == simulator.organization().truth()
+    ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known), 0)
+    packets = [path for path in (tmp_path / ".sonar-access" / "evidence" / "acme").glob("*/*") if not path.name.startswith(".")]
+    for packet in packets:
+        ends(run(tmp_path, "evidence", "verify", str(packet)), 0)
+
+
 def test_missing_settings_are_named(tmp_path: Path) -> None:
     ends(run(tmp_path, "sync"), 2, "set SONAR_ORGANIZATION")
     ends(run(tmp_path, "sync", SONAR_ORGANIZATION="acme"), 2, "set SONAR_TOKEN")

@@ -31,8 +31,7 @@ Rows = list[dict[str, Any]]
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """Before every observation."""
 
-ACCESS = (
-    "principal_type",
+RIGHT = (
     "login",
     "name",
     "access_type",
@@ -41,22 +40,9 @@ ACCESS = (
     "entitlement",
     "granted_via",
     "granted_via_name",
-    "changed_after",
-    "valid_from",
 )
-CHANGES = (
-    "kind",
-    "login",
-    "name",
-    "access_type",
-    "resource",
-    "resource_name",
-    "entitlement",
-    "granted_via",
-    "granted_via_name",
-    "changed_after",
-    "changed_by",
-)
+ACCESS = ("principal_type", *RIGHT, "changed_after", "valid_from")
+CHANGES = ("kind", *RIGHT, "changed_after", "changed_by")
 COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error")
 
 
