@@ -8,13 +8,14 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from sonar_access_pipeline.access.snapshot import SourceKind, Verdict
+from sonar_access_pipeline.access.snapshot import Control, SourceKind, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import Packet, build
 from sonar_access_pipeline.evidence.seal import EvidenceError, seal, verify
@@ -179,6 +180,18 @@ def test_the_manifest_names_every_file_with_its_digest_its_bytes_and_its_rows(pa
         assert entry["bytes"] == len(packet.files[name])
         if name.endswith(".csv"):
             assert entry["rows"] == len(rows_of(packet, name))
+
+
+def test_a_comparison_that_could_not_be_made_is_not_counted_as_agreeing(warehouse: Warehouse) -> None:
+    controls = (
+        Control("admins", "a and b", None, None, None, "SonarCloud does not state it for anybody"),
+        Control("members", "c and d", 3, 3, True, None),
+    )
+    record(warehouse, replace(snapshot_of(World(members={"ada": None}), EPOCH), controls=controls), lambda: EPOCH)
+    derive(warehouse, "acme")
+    report = build(warehouse, "acme", Window(FIRST, FIRST)).files["report.html"].decode()
+    assert "<b>1 of 2</b>comparisons of lists agree" in report
+    assert "Not comparable in the last observation: a and b." in report
 
 
 def test_a_simulated_source_says_so_everywhere(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:

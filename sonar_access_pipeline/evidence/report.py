@@ -48,7 +48,9 @@ def render(facts: Facts) -> str:
         bars=_bars(facts, changes),
         limits=limits(facts),
         members=sum(row["is_member"] for row in facts.population),
+        agreeing=sum(row["passed"] is True for row in facts.controls),
         failed_controls=[row for row in facts.controls if row["passed"] is False],
+        unknown_controls=[row for row in facts.controls if row["passed"] is None],
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
     )

@@ -87,7 +87,8 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="reconciled",
-            passed=complete and all(control["passed"] is not False for control in controls),
+            # What could not be evaluated is not a pass: it warns, and the table says which.
+            passed=complete and all(control["passed"] is True for control in controls),
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"comparisons": _control_table(controls)},
         )
@@ -246,14 +247,18 @@ def _control_table(controls: queries.Rows) -> dg.TableMetadataValue:
         [
             {
                 "compares": control["compares"],
-                "left": control["left_count"] or 0,
-                "right": control["right_count"] or 0,
+                "left": _number(control["left_count"]),
+                "right": _number(control["right_count"]),
                 "verdict": verdicts[control["passed"]],
             }
             for control in controls
         ],
         ("compares", "left", "right", "verdict"),
     )
+
+
+def _number(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dg.TableMetadataValue:
