@@ -322,6 +322,22 @@ def test_a_day_that_was_not_observed_is_said_when_its_grace_is_over(small: Compa
     assert json.loads(result.cursor or "[]") == [f"company:{small.day(1)}:missing"]
 
 
+def test_a_failed_run_is_logged_with_its_sentence(small: Company, capfd: pytest.CaptureFixture[str]) -> None:
+    small.simulator.faults.add("users/current", faults.status(401), times=None)
+    result = small.live(0)
+    context = dg.build_run_status_sensor_context(
+        sensor_name="failed_runs",
+        dagster_instance=small.instance,
+        dagster_run=result.dagster_run,
+        dagster_event=next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"),
+    ).for_run_failure()
+    small.definitions.resolve_sensor_def("failed_runs")(context)
+    said = "".join(capfd.readouterr())
+    assert f"Run {result.run_id} of company_daily failed" in said
+    assert "refuses the token" in said
+    assert TOKEN not in said
+
+
 def test_a_day_is_due_when_its_hour_and_its_grace_are_over() -> None:
     assert due_day(datetime(2026, 3, 5, 10, 59, tzinfo=UTC), 5, 6) == date(2026, 3, 4)
     assert due_day(datetime(2026, 3, 5, 11, 0, tzinfo=UTC), 5, 6) == date(2026, 3, 5)
