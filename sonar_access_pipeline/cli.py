@@ -102,7 +102,7 @@ def check(connection_name: str | None) -> None:
         found = checked.preflight
         console.print(
             f"[bold green]{connection.name}:[/] the token of [bold]{_plain(found.token_login)}[/] reads organization "
-            f"[bold]{_plain(found.organization.key)}[/] at {connection.host_url} as its admin; {len(checked.endpoints)} of "
+            f"[bold]{_plain(found.organization.key)}[/] at {connection.host_url} as its admin; all "
             f"{len(checked.endpoints)} endpoints answer.",
             soft_wrap=True,
             highlight=False,
@@ -130,7 +130,9 @@ def sync(connection_name: str | None) -> None:
     settings = load()
     connections = _connections(settings, connection_name)
     for connection in connections:
-        connection.organization_key(), connection.token()
+        # What is missing is said before Dagster starts, and before anything is made.
+        connection.organization_key()
+        connection.token()
     worst = 0
     with console.status("starting Dagster ...") as status:
 

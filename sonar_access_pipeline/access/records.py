@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +96,7 @@ class Grant:
 class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
-    Each tuple holds distinct records. `group_names` maps the id of each group to its name.
+    Each tuple holds distinct records.
     """
 
     organization: Organization
@@ -105,8 +104,3 @@ class SnapshotContent:
     groups: tuple[Group, ...]
     group_members: tuple[GroupMember, ...]
     grants: tuple[Grant, ...]
-
-    @property
-    def group_names(self) -> Mapping[str, str]:
-        """Group id to name."""
-        return {group.group_id: group.name for group in self.groups}

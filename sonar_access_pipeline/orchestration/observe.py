@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from sonar_access_pipeline.access.snapshot import Snapshot
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
+from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.reader import Preflight, Progress, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
 
@@ -54,7 +56,8 @@ def observe(
         snapshot = _read(connection, parts, warehouse, run_id, progress)
         recorded = record(warehouse, snapshot, parts.clock)
         outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
-    except Exception as fault:
+    except (SettingsError, SourceError, WarehouseError) as fault:
+        # Only our own sentences: the words of an unexpected error may hold a person's data, and this row goes into packets.
         error = str(fault)
         raise
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import dagster as dg
 
@@ -39,11 +40,10 @@ def sensors_of(parts: Parts) -> list[dg.SensorDefinition]:
         found: dict[str, str] = {}
         for connection in parts.settings.connections:
             try:
-                warehouse = Warehouse(parts.settings.warehouse)
-                require_current(warehouse)
-                if problem := missing_day(connection, parts.settings, warehouse, parts.clock()):
-                    found[problem.key] = problem.sentence
-                warehouse.close()
+                with closing(Warehouse(parts.settings.warehouse)) as warehouse:
+                    require_current(warehouse)
+                    if problem := missing_day(connection, parts.settings, warehouse, parts.clock()):
+                        found[problem.key] = problem.sentence
             except (SettingsError, WarehouseError) as error:
                 found[f"{connection.name}:{error}"] = f"{connection.name}: {error}"
         for key in sorted(set(found) - said):

@@ -1,6 +1,6 @@
 """One GET, as often as it takes: authorization, timeouts, the judgement of an answer, and patience.
 
-Knows nothing of lists or organizations. `JUDGEMENTS` is the table of what is permanent and what may pass.
+Knows nothing of lists or organizations. `Client._judge` says what is permanent and what may pass.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ class Client:
                 "make a new one and set it in the environment."
             )
         if status == 429:
-            raise UnavailableError(f"{said}: too many requests", _retry_after(response) or self.patience.limited_pause)
+            asked = _retry_after(response)
+            raise UnavailableError(f"{said}: too many requests", self.patience.limited_pause if asked is None else asked)
         if status >= 500 or status == 408 or (status == 403 and not is_json):
             raise UnavailableError(said, _retry_after(response))
         if status == 404 and is_json:
