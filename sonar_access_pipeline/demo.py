@@ -25,7 +25,7 @@ from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.simulator.faults import short
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
-from sonar_access_pipeline.sonarcloud.client import Patience
+from sonar_access_pipeline.sonarcloud.pace import Patience
 from sonar_access_pipeline.terminal import print_rows
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -66,7 +66,7 @@ def run(console: Console, folder: Path, days: int) -> int:
         for name in ("DAGSTER_HOME", "SONAR_ACCESS_DATA_DIR", "SONAR_ACCESS_WAREHOUSE_URL", "SONAR_ACCESS_EVIDENCE_URL"):
             os.environ.pop(name, None)
         settings = load()
-        parts = Parts(settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda *_: None)
+        parts = Parts(settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda _: None)
         with Launcher(parts) as launcher, _bar(console) as bar:
             _live(launcher, parts, window, clock, simulator, bar)
             sealed = launcher.evidence(settings.connections[0], window)
@@ -89,7 +89,7 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
         folder.mkdir(parents=True)
         config.write_text(
             "# A simulated organization. Its server ran only while the demo did: nothing can be synced any more.\n"
-            f'data_dir = "."\nfirst_day = {window.first}\n\n'
+            f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n\n'
             f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env = "{TOKEN_VARIABLE}"\n'
         )
     except OSError as error:
@@ -121,7 +121,7 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
     with warehouse.read() as transaction:
         key = queries.the_organization(transaction, None)
         answering = queries.observation_at(transaction, key, window.end)
-        admins = queries.admins_at(transaction, key, answering.observed_at)
+        admins = queries.admins_at(transaction, answering)
         week = queries.window_observations(transaction, key, Window(window.last - timedelta(days=6), window.last))
         changes = queries.changes_between(transaction, key, week.after, week.as_of.observed_at)
         gaps = queries.missing_days(transaction, key, window.first, window.last)

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError as PydanticSettingsError
 
+from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
@@ -28,25 +30,54 @@ class SettingsError(Exception):
     """A setting is missing or malformed; the sentence names the variable and what it should be."""
 
 
+def _optional_scopes(value: Any) -> Any:
+    """The scopes beyond `core`, which is always read, in their order: a list, or a text with commas."""
+    named = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    if named is None:
+        return None
+    known = {str(scope): scope for scope in Scope}
+    if not isinstance(named, list | tuple) or not set(map(str, named)) <= set(known):
+        raise ValueError(f"a scope is one of {', '.join(str(scope) for scope in OPTIONAL_SCOPES)}")
+    return tuple(scope for scope in OPTIONAL_SCOPES if scope in map(str, named))
+
+
+OPTIONAL_SCOPES = tuple(scope for scope in Scope if scope is not Scope.CORE)
+Scopes = Annotated[tuple[Scope, ...], NoDecode, BeforeValidator(_optional_scopes)]
+
+
 class Connection(BaseModel):
-    """One organization, one token, one host. `name` appears in asset keys only."""
+    """One organization, one token, one host. `name` appears in asset keys only.
+
+    The token stands in the variable `token_env` or in the file `token_file`. `scopes` are those read beside `core`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     organization: str | None = None
     token_env: str = "SONAR_TOKEN"
+    token_file: Path | None = None
     host_url: str = HOSTS["eu"]
+    api_url: str | None = None
+    scopes: Annotated[tuple[Scope, ...] | None, BeforeValidator(_optional_scopes)] = None
 
-    @field_validator("host_url")
+    @field_validator("host_url", "api_url")
     @classmethod
-    def _host(cls, value: str) -> str:
+    def _host(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         url = urlsplit(value)
         if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query:
             raise ValueError("write the host as https://sonarcloud.io")
         if url.scheme == "http" and not is_loopback(value):
             raise ValueError("plain http would show the token to the network; write https://")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Connection:
+        if self.token_file is not None and "token_env" in self.model_fields_set:
+            raise ValueError("a token comes from token_env or from token_file, not from both")
+        return self
 
     @property
     def is_loopback(self) -> bool:
@@ -63,26 +94,35 @@ class Connection(BaseModel):
         return self.organization
 
     def token(self, environment: Mapping[str, str] = os.environ) -> str:
-        """The token, from the environment. Raises `SettingsError` when it is not there or cannot be one."""
-        token = environment.get(self.token_env, "").strip()
+        """The token, from its variable or file. Raises `SettingsError` when it is not there or cannot be one."""
+        if self.token_file is None:
+            token, place, remedy = environment.get(self.token_env, "").strip(), self.token_env, f"set {self.token_env} to"
+        else:
+            token, place, remedy = _content(self.token_file), f"The file {self.token_file}", f"write into {self.token_file}"
         if not token:
             raise SettingsError(
-                f"No token is set; set {self.token_env} to a token of an account that administers organization "
+                f"No token is set; {remedy} a token of an account that administers organization "
                 f"'{self.organization}' (My Account > Security)."
             )
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise SettingsError(f"{self.token_env} is not a token: it holds spaces or characters no token has.")
+            raise SettingsError(f"{place} is not a token: it holds spaces or characters no token has.")
         return token
 
 
 class Settings(BaseSettings):
     """Everything that can be set. Every default is what a small company would choose."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_ignore_empty=True, env_prefix="SONAR_ACCESS_")
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_ignore_empty=True, env_prefix="SONAR_ACCESS_", hide_input_in_errors=True
+    )
 
     connections: tuple[Connection, ...] = ()
+    scopes: Scopes = ()
+    requests_per_minute: Annotated[int, Field(ge=1)] = 600
+    brake_share: Annotated[float, Field(ge=0, le=1)] = Brake.share
+    brake_rows: Annotated[int, Field(ge=1)] = Brake.rows
     data_dir: Path = Path(".sonar-access")
-    warehouse_url: str | None = None
+    warehouse_url: SecretStr | None = None
     evidence_url: str | None = None
     first_day: date = date(2026, 1, 1)
     hour: Annotated[int, Field(ge=0, le=23)] = 5
@@ -111,15 +151,20 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
-        keys = [(connection.host_url, connection.organization) for connection in self.connections if connection.organization]
-        if len(keys) != len(set(keys)):
-            raise ValueError("an organization appears in two connections; its history has one source")
+        keys = [connection.organization for connection in self.connections if connection.organization]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"organization '{twice[0]}' appears in two connections; its history has one source")
         return self
+
+    @property
+    def brake(self) -> Brake:
+        """When a snapshot is held because too much would disappear at once."""
+        return Brake(self.brake_share, self.brake_rows)
 
     @property
     def warehouse(self) -> str:
         """The warehouse's URL: the one set, else a SQLite file in the data folder."""
-        return self.warehouse_url or sqlite_url(self.data_dir / "warehouse.sqlite")
+        return self.warehouse_url.get_secret_value() if self.warehouse_url else sqlite_url(self.data_dir / "warehouse.sqlite")
 
     @property
     def evidence_root(self) -> Path:
@@ -140,10 +185,28 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     except (PydanticSettingsError, ValueError) as error:
         raise SettingsError(f"The settings cannot be read: {str(error).splitlines()[0]}.") from None
     folder = settings.data_dir
-    if config and "data_dir" in settings.model_fields_set and "SONAR_ACCESS_DATA_DIR" not in environment:
-        # A path in a file is relative to that file, as people who write it there mean it.
-        folder = Path(config).parent / folder
-    return settings.model_copy(update={"connections": connections, "data_dir": folder.absolute()})
+    # A path in a file is relative to that file, as people who write it there mean it.
+    beside = Path(config).parent if config else Path()
+    if "data_dir" in settings.model_fields_set and "SONAR_ACCESS_DATA_DIR" not in environment:
+        folder = beside / folder
+    finished = tuple(_finished(connection, settings.scopes, beside) for connection in connections)
+    return settings.model_copy(update={"connections": finished, "data_dir": folder.absolute()})
+
+
+def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -> Connection:
+    """A connection with what it leaves to others: the scopes of all, and where relative paths begin."""
+    update: dict[str, Any] = {"scopes": scopes if connection.scopes is None else connection.scopes}
+    if connection.token_file is not None:
+        update["token_file"] = (beside / connection.token_file).absolute()
+    return connection.model_copy(update=update)
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"The token file {file} cannot be read: {why}.") from None
 
 
 def _simple_connection(environment: Mapping[str, str]) -> Connection:
@@ -151,9 +214,13 @@ def _simple_connection(environment: Mapping[str, str]) -> Connection:
     region: Literal["eu", "us"] | str = environment.get("SONAR_REGION", "").lower() or "eu"
     if region not in HOSTS:
         raise SettingsError(f"SONAR_REGION is '{region}'; it can be eu or us.")
+    token_file = environment.get("SONAR_TOKEN_FILE", "").strip()
+    if token_file and environment.get("SONAR_TOKEN", "").strip():
+        raise SettingsError("SONAR_TOKEN and SONAR_TOKEN_FILE are both set; keep one of them.")
     return Connection(
         name=DEFAULT_CONNECTION,
         organization=environment.get("SONAR_ORGANIZATION", "").strip() or None,
+        token_file=Path(token_file).absolute() if token_file else None,
         host_url=environment.get("SONAR_HOST_URL", "").strip() or HOSTS[region],
     )
 

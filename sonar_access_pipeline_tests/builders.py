@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sonar_access_pipeline.access.snapshot import ListName, Response, Scope, Snapshot, SourceKind, Verdict
+from sonar_access_pipeline.access.snapshot import ListName, Response, Scope, Snapshot, SourceKind, Verdict, packed
 
 EPOCH = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 
@@ -111,7 +111,7 @@ def snapshot_of(
                 attempts=1,
                 rows=0,
                 reported_total=None,
-                body=json.dumps(document).encode(),
+                **packed(json.dumps(document).encode()),
             )
             for sequence, (name, subject, endpoint, params, document) in enumerate(bodies, start=1)
         ),

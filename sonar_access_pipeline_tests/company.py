@@ -17,12 +17,14 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, Settings
 from sonar_access_pipeline.simulator.organization import Evolution, Organization
 from sonar_access_pipeline.simulator.server import Simulator
-from sonar_access_pipeline.sonarcloud.client import Patience
+from sonar_access_pipeline.sonarcloud.pace import Patience
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 TOKEN = "sqp-5ecret-t0ken-of-the-company"
 TOKEN_ENV = "TOKEN_OF_THE_COMPANY"
 FIRST_DAY = date(2026, 2, 2)
+FAST = 1_000_000
+"""Requests a minute, where nobody has to be spared."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -80,13 +82,15 @@ def company(
     instance: dg.DagsterInstance | None = None,
     accounts: int = 60,
     groups: int = 6,
+    projects: int = 0,
     seed: int = 5,
+    **more: Any,
 ) -> Iterator[Company]:
-    """A company of `accounts` people on its first day."""
+    """A company of `accounts` people on its first day, with `more` settings."""
     environment(TOKEN_ENV, TOKEN)
     clock = SimulatedClock()
     clock.go_to(FIRST_DAY)
-    evolution = Evolution(seed, FIRST_DAY, accounts=accounts, groups=groups)
+    evolution = Evolution(seed, FIRST_DAY, accounts=accounts, groups=groups, projects=projects)
     tokens = {TOKEN: "sonar-access-reader"}
     with Simulator(lambda: evolution.on(clock().date()), clock=clock, tokens=tokens) as simulator:
         settings = Settings(
@@ -94,6 +98,8 @@ def company(
             data_dir=folder,
             warehouse_url=warehouse_url,
             first_day=FIRST_DAY,
+            requests_per_minute=FAST,
+            **more,
         )
         parts = Parts(settings, clock=clock, patience=Patience(attempts=2, first_pause=0.001))
         with instance or dg.DagsterInstance.ephemeral() as opened:

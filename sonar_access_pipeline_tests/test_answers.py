@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.answers import PARSERS, Page, ShapeError, page_of, storable
+from sonar_access_pipeline.access.endpoints import ENDPOINTS, Page, ShapeError, page_of
+from sonar_access_pipeline.access.endpoints.shape import storable
 from sonar_access_pipeline.access.records import Group, GroupMember, GroupPermissions, Member, Organization
 
 MEMBERS = "organizations/search_members"
@@ -45,7 +46,7 @@ ANYONE = {"name": "Anyone", "permissions": ["scan"]}
 
 def test_the_list_without_a_paging_object_keeps_its_total_and_leaves_out_who_is_not_selected() -> None:
     document = {"users": [{"login": "ada", "selected": True}, {"login": "bob", "selected": False}], "p": 1, "ps": 25, "total": 1}
-    assert page_of("user_groups/users", {"id": "7"}, body(document)) == Page((GroupMember("7", "ada"),), 1)
+    assert page_of("user_groups/users", {"id": "7"}, body(document)) == Page((GroupMember("7", "ada"),), 1, 1, 25)
 
 
 def test_an_organization_says_whether_the_caller_is_its_admin() -> None:
@@ -96,7 +97,7 @@ json_values = st.recursive(
 )
 
 
-@given(endpoint=st.sampled_from(sorted(PARSERS)), document=json_values)
+@given(endpoint=st.sampled_from(sorted(ENDPOINTS)), document=json_values)
 def test_whatever_arrives_is_a_page_or_a_shape_error_and_the_error_quotes_nothing(endpoint: str, document: Any) -> None:
     try:
         page = page_of(endpoint, {"id": "1"}, body(document))

@@ -15,7 +15,7 @@ from sonar_access_pipeline.access.history import ObservationTime, edits
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, row_hash
 from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.history import derive, merge, rebuild
+from sonar_access_pipeline.warehouse.history import Pending, derive, merge, rebuild
 from sonar_access_pipeline.warehouse.schema import history_tables, metadata, snapshot_decision
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
@@ -63,6 +63,11 @@ def recorded(warehouse: Warehouse, snapshots: list[tuple[Snapshot, str | None]])
                         snapshot_id=stored.snapshot_id, decision=decision, reason="r", decided_by="d", decided_at=EPOCH
                     )
                 )
+
+
+def pending(snapshot_id: int, snapshot: Snapshot) -> Pending:
+    time = ObservationTime(snapshot.started_at, snapshot.observed_at)
+    return Pending(snapshot_id, time, snapshot.scopes, frozenset(snapshot.scopes))
 
 
 def snapshots_of(drawn: list[tuple[World, Verdict, str | None]]) -> list[tuple[Snapshot, str | None]]:
@@ -130,7 +135,7 @@ def test_the_order_of_merging_does_not_matter(warehouse: Warehouse, drawn: list[
     for step, index in enumerate(order, start=1):
         snapshot = snapshots[index][0]
         with warehouse.write("test") as transaction:
-            merge(transaction, "acme", index + 1, ObservationTime(snapshot.started_at, snapshot.observed_at))
+            merge(transaction, "acme", pending(index + 1, snapshot))
         # Right after every single merge, not only at the end.
         assert stored(warehouse) == expected([snapshots[i][0] for i in order[:step]])
 
@@ -169,7 +174,7 @@ def test_a_merge_that_fails_halfway_leaves_everything_as_it_was(warehouse: Wareh
     later = snapshot_of(World(members={"bob": "Bob"}), EPOCH + timedelta(days=1))
     record(warehouse, later, lambda: EPOCH)
     with pytest.raises(RuntimeError), warehouse.write("test") as transaction:
-        merge(transaction, "acme", 2, ObservationTime(later.started_at, later.observed_at))
+        merge(transaction, "acme", pending(2, later))
         raise RuntimeError("the power fails here")
     assert stored(warehouse) == before
     derive(warehouse, "acme")

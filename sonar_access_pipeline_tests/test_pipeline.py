@@ -33,7 +33,8 @@ RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company]:
-    with company(tmp_path / "data", monkeypatch.setenv, accounts=12, groups=3) as opened:
+    # Three of twelve people move in a few days: far too many for a removal brake.
+    with company(tmp_path / "data", monkeypatch.setenv, accounts=12, groups=3, brake_rows=1000) as opened:
         yield opened
 
 
@@ -57,10 +58,10 @@ def test_on_every_observed_day_the_warehouse_says_what_was_true(on_each_database
             answering = queries.observation_at(transaction, "acme", end_of_day)
             shown = {
                 (row["login"], row["access_type"], row["resource"], row["entitlement"], row["granted_via"])
-                for row in queries.access_at(transaction, "acme", answering.observed_at)
+                for row in queries.access_at(transaction, answering)
             }
             assert shown == here.truth(number - (number == bad)).truth(), f"day {number}"
-            assert queries.members_at(transaction, "acme", answering.observed_at) == [
+            assert queries.members_at(transaction, answering) == [
                 {"login": login, "name": name, "is_organization_admin": login in here.truth(number - (number == bad)).admins()}
                 for login, name in sorted(here.truth(number - (number == bad)).names.items())
             ]
@@ -229,6 +230,7 @@ def test_checks_and_numbers_are_shown_and_no_person_and_no_token(
         raw_numbers = metadata_of(result, "raw_snapshot")
         assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
             "complete": True,
+            "not_held": True,
             "reconciled": True,
             "sound": True,
         }
@@ -264,7 +266,7 @@ def test_every_asset_has_its_table_its_columns_and_its_place(small: Company) -> 
         )
         for key in graph.get_all_asset_keys()
     }
-    history = sorted(history_tables)
+    history = sorted(set(history_tables) - {"dim_project", "dim_account_detail"})
     assert shown == {
         **{f"company/{t}": ("raw", t, []) for t in ("raw_snapshot", "raw_list", "raw_response", "raw_body")},
         **{f"company/{t}": ("access", t, ["raw_snapshot"]) for t in history},

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import dagster as dg
 import pytest
 
-from sonar_access_pipeline.access.answers import page_of
+from sonar_access_pipeline.access.endpoints import page_of
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, Settings
@@ -75,8 +75,9 @@ def replaying() -> Iterator[str]:
     class Replay(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            body = bodies[url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0]]
-            self.send_response(200)
+            body = bodies.get((url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0]))
+            self.send_response(404 if body is None else 200)
+            body = body or b'{"errors":[{"msg":"Unknown url"}]}'
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -110,8 +111,8 @@ def test_the_recorded_organization_is_delivered_whole(replaying: str, tmp_path: 
         assert job.execute_in_process(instance=instance, partition_key=str(today), raise_on_error=False).success
     warehouse = Warehouse(settings.warehouse)
     with warehouse.read() as transaction:
-        rows = queries.access_at(transaction, KEY, datetime.now(UTC))
         observed = queries.observation_at(transaction, KEY, datetime.now(UTC))
+        rows = queries.access_at(transaction, observed)
         controls = queries.controls_of_snapshot(transaction, observed.snapshot_id)
     warehouse.close()
     shown = [

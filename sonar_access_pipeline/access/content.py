@@ -9,82 +9,139 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
-from sonar_access_pipeline.access.answers import Page, page_of
+from sonar_access_pipeline.access.endpoints import Page, page_of
 from sonar_access_pipeline.access.records import (
     ANYONE,
+    AccountDetail,
     Grant,
     Group,
     GroupMember,
     GroupPermissions,
     Member,
     Organization,
+    Project,
     Record,
     SnapshotContent,
     UserPermissions,
 )
-from sonar_access_pipeline.access.snapshot import ListName, Response
+from sonar_access_pipeline.access.snapshot import ListName, Response, Scope
 
 T = TypeVar("T", bound=Record)
 
 Lists = Mapping[ListName, tuple[Record, ...]]
 
 
+class Gathered:
+    """The records of every list, added list by list: each record once, in the order first seen."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[ListName, str], dict[Record, None]] = {}
+
+    def put(self, name: ListName, subject: str, pages: Iterable[Page]) -> None:
+        """Set what a list says; a later reading of it replaces an earlier one."""
+        self._records[name, subject] = dict.fromkeys(
+            record for page in pages for record in page.records if not _says_nothing(record)
+        )
+
+    def drop(self, name: ListName, subject: str) -> None:
+        """Forget a list: its subject is gone."""
+        self._records.pop((name, subject), None)
+
+    def lists(self) -> Lists:
+        """The records of each list, those of all subjects together."""
+        together: dict[ListName, dict[Record, None]] = defaultdict(dict)
+        for (name, _), records in self._records.items():
+            together[name].update(records)
+        return {name: tuple(records) for name, records in together.items()}
+
+    def of(self, name: ListName, subject: str = "") -> tuple[Record, ...]:
+        """The records of one list."""
+        return tuple(self._records.get((name, subject), ()))
+
+    def orphans(self) -> list[tuple[ListName, str]]:
+        """Lists of a group or a project that the list of groups or projects does not hold."""
+        groups = {group.group_id for group in cast(tuple[Group, ...], self.of(ListName.GROUPS))}
+        projects = {project.key for project in cast(tuple[Project, ...], self.of(ListName.PROJECTS))}
+        owners = {
+            ListName.GROUP_MEMBERS: groups,
+            ListName.PROJECT_USER_PERMISSIONS: projects,
+            ListName.PROJECT_GROUP_PERMISSIONS: projects,
+        }
+        return [(name, subject) for name, subject in self._records if name in owners and subject not in owners[name]]
+
+
+def _says_nothing(record: Record) -> bool:
+    """Of every account and every group each project says what it was granted: mostly nothing, and that is not kept."""
+    return isinstance(record, UserPermissions | GroupPermissions) and record.project_key is not None and not record.permissions
+
+
 def lists_of(responses: Iterable[Response]) -> Lists:
-    """The records of each list, parsed from the last reading of it, each record once, in the order first seen."""
+    """The records of each list, parsed from the last reading of it.
+
+    The members of a group that is in no list of groups any more, and the permissions of such a project, are left out: they
+    were deleted while they were read.
+    """
     readings: dict[tuple[ListName, str], dict[int, list[Response]]] = defaultdict(lambda: defaultdict(list))
     for response in responses:
         readings[response.list_name, response.subject][response.reading].append(response)
-    return lists_of_pages(
-        {
-            part: [
-                page_of(response.endpoint, response.params, response.body)
-                for response in sorted(by_reading[max(by_reading)], key=lambda response: response.page or 1)
-            ]
-            for part, by_reading in readings.items()
-        }
-    )
+    gathered = Gathered()
+    for (name, subject), by_reading in readings.items():
+        last = sorted(by_reading[max(by_reading)], key=lambda response: response.page or 1)
+        gathered.put(name, subject, (page_of(response.endpoint, response.params, response.body) for response in last))
+    for name, subject in gathered.orphans():
+        gathered.drop(name, subject)
+    return gathered.lists()
 
 
-def lists_of_pages(pages: Mapping[tuple[ListName, str], Iterable[Page]]) -> Lists:
-    """The records of each list from its pages, by list and subject: each record once, in the order first seen."""
-    records: dict[ListName, dict[Record, None]] = defaultdict(dict)
-    for (name, _), of_list in pages.items():
-        for page in of_list:
-            records[name].update(dict.fromkeys(page.records))
-    return {name: tuple(rows) for name, rows in records.items()}
+def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> SnapshotContent:
+    """What the lists of a complete read say, as far as its `scopes` reach.
 
-
-def content_of(lists: Lists) -> SnapshotContent:
-    """What the lists of a complete `core` read say.
-
-    Permissions of a group that the list of groups does not know keep their name as principal: an orphan is kept, not
-    dropped, and `completeness.py` has already refused to call such a snapshot complete.
+    Members beyond the 10,000 that `search_members` shows are those that `permissions/users` lists besides; what only the
+    first says of an account is then unknown. Permissions of a group that the list of groups does not know keep their name as
+    principal: an orphan is kept, not dropped, and `completeness.py` has already refused to call such a snapshot complete.
     """
-    groups = cast(tuple[Group, ...], lists.get(ListName.GROUPS, ()))
+    read = set(scopes)
+    groups = _records(lists, ListName.GROUPS, Group)
     ids = {group.name: group.group_id for group in groups}
-    user_grants = (
-        Grant("user", row.login, "organization", None, permission)
-        for row in cast(tuple[UserPermissions, ...], lists.get(ListName.USER_PERMISSIONS, ()))
-        for permission in row.permissions
-    )
-    group_grants = (
-        _group_grant(row, ids, permission)
-        for row in cast(tuple[GroupPermissions, ...], lists.get(ListName.GROUP_PERMISSIONS, ()))
-        for permission in row.permissions
-    )
+    user_rows = _records(lists, ListName.USER_PERMISSIONS, UserPermissions)
+    group_rows = _records(lists, ListName.GROUP_PERMISSIONS, GroupPermissions)
+    if Scope.PROJECT_PERMISSIONS in read:
+        user_rows += _records(lists, ListName.PROJECT_USER_PERMISSIONS, UserPermissions)
+        group_rows += _records(lists, ListName.PROJECT_GROUP_PERMISSIONS, GroupPermissions)
+    user_grants = (_grant("user", row.login, row, permission) for row in user_rows for permission in row.permissions)
+    group_grants = (_group_grant(row, ids, permission) for row in group_rows for permission in row.permissions)
     return SnapshotContent(
-        organization=cast(tuple[Organization, ...], lists[ListName.ORGANIZATION])[0],
-        members=cast(tuple[Member, ...], lists.get(ListName.MEMBERS, ())),
+        organization=_records(lists, ListName.ORGANIZATION, Organization)[0],
+        members=everybody(lists),
         groups=groups,
-        group_members=cast(tuple[GroupMember, ...], lists.get(ListName.GROUP_MEMBERS, ())),
+        group_members=_records(lists, ListName.GROUP_MEMBERS, GroupMember),
         grants=(*user_grants, *group_grants),
+        projects=_records(lists, ListName.PROJECTS, Project) if Scope.PROJECT_PERMISSIONS in read else (),
+        account_details=_records(lists, ListName.ACCOUNT_DETAILS, AccountDetail) if Scope.ACCOUNT_DETAILS in read else (),
     )
+
+
+def everybody(lists: Lists) -> tuple[Member, ...]:
+    """Every member: the member list, then who is only in `permissions/users`, with everything but the name unknown."""
+    listed = _records(lists, ListName.MEMBERS, Member)
+    logins = {member.login for member in listed}
+    beyond = (row for row in _records(lists, ListName.USER_PERMISSIONS, UserPermissions) if row.login not in logins)
+    return (*listed, *(Member(row.login, row.name, None, None) for row in beyond))
+
+
+def _records(lists: Lists, name: ListName, kind: type[T]) -> tuple[T, ...]:
+    return cast(tuple[T, ...], lists.get(name, ()))
+
+
+def _grant(kind: str, principal: str, row: UserPermissions | GroupPermissions, permission: str) -> Grant:
+    scope = "organization" if row.project_key is None else "project"
+    return Grant(kind, principal, scope, row.project_key, permission)  # type: ignore[arg-type]  # one of the few words
 
 
 def _group_grant(row: GroupPermissions, ids: Mapping[str, str], permission: str) -> Grant:
     if is_anyone(row):
-        return Grant("anyone", ANYONE, "organization", None, permission)
-    return Grant("group", row.group_id or ids.get(row.name, row.name), "organization", None, permission)
+        return _grant("anyone", ANYONE, row, permission)
+    return _grant("group", row.group_id or ids.get(row.name, row.name), row, permission)
 
 
 def is_anyone(row: GroupPermissions) -> bool:

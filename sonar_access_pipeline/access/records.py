@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 PrincipalType = Literal["user", "group", "anyone"]
@@ -19,6 +20,17 @@ class Caller:
     """Whose token reads: the answer to "who am I"."""
 
     login: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerToken:
+    """One token of the account whose token reads; never the token itself. Times are UTC."""
+
+    login: str
+    name: str
+    created_at: datetime | None
+    last_used_at: datetime | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +75,12 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class UserPermissions:
-    """The permissions granted to one account itself, not through groups; often none."""
+    """The permissions granted to one account itself, not through groups; often none. On a project, if it has a key."""
 
     login: str
     permissions: tuple[str, ...]
+    name: str | None = None
+    project_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,69 @@ class GroupPermissions:
     group_id: str | None
     name: str
     permissions: tuple[str, ...]
+    project_key: str | None = None
 
 
-Record = Caller | Organization | Member | Group | GroupMember | UserPermissions | GroupPermissions
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One project that the caller can see."""
+
+    key: str
+    name: str | None
+    visibility: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionTemplate:
+    """What a new project whose key matches the pattern will be granted; its grants are counts only."""
+
+    template_id: str
+    name: str
+    project_key_pattern: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationId:
+    """The id under which the v2 interface knows an organization."""
+
+    key: str
+    organization_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDetail:
+    """What only the v2 interface says of an account: its durable id, its e-mail, and who signs it in."""
+
+    login: str
+    account_id: str | None
+    email: str | None
+    provider: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One endpoint of SonarCloud's own catalogue, with its parameters."""
+
+    path: str
+    params: frozenset[str]
+    deprecated_since: str | None
+
+
+Record = (
+    Caller
+    | CallerToken
+    | Organization
+    | Member
+    | Group
+    | GroupMember
+    | UserPermissions
+    | GroupPermissions
+    | Project
+    | PermissionTemplate
+    | OrganizationId
+    | AccountDetail
+    | CatalogueEntry
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +170,7 @@ class Grant:
 class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
-    Each tuple holds distinct records.
+    Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing.
     """
 
     organization: Organization
@@ -104,3 +178,5 @@ class SnapshotContent:
     groups: tuple[Group, ...]
     group_members: tuple[GroupMember, ...]
     grants: tuple[Grant, ...]
+    projects: tuple[Project, ...] = ()
+    account_details: tuple[AccountDetail, ...] = ()

@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from sonar_access_pipeline.access.records import SnapshotContent
@@ -30,6 +31,20 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The rows of a history table that one scope feeds, and only it: their history has that scope's observations.
+
+    `column` and `values` tell a part from its sisters in the same table: its rows are those whose `column` is among `values`.
+    Both are None where the scope feeds the whole table.
+    """
+
+    scope: Scope
+    rows: Callable[[SnapshotContent], Iterable[Row]]
+    column: str | None = None
+    values: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class HistoryTable:
     """One kind of thing whose rows come and go. `key` and `values` exclude `organization_key`, which every table leads with."""
 
@@ -37,21 +52,29 @@ class HistoryTable:
     meaning: str
     key: tuple[Column, ...]
     values: tuple[Column, ...]
-    scope: Scope
-    rows: Callable[[SnapshotContent], Iterable[Row]]
+    parts: tuple[Part, ...]
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Key columns, then value columns."""
         return (*self.key, *self.values)
 
-    def rows_by_hash(self, content: SnapshotContent) -> dict[bytes, Row]:
-        """Every row that `content` shows, by its hash. A row that appears twice appears once.
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """The scopes that feed it."""
+        return frozenset(part.scope for part in self.parts)
+
+    def rows(self, content: SnapshotContent) -> Iterator[Row]:
+        """Every row that `content` shows, of all parts."""
+        return chain.from_iterable(part.rows(content) for part in self.parts)
+
+    def rows_by_hash(self, content: SnapshotContent, part: Part) -> dict[bytes, Row]:
+        """Every row of a part that `content` shows, by its hash. A row that appears twice appears once.
 
         Raises `ValueError` when two different rows have one key: no table may hold both.
         """
         names = [column.name for column in self.columns]
-        rows = {row_hash(names, row): row for row in self.rows(content)}
+        rows = {row_hash(names, row): row for row in part.rows(content)}
         width = len(self.key)
         if len({row[:width] for row in rows.values()}) != len(rows):
             raise ValueError(f"{self.name}: one key has two rows in one snapshot")
@@ -86,15 +109,19 @@ def _group_members(content: SnapshotContent) -> Iterator[Row]:
     return ((membership.group_id, membership.login) for membership in content.group_members)
 
 
-def _grants(content: SnapshotContent) -> Iterator[Row]:
-    # A key column is never NULL: a grant on the organization itself has the empty project key.
-    return (
-        (grant.principal_type, grant.principal, grant.scope, grant.project_key or "", grant.permission)
-        for grant in content.grants
-    )
+def _grants(scope: str) -> Callable[[SnapshotContent], Iterator[Row]]:
+    def rows(content: SnapshotContent) -> Iterator[Row]:
+        # A key column is never NULL: a grant on the organization itself has the empty project key.
+        return (
+            (grant.principal_type, grant.principal, grant.scope, grant.project_key or "", grant.permission)
+            for grant in content.grants
+            if grant.scope == scope
+        )
+
+    return rows
 
 
-def _user_access(content: SnapshotContent) -> Iterator[Row]:
+def _organization_access(content: SnapshotContent) -> Iterator[Row]:
     # Groups are written by id, so that a rename revokes nothing. `Anyone` is no account and stays in the grants.
     key = content.organization.key
     logins_of: Mapping[str, list[str]] = defaultdict(list)
@@ -104,6 +131,8 @@ def _user_access(content: SnapshotContent) -> Iterator[Row]:
         logins_of[membership.group_id].append(membership.login)
         yield (membership.login, "group", membership.group_id, "member", "direct")
     for grant in content.grants:
+        if grant.scope != "organization":
+            continue
         if grant.principal_type == "user":
             yield (grant.principal, "organization_permission", key, grant.permission, "direct")
         elif grant.principal_type == "group":
@@ -112,8 +141,24 @@ def _user_access(content: SnapshotContent) -> Iterator[Row]:
                 yield (login, "organization_permission", key, grant.permission, via)
 
 
+def _project_access(content: SnapshotContent) -> Iterator[Row]:
+    # Through groups it would be millions of rows: the view user_project_access says those.
+    for grant in content.grants:
+        if grant.scope == "project" and grant.principal_type == "user":
+            yield (grant.principal, "project_permission", str(grant.project_key), grant.permission, "direct")
+
+
+def _projects(content: SnapshotContent) -> Iterator[Row]:
+    return ((project.key, project.name, project.visibility) for project in content.projects)
+
+
+def _account_details(content: SnapshotContent) -> Iterator[Row]:
+    return ((detail.login, detail.account_id, detail.email, detail.provider) for detail in content.account_details)
+
+
 LOGIN = Column("login", "login of the account, as SonarCloud writes it; neither stable nor unique per person")
 GROUP_ID = Column("group_id", "id of the group; survives a rename")
+PROJECT_KEY = Column("project_key", "key of the project")
 
 DIM_ORGANIZATION = HistoryTable(
     "dim_organization",
@@ -124,8 +169,7 @@ DIM_ORGANIZATION = HistoryTable(
         Column("subscription", "plan, as SonarCloud names it"),
         Column("alm_key", "DevOps platform it is bound to"),
     ),
-    Scope.CORE,
-    _organizations,
+    (Part(Scope.CORE, _organizations),),
 )
 DIM_USER = HistoryTable(
     "dim_user",
@@ -135,8 +179,18 @@ DIM_USER = HistoryTable(
         Column("name", "display name"),
         Column("is_organization_admin", "SonarCloud's own statement; NULL where it gave none", "boolean"),
     ),
-    Scope.CORE,
-    _users,
+    (Part(Scope.CORE, _users),),
+)
+DIM_ACCOUNT_DETAIL = HistoryTable(
+    "dim_account_detail",
+    "what only the v2 interface says of an account; personal data, and of scope account_details alone",
+    (LOGIN,),
+    (
+        Column("account_id", "durable id of the account, where SonarCloud gives it"),
+        Column("email", "e-mail address of the account, where SonarCloud gives it"),
+        Column("provider", "identity provider that signs the account in, where SonarCloud gives it"),
+    ),
+    (Part(Scope.ACCOUNT_DETAILS, _account_details),),
 )
 DIM_GROUP = HistoryTable(
     "dim_group",
@@ -147,11 +201,20 @@ DIM_GROUP = HistoryTable(
         Column("description", "description of the group"),
         Column("is_default", "whether it is the built-in group of members", "boolean"),
     ),
-    Scope.CORE,
-    _groups,
+    (Part(Scope.CORE, _groups),),
+)
+DIM_PROJECT = HistoryTable(
+    "dim_project",
+    "one project that the token's owner can see",
+    (PROJECT_KEY,),
+    (
+        Column("name", "name of the project"),
+        Column("visibility", "public or private; a public project can be read by anyone"),
+    ),
+    (Part(Scope.PROJECT_PERMISSIONS, _projects),),
 )
 BRIDGE_GROUP_MEMBER = HistoryTable(
-    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), Scope.CORE, _group_members
+    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), (Part(Scope.CORE, _group_members),)
 )
 FCT_PERMISSION_GRANT = HistoryTable(
     "fct_permission_grant",
@@ -164,8 +227,10 @@ FCT_PERMISSION_GRANT = HistoryTable(
         Column("permission", "permission key"),
     ),
     (),
-    Scope.CORE,
-    _grants,
+    (
+        Part(Scope.CORE, _grants("organization"), "scope", frozenset({"organization"})),
+        Part(Scope.PROJECT_PERMISSIONS, _grants("project"), "scope", frozenset({"project"})),
+    ),
 )
 FCT_USER_ACCESS = HistoryTable(
     "fct_user_access",
@@ -178,14 +243,23 @@ FCT_USER_ACCESS = HistoryTable(
         Column("granted_via", "direct, or group:<group id>"),
     ),
     (),
-    Scope.CORE,
-    _user_access,
+    (
+        Part(
+            Scope.CORE,
+            _organization_access,
+            "access_type",
+            frozenset({"membership", "group", "organization_permission"}),
+        ),
+        Part(Scope.PROJECT_PERMISSIONS, _project_access, "access_type", frozenset({"project_permission"})),
+    ),
 )
 
 HISTORY_TABLES = (
     DIM_ORGANIZATION,
     DIM_USER,
+    DIM_ACCOUNT_DETAIL,
     DIM_GROUP,
+    DIM_PROJECT,
     BRIDGE_GROUP_MEMBER,
     FCT_PERMISSION_GRANT,
     FCT_USER_ACCESS,

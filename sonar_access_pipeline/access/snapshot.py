@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -35,24 +36,35 @@ class Scope(StrEnum):
     """A set of lists that is read or not read as a whole."""
 
     CORE = "core"
+    PROJECT_PERMISSIONS = "project_permissions"
+    ACCOUNT_DETAILS = "account_details"
 
 
 class ListName(StrEnum):
-    """The lists of a snapshot, in the order they are read."""
+    """The lists of a snapshot. Those of a group or a project are many, told apart by their subject."""
 
     CALLER = "caller"
+    CALLER_TOKENS = "caller_tokens"
     ORGANIZATION = "organization"
     MEMBERS = "members"
     GROUPS = "groups"
     GROUP_MEMBERS = "group_members"
     USER_PERMISSIONS = "user_permissions"
     GROUP_PERMISSIONS = "group_permissions"
+    PROJECTS = "projects"
+    PROJECT_USER_PERMISSIONS = "project_user_permissions"
+    PROJECT_GROUP_PERMISSIONS = "project_group_permissions"
+    PERMISSION_TEMPLATES = "permission_templates"
+    ORGANIZATION_ID = "organization_id"
+    ACCOUNT_DETAILS = "account_details"
+    CATALOGUE = "catalogue"
 
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP response of a snapshot: the exact body, and the facts around it.
+    """One HTTP response of a snapshot: the exact body (compressed, as it is kept), and the facts around it.
 
+    `body_sha256` is that of the body as it came, in hex; `size_bytes` its length.
     `reading` counts how often its list was read, from 1; only the last reading of a list is parsed.
     `attempts` counts the tries it took, from 1. `server_time` is SonarCloud's own clock, where it gave one.
     """
@@ -71,17 +83,31 @@ class Response:
     attempts: int
     rows: int
     reported_total: int | None
-    body: bytes = field(repr=False)
+    body_sha256: str
+    size_bytes: int
+    zlib_body: bytes = field(repr=False)
 
-    @cached_property
-    def body_sha256(self) -> str:
-        """Hex SHA-256 of the body."""
-        return hashlib.sha256(self.body).hexdigest()
+    @property
+    def body(self) -> bytes:
+        """The body as it came."""
+        return zlib.decompress(self.zlib_body)
+
+
+def packed(body: bytes) -> dict[str, Any]:
+    """The three fields of a `Response` that a body fills. Fast compression: bodies are many, and mostly repetition."""
+    return {
+        "body_sha256": hashlib.sha256(body).hexdigest(),
+        "size_bytes": len(body),
+        "zlib_body": zlib.compress(body, 1),
+    }
 
 
 @dataclass(frozen=True)
 class ListRead:
-    """How one list was read. `subject` is the group id for the members of a group, else empty."""
+    """How one list was read. `subject` is the group id or project key of a list that there are many of, else empty.
+
+    `reason` says why it is incomplete, or, of a complete one that was not read to its total, how it is complete nevertheless.
+    """
 
     name: ListName
     subject: str
@@ -136,32 +162,34 @@ class Snapshot:
     @cached_property
     def content_sha256(self) -> str:
         """Hex SHA-256 of everything this snapshot says, bodies by their digest, as canonical JSON."""
-        return canonical_digest(
-            {
-                "connection": self.connection,
-                "organization_key": self.organization_key,
-                "source_url": self.source_url,
-                "source_kind": self.source_kind,
-                "started_at": self.started_at,
-                "observed_at": self.observed_at,
-                "server_started_at": self.server_started_at,
-                "server_observed_at": self.server_observed_at,
-                "scopes": list(self.scopes),
-                "verdict": self.verdict,
-                "reason": self.reason,
-                "token_login": self.token_login,
-                "run_id": self.run_id,
-                "pipeline_version": self.pipeline_version,
-                "counts": dict(self.counts),
-                "lists": [vars(read) for read in self.lists],
-                "controls": [vars(control) for control in self.controls],
-                "responses": [
-                    {name: value for name, value in vars(response).items() if name != "body"}
-                    | {"body_sha256": response.body_sha256}
-                    for response in self.responses
-                ],
-            }
-        )
+        return canonical_digest(self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """Everything this snapshot says, bodies by their digest, ready for canonical JSON."""
+        return {
+            "connection": self.connection,
+            "organization_key": self.organization_key,
+            "source_url": self.source_url,
+            "source_kind": self.source_kind,
+            "started_at": self.started_at,
+            "observed_at": self.observed_at,
+            "server_started_at": self.server_started_at,
+            "server_observed_at": self.server_observed_at,
+            "scopes": list(self.scopes),
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "token_login": self.token_login,
+            "run_id": self.run_id,
+            "pipeline_version": self.pipeline_version,
+            "counts": dict(self.counts),
+            # In an order of their own, so that the digest can be computed again from tables, which have none.
+            "lists": [vars(read) for read in sorted(self.lists, key=lambda read: (read.name, read.subject))],
+            "controls": [vars(control) for control in sorted(self.controls, key=lambda control: control.name)],
+            "responses": [
+                {name: value for name, value in vars(response).items() if name not in ("zlib_body", "size_bytes")}
+                for response in self.responses
+            ],
+        }
 
 
 def chain_head(previous_sha256: str, content_sha256: str) -> str:

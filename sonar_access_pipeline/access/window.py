@@ -43,6 +43,11 @@ class Window:
         return cls(last.replace(day=1), last)
 
     @property
+    def begin(self) -> datetime:
+        """The first moment of the window."""
+        return datetime.combine(self.first, time.min, UTC)
+
+    @property
     def end(self) -> datetime:
         """The first moment after the window."""
         return datetime.combine(self.last + timedelta(days=1), time.min, UTC)

@@ -32,6 +32,8 @@ class Facts:
     controls: Rows
     waiting: Rows
     """Snapshots of the window that count for nothing, such as incomplete ones."""
+    decisions: Rows
+    """What people decided about snapshots up to the end of the window."""
     name: str | None
 
     @property
@@ -41,8 +43,32 @@ class Facts:
 
     @property
     def anyone(self) -> list[str]:
-        """The permissions of `Anyone`, signed in or not."""
-        return [row["entitlement"] for row in self.access if row["principal_type"] == "anyone"]
+        """The permissions that `Anyone`, signed in or not, has on the organization."""
+        return [row["entitlement"] for row in self._of_anyone if row["access_type"] == "organization_permission"]
+
+    @property
+    def projects_of_anyone(self) -> int:
+        """On how many projects `Anyone` has a permission."""
+        return len({row["resource"] for row in self._of_anyone if row["access_type"] == "project_permission"})
+
+    @property
+    def _of_anyone(self) -> Rows:
+        return [row for row in self.access if row["principal_type"] == "anyone"]
+
+    @property
+    def held(self) -> Rows:
+        """Snapshots of the window that wait for a person's decision."""
+        return [row for row in self.waiting if row["verdict"] == "held" and row["decided"] is None]
+
+    @property
+    def imported(self) -> list[ObservationFacts]:
+        """The observations used that came in an archive from another warehouse."""
+        return [facts for facts in self.used if facts.imported_from]
+
+    @property
+    def used(self) -> list[ObservationFacts]:
+        """Every observation that the facts rest on, oldest first."""
+        return [*([self.before] if self.before else []), *self.observations]
 
     @property
     def gaps(self) -> Rows:
@@ -65,9 +91,10 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
     with warehouse.read() as transaction:
         rests_on = queries.window_observations(transaction, organization_key, window)
         as_of = rests_on.as_of
-        access = queries.access_at(transaction, organization_key, as_of.observed_at)
-        members = queries.members_at(transaction, organization_key, as_of.observed_at)
+        access = queries.access_at(transaction, as_of)
+        members = queries.members_at(transaction, as_of)
         snapshots = queries.snapshots(transaction, organization_key)
+        within = {row["snapshot_id"]: row for row in snapshots if row["partition_date"] <= window.last}
         return Facts(
             organization_key=organization_key,
             window=window,
@@ -84,7 +111,12 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
                 for row in snapshots
                 if window.first <= row["partition_date"] <= window.last and not row["counts_as_observation"]
             ],
-            name=queries.organization_name(transaction, organization_key, as_of.observed_at),
+            decisions=[
+                {**row, "content_sha256": within[row["snapshot_id"]]["content_sha256"]}
+                for row in queries.decisions(transaction, organization_key)
+                if row["snapshot_id"] in within and within[row["snapshot_id"]]["partition_date"] >= window.first
+            ],
+            name=queries.organization_name(transaction, as_of),
         )
 
 

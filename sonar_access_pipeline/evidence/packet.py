@@ -58,7 +58,6 @@ def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet
 
 def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes]) -> dict[str, Any]:
     grains = {table.name: (table.grain, len(table.rows)) for table in csv_tables}
-    used = [facts.before, *facts.observations] if facts.before else list(facts.observations)
     return {
         "format_version": FORMAT_VERSION,
         "organization": {"key": facts.organization_key, "name": facts.name},
@@ -67,10 +66,16 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             "started_at": facts.as_of.started_at,
             "observed_at": facts.as_of.observed_at,
             "seconds_before_end_of_window": facts.age_seconds,
+            "scopes": list(facts.as_of.scopes),
         },
         "source": {"url": facts.as_of.source_url, "kind": facts.source_kind, "token_login": facts.as_of.token_login},
         "snapshots": [
-            {"observed_at": used_facts.observed_at, "content_sha256": used_facts.content_sha256} for used_facts in used
+            {"observed_at": used.observed_at, "content_sha256": used.content_sha256, "imported_from": used.imported_from}
+            for used in facts.used
+        ],
+        "decisions": [
+            {name: row[name] for name in ("content_sha256", "decision", "reason", "decided_by", "decided_at")}
+            for row in facts.decisions
         ],
         "not_counted": [
             {"observed_at": row["observed_at"], "verdict": row["verdict"], "content_sha256": row["content_sha256"]}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sonar_access_pipeline.access.snapshot import iso
+from sonar_access_pipeline.access.snapshot import Scope, iso
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.queries import Rows
@@ -85,6 +85,8 @@ def tables(facts: Facts) -> list[CsvTable]:
 def limits(facts: Facts) -> Rows:
     """What this packet does not show, and why; fixed limits first, then those of this window."""
     rows = [{"subject": subject, "why": why} for subject, why in FIXED_LIMITS]
+    for scope, (subject, unread, read) in SCOPE_LIMITS.items():
+        rows.append({"subject": subject, "why": read if scope in facts.as_of.scopes else unread})
     if facts.gaps:
         days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
         rows.append({"subject": "days without an observation", "why": f"not observed, and never filled in: {days}"})
@@ -95,10 +97,22 @@ def limits(facts: Facts) -> Rows:
     return rows
 
 
+SCOPE_LIMITS = {
+    Scope.PROJECT_PERMISSIONS: (
+        "projects and their permissions",
+        "scope project_permissions was not read by the last observation",
+        "only the projects that the token's owner may see: SonarCloud leaves out the others without a word",
+    ),
+    Scope.ACCOUNT_DETAILS: (
+        "e-mail, durable id and identity provider",
+        "scope account_details was not read by the last observation; the member list does not give them",
+        "they stand in dim_account_detail, as far as SonarCloud gives them",
+    ),
+}
+"""Per scope: its subject, why it is not observed when it was not read, and what it does not show when it was."""
+
 FIXED_LIMITS = (
     ("between two observations", "a right that was given and taken away between two observations leaves no trace"),
-    ("projects and their permissions", "scope project_permissions is not read"),
-    ("e-mail, durable id and identity provider", "scope account_details is not read; the member list does not give them"),
     ("tokens of other people", "SonarCloud shows a token list to its owner only"),
     ("scoped organization tokens", "SonarCloud has no public list of them that a member's token can read"),
     ("enterprise and portfolio rights", "they stand above organizations and are not shown to an organization's admin"),

@@ -6,7 +6,6 @@ name, its partition, its checks and the numbers it shows. No name of a person an
 Annotations are not postponed in this file: Dagster reads that of `context` itself.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table
 
-from sonar_access_pipeline.access.rows import HISTORY_TABLES
-from sonar_access_pipeline.access.snapshot import Verdict
+from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable
+from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal
@@ -23,9 +22,17 @@ from sonar_access_pipeline.orchestration.failures import KIND, as_failures
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
 from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.shown import (
+    column_schema,
+    control_table,
+    gaps_of,
+    list_table,
+    logged,
+    table_of,
+    uncounted,
+)
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse import queries
-from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
@@ -56,6 +63,9 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         dg.AssetCheckSpec(
             "complete", asset=key, description="Every list was read to its total, and no two disagree about who exists."
         ),
+        dg.AssetCheckSpec(
+            "not_held", asset=key, description="No more disappears at once than the removal brake lets pass without a person."
+        ),
         dg.AssetCheckSpec("reconciled", asset=key, description="Counts that SonarCloud states in two places agree."),
     ]
 
@@ -72,38 +82,40 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
             if window_of(context) != _only(parts.clock().date()):
                 raise dg.Failure(PAST_DAY, allow_retries=False)
             began = time.monotonic()
-            recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or _logged(context))
+            recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or logged(context.log))
             seconds = round(time.monotonic() - began, 3)
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
-        complete = recorded.verdict is Verdict.COMPLETE
+        verdict = recorded.verdict
+        # What could not be evaluated is not a pass: a brake that was never asked fails, a comparison without numbers warns.
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="complete",
-            passed=complete,
-            metadata={"verdict": recorded.verdict.value, "reason": recorded.reason or "", "lists": _list_table(lists)},
+            passed=verdict is not Verdict.INCOMPLETE,
+            metadata={"verdict": verdict.value, "reason": recorded.reason or "", "lists": list_table(lists)},
+        )
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name="not_held",
+            passed=verdict is Verdict.COMPLETE,
+            metadata={"verdict": verdict.value, "reason": recorded.reason or ""},
         )
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="reconciled",
-            # What could not be evaluated is not a pass: it warns, and the table says which.
-            passed=complete and all(control["passed"] is True for control in controls),
+            passed=verdict is not Verdict.INCOMPLETE and all(control["passed"] is True for control in controls),
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"comparisons": _control_table(controls)},
+            metadata={"comparisons": control_table(controls)},
         )
-        if not complete:
-            raise dg.Failure(
-                f"The snapshot is {recorded.verdict.value}: {recorded.reason}. Nothing is derived from it; sync again.",
-                metadata={KIND: "source"},
-                allow_retries=False,
-            )
+        if verdict is not Verdict.COMPLETE:
+            raise dg.Failure(uncounted(recorded), metadata={KIND: "source"}, allow_retries=False)
         requests = len(snapshot.responses) if snapshot else 0
         numbers = {"requests": requests, "seconds": seconds, **recorded.counts}
         for table in RAW_TABLES:
             metadata: dict[str, Any] = {"snapshot_id": recorded.snapshot_id}
             if table is raw_snapshot:
-                metadata |= numbers | {"lists": _list_table(lists), "content_sha256": recorded.content_sha256}
+                metadata |= numbers | {"lists": list_table(lists), "content_sha256": recorded.content_sha256}
             elif table is raw_list:
                 metadata["dagster/partition_row_count"] = len(lists)
             yield dg.MaterializeResult(asset_key=_key(connection, table.name), metadata=metadata)
@@ -113,12 +125,20 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
 
 def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     key = _key(connection, "fct_user_access")
+    tables = history_tables_of(connection)
 
     @dg.multi_asset(
         name=f"{connection.name}_derive",
         specs=[
-            _spec(connection, history_tables[description.name], "access", kinds={"sql"}, deps=[_key(connection, "raw_snapshot")])
-            for description in HISTORY_TABLES
+            _spec(
+                connection,
+                history_tables[description.name],
+                "access",
+                kinds={"sql"},
+                deps=[_key(connection, "raw_snapshot")],
+                skippable=Scope.CORE not in description.scopes,
+            )
+            for description in tables
         ],
         check_specs=[
             dg.AssetCheckSpec("sound", asset=key, description="In no table do intervals of one key overlap, or equal ones touch.")
@@ -137,12 +157,16 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
                 rests_on = queries.window_observations(transaction, organization_key, window)
                 moved = queries.movement(transaction, organization_key, rests_on.after, rests_on.as_of.observed_at)
                 faults = queries.history_faults(transaction, organization_key)
-            gaps = _gaps(warehouse, organization_key, window)
+            gaps = gaps_of(warehouse, organization_key, window)
         yield dg.AssetCheckResult(
             asset_key=key, check_name="sound", passed=not any(faults.values()), metadata={"faults": sum(faults.values())}
         )
         observed = {"observations_merged": len({change.snapshot_id for change in merged}), "seconds": seconds, **gaps}
-        for name, change in moved.items():
+        for description in tables:
+            if not description.scopes & set(rests_on.as_of.scopes):
+                # A table of a scope that was not read is not materialized: nobody knows what it should show.
+                continue
+            name, change = description.name, moved[description.name]
             numbers = {"dagster/row_count": change.rows, "opened": change.opened, "closed": change.closed}
             shared = observed if name == "fct_user_access" else {}
             yield dg.MaterializeResult(asset_key=_key(connection, name), metadata={**numbers, **shared})
@@ -152,7 +176,11 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
 
 def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     spec = _spec(
-        connection, evidence_packet, "evidence", kinds={"html", "csv"}, deps=[_key(connection, d.name) for d in HISTORY_TABLES]
+        connection,
+        evidence_packet,
+        "evidence",
+        kinds={"html", "csv"},
+        deps=[_key(connection, d.name) for d in history_tables_of(connection)],
     )
 
     @dg.multi_asset(
@@ -166,7 +194,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         with as_failures(), parts.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
             sealed = seal(packet, parts.settings.evidence_root, warehouse, clock=parts.clock, run_id=context.run.run_id)
-            gaps = _gaps(warehouse, connection.organization_key(), window)
+            gaps = gaps_of(warehouse, connection.organization_key(), window)
         facts = packet.facts
         yield dg.MaterializeResult(
             asset_key=spec.key,
@@ -178,7 +206,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                 "accounts": len(facts.population),
                 "admins": len(facts.admins),
                 "changes": len(facts.changes),
-                "files": _table(
+                "files": table_of(
                     [{"file": name, "bytes": len(body)} for name, body in sorted(packet.files.items())], ("file", "bytes")
                 ),
                 **gaps,
@@ -186,6 +214,12 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         )
 
     return evidence
+
+
+def history_tables_of(connection: Connection) -> list[HistoryTable]:
+    """The history tables that the scopes of a connection feed."""
+    read = {Scope.CORE, *(connection.scopes or ())}
+    return [description for description in HISTORY_TABLES if description.scopes & read]
 
 
 def _key(connection: Connection, table: str) -> dg.AssetKey:
@@ -197,85 +231,20 @@ def _only(day: Any) -> Window:
 
 
 def _spec(
-    connection: Connection, table: Table, group: str, *, kinds: set[str], deps: list[dg.AssetKey] | None = None
+    connection: Connection,
+    table: Table,
+    group: str,
+    *,
+    kinds: set[str],
+    deps: list[dg.AssetKey] | None = None,
+    skippable: bool = False,
 ) -> dg.AssetSpec:
-    columns = [
-        dg.TableColumn(
-            column.name,
-            str(column.type).lower(),
-            column.comment,
-            dg.TableColumnConstraints(nullable=bool(column.nullable)),
-        )
-        for column in table.columns
-    ]
     return dg.AssetSpec(
         _key(connection, table.name),
         description=f"{table.comment}.",
         group_name=group,
         kinds=kinds,
         deps=deps,
-        metadata={"dagster/table_name": table.name, "dagster/column_schema": dg.TableSchema(columns=columns)},
+        skippable=skippable,
+        metadata={"dagster/table_name": table.name, "dagster/column_schema": column_schema(table)},
     )
-
-
-def _gaps(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:
-    """How much of a window was observed, and the days that were not."""
-    with warehouse.read() as transaction:
-        missing = queries.missing_days(transaction, organization_key, window.first, window.last)
-    days = len(list(window.days()))
-    return {"days_observed": days - len(missing), "days": days, "gaps": json.dumps([str(day) for day in missing])}
-
-
-def _list_table(lists: queries.Rows) -> dg.TableMetadataValue:
-    """The lists of a snapshot, the members of all groups as one line: numbers and names of lists, nobody's."""
-    by_name: dict[str, dict[str, Any]] = {}
-    for read in lists:
-        line = by_name.setdefault(
-            read["list_name"], {"list": read["list_name"], "lists": 0, "reported": 0, "rows": 0, "rereads": 0, "incomplete": 0}
-        )
-        line["lists"] += 1
-        line["reported"] += read["reported_total"] or 0
-        line["rows"] += read["distinct_keys"]
-        line["rereads"] += read["rereads"]
-        line["incomplete"] += read["verdict"] != Verdict.COMPLETE.value
-    return _table(list(by_name.values()), ("list", "lists", "reported", "rows", "rereads", "incomplete"))
-
-
-def _control_table(controls: queries.Rows) -> dg.TableMetadataValue:
-    verdicts = {True: "agree", False: "disagree", None: "not evaluable"}
-    return _table(
-        [
-            {
-                "compares": control["compares"],
-                "left": _number(control["left_count"]),
-                "right": _number(control["right_count"]),
-                "verdict": verdicts[control["passed"]],
-            }
-            for control in controls
-        ],
-        ("compares", "left", "right", "verdict"),
-    )
-
-
-def _number(count: int | None) -> str:
-    return "unknown" if count is None else str(count)
-
-
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dg.TableMetadataValue:
-    schema = dg.TableSchema(
-        columns=[dg.TableColumn(name, "int" if rows and isinstance(rows[0][name], int) else "string") for name in columns]
-    )
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
-
-
-def _logged(context: dg.AssetExecutionContext) -> Any:
-    """Progress into the run's log: a line when a list is done, and for the many lists of group members one in fifty."""
-    done: set[str] = set()
-
-    def progress(name: str, rows: int, total: int | None, requests: int) -> None:
-        finished = name not in done and total is not None and rows >= total and total > 0
-        if finished or requests % 50 == 0:
-            done.add(name)
-            context.log.info(f"{name}: {rows} of {total if total is not None else 'unknown'} rows, {requests} requests so far")
-
-    return progress

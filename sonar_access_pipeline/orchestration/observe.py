@@ -1,38 +1,57 @@
-"""One observation, without Dagster: read the source, keep the snapshot, and note the try, however it ends."""
+"""One observation, without Dagster: read the source, hold what a person must see first, keep it, and note the try."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sonar_access_pipeline.access.snapshot import Snapshot
+from sonar_access_pipeline.access.brake import held_reason, measured, removals
+from sonar_access_pipeline.access.records import CallerToken
+from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import SourceError
-from sonar_access_pipeline.sonarcloud.reader import Preflight, Progress, Reader
+from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.history import derive, measured_before
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
+
+PRIVATE_AUTHORITY = (
+    "TLS is verified against {bundle}, not against the usual authorities: whoever holds that authority reads the token and can "
+    "alter every answer."
+)
+OTHERS_READ_IT = "The token file {file} can be read by other accounts of this machine; take that right away (chmod 600)."
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check of a connection found: whose token it is, and the endpoints that answer."""
+    """What a check of a connection found: whose token it is, the endpoints that answer, its tokens, and what to be warned of."""
 
     preflight: Preflight
-    endpoints: list[str]
+    endpoints: tuple[str, ...]
+    tokens: tuple[CallerToken, ...]
+    warnings: tuple[str, ...]
 
 
 def check(connection: Connection, parts: Parts) -> Checked:
     """Whether a connection can be read: the token, the organization, the right, every list. Raises `SourceError`."""
     organization_key = connection.organization_key()
-    with Client(connection.host_url, connection.token(), patience=parts.patience, clock=parts.clock) as client:
-        reader = Reader(client, organization_key)
-        return Checked(reader.preflight(), reader.probe())
+    with parts.client(connection) as client:
+        reader = Reader(client, organization_key, scopes=connection.scopes or ())
+        preflight, probed = reader.preflight(), reader.probe()
+        warnings = list(probed.warnings)
+        if client.private_authority:
+            warnings.append(PRIVATE_AUTHORITY.format(bundle=client.private_authority))
+    if connection.token_file is not None and connection.token_file.stat().st_mode & 0o077:
+        warnings.append(OTHERS_READ_IT.format(file=connection.token_file))
+    return Checked(preflight, probed.endpoints, probed.tokens, tuple(warnings))
 
 
 def observe(
-    connection: Connection, parts: Parts, warehouse: Warehouse, run_id: str, progress: Progress
+    connection: Connection, parts: Parts, warehouse: Warehouse, run_id: str, progress: Callable[[Progress], None]
 ) -> tuple[Recorded, Snapshot | None]:
     """Read the organization now and keep what was read, complete or not. A run that has a complete snapshot keeps that one.
 
@@ -53,7 +72,7 @@ def observe(
     )
     outcome, error, snapshot_id = "failed", "stopped by an unexpected error", None
     try:
-        snapshot = _read(connection, parts, warehouse, run_id, progress)
+        snapshot = _held(parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress))
         recorded = record(warehouse, snapshot, parts.clock)
         outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
     except (SettingsError, SourceError, WarehouseError) as fault:
@@ -65,10 +84,30 @@ def observe(
     return recorded, snapshot
 
 
-def _read(connection: Connection, parts: Parts, warehouse: Warehouse, run_id: str, progress: Progress) -> Snapshot:
-    with Client(connection.host_url, connection.token(), patience=parts.patience, clock=parts.clock) as client:
-        reader = Reader(client, connection.organization_key(), progress=progress)
-        started_at = parts.clock()
+def _read(
+    connection: Connection,
+    parts: Parts,
+    warehouse: Warehouse,
+    run_id: str,
+    started_at: datetime,
+    progress: Callable[[Progress], None],
+) -> Observed:
+    with parts.client(connection) as client:
+        reader = Reader(client, connection.organization_key(), scopes=connection.scopes or (), progress=progress)
         preflight = reader.preflight()
         claim(warehouse, connection.organization_key(), connection.name, client.host_url, client.source_kind)
         return reader.read(preflight, connection=connection.name, run_id=run_id, started_at=started_at)
+
+
+def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
+    """The snapshot as it was read, or held: too much of what the last observation shows would disappear."""
+    snapshot = observed.snapshot
+    if observed.content is None:
+        return snapshot
+    # What a killed run left is merged first: the comparison is with the last observation, not with the last merged one.
+    derive(warehouse, snapshot.organization_key)
+    brake = parts.settings.brake
+    with warehouse.read() as transaction:
+        before = measured_before(transaction, snapshot.organization_key, set(snapshot.scopes), snapshot.observed_at)
+        found = removals(before, measured(observed.content, snapshot.scopes), brake)
+    return replace(snapshot, verdict=Verdict.HELD, reason=held_reason(found, brake)) if found else snapshot

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
-from sonar_access_pipeline.settings import Settings, SettingsError
-from sonar_access_pipeline.sonarcloud.client import Patience
-from sonar_access_pipeline.sonarcloud.reader import Progress
+from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+from sonar_access_pipeline.sonarcloud.client import Client
+from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 
@@ -31,11 +33,24 @@ class Parts:
     settings: Settings
     clock: Clock = system_clock
     patience: Patience = field(default_factory=Patience)
-    progress: Progress | None = None
+    progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
         if self.clock is not system_clock and not all(connection.is_loopback for connection in self.settings.connections):
             raise SettingsError("Another clock is only for sources on this machine: a real day is dated by the real clock.")
+
+    def client(self, connection: Connection) -> Client:
+        """A client for a connection, at the rate that everybody on this machine who asks its host shares."""
+        token = connection.token()
+        host = urlsplit(connection.host_url).netloc.replace(":", "-")
+        file = self.settings.data_dir / f"pace-{host}"
+        try:
+            self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pace = Pace(self.settings.requests_per_minute, file=file)
+        except OSError:
+            # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate is this process's own.
+            pace = Pace(self.settings.requests_per_minute)
+        return Client(connection.host_url, token, api_url=connection.api_url, patience=self.patience, pace=pace, clock=self.clock)
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:

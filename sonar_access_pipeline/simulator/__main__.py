@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import threading
 from datetime import UTC, datetime
 
@@ -12,17 +13,32 @@ from sonar_access_pipeline.simulator.server import Simulator
 
 def main() -> None:
     """Serve, and print the address on the first line."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--accounts", type=int, default=320)
-    parser.add_argument("--groups", type=int, default=14)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--port", type=int, default=0)
-    options = parser.parse_args()
+    options = _options()
     today = datetime.now(UTC).date()
-    organization = Evolution(options.seed, today, accounts=options.accounts, groups=options.groups).on(today)
-    with Simulator(lambda: organization, port=options.port) as simulator:
+    evolution = Evolution(options.seed, today, accounts=options.accounts, groups=options.groups, projects=options.projects)
+    organization = evolution.on(today)
+    simulator = Simulator(
+        lambda: organization,
+        port=options.port,
+        latency=options.latency_ms / 1000,
+        frozen=True,
+        requests_per_minute=options.requests_per_minute_limit,
+    )
+    with simulator, contextlib.suppress(KeyboardInterrupt):
         print(simulator.url, flush=True)  # noqa: T201
         threading.Event().wait()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sonar_access_pipeline.simulator", description=main.__doc__)
+    parser.add_argument("--accounts", type=int, default=320)
+    parser.add_argument("--groups", type=int, default=14)
+    parser.add_argument("--projects", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency-ms", type=float, default=0, help="from the arrival of a request to its answer")
+    parser.add_argument("--requests-per-minute-limit", type=int, default=None, help="answer 429 beyond it")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

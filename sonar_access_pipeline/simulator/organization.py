@@ -5,10 +5,11 @@ Nothing here knows HTTP. The same seed gives the same organization on every mach
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import random
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 FIRST_NAMES = """
@@ -27,6 +28,13 @@ payments identity search mobile platform data-science security checkout billing 
 infrastructure release compliance localization partners hardware research
 """.split()
 GLOBAL_PERMISSIONS = ("admin", "gateadmin", "profileadmin", "provisioning", "scan")
+
+PROJECT_PERMISSIONS = ("user", "codeviewer", "issueadmin", "securityhotspotadmin", "architectureadmin", "scan", "admin")
+UNKNOWN_PROJECT_PERMISSION = "deploymentadmin"
+"""A key that no reference lists: SonarCloud adds such from time to time."""
+
+PROVIDERS = ("github", "github", "bitbucket", "azure", "gitlab", "saml")
+SERVICES = "api web worker gateway console library jobs terraform".split()
 
 READER = "sonar-access-reader"
 """The dedicated account whose token reads: a member, and an owner."""
@@ -48,8 +56,54 @@ class Group:
 
 
 @dataclass
+class Project:
+    """One project and the direct grants on it, by login and by group id. Group grants are not expanded."""
+
+    key: str
+    name: str
+    visibility: str = "private"
+    users: dict[str, set[str]] = field(default_factory=dict)
+    groups: dict[int, set[str]] = field(default_factory=dict)
+    anyone: set[str] = field(default_factory=set)
+    last_analysis: str | None = None
+
+
+@dataclass(frozen=True)
+class Details:
+    """What only the newer API tells of an account: its durable id, its e-mail, and where it signs in."""
+
+    account_id: str
+    email: str | None
+    provider: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A permission template. `permissions` maps a key to the counts of users and groups, and whether creators get it."""
+
+    template_id: str
+    name: str
+    description: str | None
+    key_pattern: str | None
+    created_at: str
+    updated_at: str
+    permissions: dict[str, tuple[int, int, bool]]
+    default: bool = False
+
+
+def _default_template() -> list[Template]:
+    counts = {key: (0, 1, key == "admin") for key in sorted(PROJECT_PERMISSIONS)}
+    described = "This permission template is used as default when no other permission configuration is available"
+    dates = ("2023-03-14T09:26:53+0100", "2024-11-05T16:20:00+0100")
+    return [Template("AYbP1x0default0template", "Default template", described, None, *dates, counts, default=True)]
+
+
+@dataclass
 class Organization:
-    """The state of one organization on one day. `names` maps the login of every member to a display name."""
+    """The state of one organization on one day. `names` maps the login of every member to a display name.
+
+    `details` may be replaced for a login, as when another person gets it; `details_of` knows every login.
+    """
 
     key: str
     name: str
@@ -58,19 +112,59 @@ class Organization:
     direct: dict[str, set[str]] = field(default_factory=dict)
     anyone: set[str] = field(default_factory=set)
     departed: list[str] = field(default_factory=list)
+    projects: dict[str, Project] = field(default_factory=dict)
+    templates: list[Template] = field(default_factory=_default_template)
+    details: dict[str, Details] = field(default_factory=dict)
+    seed: int = 0
 
     def join(self, login: str, name: str) -> None:
         """Make an account a member; every member is in the default group."""
         self.names[login] = name
+        self.details[login] = self.details_of(login)
         self.default_group.members.add(login)
 
     def leave(self, login: str) -> None:
-        """Remove a member: memberships and direct grants go along, as SonarCloud does."""
+        """Remove a member: memberships and direct grants, on projects too, go along, as SonarCloud does."""
         del self.names[login]
+        self.details.pop(login, None)
         self.direct.pop(login, None)
         for group in self.groups.values():
             group.members.discard(login)
+        for project in self.projects.values():
+            project.users.pop(login, None)
         self.departed.append(login)
+
+    def details_of(self, login: str) -> Details:
+        """The account's details: the same for a login on every day, unless `details` was changed."""
+        known = self.details.get(login)
+        if known is not None:
+            return known
+        drawn = hashlib.sha256(f"{self.seed}:account:{login}".encode()).digest()
+        plain, _, platform = login.partition("@")
+        provider = platform or PROVIDERS[drawn[16] % len(PROVIDERS)]
+        return Details(_uuid(drawn), f"{plain.replace('-', '.')}@{self.key}.example", provider)
+
+    @property
+    def uuid(self) -> str:
+        """The durable id of the organization."""
+        return _uuid(hashlib.sha256(f"{self.seed}:organization:{self.key}".encode()).digest())
+
+    def copied(self) -> Organization:
+        """A copy that shares nothing that changes."""
+        return replace(
+            self,
+            names=dict(self.names),
+            groups={
+                number: replace(group, members=set(group.members), permissions=set(group.permissions))
+                for number, group in self.groups.items()
+            },
+            direct={login: set(permissions) for login, permissions in self.direct.items()},
+            anyone=set(self.anyone),
+            departed=list(self.departed),
+            projects={key: _copied_project(project) for key, project in self.projects.items()},
+            templates=list(self.templates),
+            details=dict(self.details),
+        )
 
     @property
     def default_group(self) -> Group:
@@ -99,32 +193,64 @@ class Organization:
                     rows.add((login, "organization_permission", self.key, permission, f"group:{group.group_id}"))
         return rows
 
+    def project_truth(self) -> set[Access]:
+        """Every permission on a project that an account holds itself."""
+        return {
+            (login, "project_permission", project.key, permission, "direct")
+            for project in self.projects.values()
+            for login, permissions in project.users.items()
+            for permission in permissions
+        }
+
     def admins(self) -> set[str]:
         """Every login that administers the organization."""
-        return {login for login in self.names if "admin" in self.permissions_of(login)}
+        through = (group.members for group in self.groups.values() if "admin" in group.permissions)
+        direct = {login for login, permissions in self.direct.items() if "admin" in permissions}
+        return direct.union(*through) & self.names.keys()
+
+
+def _uuid(drawn: bytes) -> str:
+    return str(uuid.UUID(bytes=drawn[:16], version=4))
+
+
+def _copied_project(project: Project) -> Project:
+    return replace(
+        project,
+        users={login: set(permissions) for login, permissions in project.users.items()},
+        groups={number: set(permissions) for number, permissions in project.groups.items()},
+        anyone=set(project.anyone),
+    )
 
 
 class Evolution:
-    """An organization over days: `on(day)` is its state, the same for one seed whatever was asked before."""
+    """An organization over days: `on(day)` is its state, the same for one seed whatever was asked before.
 
-    def __init__(self, seed: int, first_day: date, *, key: str = "acme", accounts: int = 320, groups: int = 14) -> None:
+    Projects draw from their own streams, so that their number changes nothing about people and groups.
+    """
+
+    def __init__(
+        self, seed: int, first_day: date, *, key: str = "acme", accounts: int = 320, groups: int = 14, projects: int = 0
+    ) -> None:
         self.first_day = first_day
         self._seed = seed
-        self._days = [_founded(random.Random(f"{seed}:founding"), key, accounts, groups)]
+        founded = _founded(random.Random(f"{seed}:founding"), Organization(key, key.capitalize(), seed=seed), accounts, groups)
+        _found_projects(random.Random(f"{seed}:projects"), founded, projects, first_day)
+        self._days = [founded]
 
     def on(self, day: date) -> Organization:
         """The state on `day`; a day before the first shows the founding."""
         index = max(0, (day - self.first_day).days)
         while len(self._days) <= index:
-            today = copy.deepcopy(self._days[-1])
+            today = self._days[-1].copied()
             date_of = self.first_day + timedelta(days=len(self._days))
             _live_a_day(random.Random(f"{self._seed}:{date_of}"), today, date_of)
+            if today.projects:
+                _live_a_day_of_projects(random.Random(f"{self._seed}:projects:{date_of}"), today, date_of)
             self._days.append(today)
         return self._days[index]
 
 
-def _founded(rng: random.Random, key: str, accounts: int, groups: int) -> Organization:
-    organization = Organization(key, key.capitalize())
+def _founded(rng: random.Random, organization: Organization, accounts: int, groups: int) -> Organization:
     first_id = rng.randrange(300_000, 500_000)
     everybody = Group(first_id, "Members", "All members of the organization", default=True, permissions={"provisioning"})
     owners = Group(first_id + 1, "Owners", "Owners of organization", permissions=set(GLOBAL_PERMISSIONS))
@@ -135,11 +261,11 @@ def _founded(rng: random.Random, key: str, accounts: int, groups: int) -> Organi
         organization.groups[first_id + 10 + number] = Group(first_id + 10 + number, team, None, permissions=permissions)
     organization.join(READER, "Access reader (service)")
     owners.members.add(READER)
-    people = _people(rng)
+    people, teams = _people(rng), _teams(organization)
     while len(organization.names) < accounts:
         login, name = next(people)
         if login not in organization.names:
-            _hire(rng, organization, login, name)
+            _hire(rng, organization, teams, login, name)
     for login in sorted(organization.names)[:: max(1, accounts // 4)]:
         owners.members.add(login)
     for login in rng.sample(sorted(organization.names), k=min(accounts, 3)):
@@ -156,9 +282,13 @@ def _people(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield login, f"{first} {last}"
 
 
-def _hire(rng: random.Random, organization: Organization, login: str, name: str) -> None:
+def _teams(organization: Organization) -> list[Group]:
+    owners = organization.owners
+    return [group for group in organization.groups.values() if not group.default and group is not owners]
+
+
+def _hire(rng: random.Random, organization: Organization, teams: list[Group], login: str, name: str) -> None:
     organization.join(login, name)
-    teams = [group for group in organization.groups.values() if not group.default and group is not organization.owners]
     for group in rng.sample(teams, k=min(len(teams), rng.choice((1, 1, 2)))):
         group.members.add(login)
 
@@ -167,25 +297,75 @@ def _live_a_day(rng: random.Random, organization: Organization, day: date) -> No
     """Joiners, leavers, promotions and moves of one day. Nothing happens on a weekend."""
     if day.weekday() >= 5:
         return
-    people = _people(rng)
+    people, teams = _people(rng), _teams(organization)
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
         login, name = next(people)
         if login not in organization.names:
-            _hire(rng, organization, login, name)
+            _hire(rng, organization, teams, login, name)
     staff = sorted(set(organization.names) - {READER})
     for login in rng.sample(staff, k=min(len(staff), rng.choice((0, 0, 1, 1, 2)))):
         organization.leave(login)
     if organization.departed and rng.random() < 0.15:
         back = organization.departed.pop(0)
-        _hire(rng, organization, back, back.split("@")[0].replace("-", " ").title())
+        _hire(rng, organization, teams, back, back.split("@")[0].replace("-", " ").title())
     staff = sorted(set(organization.names) - {READER})
     if staff and rng.random() < 0.25:
         organization.owners.members ^= {rng.choice(staff)}
     if staff and rng.random() < 0.3:
         organization.direct.setdefault(rng.choice(staff), set()).add(rng.choice(GLOBAL_PERMISSIONS[1:]))
-    teams = [group for group in organization.groups.values() if not group.default and group is not organization.owners]
     if teams and staff:
         for _ in range(rng.choice((0, 1, 2, 3))):
             rng.choice(teams).members ^= {rng.choice(staff)}
         if rng.random() < 0.05:
             rng.choice(teams).permissions ^= {"scan"}
+
+
+def _found_projects(rng: random.Random, organization: Organization, projects: int, day: date) -> None:
+    staff = sorted(set(organization.names) - {READER})
+    for number in range(projects):
+        _found_project(rng, organization, staff, number, day, f"{number + 1:04d}")
+
+
+def _found_project(
+    rng: random.Random, organization: Organization, staff: list[str], number: int, day: date, suffix: str
+) -> Project:
+    """One more project. What is rare comes by number rather than by chance, so that ten projects show all of it."""
+    name = f"{rng.choice(TEAMS)}-{rng.choice(SERVICES)}"
+    visibility = "public" if number % 5 == 1 else "private"
+    project = Project(f"{organization.key}_{name}-{suffix}", f"{name}-{suffix}", visibility)
+    project.groups[organization.owners.group_id] = set(PROJECT_PERMISSIONS)
+    for group in rng.sample(sorted(organization.groups), k=min(len(organization.groups), rng.choice((1, 1, 2, 3)))):
+        project.groups.setdefault(group, set()).update(rng.choice((("user",), ("user", "codeviewer"), PROJECT_PERMISSIONS)))
+    if number % 4 == 0:
+        for login in rng.sample(staff, k=min(len(staff), rng.choice((1, 1, 2)))):
+            project.users[login] = {"user", rng.choice(PROJECT_PERMISSIONS)}
+    if staff and number % 10 == 3:
+        project.users.setdefault(rng.choice(staff), set()).add(UNKNOWN_PROJECT_PERMISSION)
+    if number % 10 == 6:
+        project.anyone = {"issueadmin"}
+    if number % 3:
+        project.last_analysis = f"{day - timedelta(days=rng.randrange(400))}T{rng.randrange(24):02d}:04:55+0200"
+    organization.projects[project.key] = project
+    return project
+
+
+def _live_a_day_of_projects(rng: random.Random, organization: Organization, day: date) -> None:
+    """Grants given and revoked on a day, and now and then a project created or deleted. Nothing happens on a weekend."""
+    if day.weekday() >= 5:
+        return
+    staff = sorted(set(organization.names) - {READER})
+    keys = sorted(organization.projects)
+    if staff and rng.random() < 0.5:
+        users = organization.projects[rng.choice(keys)].users
+        users.setdefault(rng.choice(staff), set()).add(rng.choice(PROJECT_PERMISSIONS))
+    granted = [(key, login) for key in keys for login in sorted(organization.projects[key].users)]
+    if granted and rng.random() < 0.4:
+        key, login = rng.choice(granted)
+        del organization.projects[key].users[login]
+    if rng.random() < 0.2:
+        granted_group = organization.projects[rng.choice(keys)].groups.setdefault(rng.choice(sorted(organization.groups)), set())
+        granted_group ^= {rng.choice(PROJECT_PERMISSIONS)}
+    if len(keys) > 1 and rng.random() < 0.05:
+        del organization.projects[rng.choice(keys)]
+    if rng.random() < 0.1:
+        _found_project(rng, organization, staff, rng.randrange(20), day, f"{day:%y%m%d}")

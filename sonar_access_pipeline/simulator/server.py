@@ -6,20 +6,44 @@
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
+import math
+import socket
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from sonar_access_pipeline.simulator.faults import Answer, FaultPlan
-from sonar_access_pipeline.simulator.organization import READER, Group, Organization
+from sonar_access_pipeline.simulator.faults import Answer, Document, FaultPlan, Wire
+from sonar_access_pipeline.simulator.organization import READER, Group, Organization, Project, Template
 
 SERVER_NAME = "sonar-access-simulator"
 RESULT_WINDOW = 10_000
+JOIN_SECONDS = 5.0
+"""How long closing waits for the threads that still serve."""
+
+CALLER_TOKENS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "access-reader",
+        "createdAt": "2025-11-03T09:15:00+0100",
+        "lastConnectionDate": "2026-01-05T10:00:00+0100",
+        "expirationDate": "2027-11-03T00:00:00+0100",
+    },
+    {"name": "never used", "createdAt": "2025-06-17T14:02:11+0200"},
+)
+"""The tokens that the caller has unless told otherwise. What is absent is left out, as SonarCloud does."""
+
+T = TypeVar("T")
+Params = dict[str, str]
 
 
 class RefusedError(Exception):
@@ -31,11 +55,78 @@ class RefusedError(Exception):
         self.message = message
 
 
+class View:
+    """What answers are made of, computed from one state of an organization when first needed."""
+
+    def __init__(self, organization: Organization) -> None:
+        self.organization = organization
+        self._members_of: dict[int, list[str]] = {}
+
+    @cached_property
+    def members(self) -> list[str]:
+        """Every login, by name."""
+        names = self.organization.names
+        return sorted(names, key=lambda login: names[login].lower())
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Every group, by its name in lower case."""
+        return sorted(self.organization.groups.values(), key=lambda group: group.name.lower())
+
+    @cached_property
+    def projects(self) -> list[Project]:
+        """Every project, by name."""
+        return sorted(self.organization.projects.values(), key=lambda project: (project.name.lower(), project.key))
+
+    @cached_property
+    def group_counts(self) -> Counter[str]:
+        """In how many groups each login is."""
+        return Counter(login for group in self.organization.groups.values() for login in group.members)
+
+    @cached_property
+    def admins(self) -> set[str]:
+        """Every login that administers the organization."""
+        return self.organization.admins()
+
+    def members_of(self, group: Group) -> list[str]:
+        """The logins in a group, by name."""
+        if group.group_id not in self._members_of:
+            self._members_of[group.group_id] = sorted(group.members, key=lambda login: (self.name(login).lower(), login))
+        return self._members_of[group.group_id]
+
+    def name(self, login: str) -> str:
+        """The display name; the login of somebody who is no member."""
+        return self.organization.names.get(login, login)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the login of the token, if any, how it was sent, and what tokens the caller has."""
+
+    login: str | None
+    bearer: bool
+    tokens: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """How an endpoint is answered, the parameters it takes ("!" ends a required one), and whether the catalogue hides it."""
+
+    answer: Callable[[View, Params, Caller], Document]
+    params: tuple[str, ...] = ()
+    internal: bool = False
+
+
 class Simulator:
     """A SonarCloud with one organization.
 
-    `organization` is asked anew at every request, so it may evolve. `tokens` maps a token to the login it belongs to.
-    `clock` is the server's. `requests` counts what was asked, by endpoint and method.
+    `organization` is asked anew at every request, so it may evolve, and its object may be changed; `frozen` says that no
+    object it gives changes, and keeps the answers made from it. `tokens` maps a token to the login it belongs to, and
+    `caller_tokens` are those that `user_tokens/search` lists. `clock` is the server's. `v2` False has no newer API.
+    An answer is sent `latency` seconds after its request arrived. Beyond `requests_per_minute`, the answer is 429.
+
+    `requests` counts what was asked, by endpoint and method, and `asked` has the parameters. `on_request` is called with
+    the number of each request, from 1, before its answer is computed; nothing else is computed meanwhile.
     """
 
     def __init__(
@@ -45,12 +136,30 @@ class Simulator:
         tokens: dict[str, str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         port: int = 0,
+        v2: bool = True,
+        latency: float = 0.0,
+        frozen: bool = False,
+        requests_per_minute: int | None = None,
+        caller_tokens: list[dict[str, Any]] | None = None,
     ) -> None:
         self.organization = organization
         self.tokens = tokens if tokens is not None else {"simulated-token": READER}
+        self.caller_tokens = caller_tokens if caller_tokens is not None else [dict(token) for token in CALLER_TOKENS]
         self.clock = clock
+        self.v2 = v2
+        self.latency = latency
+        self.frozen = frozen
+        self.requests_per_minute = requests_per_minute
         self.faults = FaultPlan()
         self.requests: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, Params]] = []
+        self.on_request: Callable[[int], None] | None = None
+        self.closing = threading.Event()
+        # Reentrant, since a fault may ask for another page, and a hook may look around.
+        self._lock = threading.RLock()
+        self._view: View | None = None
+        self._kept: dict[tuple[object, ...], Answer] = {}
+        self._minute: deque[float] = deque()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.simulator = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -65,18 +174,74 @@ class Simulator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server.end_connections()
 
-    def answer(self, method: str, path: str, params: dict[str, str], authorization: str | None) -> Answer:
+    def answer(self, method: str, path: str, params: Params, authorization: str | None) -> Answer:
         """The answer to one request, before faults."""
+        with self._lock:
+            return self._made(self._current_view(), method, path, params, authorization)
+
+    def respond(self, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+        """Record one request, and give its answer as the planned faults leave it."""
         endpoint = path.removeprefix("/api/")
+        with self._lock:
+            self.requests.append((method, endpoint))
+            self.asked.append((endpoint, params))
+            if self.on_request is not None:
+                self.on_request(len(self.requests))
+            answer = self._limited(params) or self._current(method, path, params, authorization)
+        return self.faults.apply(endpoint, answer)
+
+    def _limited(self, params: Params) -> Answer | None:
+        """429 when the last minute had as many requests as it may."""
+        if self.requests_per_minute is None:
+            return None
+        now = time.monotonic()
+        while self._minute and self._minute[0] <= now - 60:
+            self._minute.popleft()
+        if len(self._minute) < self.requests_per_minute:
+            self._minute.append(now)
+            return None
+        after = math.ceil(self._minute[0] + 60 - now) if self._minute else 60
+        return Answer(429, None, raw=b"", headers={"Retry-After": str(after)}, params=params)
+
+    def _current(self, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+        """The answer, from those kept where it can be. Faults need the document, and only bodies are kept."""
+        view = self._current_view()
+        if not self.frozen or self.faults.planned:
+            return self._made(view, method, path, params, authorization)
+        key = (method, path, tuple(sorted(params.items())), authorization)
+        if key not in self._kept:
+            made = self._made(view, method, path, params, authorization)
+            self._kept[key] = replace(made, document=None, raw=made.body)
+        return self._kept[key]
+
+    def _current_view(self) -> View:
+        """What is known of the organization now; nothing is kept of one that may change."""
+        organization = self.organization()
+        if self._view is None or not self.frozen or self._view.organization is not organization:
+            self._view = View(organization)
+            self._kept.clear()
+        return self._view
+
+    def _made(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+        def of_page(index: int) -> Answer:
+            return self.answer(method, path, _with_page(params, index), authorization)
+
+        return replace(self._true_answer(view, method, path, params, authorization), params=params, of_page=of_page)
+
+    def _true_answer(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+        newer = path.startswith("/api/v2/")
         try:
-            return Answer(200, self._document(method, path, endpoint, params, self._login(authorization)))
+            return Answer(200, self._document(view, method, path, params, authorization))
         except RefusedError as refused:
             if refused.message is None:
                 return Answer(refused.status, None, raw=b"")
-            return Answer(refused.status, {"errors": [{"msg": refused.message}]})
+            said = {"message": refused.message} if newer else {"errors": [{"msg": refused.message}]}
+            return Answer(refused.status, said)
 
     def _login(self, authorization: str | None) -> str | None:
         """Whose token it is; None for nobody's. A wrong token is refused with an empty body."""
@@ -88,26 +253,44 @@ class Simulator:
             raise RefusedError(401)
         return self.tokens[token]
 
-    def _document(self, method: str, path: str, endpoint: str, params: dict[str, str], login: str | None) -> dict[str, Any]:
-        route = ROUTES.get(endpoint)
+    def _document(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Document:
+        endpoint = path.removeprefix("/api/")
+        newer = path.startswith("/api/v2/")
+        if newer and not self.v2:
+            raise RefusedError(404, "Not found")
+        caller = Caller(self._login(authorization), (authorization or "").startswith("Bearer "), self.caller_tokens)
+        route = (V2_ROUTES if newer else ROUTES).get(endpoint)
         if route is None or not path.startswith("/api/"):
-            raise RefusedError(404, f"Unknown url : {path}")
+            raise RefusedError(404, "Not found" if newer else f"Unknown url : {path}")
         if method != "GET":
             raise RefusedError(405, "HTTP method GET is required")
-        return route(self.organization(), params, login)
+        return route.answer(view, params, caller)
 
 
-def _users_current(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    if login is None:
+def _with_page(params: Params, index: int) -> Params:
+    name = "pageIndex" if "pageIndex" in params else "p"
+    return {**params, name: str(index)}
+
+
+def _users_current(view: View, params: Params, caller: Caller) -> Document:
+    if caller.login is None:
         return {"isLoggedIn": False}
-    return {"isLoggedIn": True, "login": login, "name": organization.names.get(login, login), "local": False, "groups": []}
+    return {"isLoggedIn": True, "login": caller.login, "name": view.name(caller.login), "local": False, "groups": []}
 
 
-def _organizations_search(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    if login is None and params.get("member") == "true":
+def _user_tokens_search(view: View, params: Params, caller: Caller) -> Document:
+    if caller.login is None:
         raise RefusedError(401, "Authentication is required")
+    # The caller's, whatever login is asked for: that parameter has been ignored for years.
+    return {"login": caller.login, "userTokens": [dict(token) for token in caller.tokens]}
+
+
+def _organizations_search(view: View, params: Params, caller: Caller) -> Document:
+    if caller.login is None and params.get("member") == "true":
+        raise RefusedError(401, "Authentication is required")
+    organization = view.organization
     wanted = params.get("organizations", organization.key).split(",")
-    visible = [organization] if organization.key in wanted and login in organization.names else []
+    visible = [organization] if organization.key in wanted and caller.login in organization.names else []
     items = [
         {
             "key": found.key,
@@ -117,109 +300,242 @@ def _organizations_search(organization: Organization, params: dict[str, str], lo
             "alm": {"key": "github", "url": f"https://github.com/{found.key}", "personal": False},
         }
         for found in visible
-        for admin in ["admin" in found.permissions_of(str(login))]
+        for admin in [_is_admin(view, caller)]
     ]
     return _paged(params, "organizations", items, default=100, most=500)
 
 
-def _search_members(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
+def _search_members(view: View, params: Params, caller: Caller) -> Document:
+    organization = view.organization
     _known(organization, params)
-    if login not in organization.names:
+    if caller.login not in organization.names:
         raise RefusedError(403, f"You're not member of organization '{organization.key}'")
-    caller_is_admin = "admin" in organization.permissions_of(str(login))
-    items = []
-    for member, name in sorted(organization.names.items(), key=lambda item: item[1].lower()):
-        item: dict[str, Any] = {"login": member, "name": name}
-        if caller_is_admin:
-            item["groupCount"] = sum(member in group.members for group in organization.groups.values())
-            item["isOrgAdmin"] = "admin" in organization.permissions_of(member)
-        items.append(item)
-    return _paged(params, "users", items, default=50, most=500, window=RESULT_WINDOW)
+    caller_is_admin = _is_admin(view, caller)
+
+    def item(login: str) -> dict[str, Any]:
+        counts = {"groupCount": view.group_counts[login], "isOrgAdmin": login in view.admins} if caller_is_admin else {}
+        return {"login": login, "name": view.name(login), **counts}
+
+    return _paged(params, "users", view.members, default=50, most=500, window=RESULT_WINDOW, row=item)
 
 
-def _user_groups_search(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    _admin_only(organization, params, login)
-    items = []
-    for group in sorted(organization.groups.values(), key=lambda group: group.name):
-        item: dict[str, Any] = {"id": group.group_id, "name": group.name}
-        if group.description is not None:
-            item["description"] = group.description
-        items.append(item | {"membersCount": len(group.members), "default": group.default})
-    return _paged(params, "groups", items, default=100, most=500, window=RESULT_WINDOW)
+def _user_groups_search(view: View, params: Params, caller: Caller) -> Document:
+    _admin_only(view, params, caller)
+
+    def item(group: Group) -> dict[str, Any]:
+        counted = {"membersCount": len(group.members), "default": group.default}
+        return {"id": group.group_id, "name": group.name, **_described(group), **counted}
+
+    groups = sorted(view.groups, key=lambda group: group.name)
+    return _paged(params, "groups", groups, default=100, most=500, window=RESULT_WINDOW, row=item)
 
 
-def _user_groups_users(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    _admin_only(organization, params | {"organization": organization.key}, login)
-    group = organization.groups.get(int(params.get("id", "0")))
+def _user_groups_users(view: View, params: Params, caller: Caller) -> Document:
+    _admin_only(view, params | {"organization": view.organization.key}, caller)
+    group = view.organization.groups.get(int(params.get("id", "0")))
     if group is None:
         raise RefusedError(404, f"No group with id '{params.get('id')}'")
-    logins = sorted(group.members, key=lambda member: organization.names[member].lower())
-    items = [{"login": member, "name": organization.names[member], "selected": True} for member in logins]
-    document = _paged(params, "users", items, default=25, most=None)
+
+    def item(login: str) -> dict[str, Any]:
+        return {"login": login, "name": view.name(login), "selected": True}
+
+    document = _paged(params, "users", view.members_of(group), default=25, most=None, row=item)
     paging = document.pop("paging")
     return document | {"p": paging["pageIndex"], "ps": paging["pageSize"], "total": paging["total"]}
 
 
-def _permissions_users(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    _admin_only(organization, params, login)
-    items: list[dict[str, Any]] = [
-        {"login": member, "name": name, "permissions": sorted(organization.direct.get(member, ()))}
-        for member, name in organization.names.items()
-    ]
-    items.sort(key=lambda item: (not item["permissions"], item["name"].lower()))
-    return _paged(params, "users", items, default=20, most=100)
+def _permissions_users(view: View, params: Params, caller: Caller) -> Document:
+    """Every member, those with grants first: on a project when one is named, else on the organization."""
+    _admin_only(view, params, caller)
+    project = _project(view, params)
+    grants = view.organization.direct if project is None else project.users
+    granted = {login for login, permissions in grants.items() if permissions}
+    first = [login for login in view.members if login in granted] if granted else []
+
+    def item(login: str) -> dict[str, Any]:
+        return {"login": login, "name": view.name(login), "permissions": sorted(grants.get(login, ()))}
+
+    logins = first + [login for login in view.members if login not in granted]
+    return _paged(params, "users", logins, default=20, most=100, row=item)
 
 
-def _permissions_groups(organization: Organization, params: dict[str, str], login: str | None) -> dict[str, Any]:
-    _admin_only(organization, params, login)
+def _permissions_groups(view: View, params: Params, caller: Caller) -> Document:
+    """Every group, those with grants first, and the pseudo group of everybody where it has any."""
+    _admin_only(view, params, caller)
+    project = _project(view, params)
+    anyone = view.organization.anyone if project is None else project.anyone
 
-    def item(group: Group) -> dict[str, Any]:
-        described = {} if group.description is None else {"description": group.description}
-        return {"id": str(group.group_id), "name": group.name, **described, "permissions": sorted(group.permissions)}
+    def permissions_of(group: Group) -> Collection[str]:
+        return group.permissions if project is None else project.groups.get(group.group_id, ())
 
-    items = [item(group) for group in organization.groups.values()]
-    if organization.anyone:
-        items.append({"name": "Anyone", "permissions": sorted(organization.anyone)})
-    items.sort(key=lambda item: (not item["permissions"], item["name"].lower()))
-    return _paged(params, "groups", items, default=20, most=100)
+    def item(group: Group | None) -> dict[str, Any]:
+        if group is None:
+            return {"name": "Anyone", "permissions": sorted(anyone)}
+        return {"id": str(group.group_id), "name": group.name, **_described(group), "permissions": sorted(permissions_of(group))}
+
+    groups: list[Group | None] = [*view.groups, *([None] if anyone else [])]
+    groups.sort(key=lambda group: (group is not None and not permissions_of(group), group.name.lower() if group else "anyone"))
+    return _paged(params, "groups", groups, default=20, most=100, row=item)
 
 
-ROUTES: dict[str, Callable[[Organization, dict[str, str], str | None], dict[str, Any]]] = {
-    "users/current": _users_current,
-    "organizations/search": _organizations_search,
-    "organizations/search_members": _search_members,
-    "user_groups/search": _user_groups_search,
-    "user_groups/users": _user_groups_users,
-    "permissions/users": _permissions_users,
-    "permissions/groups": _permissions_groups,
+def _search_templates(view: View, params: Params, caller: Caller) -> Document:
+    _admin_only(view, params, caller)
+    templates = view.organization.templates
+    return {
+        "permissionTemplates": [_template(template) for template in templates],
+        "defaultTemplates": [{"templateId": each.template_id, "qualifier": "TRK"} for each in templates if each.default],
+        "permissions": [
+            {"key": key, "name": key.capitalize(), "description": f"Ability to {key}"}
+            for key in sorted({key for template in templates for key in template.permissions})
+        ],
+    }
+
+
+def _template(template: Template) -> dict[str, Any]:
+    optional = {"description": template.description, "projectKeyPattern": template.key_pattern}
+    return {
+        "id": template.template_id,
+        "name": template.name,
+        **{name: value for name, value in optional.items() if value is not None},
+        "createdAt": template.created_at,
+        "updatedAt": template.updated_at,
+        "permissions": [
+            {"key": key, "usersCount": users, "groupsCount": groups, "withProjectCreator": creator}
+            for key, (users, groups, creator) in template.permissions.items()
+        ],
+    }
+
+
+def _projects_search(view: View, params: Params, caller: Caller) -> Document:
+    _admin_only(view, params, caller)
+
+    def item(project: Project) -> dict[str, Any]:
+        described = {"organization": view.organization.key, "key": project.key, "name": project.name, "qualifier": "TRK"}
+        analysed = {} if project.last_analysis is None else {"lastAnalysisDate": project.last_analysis}
+        return {**described, "visibility": project.visibility, **analysed}
+
+    return _paged(params, "components", view.projects, default=100, most=500, row=item)
+
+
+def _webservices_list(view: View, params: Params, caller: Caller) -> Document:
+    """The catalogue, made from the routes."""
+    with_internals = params.get("include_internals") == "true"
+    services: dict[str, list[dict[str, Any]]] = {}
+    for endpoint, route in sorted(ROUTES.items()):
+        if with_internals or not route.internal:
+            service, _, key = endpoint.rpartition("/")
+            described = [{"key": name.removesuffix("!"), "required": name.endswith("!")} for name in route.params]
+            action = {"key": key, "internal": route.internal, "post": False, "params": described}
+            services.setdefault(f"api/{service}", []).append(action)
+    return {"webServices": [{"path": path, "actions": actions} for path, actions in services.items()]}
+
+
+def _v2_organizations(view: View, params: Params, caller: Caller) -> Document:
+    _v2_admin_only(view, caller)
+    found = view.organization
+    if params.get("organizationKey", found.key) != found.key:
+        return []
+    return [{"id": f"legacy-{found.uuid[:8]}", "key": found.key, "name": found.name, "uuidV4": found.uuid}]
+
+
+def _v2_users(view: View, params: Params, caller: Caller) -> Document:
+    _v2_admin_only(view, caller)
+    if "organizationIds" not in params:
+        raise RefusedError(400, "The 'organizationIds' parameter is missing")
+    if params["organizationIds"] != view.organization.uuid:
+        raise RefusedError(403, "Insufficient privileges")
+
+    def item(login: str) -> dict[str, Any]:
+        details = view.organization.details_of(login)
+        described = {"id": details.account_id, "login": login, "name": view.name(login), "email": details.email}
+        return {**described, "externalProvider": details.provider, "avatar": None}
+
+    index, size = int(params.get("pageIndex", "1")), int(params.get("pageSize", "50"))
+    if not 1 <= size <= 500:
+        raise RefusedError(400, "Page size must be between 1 and 500")
+    rows = [item(login) for login in view.members[(index - 1) * size : index * size]]
+    return {"users": rows, "page": {"pageIndex": index, "pageSize": size, "total": len(view.members)}}
+
+
+PAGE = ("p", "ps")
+
+ROUTES: dict[str, Route] = {
+    "organizations/search": Route(_organizations_search, ("member", "organizations", *PAGE), internal=True),
+    "organizations/search_members": Route(_search_members, ("organization", *PAGE), internal=True),
+    "permissions/groups": Route(_permissions_groups, ("organization", "projectKey", *PAGE), internal=True),
+    "permissions/search_templates": Route(_search_templates, ("organization!",)),
+    "permissions/users": Route(_permissions_users, ("organization", "projectKey", *PAGE), internal=True),
+    "projects/search": Route(_projects_search, ("organization!", *PAGE)),
+    "user_groups/search": Route(_user_groups_search, ("organization!", *PAGE)),
+    "user_groups/users": Route(_user_groups_users, ("id", "organization", *PAGE)),
+    "user_tokens/search": Route(_user_tokens_search, ("login",)),
+    "users/current": Route(_users_current, internal=True),
+    "webservices/list": Route(_webservices_list, ("include_internals",)),
+}
+V2_ROUTES: dict[str, Route] = {
+    "v2/organizations/organizations": Route(_v2_organizations, ("organizationKey",)),
+    "v2/users-management/users": Route(_v2_users, ("organizationIds", "pageIndex", "pageSize")),
 }
 
 
-def _known(organization: Organization, params: dict[str, str]) -> None:
+def _known(organization: Organization, params: Params) -> None:
     if "organization" not in params:
         raise RefusedError(400, "The 'organization' parameter is missing")
     if params["organization"] != organization.key:
         raise RefusedError(404, f"No organization with key '{params['organization']}'")
 
 
-def _admin_only(organization: Organization, params: dict[str, str], login: str | None) -> None:
-    if login is None:
+def _is_admin(view: View, caller: Caller) -> bool:
+    return caller.login is not None and "admin" in view.organization.permissions_of(caller.login)
+
+
+def _admin_only(view: View, params: Params, caller: Caller) -> None:
+    if caller.login is None:
         raise RefusedError(401, "Authentication is required")
-    _known(organization, params)
-    if "admin" not in organization.permissions_of(login):
+    _known(view.organization, params)
+    if not _is_admin(view, caller):
         raise RefusedError(403, "Insufficient privileges")
 
 
+def _v2_admin_only(view: View, caller: Caller) -> None:
+    if caller.login is None or not caller.bearer:
+        raise RefusedError(401)
+    if not _is_admin(view, caller):
+        raise RefusedError(403, "Insufficient privileges")
+
+
+def _project(view: View, params: Params) -> Project | None:
+    """The project that the parameters name, or None for the organization itself."""
+    key = params.get("projectKey")
+    if key is None:
+        return None
+    if key not in view.organization.projects:
+        raise RefusedError(404, f"Project key '{key}' not found")
+    return view.organization.projects[key]
+
+
+def _described(group: Group) -> dict[str, Any]:
+    return {} if group.description is None else {"description": group.description}
+
+
 def _paged(
-    params: dict[str, str], name: str, items: list[Any], *, default: int, most: int | None, window: int | None = None
+    params: Params,
+    name: str,
+    items: Sequence[T],
+    *,
+    default: int,
+    most: int | None,
+    window: int | None = None,
+    row: Callable[[T], dict[str, Any]] = lambda item: item,  # type: ignore[assignment,return-value]
 ) -> dict[str, Any]:
+    """One page of `items`; only its own rows are made."""
     page, size = int(params.get("p", "1")), int(params.get("ps", str(default)))
     if most is not None and size > most:
         raise RefusedError(400, f"'ps' value ({size}) must be less than {most}")
     if window is not None and page * size > window:
         raise RefusedError(400, f"Can return only the first {window} results. {page * size}th result asked.")
-    start = (page - 1) * size
-    return {"paging": {"pageIndex": page, "pageSize": size, "total": len(items)}, name: items[start : start + size]}
+    rows = [row(item) for item in items[(page - 1) * size : page * size]]
+    return {"paging": {"pageIndex": page, "pageSize": size, "total": len(items)}, name: rows}
 
 
 class _Server(ThreadingHTTPServer):
@@ -227,12 +543,47 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._serving: dict[threading.Thread, socket.socket] = {}
+        self._serving_lock = threading.Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        with self._serving_lock:
+            self._serving[threading.current_thread()] = request
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._serving_lock:
+                del self._serving[threading.current_thread()]
+
+    def end_connections(self) -> None:
+        """End every connection, so that no thread outlives the server waiting for a next request."""
+        with self._serving_lock:
+            serving = dict(self._serving)
+        for connection in serving.values():
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in serving:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet about clients that went away; they do, when an answer is late."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # One segment per answer: headers and body are written together, and Nagle has nothing to wait for.
     disable_nagle_algorithm = True
-    wbufsize = -1
+
+    def parse_request(self) -> bool:
+        # The request line is here: this is when the request arrived, and what `latency` counts from.
+        self._arrived = time.monotonic()
+        return super().parse_request()
 
     def do_GET(self) -> None:
         self._serve("GET")
@@ -241,29 +592,45 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve("POST")
 
     def _serve(self, method: str) -> None:
-        simulator = self.server.simulator  # type: ignore[attr-defined]
+        simulator: Simulator = self.server.simulator  # type: ignore[attr-defined]
         url = urlsplit(self.path)
-        endpoint = url.path.removeprefix("/api/")
-        simulator.requests.append((method, endpoint))
         params = dict(parse_qsl(url.query, keep_blank_values=True))
-        answer = simulator.faults.apply(endpoint, simulator.answer(method, url.path, params, self.headers.get("Authorization")))
-        if answer.reset:
+        answer = simulator.respond(method, url.path, params, self.headers.get("Authorization"))
+        late = simulator.latency - (time.monotonic() - self._arrived) if simulator.latency else 0
+        if answer.reset or (late > 0 and simulator.closing.wait(late)):
             self.close_connection = True
             return
-        body = answer.raw if answer.raw is not None else json.dumps(answer.document, ensure_ascii=False).encode()
-        self.send_response(answer.status)
-        self.send_header("Content-Length", str(len(body)))
-        if body:
-            self.send_header("Content-Type", answer.content_type)
-        self.send_header("Cache-Control", "no-cache, no-store, must-revalidate")
-        self.send_header("Sonar-Version", "9.8.0.203")
-        self.send_header("X-Sonar-Server-Time", str(int(simulator.clock().timestamp() * 1000)))
-        for header, value in answer.headers.items():
-            self.send_header(header.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if answer.cut else body)
-        if answer.cut:
+        self._send(simulator, answer)
+
+    def _send(self, simulator: Simulator, answer: Answer) -> None:
+        body = answer.body
+        head = self._head(answer, len(body), simulator.clock().timestamp())
+        if answer.delivery is not None:
+            wire = Wire(self.connection, simulator.closing)
+            answer.delivery(wire, head, body)
+            self.close_connection = self.close_connection or not wire.keep
+        elif answer.cut:
             self.close_connection = True
+            self.connection.sendall(head + body[: len(body) // 2])
+        else:
+            self.connection.sendall(head + body)
+
+    def _head(self, answer: Answer, length: int, now: float) -> bytes:
+        headers = {"Server": SERVER_NAME, "Date": formatdate(now, usegmt=True)}
+        if "Transfer-Encoding" not in answer.headers:
+            headers["Content-Length"] = str(length)
+        # An empty body has no type, unless a fault says that it has.
+        if length or answer.typed:
+            headers["Content-Type"] = answer.content_type
+        headers["Cache-Control"] = "no-cache, no-store, must-revalidate"
+        headers["Sonar-Version"] = "9.8.0.203"
+        headers["X-Sonar-Server-Time"] = str(int((now - answer.age) * 1000))
+        if answer.age:
+            headers["Age"] = str(int(answer.age))
+        headers.update({name.replace("_", "-"): value for name, value in answer.headers.items()})
+        reason = self.responses.get(answer.status, ("", ""))[0]
+        lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        return "\r\n".join(lines).encode("latin-1", "strict")
 
     def version_string(self) -> str:
         return SERVER_NAME

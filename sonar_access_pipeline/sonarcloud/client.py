@@ -1,62 +1,53 @@
-"""One GET, as often as it takes: authorization, timeouts, the judgement of an answer, and patience.
+"""One GET, as often as it takes: authorization, pace, time budgets, and the judgement of an answer.
 
-Knows nothing of lists or organizations. `Client._judge` says what is permanent and what may pass.
+Knows nothing of lists or organizations. `faults.py` says what is permanent and what may pass, `pace.py` how fast and how long.
 """
 
 from __future__ import annotations
 
-import random
-import time
+import contextlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.access.answers import ShapeError
-from sonar_access_pipeline.access.snapshot import SourceKind
-from sonar_access_pipeline.sonarcloud.errors import NotFoundError, RefusedError, UnavailableError
+from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError
+from sonar_access_pipeline.access.snapshot import SourceKind, packed
+from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
+from sonar_access_pipeline.sonarcloud.errors import NotFoundError, RefusedError, SourceError, UnavailableError
+from sonar_access_pipeline.sonarcloud.faults import LARGEST_BODY, Answered, Kind, broken_of, fault_of
+from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 
-T = TypeVar("T")
-
-KNOWN_HOSTS = frozenset({"sonarcloud.io", "sonarqube.us"})
+KNOWN_HOSTS = {"sonarcloud.io": "https://api.sonarcloud.io", "sonarqube.us": "https://api.sonarqube.us"}
+"""SonarCloud's hosts, and where their v2 interface is."""
 SIMULATOR = "sonar-access-simulator"
-TIMEOUT_SECONDS = (10.0, 30.0)
+PARALLEL = 8
+"""Requests in the air at once."""
+CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
 """To connect, and between two pieces of an answer."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to try one request: `attempts` in all, pauses in seconds doubling from `first_pause`, with jitter.
+class Answer:
+    """A judged answer: status 200, JSON, parsed, and its body packed as a `Response` keeps it.
 
-    429 without `Retry-After` waits `limited_pause`: SonarCloud asks for "a few minutes" and documents no header.
+    `duration_ms` and `attempts` cover all tries and pauses.
     """
 
-    attempts: int = 5
-    first_pause: float = 1.0
-    longest_pause: float = 120.0
-    limited_pause: float = 60.0
-    sleep: Callable[[float], None] = time.sleep
-
-    def wait(self, attempt: int, retry_after: float | None) -> None:
-        """Sleep after the failed `attempt`, counted from 1."""
-        pause = retry_after if retry_after is not None else self.first_pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-        self.sleep(min(pause, self.longest_pause))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A judged answer: status 200, a JSON content type, a body. `duration_ms` and `attempts` cover all tries and pauses."""
-
     status: int
-    body: bytes = field(repr=False)
+    packed: Mapping[str, Any] = field(repr=False)
+    page: Page = field(repr=False)
     started_at: datetime
     duration_ms: int
     server_time: datetime | None
@@ -75,31 +66,64 @@ class _Bearer(AuthBase):
 
 
 class Client:
-    """A connection to one host with one token. Close it after use, or use it as a context manager."""
+    """A connection to one host with one token, for many threads. Close it after use, or use it as a context manager.
+
+    `api_url` is where the v2 interface is, if not where it usually is. `pace` is stopped and closed with the client.
+    """
 
     def __init__(
         self,
         host_url: str,
         token: str,
         *,
+        api_url: str | None = None,
         patience: Patience | None = None,
+        pace: Pace | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.host_url = host_url.rstrip("/")
         self.patience = patience or Patience()
         self.clock = clock
         self.server_name: str | None = None
+        self.pace = pace or Pace()
+        beside = f"{self.host_url}/api/v2"
+        known = KNOWN_HOSTS.get(urlsplit(self.host_url).hostname or "")
+        newer = (api_url.rstrip("/"),) if api_url else (known, beside) if known else (beside,)
+        self._bases: dict[Api, tuple[str, ...]] = {Api.V1: (f"{self.host_url}/api",), Api.V2: newer}
+        self._found: dict[str, str] = {}
+        self._watch = Watch()
+        self._newest: float | None = None
         self._session = requests.Session()
         self._session.auth = _Bearer(token)
-        self._session.headers.update({"Accept": "application/json", "User-Agent": f"sonar-access-pipeline/{__version__}"})
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                "Cache-Control": "no-cache",
+                "User-Agent": f"sonar-access-pipeline/{__version__}",
+            }
+        )
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=8, max_retries=0))
+            self._session.mount(scheme, WatchedAdapter(pool_connections=2, pool_maxsize=PARALLEL, pool_block=True))
+        # Proxies and certificate bundles are looked up in the environment once, not once per request.
+        self._options = {
+            base: self._session.merge_environment_settings(base, {}, True, None, None)
+            for bases in self._bases.values()
+            for base in bases
+        }
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
         self._session.close()
+        self.pace.close()
+
+    def stop(self) -> None:
+        """End whatever waits or reads in any thread: nobody needs its answer any more."""
+        self.pace.stop()
+        self._watch.stop()
 
     @property
     def source_kind(self) -> SourceKind:
@@ -109,87 +133,138 @@ class Client:
             return SourceKind.SONARCLOUD
         return SourceKind.SIMULATED if self.server_name == SIMULATOR else SourceKind.OTHER
 
-    def get(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], T]) -> tuple[Answer, T]:
-        """GET `api/<path>` and parse its body, trying again while that may help.
+    @property
+    def private_authority(self) -> str | None:
+        """The bundle of certificate authorities that the environment names instead of the usual ones; None when it does not."""
+        verify = self._options[self._bases[Api.V1][0]]["verify"]
+        return verify if isinstance(verify, str) else None
 
-        Raises `RefusedError` at once for what cannot pass, `UnavailableError` when patience ends.
+    def get(self, endpoint: Endpoint, params: Mapping[str, str], until: float | None = None) -> Answer:
+        """GET an endpoint and parse its body, trying again while that may help, and until `until` (of the pace's clock).
+
+        Raises `RefusedError` at once for what cannot pass, `UnavailableError` when patience or time ends. Which address serves
+        which part of the v2 interface is settled nowhere: there, what one does not know is asked of the other.
         """
-        started_at, began = self.clock(), time.monotonic()
+        bases = self._bases[endpoint.api] if endpoint.path not in self._found else (self._found[endpoint.path],)
+        for base in bases[:-1]:
+            with contextlib.suppress(NotFoundError):
+                answer = self._get(base, endpoint, params, until)
+                self._found[endpoint.path] = base
+                return answer
+        answer = self._get(bases[-1], endpoint, params, until)
+        self._found[endpoint.path] = bases[-1]
+        return answer
+
+    def _get(self, base: str, endpoint: Endpoint, params: Mapping[str, str], until: float | None) -> Answer:
+        began = self.pace.now()
+        ends = min(began + self.patience.list_seconds, until if until is not None else float("inf"))
+        started_at = self.clock()
         attempt = 1
         while True:
+            self.pace.wait()
+            if self.pace.stopped:
+                raise UnavailableError(f"reading {endpoint.path} was stopped")
             try:
-                response = self._send(path, params)
-                parsed = _parsed(parse, response.content, path)
+                body, page, server_time = self._try(base, endpoint, params, max(0.0, ends - self.pace.now()))
                 break
             except UnavailableError as fault:
-                if attempt >= self.patience.attempts:
-                    raise UnavailableError(f"{fault} (tried {attempt} times)", fault.retry_after) from None
-                self.patience.wait(attempt, fault.retry_after)
+                self._wait_or_give_up(fault, attempt, ends)
                 attempt += 1
-        duration_ms = round((time.monotonic() - began) * 1000)
-        answer = Answer(response.status_code, response.content, started_at, duration_ms, _server_time(response), attempt)
-        return answer, parsed
+        duration_ms = round((self.pace.now() - began) * 1000)
+        return Answer(200, packed(body), page, started_at, duration_ms, server_time, attempt)
 
-    def _send(self, path: str, params: Mapping[str, str]) -> requests.Response:
-        try:
-            response = self._session.get(
-                f"{self.host_url}/api/{path}", params=params, timeout=TIMEOUT_SECONDS, allow_redirects=False
-            )
-        # The library's own messages quote addresses with their parameters; ours name the host and the endpoint only.
-        except requests.exceptions.SSLError:
-            raise RefusedError(
-                f"The certificate of {self.host_url} cannot be verified; name the bundle of your proxy's authority in "
-                "REQUESTS_CA_BUNDLE, or check the host."
-            ) from None
-        except requests.exceptions.Timeout:
-            raise UnavailableError(f"{self.host_url} did not answer {path} in time") from None
-        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-            raise UnavailableError(f"{self.host_url} cut its answer to {path} short") from None
-        except requests.exceptions.ConnectionError:
-            raise UnavailableError(
-                f"{self.host_url} cannot be reached for {path}; check the host, the network and the proxy settings"
-            ) from None
-        except requests.exceptions.RequestException as fault:
-            raise RefusedError(f"{self.host_url} cannot be asked: {type(fault).__name__}; check SONAR_HOST_URL.") from None
+    def _wait_or_give_up(self, fault: UnavailableError, attempt: int, ends: float) -> None:
+        """Wait as long as the fault asks for. A limit makes every thread wait, other faults only this one."""
+        tries = f"tried {attempt} times" if attempt > 1 else "tried once"
+        if attempt >= self.patience.attempts:
+            raise UnavailableError(f"{fault} ({tries})", fault.retry_after) from None
+        pause = self.patience.pause(attempt) if fault.retry_after is None else fault.retry_after
+        if self.pace.now() + pause > ends:
+            raise UnavailableError(f"{fault} ({tries}, and the time for it is over)", fault.retry_after) from None
+        if fault.retry_after is None:
+            self.pace.sleep(pause)
+        else:
+            self.pace.close_for(pause)
+
+    def _try(
+        self, base: str, endpoint: Endpoint, params: Mapping[str, str], seconds: float
+    ) -> tuple[bytes, Page, datetime | None]:
+        host, path = base.removesuffix("/api"), endpoint.path
+        newest = self._newest
+        with self._watch.limit(min(seconds, self.patience.request_seconds)) as limit:
+            try:
+                response, body = self._send(base, endpoint.path, params)
+            except requests.RequestException as error:
+                raise self._network_error(error, limit, host, path) from None
+            except (OSError, ValueError, AttributeError):
+                # A socket that is shut under its reader can fail anywhere in the library.
+                if not limit.late:
+                    raise
+                raise self._network_error(None, limit, host, path) from None
         self.server_name = response.headers.get("Server", self.server_name)
-        self._judge(response, path)
-        return response
+        server_time = _server_time(response)
+        self._judge(response, body, f"{host} answers {path} with {response.status_code}", _age(response, server_time, newest))
+        try:
+            page = page_of(path, params, body)
+        except ShapeError as fault:
+            raise UnavailableError(f"the answer of {host} to {path} has a wrong shape: {fault}") from None
+        if server_time is not None:
+            self._newest = max(self._newest or 0.0, server_time.timestamp())
+        return body, page, server_time
 
-    def _judge(self, response: requests.Response, path: str) -> None:
-        """Nothing for a JSON answer with status 200, else the error that says whether trying again can help."""
-        status, is_json = response.status_code, "json" in response.headers.get("Content-Type", "").lower()
-        said = f"{self.host_url} answers {path} with {status}"
-        if status == 200 and is_json and response.content:
+    def _send(self, base: str, path: str, params: Mapping[str, str]) -> tuple[requests.Response, bytes]:
+        request = self._session.prepare_request(requests.Request("GET", f"{base}/{path}", params=dict(params)))
+        options: dict[str, Any] = {**self._options[base], "stream": True}
+        response = self._session.send(request, timeout=(CONNECT_SECONDS, SILENT_SECONDS), allow_redirects=False, **options)
+        with response:
+            pieces, size = [], 0
+            for piece in response.iter_content(1 << 18):
+                pieces.append(piece)
+                size += len(piece)
+                if size > LARGEST_BODY:
+                    break
+        return response, b"".join(pieces)
+
+    def _network_error(self, error: requests.RequestException | None, limit: Limit, host: str, path: str) -> SourceError:
+        if limit.late or error is None:
+            return UnavailableError(f"{host} took too long to answer {path}")
+        broken = broken_of(error)
+        sentence = broken.why.format(host=host, path=path)
+        return RefusedError(sentence) if broken.kind is Kind.PERMANENT else UnavailableError(sentence)
+
+    def _judge(self, response: requests.Response, body: bytes, said: str, age: float | None) -> None:
+        """Nothing for an answer to parse, else the error that says whether trying again can help."""
+        is_json = "json" in response.headers.get("Content-Type", "").lower()
+        fault = fault_of(Answered(response.status_code, is_json, len(body), age))
+        if fault is None:
             return
-        if status == 200:
-            raise UnavailableError(f"{said} but no JSON, as a proxy, firewall or login page does")
-        if status == 401:
-            raise RefusedError(
-                f"{self.host_url} refuses the token: it is wrong, expired or revoked (60 days without use end it); "
-                "make a new one and set it in the environment."
-            )
-        if status == 429:
+        sentence = f"{said}: {fault.why or _message(body)}"
+        if fault.kind is Kind.TRANSIENT:
             asked = _retry_after(response)
-            raise UnavailableError(f"{said}: too many requests", self.patience.limited_pause if asked is None else asked)
-        if status >= 500 or status == 408 or (status == 403 and not is_json):
-            raise UnavailableError(said, _retry_after(response))
-        if status == 404 and is_json:
-            raise NotFoundError(f"{said}: {_message(response)}")
-        if 300 <= status < 400:
-            raise RefusedError(f"{said}, a redirect, which is not followed so that the token stays here; check SONAR_HOST_URL.")
-        raise RefusedError(f"{said}: {_message(response)}")
-
-
-def _parsed(parse: Callable[[bytes], T], body: bytes, path: str) -> T:
-    try:
-        return parse(body)
-    except ShapeError as fault:
-        raise UnavailableError(f"the answer to {path} has a wrong shape: {fault}") from None
+            limited = self.patience.limited_pause if response.status_code == 429 else None
+            raise UnavailableError(sentence, limited if asked is None else asked)
+        raise NotFoundError(sentence) if fault.kind is Kind.NOT_FOUND else RefusedError(sentence)
 
 
 def _server_time(response: requests.Response) -> datetime | None:
+    """SonarCloud's own clock; else that of whoever answered for it, in whole seconds."""
     stamp = response.headers.get("X-Sonar-Server-Time", "")
-    return datetime.fromtimestamp(int(stamp) / 1000, UTC) if stamp.isascii() and stamp.isdigit() and len(stamp) < 15 else None
+    if stamp.isascii() and stamp.isdigit() and len(stamp) < 15:
+        return datetime.fromtimestamp(int(stamp) / 1000, UTC)
+    try:
+        moment = parsedate_to_datetime(response.headers.get("Date", ""))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _age(response: requests.Response, server_time: datetime | None, newest: float | None) -> float | None:
+    """Seconds by which an answer is older than the question: by its header, or by server times that were seen before it."""
+    header = response.headers.get("Age", "")
+    by_header = float(header) if header.isascii() and header.isdigit() else None
+    by_clock = newest - server_time.timestamp() if server_time is not None and newest is not None else None
+    known = [age for age in (by_header, by_clock) if age is not None]
+    return max(known, default=None)
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -202,9 +277,12 @@ def _retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def _message(response: requests.Response) -> str:
+def _message(body: bytes) -> str:
     """SonarCloud's own words for an error: they name parameters, keys and rights, not people."""
     try:
-        return "; ".join(str(error["msg"]) for error in response.json()["errors"])[:300]
+        document = json.loads(body)
+        if "errors" in document:
+            return "; ".join(str(error["msg"]) for error in document["errors"])[:300]
+        return str(document["message"])[:300]
     except (ValueError, KeyError, TypeError):
         return "no message"

@@ -1,50 +1,72 @@
 """Reading one organization whole: who asks, may they, then every list to its total. The result is a `Snapshot`.
 
-A list that does not add up is read again; one that never does leaves the snapshot incomplete, with the numbers. What a
-complete list is, and which lists must agree, is decided by `access/completeness.py`.
+Here stands which lists there are, what follows from which, and what is read again when two of them disagree. What a complete
+list is, and which lists must agree, is decided by `access/completeness.py`; how lists are read, by `gather.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.access.answers import Page, page_of
-from sonar_access_pipeline.access.completeness import counts, counts_agree, list_read, snapshot_verdict, who_exists
-from sonar_access_pipeline.access.content import content_of, lists_of_pages
-from sonar_access_pipeline.access.records import Caller, Group, Organization
+from sonar_access_pipeline.access.catalogue import warnings_of
+from sonar_access_pipeline.access.completeness import (
+    admin_logins,
+    counts,
+    counts_agree,
+    details_are_of_members,
+    grants_come_first,
+    group_sizes,
+    snapshot_verdict,
+    who_exists,
+)
+from sonar_access_pipeline.access.content import content_of
+from sonar_access_pipeline.access.endpoints import CATALOGUE, ENDPOINTS
+from sonar_access_pipeline.access.records import (
+    Caller,
+    CallerToken,
+    CatalogueEntry,
+    Group,
+    Organization,
+    OrganizationId,
+    Project,
+    SnapshotContent,
+)
 from sonar_access_pipeline.access.snapshot import (
     Control,
     ListName,
-    ListRead,
-    Response,
     Scope,
     Snapshot,
     SourceKind,
     Verdict,
 )
 from sonar_access_pipeline.sonarcloud.client import Client
-from sonar_access_pipeline.sonarcloud.endpoints import (
-    CALLER,
-    GROUP_MEMBERS,
-    GROUP_PERMISSIONS,
-    GROUPS,
-    MEMBERS,
-    ORGANIZATION,
-    USER_PERMISSIONS,
-    Endpoint,
-)
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError
+from sonar_access_pipeline.sonarcloud.gather import READINGS, Gathering, ListPlan, Progress
 
-READINGS = 3
-"""How often a list is read before its numbers are believed to be wrong for good."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
+STANDING_STILL = timedelta(seconds=30)
+"""How long a read must last before a server clock that did not move is taken to stand still."""
 
-Progress = Callable[[str, int, int | None, int], None]
-"""Told after every page: the list, its rows so far, its reported total, requests so far."""
+EVERYBODY = (ListName.MEMBERS, ListName.USER_PERMISSIONS, ListName.GROUPS, ListName.GROUP_PERMISSIONS)
+"""The lists that say who exists: read again together when they disagree."""
+OF_ORGANIZATION = {
+    ListName.MEMBERS: "organizations/search_members",
+    ListName.GROUPS: "user_groups/search",
+    ListName.USER_PERMISSIONS: "permissions/users",
+    ListName.GROUP_PERMISSIONS: "permissions/groups",
+    ListName.PROJECTS: "projects/search",
+    ListName.PERMISSION_TEMPLATES: "permissions/search_templates",
+}
+"""The lists that are asked for with nothing but the organization's key, and their endpoints."""
+OF_PROJECT = {
+    ListName.PROJECT_USER_PERMISSIONS: ("permissions/users", ListName.USER_PERMISSIONS),
+    ListName.PROJECT_GROUP_PERMISSIONS: ("permissions/groups", ListName.GROUP_PERMISSIONS),
+}
+"""The lists of each project, their endpoint, and the organization's own list of the same endpoint."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +77,40 @@ class Preflight:
     organization: Organization
 
 
-class Reader:
-    """One read of one organization. Use once: `preflight`, then `read`."""
+@dataclass(frozen=True)
+class Probed:
+    """What a check found: the endpoints that answer, the caller's own tokens, and sentences to be warned by."""
 
-    def __init__(self, client: Client, organization_key: str, *, progress: Progress | None = None) -> None:
+    endpoints: tuple[str, ...]
+    tokens: tuple[CallerToken, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One read: the snapshot, and what it says where it is complete."""
+
+    snapshot: Snapshot
+    content: SnapshotContent | None
+
+
+class Reader:
+    """One read of one organization. Use once: `preflight`, then `read` or `probe`."""
+
+    def __init__(
+        self,
+        client: Client,
+        organization_key: str,
+        *,
+        scopes: Iterable[Scope] = (Scope.CORE,),
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
         self._client = client
         self._organization_key = organization_key
-        self._progress = progress or (lambda *_: None)
-        self._responses: list[Response] = []
-        self._reads: dict[tuple[ListName, str], ListRead] = {}
-        self._pages_of: dict[tuple[ListName, str], list[Page]] = {}
+        self._scopes = (Scope.CORE, *(scope for scope in Scope if scope in set(scopes) - {Scope.CORE}))
+        self._gathering = Gathering(client, progress or (lambda _: None))
+        self._begun: set[tuple[ListName, str]] = set()
+        self._began = client.pace.now()
 
     def preflight(self) -> Preflight:
         """Ask whose token this is and whether it administers the organization.
@@ -73,11 +119,16 @@ class Reader:
         """
         started_at = self._client.clock()
         key = self._organization_key
-        caller = cast(Caller, self._page(CALLER, "", 1, {}).records[0])
-        organization_page = self._page(ORGANIZATION, "", 1, {"organizations": key, "member": "true"})
-        self._pages_of[ListName.ORGANIZATION, ""] = [organization_page]
+        self._gathering.read(
+            [
+                ListPlan(ListName.CALLER, ENDPOINTS["users/current"], {}),
+                ListPlan(ListName.ORGANIZATION, ENDPOINTS["organizations/search"], {"organizations": key, "member": "true"}),
+            ]
+        )
         self._check_clocks(started_at)
-        organizations = [row for row in cast(Sequence[Organization], organization_page.records) if row.key == key]
+        caller = cast(Caller, self._gathering.gathered.of(ListName.CALLER)[0])
+        found = cast(Sequence[Organization], self._gathering.gathered.of(ListName.ORGANIZATION))
+        organizations = [row for row in found if row.key == key]
         if len(organizations) != 1:
             raise RefusedError(
                 f"The token's owner is in no organization '{key}' at {self._client.host_url}; check the key (it stands in "
@@ -90,125 +141,253 @@ class Reader:
             )
         return Preflight(caller.login, organizations[0])
 
-    def probe(self) -> list[str]:
-        """Ask every list for one row: the endpoints that answer. Raises `SourceError` for the first that does not."""
-        of_organization = {"organization": self._organization_key}
-        for endpoint in (MEMBERS, GROUPS, USER_PERMISSIONS, GROUP_PERMISSIONS):
-            page = self._page(replace(endpoint, page_size=1), "", 1, of_organization, 1)
-            self._pages_of[endpoint.list_name, ""] = [page]
-        groups = cast(Sequence[Group], lists_of_pages(self._pages_of).get(ListName.GROUPS, ()))
-        for group in groups[:1]:
-            self._page(replace(GROUP_MEMBERS, page_size=1), group.group_id, 1, {"id": group.group_id}, 1)
-        return [response.endpoint for response in self._responses]
+    def probe(self) -> Probed:
+        """Ask every list that will be read for one row, and SonarCloud's catalogue for what we rely on.
 
-    def read(self, preflight: Preflight, *, connection: str, run_id: str, started_at: datetime) -> Snapshot:
-        """Read every list of scope `core`. A source that fails midway raises nothing: the snapshot is incomplete and says so."""
+        Raises `SourceError` for the first list that does not answer; what is optional only warns.
+        """
+        gathering = self._gathering
+        catalogue = ListPlan(ListName.CATALOGUE, CATALOGUE, {"include_internals": "true"}, optional=True)
+        plans = [*self._lists(), self._tokens(), catalogue]
+        if Scope.ACCOUNT_DETAILS in self._scopes:
+            plans.append(self._organization_id())
+        gathering.read([_of_one_row(plan) for plan in plans], lambda plan: map(_of_one_row, self._following(plan, first=True)))
+        entries = cast(tuple[CatalogueEntry, ...], gathering.gathered.of(ListName.CATALOGUE))
+        optional = [ListName.CALLER_TOKENS, ListName.CATALOGUE, ListName.ORGANIZATION_ID, ListName.ACCOUNT_DETAILS]
+        failed = [gathering.reads[name, ""] for name in optional if (name, "") in gathering.reads]
+        return Probed(
+            tuple(dict.fromkeys(response.endpoint for response in gathering.responses)),
+            self._own_tokens(),
+            (
+                *(f"{read.name} cannot be read: {read.reason}" for read in failed if read.reported_total is None and read.reason),
+                *(warnings_of(entries) if entries else ()),
+            ),
+        )
+
+    def read(self, preflight: Preflight, *, connection: str, run_id: str, started_at: datetime) -> Observed:
+        """Read every list of the scopes. A source that fails midway raises nothing: the snapshot is incomplete and says so.
+
+        Raises `RefusedError` when the clocks cannot be trusted.
+        """
         failure: str | None = None
+        controls: tuple[Control, ...] = ()
         try:
-            controls = self._read_core()
+            self._read_lists()
+            controls = self._settle()
         except SourceError as fault:
-            controls, failure = (), str(fault)
-        reads = tuple(self._reads.values())
-        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(reads, controls)
+            failure = str(fault)
+        gathering = self._gathering
+        needed = [read for read in gathering.reads.values() if read.name not in OPTIONAL]
+        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(needed, controls)
+        scopes = self._scopes
+        content = None
         statistics: Mapping[str, int] = {}
         if verdict is Verdict.COMPLETE:
-            content = content_of(lists_of_pages(self._pages_of))
-            controls, statistics = (*controls, *counts_agree(content)), counts(content)
-        server_times = [response.server_time for response in self._responses if response.server_time]
-        return Snapshot(
-            connection=connection,
-            organization_key=self._organization_key,
-            source_url=self._client.host_url,
-            source_kind=self._client.source_kind,
-            started_at=started_at,
-            observed_at=self._client.clock(),
-            server_started_at=min(server_times, default=None),
-            server_observed_at=max(server_times, default=None),
-            scopes=(Scope.CORE,),
-            verdict=verdict,
-            reason=reason,
-            token_login=preflight.token_login,
-            run_id=run_id,
-            pipeline_version=__version__,
-            counts=statistics,
-            lists=reads,
-            controls=controls,
-            responses=tuple(self._responses),
+            scopes = tuple(scope for scope in scopes if scope is not Scope.ACCOUNT_DETAILS or self._details_are_read())
+            content = content_of(gathering.gathered.lists(), scopes)
+            controls, statistics = (*controls, *counts_agree(content)), counts(content, scopes)
+        observed_at = self._client.clock()
+        self._check_end(started_at, observed_at)
+        server_times = [response.server_time for response in gathering.responses if response.server_time]
+        return Observed(
+            Snapshot(
+                connection=connection,
+                organization_key=self._organization_key,
+                source_url=self._client.host_url,
+                source_kind=self._client.source_kind,
+                started_at=started_at,
+                observed_at=observed_at,
+                server_started_at=min(server_times, default=None),
+                server_observed_at=max(server_times, default=None),
+                scopes=scopes,
+                verdict=verdict,
+                reason=reason,
+                token_login=preflight.token_login,
+                run_id=run_id,
+                pipeline_version=__version__,
+                counts=statistics,
+                lists=tuple(gathering.reads.values()),
+                controls=controls,
+                responses=tuple(gathering.responses),
+            ),
+            content,
         )
 
-    def _read_core(self) -> tuple[Control, ...]:
-        of_organization = {"organization": self._organization_key}
-        for endpoint in (MEMBERS, GROUPS, USER_PERMISSIONS, GROUP_PERMISSIONS):
-            self._list(endpoint, "", of_organization)
-        groups = cast(Sequence[Group], lists_of_pages(self._pages_of).get(ListName.GROUPS, ()))
-        for group in groups:
-            self._list(GROUP_MEMBERS, group.group_id, {"id": group.group_id})
-        controls = who_exists(lists_of_pages(self._pages_of))
-        if any(control.passed is False for control in controls):
-            # People come and go between two lists: read those that disagree once more, next to each other.
-            for endpoint in (MEMBERS, USER_PERMISSIONS, GROUPS, GROUP_PERMISSIONS):
-                self._list(endpoint, "", of_organization)
-            controls = who_exists(lists_of_pages(self._pages_of))
-        return controls
+    def _lists(self) -> list[ListPlan]:
+        """The lists of the organization as a whole, in the order they are begun."""
+        names = [ListName.GROUPS, ListName.MEMBERS, ListName.USER_PERMISSIONS, ListName.GROUP_PERMISSIONS]
+        if Scope.PROJECT_PERMISSIONS in self._scopes:
+            names += [ListName.PROJECTS, ListName.PERMISSION_TEMPLATES]
+        return [self._of_organization(name) for name in names]
 
-    def _list(self, endpoint: Endpoint, subject: str, params: Mapping[str, str]) -> None:
-        """Read one list until it settles, and keep the verdict on the last reading."""
-        earlier = self._reads.get((endpoint.list_name, subject))
-        first = earlier.rereads + 2 if earlier else 1
-        for reading in range(first, first + READINGS):
-            pages = self._pages(endpoint, subject, reading, params)
-            self._pages_of[endpoint.list_name, subject] = pages
-            read = list_read(endpoint.list_name, subject, pages, reading)
-            self._reads[endpoint.list_name, subject] = read
-            if read.verdict is Verdict.COMPLETE:
-                return
+    def _of_organization(self, name: ListName) -> ListPlan:
+        return ListPlan(name, ENDPOINTS[OF_ORGANIZATION[name]], {"organization": self._organization_key})
 
-    def _pages(self, endpoint: Endpoint, subject: str, reading: int, params: Mapping[str, str]) -> list[Page]:
-        """Every page that the first one's total forces, and no trailing empty one."""
-        pages = [self._page(endpoint, subject, reading, params, 1)]
-        size, total = endpoint.page_size, pages[0].total or 0
-        if size is not None:
-            pages += [self._page(endpoint, subject, reading, params, number) for number in range(2, -(-total // size) + 1)]
-        return pages
+    def _tokens(self) -> ListPlan:
+        return ListPlan(ListName.CALLER_TOKENS, ENDPOINTS["user_tokens/search"], {}, optional=True)
 
-    def _page(self, endpoint: Endpoint, subject: str, reading: int, params: Mapping[str, str], number: int | None = None) -> Page:
-        asked = dict(params)
-        if endpoint.page_size is not None:
-            asked |= {"p": str(number), "ps": str(endpoint.page_size)}
-        answer, page = self._client.get(endpoint.path, asked, lambda body: page_of(endpoint.path, asked, body))
-        self._responses.append(
-            Response(
-                sequence=len(self._responses) + 1,
-                list_name=endpoint.list_name,
-                subject=subject,
-                reading=reading,
-                endpoint=endpoint.path,
-                params=asked,
-                page=number if endpoint.page_size is not None else None,
-                status=answer.status,
-                started_at=answer.started_at,
-                duration_ms=answer.duration_ms,
-                server_time=answer.server_time,
-                attempts=answer.attempts,
-                rows=len(page.records),
-                reported_total=page.total,
-                body=answer.body,
-            )
-        )
-        rows = sum(
-            response.rows
-            for response in self._responses
-            if (response.list_name, response.subject, response.reading) == (endpoint.list_name, subject, reading)
-        )
-        self._progress(str(endpoint.list_name), rows, page.total, len(self._responses))
-        return page
+    def _organization_id(self) -> ListPlan:
+        asked = {"organizationKey": self._organization_key}
+        return ListPlan(ListName.ORGANIZATION_ID, ENDPOINTS["organizations/organizations"], asked, optional=True)
+
+    def _read_lists(self) -> None:
+        plans = [*self._lists(), self._tokens()]
+        if Scope.ACCOUNT_DETAILS in self._scopes:
+            plans.append(self._organization_id())
+        self._gathering.read(plans, self._following)
+        self._forget_what_is_gone()
+
+    def _following(self, plan: ListPlan, first: bool = False) -> list[ListPlan]:
+        """What to read once a list is complete: the members of each group, the permissions of each project, the details.
+
+        Only what was not read yet; only of the `first` of them, for a check.
+        """
+        gathered = self._gathering.gathered
+        some = slice(1) if first else slice(None)
+        plans: list[ListPlan] = []
+        if plan.name is ListName.GROUPS:
+            groups = cast(Sequence[Group], gathered.of(ListName.GROUPS))[some]
+            plans = [self._group_members(group.group_id) for group in groups]
+        elif plan.name in (ListName.PROJECTS, *(of_all for _, of_all in OF_PROJECT.values())):
+            projects = cast(Sequence[Project], gathered.of(ListName.PROJECTS))[some]
+            for name, (path, of_all) in OF_PROJECT.items():
+                if (of_all, "") in self._gathering.reads:
+                    stops = grants_come_first(gathered.of(of_all)) is True
+                    plans += [self._of_project(name, path, project.key, stops) for project in projects]
+        elif plan.name is ListName.ORGANIZATION_ID:
+            ids = cast(Sequence[OrganizationId], gathered.of(ListName.ORGANIZATION_ID))
+            plans = [
+                ListPlan(
+                    ListName.ACCOUNT_DETAILS,
+                    ENDPOINTS["users-management/users"],
+                    {"organizationIds": row.organization_id},
+                    optional=True,
+                )
+                for row in ids
+                if row.key == self._organization_key
+            ]
+        return [following for following in plans if self._is_new(following)]
+
+    def _is_new(self, plan: ListPlan) -> bool:
+        is_new = plan.part not in self._begun
+        self._begun.add(plan.part)
+        return is_new
+
+    def _group_members(self, group_id: str) -> ListPlan:
+        return ListPlan(ListName.GROUP_MEMBERS, ENDPOINTS["user_groups/users"], {"id": group_id}, group_id)
+
+    def _of_project(self, name: ListName, path: str, key: str, stops: bool) -> ListPlan:
+        asked = {"organization": self._organization_key, "projectKey": key}
+        return ListPlan(name, ENDPOINTS[path], asked, key, stops_without_grants=stops)
+
+    def _read_again(self, names: Iterable[ListName], groups: Iterable[str] = ()) -> None:
+        plans = [self._of_organization(name) for name in names]
+        self._gathering.read([*plans, *(self._group_members(group_id) for group_id in groups)], self._following)
+        self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
+        """Drop lists of groups and projects that were deleted while they were read: the list of them, read again, says which."""
+        gathering = self._gathering
+        gone = dict(gathering.gone)
+        gathering.gone.clear()
+        if gone:
+            names = {ListName.GROUPS, ListName.GROUP_PERMISSIONS} if any(n is ListName.GROUP_MEMBERS for n, _ in gone) else set()
+            names |= {ListName.PROJECTS} if any(name in OF_PROJECT for name, _ in gone) else set()
+            gathering.read([self._of_organization(name) for name in sorted(names)], self._following)
+        groups = {group.group_id for group in cast(Sequence[Group], gathering.gathered.of(ListName.GROUPS))}
+        projects = {project.key for project in cast(Sequence[Project], gathering.gathered.of(ListName.PROJECTS))}
+        for name, subject in list(gathering.reads):
+            owners = groups if name is ListName.GROUP_MEMBERS else projects if name in OF_PROJECT else None
+            if owners is not None and subject not in owners:
+                del gathering.reads[name, subject]
+                gathering.gathered.drop(name, subject)
+
+    def _settle(self) -> tuple[Control, ...]:
+        """Compare the lists, and read those again that disagree: people come and go between two lists."""
+        counts_were_read_again = False
+        for _ in range(READINGS):
+            lists = self._gathering.gathered.lists()
+            controls = who_exists(lists, self._gathering.reads)
+            if any(control.passed is False for control in controls):
+                self._read_again(EVERYBODY)
+                continue
+            content = content_of(lists, self._scopes)
+            if counts_were_read_again or all(control.passed is not False for control in counts_agree(content)):
+                return controls
+            counts_were_read_again = True
+            self._read_again(EVERYBODY, self._doubtful_groups(content))
+        return who_exists(self._gathering.gathered.lists(), self._gathering.reads)
+
+    def _doubtful_groups(self, content: SnapshotContent) -> list[str]:
+        """The groups whose members may have been read wrong when counts disagree: another size than stated, more pages than
+        one, or a share in who administers.
+        """
+        sizes = group_sizes(content.group_members)
+        stated = {group.group_id: group.members_count for group in content.groups}
+        admin = {grant.principal for grant in content.grants if (grant.scope, grant.permission) == ("organization", "admin")}
+        return [
+            group.group_id
+            for group in content.groups
+            if stated[group.group_id] not in (None, sizes[group.group_id])
+            or self._gathering.page_counts.get((ListName.GROUP_MEMBERS, group.group_id), 0) > 1
+            or (group.group_id in admin and _admins_differ(content))
+        ]
+
+    def _details_are_read(self) -> bool:
+        """Whether the account details are whole and this organization's; their list says why not."""
+        gathering = self._gathering
+        read = gathering.reads.get((ListName.ACCOUNT_DETAILS, ""))
+        if read is None:
+            return False
+        reason = details_are_of_members(gathering.gathered.lists(), read)
+        if reason is not None:
+            gathering.reads[ListName.ACCOUNT_DETAILS, ""] = replace(read, verdict=Verdict.INCOMPLETE, reason=reason)
+        return reason is None
+
+    def _own_tokens(self) -> tuple[CallerToken, ...]:
+        """The caller's tokens, unless the answer is about somebody else."""
+        caller = cast(Caller, self._gathering.gathered.of(ListName.CALLER)[0])
+        tokens = cast(tuple[CallerToken, ...], self._gathering.gathered.of(ListName.CALLER_TOKENS))
+        return tuple(token for token in tokens if token.login == caller.login)
 
     def _check_clocks(self, host_time: datetime) -> None:
         """Evidence with a wrong date is worse than none: refuse a host whose clock is not SonarCloud's."""
-        server_time = self._responses[0].server_time
+        server_time = self._gathering.responses[0].server_time
         if self._client.source_kind is not SourceKind.SONARCLOUD or server_time is None:
             return
         if abs(host_time - server_time) > CLOCK_TOLERANCE:
             raise RefusedError(
                 f"This machine's clock is {abs(host_time - server_time)} away from SonarCloud's; set it by NTP, then sync again."
             )
+
+    def _check_end(self, started_at: datetime, observed_at: datetime) -> None:
+        """Refuse a read during which a clock stood still, jumped or went backwards: its times would be wrong."""
+        if self._client.source_kind is not SourceKind.SONARCLOUD:
+            return
+        took = timedelta(seconds=self._client.pace.now() - self._began)
+        if observed_at < started_at or abs(observed_at - started_at - took) > CLOCK_TOLERANCE:
+            raise RefusedError("This machine's clock jumped while SonarCloud was read; set it by NTP, then sync again.")
+        times = [response.server_time for response in self._gathering.responses if response.server_time]
+        if len(times) > 1 and took > STANDING_STILL and min(times) == max(times):
+            raise RefusedError(
+                f"SonarCloud's clock stood still for {took}: something between repeats old answers; let requests through, then "
+                "sync again."
+            )
+
+
+OPTIONAL = frozenset({ListName.CALLER_TOKENS, ListName.CATALOGUE, ListName.ORGANIZATION_ID, ListName.ACCOUNT_DETAILS})
+"""Lists that a snapshot is complete without."""
+
+
+def _admins_differ(content: SnapshotContent) -> bool:
+    admins = admin_logins(content)
+    return any(
+        member.is_organization_admin is not None and member.is_organization_admin != (member.login in admins)
+        for member in content.members
+    )
+
+
+def _of_one_row(plan: ListPlan) -> ListPlan:
+    """The same list, of which one row is enough."""
+    size = None if plan.endpoint.page_size is None else 1
+    return replace(plan, endpoint=replace(plan.endpoint, page_size=size), is_sample=True)

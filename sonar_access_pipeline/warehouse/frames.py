@@ -18,7 +18,7 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.D
     """Who had access at `as_of`: the columns of `queries.access_at`, and the observation that answers."""
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, as_of)
-        rows = queries.access_at(transaction, organization_key, answering.observed_at)
+        rows = queries.access_at(transaction, answering)
     frame = pd.DataFrame(rows, columns=list(queries.ACCESS))
     return frame.assign(as_of=answering.observed_at, source_kind=answering.source_kind.value)
 

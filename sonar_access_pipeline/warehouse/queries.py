@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from sonar_access_pipeline.access.records import ANYONE
-from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
+from sonar_access_pipeline.access.snapshot import Scope, SourceKind, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
 from sonar_access_pipeline.warehouse.schema import (
@@ -24,7 +26,9 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_control,
     raw_list,
     raw_snapshot,
+    snapshot_decision,
 )
+from sonar_access_pipeline.warehouse.snapshots import scopes_of
 from sonar_access_pipeline.warehouse.views import fct_access_change, observation, sync_coverage
 
 Rows = list[dict[str, Any]]
@@ -43,7 +47,7 @@ RIGHT = (
 )
 ACCESS = ("principal_type", *RIGHT, "changed_after", "valid_from")
 CHANGES = ("kind", *RIGHT, "changed_after", "changed_by")
-COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error")
+COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error", "imported_from")
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,13 @@ class ObservationFacts:
     source_kind: SourceKind
     started_at: datetime
     observed_at: datetime
+    scopes: tuple[Scope, ...]
     token_login: str
     run_id: str
     content_sha256: str
     counts: dict[str, int]
+    imported_from: str | None
+    """The digest of the archive that it came in; None where this warehouse read it itself."""
 
 
 def organizations(transaction: Connection) -> list[str]:
@@ -101,6 +108,7 @@ def observations(
             and_(
                 history_observation.c.organization_key == observation.c.organization_key,
                 history_observation.c.observed_at == observation.c.observed_at,
+                history_observation.c.scope == Scope.CORE.value,
             ),
         )
         .where(observation.c.organization_key == organization_key)
@@ -118,10 +126,12 @@ def observations(
             source_kind=SourceKind(row["source_kind"]),
             started_at=row["started_at"],
             observed_at=row["observed_at"],
+            scopes=scopes_of(row["scopes"]),
             token_login=row["token_login"],
             run_id=row["run_id"],
             content_sha256=row["content_sha256"],
             counts=json.loads(row["counts"]),
+            imported_from=row["imported_from"],
         )
         for row in transaction.execute(query).mappings()
     ]
@@ -136,13 +146,33 @@ def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnEle
     )
 
 
-def access_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
-    """Every access row at `moment`, with the names of that moment, and what `Anyone` may do.
+def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
+    """Every access row that an observation shows, with the names of that moment; what groups may do on projects, once per
+    group; and what `Anyone` may do. A scope that the observation did not read shows nothing: it is unknown then.
 
-    Columns: `ACCESS`. Ordered by login, access_type, resource, entitlement, granted_via; `Anyone` last.
+    Columns: `ACCESS`. Ordered by principal_type (user, group, anyone), then login, access_type, resource, entitlement and
+    granted_via.
     """
+    names = _Names(transaction, answering.organization_key, answering.observed_at)
+    answer = _user_access_at(transaction, answering, names) + _principals_at(transaction, answering, names)
+    order = {"user": 0, "group": 1, "anyone": 2}
+    return sorted(
+        answer,
+        key=lambda row: (
+            order[row["principal_type"]],
+            row["login"] or "",
+            row["access_type"],
+            row["resource"],
+            row["entitlement"],
+            row["granted_via"],
+        ),
+    )
+
+
+def _user_access_at(transaction: Connection, answering: ObservationFacts, names: _Names) -> Rows:
     access = history_tables["fct_user_access"]
     column = access.c
+    read = set().union(*(part.values or set() for part in FCT_USER_ACCESS.parts if part.scope in answering.scopes))
     rows = transaction.execute(
         select(
             column.login,
@@ -152,76 +182,78 @@ def access_at(transaction: Connection, organization_key: str, moment: datetime) 
             column.granted_via,
             column.changed_after,
             column.valid_from,
-        ).where(shown_at(access, organization_key, moment))
+        ).where(shown_at(access, answering.organization_key, answering.observed_at), column.access_type.in_(sorted(read)))
     )
-    users = _names(transaction, "dim_user", "login", organization_key, moment)
-    groups = _names(transaction, "dim_group", "group_id", organization_key, moment)
-    own_name = _names(transaction, "dim_organization", "organization_key", organization_key, moment)
-    answer = [
+    return [
         {
             "principal_type": "user",
             "login": login,
-            "name": users.get(login),
+            "name": names.users.get(login),
             "access_type": access_type,
             "resource": resource,
-            "resource_name": (groups if access_type == "group" else own_name).get(resource),
+            "resource_name": names.of(access_type, resource),
             "entitlement": entitlement,
             "granted_via": granted_via,
-            "granted_via_name": groups.get(granted_via.removeprefix("group:")),
+            "granted_via_name": names.groups.get(granted_via.removeprefix("group:")),
             "changed_after": changed_after,
             "valid_from": valid_from,
         }
         for login, access_type, resource, entitlement, granted_via, changed_after, valid_from in rows
     ]
-    ordered = _sorted(answer, "login", "access_type", "resource", "entitlement", "granted_via")
-    return ordered + _anyone_at(transaction, organization_key, moment, own_name.get(organization_key))
 
 
-def _anyone_at(transaction: Connection, organization_key: str, moment: datetime, organization: str | None) -> Rows:
+def _principals_at(transaction: Connection, answering: ObservationFacts, names: _Names) -> Rows:
+    """What `Anyone` may do, and what groups may do on projects: through groups, project rights per login would be millions."""
     grants = history_tables["fct_permission_grant"]
+    scopes = ["organization"] + (["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else [])
     rows = transaction.execute(
-        select(grants.c.permission, grants.c.valid_from, grants.c.changed_after).where(
-            shown_at(grants, organization_key, moment), grants.c.principal_type == "anyone"
+        select(grants).where(
+            shown_at(grants, answering.organization_key, answering.observed_at),
+            grants.c.scope.in_(scopes),
+            or_(grants.c.principal_type == "anyone", and_(grants.c.principal_type == "group", grants.c.scope == "project")),
         )
     )
-    answer = [
-        {
-            "principal_type": "anyone",
-            "login": None,
-            "name": ANYONE,
-            "access_type": "organization_permission",
-            "resource": organization_key,
-            "resource_name": organization,
-            "entitlement": row.permission,
-            "granted_via": "direct",
-            "granted_via_name": None,
-            "valid_from": row.valid_from,
-            "changed_after": row.changed_after,
-        }
-        for row in rows
-    ]
-    return _sorted(answer, "entitlement")
+    answer: Rows = []
+    for row in rows:
+        is_group, access_type = row.principal_type == "group", f"{row.scope}_permission"
+        resource = row.project_key or answering.organization_key
+        group_name = names.groups.get(row.principal) if is_group else None
+        answer.append(
+            {
+                "principal_type": row.principal_type,
+                "login": None,
+                "name": group_name if is_group else ANYONE,
+                "access_type": access_type,
+                "resource": resource,
+                "resource_name": names.of(access_type, resource),
+                "entitlement": row.permission,
+                "granted_via": f"group:{row.principal}" if is_group else "direct",
+                "granted_via_name": group_name,
+                "changed_after": row.changed_after,
+                "valid_from": row.valid_from,
+            }
+        )
+    return answer
 
 
-def members_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
-    """The member list at `moment`. Columns: login, name, is_organization_admin; ordered by login."""
+def members_at(transaction: Connection, answering: ObservationFacts) -> Rows:
+    """The member list that an observation shows. Columns: login, name, is_organization_admin; ordered by login."""
     users = history_tables["dim_user"]
-    rows = transaction.execute(
-        select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown_at(users, organization_key, moment))
-    ).mappings()
+    shown = shown_at(users, answering.organization_key, answering.observed_at)
+    rows = transaction.execute(select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown)).mappings()
     return _sorted([dict(row) for row in rows], "login")
 
 
-def organization_name(transaction: Connection, organization_key: str, moment: datetime) -> str | None:
-    """The display name of the organization at `moment`."""
-    return _names(transaction, "dim_organization", "organization_key", organization_key, moment).get(organization_key)
+def organization_name(transaction: Connection, answering: ObservationFacts) -> str | None:
+    """The display name of the organization that an observation shows."""
+    return _Names(transaction, answering.organization_key, answering.observed_at).organization
 
 
-def admins_at(transaction: Connection, organization_key: str, moment: datetime) -> Rows:
-    """Who administers the organization at `moment`, one row per way. Columns and order of `access_at`."""
+def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
+    """Who administers the organization by an observation, one row per way. Columns and order of `access_at`."""
     return [
         row
-        for row in access_at(transaction, organization_key, moment)
+        for row in access_at(transaction, answering)
         if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
     ]
 
@@ -237,15 +269,13 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
             view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
         )
     ).mappings()
-    users = _last_names(transaction, "dim_user", "login", organization_key, until)
-    groups = _last_names(transaction, "dim_group", "group_id", organization_key, until)
-    own_name = _last_names(transaction, "dim_organization", "organization_key", organization_key, until)
+    names = _Names(transaction, organization_key, until, of_all_times=True)
     answer = [
         {
             **row,
-            "name": users.get(row["login"]),
-            "resource_name": (groups if row["access_type"] == "group" else own_name).get(row["resource"]),
-            "granted_via_name": groups.get(row["granted_via"].removeprefix("group:")),
+            "name": names.users.get(row["login"]),
+            "resource_name": names.of(row["access_type"], row["resource"]),
+            "granted_via_name": names.groups.get(row["granted_via"].removeprefix("group:")),
         }
         for row in rows
     ]
@@ -277,6 +307,7 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
                 "observed_at": row["observed_at"] if row else None,
                 "run_id": row["run_id"] if row else None,
                 "error": row["error"] if row else None,
+                "imported_from": row["imported_from"] if row else None,
             }
         )
     return answer
@@ -319,7 +350,8 @@ def window_observations(transaction: Connection, organization_key: str, window: 
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
     """Every snapshot of an organization, oldest first.
 
-    Columns: snapshot_id, partition_date, started_at, observed_at, verdict, counts_as_observation, reason, run_id, content_sha256.
+    Columns: snapshot_id, partition_date, started_at, observed_at, scopes, verdict, counts_as_observation, reason, decided,
+    run_id, content_sha256, imported_from. `decided` is the last decision about it and who took it, if any.
     """
     table = raw_snapshot.c
     counting = select(observation.c.snapshot_id)
@@ -329,14 +361,37 @@ def snapshots(transaction: Connection, organization_key: str) -> Rows:
             table.partition_date,
             table.started_at,
             table.observed_at,
+            table.scopes,
             table.verdict,
             table.snapshot_id.in_(counting).label("counts_as_observation"),
             table.reason,
             table.run_id,
             table.content_sha256,
+            table.imported_from,
         )
         .where(table.organization_key == organization_key)
         .order_by(table.snapshot_id)
+    ).mappings()
+    decided = {
+        row["snapshot_id"]: f"{row['decision']} by {row['decided_by']}" for row in decisions(transaction, organization_key)
+    }
+    return [{**row, "decided": decided.get(row["snapshot_id"])} for row in rows]
+
+
+def held(transaction: Connection, organization_key: str) -> Rows:
+    """The snapshots that wait for a person's decision. Columns and order of `snapshots`."""
+    return [
+        row for row in snapshots(transaction, organization_key) if row["verdict"] == Verdict.HELD.value and row["decided"] is None
+    ]
+
+
+def decisions(transaction: Connection, organization_key: str) -> Rows:
+    """Every decision about a snapshot of an organization, oldest first. Columns of `snapshot_decision`."""
+    rows = transaction.execute(
+        select(snapshot_decision)
+        .join(raw_snapshot, raw_snapshot.c.snapshot_id == snapshot_decision.c.snapshot_id)
+        .where(raw_snapshot.c.organization_key == organization_key)
+        .order_by(snapshot_decision.c.decision_id)
     ).mappings()
     return [dict(row) for row in rows]
 
@@ -381,21 +436,47 @@ def history_faults(transaction: Connection, organization_key: str) -> dict[str, 
     return faults
 
 
-def _names(transaction: Connection, name: str, key: str, organization_key: str, moment: datetime) -> dict[str, str]:
-    table = history_tables[name]
-    rows = transaction.execute(select(table.c[key], table.c.name).where(shown_at(table, organization_key, moment)))
-    return {row[0]: row[1] for row in rows}
+class _Names:
+    """The display names of an organization's things at a moment, read when first asked for.
 
+    With `of_all_times`, things that are gone by then have the last name they had.
+    """
 
-def _last_names(transaction: Connection, name: str, key: str, organization_key: str, until: datetime) -> dict[str, str]:
-    """Names of things that may be gone by now: of each, the last one it had."""
-    table = history_tables[name]
-    rows = transaction.execute(
-        select(table.c[key], table.c.name)
-        .where(table.c.organization_key == organization_key, table.c.valid_from <= until)
-        .order_by(table.c.valid_from)
-    )
-    return {row[0]: row[1] for row in rows}
+    def __init__(self, transaction: Connection, organization_key: str, moment: datetime, *, of_all_times: bool = False) -> None:
+        self._transaction = transaction
+        self._organization_key = organization_key
+        self._moment = moment
+        self._of_all_times = of_all_times
+
+    @cached_property
+    def users(self) -> dict[str, str]:
+        return self._read("dim_user", "login")
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        return self._read("dim_group", "group_id")
+
+    @cached_property
+    def projects(self) -> dict[str, str]:
+        return self._read("dim_project", "project_key")
+
+    @cached_property
+    def organization(self) -> str | None:
+        return self._read("dim_organization", "organization_key").get(self._organization_key)
+
+    def of(self, access_type: str, resource: str) -> str | None:
+        """The name of what an access row is a right on."""
+        if access_type == "group":
+            return self.groups.get(resource)
+        return self.projects.get(resource) if access_type == "project_permission" else self.organization
+
+    def _read(self, name: str, key: str) -> dict[str, str]:
+        table = history_tables[name]
+        is_meant = shown_at(table, self._organization_key, self._moment)
+        if self._of_all_times:
+            is_meant = and_(table.c.organization_key == self._organization_key, table.c.valid_from <= self._moment)
+        rows = self._transaction.execute(select(table.c[key], table.c.name).where(is_meant).order_by(table.c.valid_from))
+        return {row[0]: row[1] for row in rows}
 
 
 def _sorted(rows: Rows, *columns: str) -> Rows:

@@ -100,6 +100,7 @@ raw_snapshot = Table(
     _required("counts"),
     _required("content_sha256"),
     _required("previous_sha256"),
+    Column("imported_from", Text),
     UniqueConstraint("organization_key", "observed_at"),
     Index("ix_raw_snapshot_run_id", "run_id"),
     Index("ix_raw_snapshot_organization_key_partition_date", "organization_key", "partition_date"),
@@ -120,7 +121,7 @@ raw_list = Table(
     _required("rereads", Integer),
     _required("verdict"),
     Column("reason", Text),
-    comment="One list of a snapshot; subject is the group for the members of a group, else empty",
+    comment="One list of a snapshot; subject is the group or project of a list that there are many of, else empty",
 )
 
 raw_control = Table(

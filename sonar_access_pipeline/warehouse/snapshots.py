@@ -6,7 +6,6 @@ Nothing is derived here. Everything but `sync_attempt` is append-only.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,8 +15,11 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from sonar_access_pipeline.access.snapshot import (
     CHAIN_START,
+    Control,
     ListName,
+    ListRead,
     Response,
+    Scope,
     Snapshot,
     SourceKind,
     Verdict,
@@ -62,10 +64,11 @@ def claim(warehouse: Warehouse, organization_key: str, connection: str, source_u
     Raises `SourceMismatchError`: another connection, host or kind of source would mix two truths in one history.
     """
     with warehouse.read() as transaction:
-        _require_same_source(transaction, organization_key, (connection, source_url, source_kind.value))
+        require_same_source(transaction, organization_key, (connection, source_url, source_kind.value))
 
 
-def _require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str, str]) -> None:
+def require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str, str]) -> None:
+    """Refuse another connection, address or kind than the organization's history has. Raises `SourceMismatchError`."""
     first = transaction.execute(
         select(raw_snapshot.c.connection, raw_snapshot.c.source_url, raw_snapshot.c.source_kind)
         .where(raw_snapshot.c.organization_key == organization_key)
@@ -81,50 +84,58 @@ def _require_same_source(transaction: Connection, organization_key: str, source:
 
 
 def record(warehouse: Warehouse, snapshot: Snapshot, clock: Callable[[], datetime]) -> Recorded:
-    """Keep a snapshot, whatever its verdict: facts, lists, controls, responses, and the bodies not yet stored.
+    """Keep a snapshot that was just read, whatever its verdict.
 
     All of it in one transaction. Raises `SourceMismatchError` and `OutOfOrderError`.
     """
     with warehouse.write(RECORDING) as transaction:
         source = (snapshot.connection, snapshot.source_url, snapshot.source_kind.value)
-        _require_same_source(transaction, snapshot.organization_key, source)
+        require_same_source(transaction, snapshot.organization_key, source)
         _require_order(transaction, snapshot)
-        last = transaction.execute(
-            select(raw_snapshot.c.snapshot_id, raw_snapshot.c.previous_sha256, raw_snapshot.c.content_sha256)
-            .order_by(raw_snapshot.c.snapshot_id.desc())
-            .limit(1)
-        ).one_or_none()
-        snapshot_id = last.snapshot_id + 1 if last else 1
-        previous = chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START
-        _store_bodies(transaction, snapshot.responses)
-        transaction.execute(
-            insert(raw_snapshot).values(
-                snapshot_id=snapshot_id,
-                connection=snapshot.connection,
-                organization_key=snapshot.organization_key,
-                source_url=snapshot.source_url,
-                source_kind=snapshot.source_kind.value,
-                partition_date=snapshot.partition_date,
-                started_at=snapshot.started_at,
-                observed_at=snapshot.observed_at,
-                recorded_at=clock(),
-                server_started_at=snapshot.server_started_at,
-                server_observed_at=snapshot.server_observed_at,
-                scopes=",".join(snapshot.scopes),
-                verdict=snapshot.verdict.value,
-                reason=snapshot.reason,
-                run_id=snapshot.run_id,
-                token_login=snapshot.token_login,
-                pipeline_version=snapshot.pipeline_version,
-                counts=canonical_json(snapshot.counts).decode(),
-                content_sha256=snapshot.content_sha256,
-                previous_sha256=previous,
-            )
+        return append(transaction, snapshot, clock())
+
+
+def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, imported_from: str | None = None) -> Recorded:
+    """Put a snapshot at the end of the chain: facts, lists, controls, responses, and the bodies not yet stored.
+
+    The caller holds the lock `RECORDING` and commits. `imported_from` is the digest of the archive it came in, if it did.
+    """
+    last = transaction.execute(
+        select(raw_snapshot.c.snapshot_id, raw_snapshot.c.previous_sha256, raw_snapshot.c.content_sha256)
+        .order_by(raw_snapshot.c.snapshot_id.desc())
+        .limit(1)
+    ).one_or_none()
+    snapshot_id = last.snapshot_id + 1 if last else 1
+    _store_bodies(transaction, snapshot.responses)
+    transaction.execute(
+        insert(raw_snapshot).values(
+            snapshot_id=snapshot_id,
+            connection=snapshot.connection,
+            organization_key=snapshot.organization_key,
+            source_url=snapshot.source_url,
+            source_kind=snapshot.source_kind.value,
+            partition_date=snapshot.partition_date,
+            started_at=snapshot.started_at,
+            observed_at=snapshot.observed_at,
+            recorded_at=recorded_at,
+            server_started_at=snapshot.server_started_at,
+            server_observed_at=snapshot.server_observed_at,
+            scopes=",".join(snapshot.scopes),
+            verdict=snapshot.verdict.value,
+            reason=snapshot.reason,
+            run_id=snapshot.run_id,
+            token_login=snapshot.token_login,
+            pipeline_version=snapshot.pipeline_version,
+            counts=canonical_json(snapshot.counts).decode(),
+            content_sha256=snapshot.content_sha256,
+            previous_sha256=chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START,
+            imported_from=imported_from,
         )
-        _insert(transaction, raw_list, snapshot_id, [_list_row(read) for read in snapshot.lists])
-        _insert(transaction, raw_control, snapshot_id, [_control_row(control) for control in snapshot.controls])
-        _insert(transaction, raw_response, snapshot_id, [_response_row(response) for response in snapshot.responses])
-        row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    )
+    _insert(transaction, raw_list, snapshot_id, [_list_row(read) for read in snapshot.lists])
+    _insert(transaction, raw_control, snapshot_id, [_control_row(control) for control in snapshot.controls])
+    _insert(transaction, raw_response, snapshot_id, [_response_row(response) for response in snapshot.responses])
+    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
     return _recorded(row)
 
 
@@ -140,14 +151,14 @@ def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
 
 
 def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> None:
-    bodies = {response.body_sha256: response.body for response in responses}
+    bodies = {response.body_sha256: response for response in responses}
     digests = sorted(bodies)
     stored: set[str] = set()
     for start in range(0, len(digests), IN_LIST):
         part = digests[start : start + IN_LIST]
         stored.update(transaction.execute(select(raw_body.c.body_sha256).where(raw_body.c.body_sha256.in_(part))).scalars())
     new = [
-        {"body_sha256": digest, "size_bytes": len(bodies[digest]), "zlib_body": zlib.compress(bodies[digest])}
+        {"body_sha256": digest, "size_bytes": bodies[digest].size_bytes, "zlib_body": bodies[digest].zlib_body}
         for digest in digests
         if digest not in stored
     ]
@@ -207,7 +218,7 @@ def _response_row(response: Response) -> dict[str, Any]:
 def responses_of(transaction: Connection, snapshot_id: int) -> list[Response]:
     """Every response of a snapshot with its exact body, in the order received."""
     rows = transaction.execute(
-        select(raw_response, raw_body.c.zlib_body)
+        select(raw_response, raw_body.c.size_bytes, raw_body.c.zlib_body)
         .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
         .where(raw_response.c.snapshot_id == snapshot_id)
         .order_by(raw_response.c.sequence)
@@ -228,21 +239,77 @@ def responses_of(transaction: Connection, snapshot_id: int) -> list[Response]:
             attempts=row.attempts,
             rows=row.rows,
             reported_total=row.reported_total,
-            body=zlib.decompress(row.zlib_body),
+            body_sha256=row.body_sha256,
+            size_bytes=row.size_bytes,
+            zlib_body=row.zlib_body,
         )
         for row in rows
     ]
 
 
+def load(transaction: Connection, snapshot_id: int) -> Snapshot:
+    """A stored snapshot as it was recorded: its `content_sha256` is the one that was stored, or somebody changed it."""
+    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
+    controls = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
+    return Snapshot(
+        connection=row["connection"],
+        organization_key=row["organization_key"],
+        source_url=row["source_url"],
+        source_kind=SourceKind(row["source_kind"]),
+        started_at=row["started_at"],
+        observed_at=row["observed_at"],
+        server_started_at=row["server_started_at"],
+        server_observed_at=row["server_observed_at"],
+        scopes=scopes_of(row["scopes"]),
+        verdict=Verdict(row["verdict"]),
+        reason=row["reason"],
+        token_login=row["token_login"],
+        run_id=row["run_id"],
+        pipeline_version=row["pipeline_version"],
+        counts=json.loads(row["counts"]),
+        lists=[
+            ListRead(
+                ListName(read["list_name"]),
+                read["subject"],
+                read["reported_total"],
+                read["rows"],
+                read["distinct_keys"],
+                read["rereads"],
+                Verdict(read["verdict"]),
+                read["reason"],
+            )
+            for read in lists
+        ],
+        controls=[
+            Control(
+                control["control"],
+                control["compares"],
+                control["left_count"],
+                control["right_count"],
+                control["passed"],
+                control["detail"],
+            )
+            for control in controls
+        ],
+        responses=responses_of(transaction, snapshot_id),
+    )
+
+
+def scopes_of(stored: str) -> tuple[Scope, ...]:
+    """The scopes that a snapshot read, from how they are stored."""
+    return tuple(Scope(name) for name in stored.split(","))
+
+
 def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded | None:
-    """The complete snapshot that this run has already made, so that a retried step does not observe twice."""
+    """The complete or held snapshot that this run has already made, so that a retried step does not observe twice."""
     with warehouse.read() as transaction:
         row = (
             transaction.execute(
                 select(raw_snapshot).where(
                     raw_snapshot.c.organization_key == organization_key,
                     raw_snapshot.c.run_id == run_id,
-                    raw_snapshot.c.verdict == Verdict.COMPLETE.value,
+                    raw_snapshot.c.verdict != Verdict.INCOMPLETE.value,
                 )
             )
             .mappings()

@@ -26,6 +26,7 @@ sync_coverage = Table(
     Column("observed_at", UtcDateTime),
     Column("run_id", Text),
     Column("error", Text),
+    Column("imported_from", Text),
 )
 
 fct_access_change = Table(
@@ -42,5 +43,5 @@ fct_access_change = Table(
     Column("changed_by", UtcDateTime),
 )
 
-VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access")
+VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access", "user_project_access")
 """Every view, in the order they build on each other."""

@@ -1,0 +1,134 @@
+"""The removal brake: would so much disappear at once that a person must look first? Counts only, never a name.
+
+Measured per list and per access type, between what the observation before shows and what a new snapshot says. A wrong answer
+that is consistent in itself (a permission lost by the token's owner, a service that forgets) looks exactly like this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.rows import (
+    BRIDGE_GROUP_MEMBER,
+    DIM_ACCOUNT_DETAIL,
+    DIM_GROUP,
+    DIM_PROJECT,
+    DIM_USER,
+    FCT_PERMISSION_GRANT,
+    FCT_USER_ACCESS,
+    HistoryTable,
+    Part,
+    Row,
+    Value,
+)
+from sonar_access_pipeline.access.snapshot import Scope
+
+Measured = Mapping[str, Set[Row]]
+"""What there is of each measured thing, as keys."""
+
+LISTS = {
+    DIM_USER.name: "members",
+    DIM_GROUP.name: "groups",
+    BRIDGE_GROUP_MEMBER.name: "group members",
+    DIM_PROJECT.name: "projects",
+    DIM_ACCOUNT_DETAIL.name: "account details",
+}
+"""The tables that are one list each, and what the list is called. Such a list must not become empty."""
+OF_GROUP = "members of group "
+"""What the list of one group is called. It may become empty only if it was small: teams are disbanded every day."""
+MEASURED = (DIM_USER, DIM_GROUP, BRIDGE_GROUP_MEMBER, DIM_PROJECT, DIM_ACCOUNT_DETAIL, FCT_PERMISSION_GRANT, FCT_USER_ACCESS)
+
+
+SUBJECT = {BRIDGE_GROUP_MEMBER.name: 1, FCT_PERMISSION_GRANT.name: 1, FCT_USER_ACCESS.name: 0}
+"""Where the account (or the group) stands in the keys of tables that may have many rows of one."""
+
+
+@dataclass(frozen=True)
+class Brake:
+    """When to hold: more than `share` of a measured thing would close, and at least `rows` of it; or a list is emptied.
+
+    More than `share` of the accounts that have such rows must lose some: in a small organization the rows of one admin are many,
+    and one who leaves is an everyday thing.
+    """
+
+    share: float = 0.2
+    rows: int = 10
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How much of one thing would disappear."""
+
+    what: str
+    before: int
+    gone: int
+
+
+def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[tuple[str, Row, Value]]:
+    """What each row of a history table is measured as, its key, and whose it is. Only the key columns are looked at."""
+    width, place = len(description.key), SUBJECT.get(description.name, 0)
+    for row in rows:
+        key = row[:width]
+        yield _what(description, key), key, key[place]
+        if description is BRIDGE_GROUP_MEMBER:
+            yield f"{OF_GROUP}{key[0]}", key, key[place]
+
+
+def _what(description: HistoryTable, key: Row) -> str:
+    if description is FCT_USER_ACCESS:
+        return f"access rows of type {key[1]}"
+    if description is FCT_PERMISSION_GRANT:
+        return f"{key[2]} permissions granted to {'users' if key[0] == 'user' else 'groups'}"
+    return LISTS[description.name]
+
+
+def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
+    """What a snapshot says of each measured thing, as far as its scopes reach."""
+    found: dict[str, set[Row]] = defaultdict(set)
+    for description, part in measured_parts(set(scopes)):
+        for what, key, _ in measures(description, part.rows(content)):
+            found[what].add(key)
+    return found
+
+
+def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
+    """The measured parts of history tables that `scopes` feed."""
+    return [(description, part) for description in MEASURED for part in description.parts if part.scope in scopes]
+
+
+def removals(before: Iterable[tuple[str, Row, Value]], new: Measured, brake: Brake) -> list[Removal]:
+    """What would disappear too much of, in a fixed order; nothing when the change is an everyday one.
+
+    `before` is what the last observation shows, as `measures` gives it, each row once.
+    """
+    there, gone = Counter[str](), Counter[str]()
+    subjects, losers = defaultdict[str, set[Value]](set), defaultdict[str, set[Value]](set)
+    for what, key, subject in before:
+        there[what] += 1
+        subjects[what].add(subject)
+        if key not in new.get(what, frozenset()):
+            gone[what] += 1
+            losers[what].add(subject)
+    groups = new.get(LISTS[DIM_GROUP.name], frozenset())
+    found = []
+    for what in sorted(there):
+        if what.startswith(OF_GROUP):
+            # The members of a group that was deleted are no emptied list.
+            exists = (what.removeprefix(OF_GROUP),) in groups
+            is_held = exists and there[what] >= brake.rows and not new.get(what)
+        else:
+            emptied = what in LISTS.values() and not new.get(what)
+            many = gone[what] > brake.share * there[what] and len(losers[what]) > brake.share * len(subjects[what])
+            is_held = emptied or (gone[what] >= brake.rows and many)
+        if is_held:
+            found.append(Removal(what, there[what], gone[what]))
+    return found
+
+
+def held_reason(found: Iterable[Removal], brake: Brake) -> str:
+    """One sentence: what would disappear, with the numbers and the limit."""
+    said = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
+    return f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows} rows, or a list emptied)"

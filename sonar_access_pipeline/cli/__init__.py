@@ -1,0 +1,36 @@
+"""`sonar-access`: a thin face on the functions that the assets call. Exit status: 0 success, 1 a finding or a failed check,
+2 wrong use, 3 the source cannot be read.
+
+Dagster and pandas are loaded by the commands that need them, so that the others answer at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from sonar_access_pipeline import __version__
+from sonar_access_pipeline.cli.base import OneSentence
+from sonar_access_pipeline.cli.evidence import evidence
+from sonar_access_pipeline.cli.questions import access, changes, coverage
+from sonar_access_pipeline.cli.snapshot import snapshot
+from sonar_access_pipeline.cli.source import check, sync
+from sonar_access_pipeline.cli.start import demo, ui
+from sonar_access_pipeline.cli.warehouse import warehouse
+
+
+@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="sonar-access")
+def main() -> None:
+    """Who has access to SonarCloud, on any day, proven.
+
+    \b
+    First:  export SONAR_TOKEN=... SONAR_ORGANIZATION=...
+            sonar-access check
+            sonar-access sync
+    Or see it without an account:
+            sonar-access demo
+    """
+
+
+for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, ui, demo):
+    main.add_command(command)

@@ -1,0 +1,103 @@
+"""What every command shares: how errors end, how a connection, an organization and a window are named. No command here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from typing import Any
+
+import click
+from rich.console import Console
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.seal import EvidenceError
+from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
+from sonar_access_pipeline.sonarcloud.errors import SourceError
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+
+FAILED, WRONG_USE, UNREADABLE = 1, 2, 3
+
+console = Console(width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True)
+
+
+class OneSentence(click.Group):
+    """A group whose commands end with one sentence and an exit status where people, networks or disks are at fault."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; turn expected errors into their sentence."""
+        try:
+            return super().invoke(context)
+        except SettingsError as error:
+            end(str(error), WRONG_USE)
+        except SourceError as error:
+            end(str(error), UNREADABLE)
+        except (WarehouseError, EvidenceError) as error:
+            end(str(error), FAILED)
+
+
+def end(sentence: str, status: int) -> None:
+    """End the command with an error."""
+    errors.print(f"[bold red]Error:[/] {plain(sentence)}", soft_wrap=True, highlight=False)
+    sys.exit(status)
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere, without power over the terminal's markup."""
+    return text.replace("[", r"\[")
+
+
+def say(text: str, *, to: Console = console) -> None:
+    """Print one line with our own markup, however long it is."""
+    to.print(text, soft_wrap=True, highlight=False)
+
+
+connection_option = click.option("--connection", "connection_name", help="Name of the connection; needed when there are several.")
+organization_option = click.option("--organization", help="Key of the organization; needed when the warehouse has several.")
+format_option = click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True, help="How to print."
+)
+
+
+def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ...]:
+    """The connection with a name, or all of them."""
+    chosen = tuple(connection for connection in settings.connections if name in (None, connection.name))
+    if not chosen:
+        known = ", ".join(connection.name for connection in settings.connections)
+        raise click.UsageError(f"There is no connection '{name}'; there is: {known}.")
+    return chosen
+
+
+@contextmanager
+def opened_warehouse() -> Iterator[Warehouse]:
+    """The warehouse of the settings, which must be there."""
+    from sonar_access_pipeline.warehouse.migrations import require_current
+
+    with closing(Warehouse(load().warehouse)) as warehouse:
+        require_current(warehouse)
+        yield warehouse
+
+
+@contextmanager
+def opened(organization: str | None) -> Iterator[tuple[Warehouse, str]]:
+    """The warehouse to ask, and the organization: the one named, the one in the settings, or the only one there is."""
+    from sonar_access_pipeline.warehouse import queries
+
+    settings = load()
+    if organization is None and len(settings.connections) == 1:
+        organization = settings.connections[0].organization
+    with opened_warehouse() as warehouse:
+        with warehouse.read() as transaction:
+            organization_key = queries.the_organization(transaction, organization)
+        yield warehouse, organization_key
+
+
+def window_of(first: date, last: date) -> Window:
+    """The days from `first` to `last`."""
+    try:
+        return Window(first, last)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

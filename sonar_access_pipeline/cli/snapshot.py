@@ -1,0 +1,140 @@
+"""`snapshot`: raw snapshots, what people decide about them, and carrying them between warehouses."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import click
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.cli.base import console, format_option, opened, opened_warehouse, organization_option, say, window_of
+from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.terminal import Day, print_frame
+
+
+@click.group()
+def snapshot() -> None:
+    """Look at raw snapshots, decide about them, carry them elsewhere."""
+
+
+@snapshot.command("list")
+@organization_option
+@format_option
+def snapshot_list(organization: str | None, form: str) -> None:
+    """List every snapshot, whether it counts as an observation, and what was decided about it.
+
+    \b
+    Example:  sonar-access snapshot list --format csv
+    """
+    from sonar_access_pipeline.warehouse import frames
+
+    with opened(organization) as (warehouse, organization_key):
+        frame = frames.snapshots(warehouse, organization_key)
+    columns = ("snapshot_id", "partition_date", "observed_at", "verdict", "counts_as_observation", "decided", "reason")
+    print_frame(console, frame, form, columns)
+
+
+snapshot_argument = click.argument("snapshot_id", type=int)
+reason_option = click.option("--reason", required=True, help="Why: it stands in the record and in packets for ever.")
+by_option = click.option(
+    "--by", default=lambda: _this_person(), show_default="the account that runs the command", help="Who decides."
+)
+
+
+def _this_person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise click.UsageError("Nobody knows who runs this command; say who decides with --by.") from None
+
+
+@snapshot.command("confirm")
+@snapshot_argument
+@reason_option
+@by_option
+def snapshot_confirm(snapshot_id: int, reason: str, by: str) -> None:
+    """Say that a held snapshot is true: so much did disappear. It counts from now on, at its own time.
+
+    \b
+    Example:  sonar-access snapshot confirm 41 --reason "Team payments left the company, ticket SEC-17"
+    """
+    from sonar_access_pipeline.warehouse.decisions import CONFIRMED
+
+    _decide(snapshot_id, CONFIRMED, reason, by)
+
+
+@snapshot.command("retract")
+@snapshot_argument
+@reason_option
+@by_option
+def snapshot_retract(snapshot_id: int, reason: str, by: str) -> None:
+    """Say that a snapshot is not true, whatever its verdict: history becomes what it would be without it.
+
+    \b
+    Example:  sonar-access snapshot retract 41 --reason "Read while SonarCloud was being repaired, their incident 8812"
+    """
+    from sonar_access_pipeline.warehouse.decisions import RETRACTED
+
+    _decide(snapshot_id, RETRACTED, reason, by)
+
+
+def _decide(snapshot_id: int, decision: str, reason: str, by: str) -> None:
+    from sonar_access_pipeline.warehouse.decisions import decide
+
+    if not reason.strip() or not by.strip():
+        raise click.UsageError("A decision needs a reason and a person; neither can be empty.")
+    brake = load().brake
+    with opened_warehouse() as warehouse:
+        decided = decide(
+            warehouse, snapshot_id, decision, by=by.strip(), reason=reason.strip(), brake=brake, clock=lambda: datetime.now(UTC)
+        )
+    say(f"Snapshot {snapshot_id} of {decided.organization_key} is {decision}; its history was derived accordingly.")
+    if decided.released:
+        say(f"Not held any more because of that, so confirmed by rule: {', '.join(map(str, decided.released))}.")
+    if decided.still_held:
+        say(f"Still held: {', '.join(map(str, decided.still_held))}.")
+
+
+@snapshot.command("export")
+@organization_option
+@click.option("--from", "first", type=Day(), default=None, help="First UTC day. Default: the first there is.")
+@click.option("--to", "last", type=Day(), default=None, help="Last UTC day, included. Default: the last there is.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def snapshot_export(organization: str | None, first: date | None, last: date | None, file: Path) -> None:
+    """Write raw snapshots, with every answer and decision, into a new file that another warehouse can import.
+
+    \b
+    Example:  sonar-access snapshot export --from 2026-01-01 --to 2026-03-31 acme-2026Q1.zip
+    """
+    from sonar_access_pipeline.warehouse.archive import export
+
+    window: Window | None = None
+    if first or last:
+        window = window_of(first or date.min, last or date.max)
+    with opened(organization) as (warehouse, organization_key):
+        carried = export(warehouse, organization_key, file, window)
+    say(f"{carried.snapshots} snapshots of {organization_key} are in {file}.")
+    say(f"SHA-256: {carried.sha256}")
+
+
+@snapshot.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def snapshot_import(file: Path) -> None:
+    """Take in the snapshots of a file that `export` wrote, all or none, and derive history from them.
+
+    \b
+    Example:  sonar-access snapshot import acme-2026Q1.zip
+    """
+    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.warehouse.archive import import_
+    from sonar_access_pipeline.warehouse.history import derive
+
+    with Parts(load()).warehouse() as warehouse:
+        carried = import_(warehouse, file, lambda: datetime.now(UTC))
+        for organization_key in carried.organizations:
+            derive(warehouse, organization_key)
+    known = f"; {carried.known} were there already" if carried.known else ""
+    say(f"{carried.snapshots} snapshots of {', '.join(carried.organizations)} were imported from {file}{known}.")
+    say(f"SHA-256: {carried.sha256}")

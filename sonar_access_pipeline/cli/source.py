@@ -1,0 +1,163 @@
+"""`check` and `sync`: the two commands that ask SonarCloud."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.status import Status
+
+from sonar_access_pipeline.access.records import CallerToken
+from sonar_access_pipeline.cli.base import (
+    FAILED,
+    UNREADABLE,
+    WRONG_USE,
+    connection_option,
+    connections_of,
+    console,
+    errors,
+    plain,
+    say,
+)
+from sonar_access_pipeline.settings import Connection, SettingsError, load
+from sonar_access_pipeline.sonarcloud.errors import SourceError
+from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.terminal import print_rows
+from sonar_access_pipeline.warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from sonar_access_pipeline.orchestration.observe import Checked
+
+STATUS_OF_KIND = {"settings": WRONG_USE, "source": UNREADABLE}
+
+
+@click.command()
+@connection_option
+def check(connection_name: str | None) -> None:
+    """Test each connection: token, whose, organization, admin right, lists reachable, and what may soon not work any more.
+
+    \b
+    Example:  sonar-access check --connection default
+    """
+    from sonar_access_pipeline.orchestration.observe import check as check_connection
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    settings = load()
+    worst = 0
+    for connection in connections_of(settings, connection_name):
+        try:
+            checked = check_connection(connection, Parts(settings))
+        except (SettingsError, SourceError) as error:
+            _say_wrong(connection, str(error))
+            worst = max(worst, WRONG_USE if isinstance(error, SettingsError) else UNREADABLE)
+            continue
+        _say_checked(connection, checked)
+    if not worst:
+        say(
+            "Only GET is ever sent, but the token can write: keep it as a secret, of an account for this purpose alone. "
+            "SonarCloud ends a token that is not used for 60 days."
+        )
+    sys.exit(worst)
+
+
+def _say_wrong(connection: Connection, sentence: str) -> None:
+    say(f"[bold red]{connection.name}:[/] {plain(sentence)}", to=errors)
+
+
+def _say_checked(connection: Connection, checked: Checked) -> None:
+    found = checked.preflight
+    say(
+        f"[bold green]{connection.name}:[/] the token of [bold]{plain(found.token_login)}[/] reads organization "
+        f"[bold]{plain(found.organization.key)}[/] at {connection.host_url} as its admin; all "
+        f"{len(checked.endpoints)} endpoints answer."
+    )
+    if checked.tokens:
+        say(f"  {_about_tokens(checked.tokens, datetime.now(UTC))}")
+    for warning in checked.warnings:
+        say(f"  [bold yellow]Warning:[/] {plain(warning)}")
+
+
+def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
+    """Ages of the caller's own tokens, the one that reads among them: SonarCloud does not say which that is."""
+    ages = [(now - token.created_at).days for token in tokens if token.created_at]
+    ends = sorted(token.expires_at for token in tokens if token.expires_at)
+    said = [f"This account has {len(tokens)} tokens" if len(tokens) > 1 else "This account has one token"]
+    said += [f"the oldest is {max(ages)} days old"] if ages else []
+    said += [f"the next one expires on {ends[0]:%Y-%m-%d}"] if ends else []
+    return "; ".join(said) + "."
+
+
+@click.command()
+@connection_option
+def sync(connection_name: str | None) -> None:
+    """Observe today: read SonarCloud, derive history, seal the day's packet. Safe to repeat.
+
+    \b
+    Example:  sonar-access sync
+    """
+    from sonar_access_pipeline.orchestration.launch import Launcher
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    settings = load()
+    worst, ready = 0, []
+    for connection in connections_of(settings, connection_name):
+        # What is missing is said before Dagster starts, and before anything is made; the other connections go on.
+        try:
+            connection.organization_key()
+            connection.token()
+            ready.append(connection)
+        except SettingsError as error:
+            _say_wrong(connection, str(error))
+            worst = max(worst, WRONG_USE)
+    if not ready:
+        sys.exit(worst)
+    with console.status("starting Dagster ...") as status:
+        parts = Parts(settings, progress=lambda progress: _show(status, progress))
+        with Launcher(parts) as launcher:
+            for connection in ready:
+                outcome = launcher.sync(connection, str(parts.clock().date()))
+                status.update("")
+                if not outcome.success:
+                    _say_wrong(connection, outcome.sentence)
+                    worst = max(worst, STATUS_OF_KIND.get(outcome.kind, FAILED))
+                    continue
+                with closing(Warehouse(settings.warehouse)) as warehouse:
+                    _print_admins(warehouse, connection.organization_key())
+                    _print_packet(warehouse, connection.organization_key())
+    sys.exit(worst)
+
+
+def _show(status: Status, progress: Progress) -> None:
+    rows = f"{progress.rows} of {progress.total}" if progress.total is not None else str(progress.rows)
+    waiting = f"; waiting {progress.waiting_seconds:.0f} s, SonarCloud asks for fewer" if progress.waiting_seconds else ""
+    status.update(f"reading {progress.list_name.replace('_', ' ')}: {rows} rows ({progress.requests} requests{waiting})")
+
+
+def _print_admins(warehouse: Warehouse, organization_key: str) -> None:
+    from sonar_access_pipeline.warehouse import queries
+
+    with warehouse.read() as transaction:
+        answering = queries.observation_at(transaction, organization_key, datetime.max.replace(tzinfo=UTC))
+        rows = queries.admins_at(transaction, answering)
+    for row in rows:
+        row["through"] = "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
+        row["since"] = "first observed" if row["changed_after"] is None else f"{row['valid_from']:%Y-%m-%d}"
+    print_rows(
+        console,
+        rows,
+        ("login", "name", "through", "since"),
+        title=f"Who administers {organization_key}, as of {answering.observed_at:%Y-%m-%d %H:%M} UTC ({answering.source_kind})",
+    )
+
+
+def _print_packet(warehouse: Warehouse, organization_key: str) -> None:
+    from sonar_access_pipeline.warehouse import queries
+
+    with warehouse.read() as transaction:
+        packet = queries.packets(transaction, organization_key)[-1]
+    say(f"Evidence packet {packet['first_day']} to {packet['last_day']}: {packet['location']}")
+    say(f"Report: {packet['location']}/report.html")

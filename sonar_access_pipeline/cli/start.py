@@ -1,0 +1,43 @@
+"""`ui` and `demo`: to look at what there is, and to see it all without an account."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sonar_access_pipeline.cli.base import console
+from sonar_access_pipeline.settings import load
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1)
+def ui(options: tuple[str, ...]) -> None:
+    """Open Dagster's UI on the instance that `sync` uses; options are passed on to `dagster dev`.
+
+    \b
+    Example:  sonar-access ui --port 3000
+    """
+    from sonar_access_pipeline.orchestration.launch import WORKSPACE, dagster_home
+
+    home = dagster_home(load()).absolute()
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE), *options]
+    os.execve(sys.executable, command, {**os.environ, "DAGSTER_HOME": str(home)})
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(11, 120), default=30, show_default=True, help="Simulated days, ending today.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path(".sonar-access-demo"), show_default=True, help="Where to."
+)
+def demo(days: int, folder: Path) -> None:
+    """Run a simulated organization over a month through the real pipeline, ending with a packet to look at.
+
+    \b
+    Example:  sonar-access demo
+    """
+    from sonar_access_pipeline.demo import run
+
+    sys.exit(run(console, folder, days))

@@ -1,0 +1,118 @@
+"""What the UI and the log show of a run: columns, numbers, tables, progress, sentences. No name of a person and no token.
+
+Pure, but for the warehouse that says which days are gaps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Table
+
+from sonar_access_pipeline.access.snapshot import Verdict
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.snapshots import Recorded
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The columns of a table, with what they mean."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                str(column.type).lower(),
+                column.comment,
+                dg.TableColumnConstraints(nullable=bool(column.nullable)),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def uncounted(recorded: Recorded) -> str:
+    """What to say, and to do, about a snapshot from which nothing is derived."""
+    said = f"The snapshot is {recorded.verdict.value}: {recorded.reason}"
+    if recorded.verdict is not Verdict.HELD:
+        return f"{said}. Nothing is derived from it; sync again."
+    number = recorded.snapshot_id
+    return (
+        f"{said}. Nothing opens or closes until a person decides: `sonar-access snapshot confirm {number} --reason ...` if it is "
+        f"true, `sonar-access snapshot retract {number} --reason ...` if it is not."
+    )
+
+
+def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:
+    """How much of a window was observed, and the days that were not."""
+    with warehouse.read() as transaction:
+        missing = queries.missing_days(transaction, organization_key, window.first, window.last)
+    days = len(list(window.days()))
+    return {"days_observed": days - len(missing), "days": days, "gaps": json.dumps([str(day) for day in missing])}
+
+
+def list_table(lists: queries.Rows) -> dg.TableMetadataValue:
+    """The lists of a snapshot, the members of all groups as one line: numbers and names of lists, nobody's."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for read in lists:
+        line = by_name.setdefault(
+            read["list_name"], {"list": read["list_name"], "lists": 0, "reported": 0, "rows": 0, "rereads": 0, "incomplete": 0}
+        )
+        line["lists"] += 1
+        line["reported"] += read["reported_total"] or 0
+        line["rows"] += read["distinct_keys"]
+        line["rereads"] += read["rereads"]
+        line["incomplete"] += read["verdict"] != Verdict.COMPLETE.value
+    return table_of(list(by_name.values()), ("list", "lists", "reported", "rows", "rereads", "incomplete"))
+
+
+def control_table(controls: queries.Rows) -> dg.TableMetadataValue:
+    """The comparisons of a snapshot; what could not be compared says so."""
+    verdicts = {True: "agree", False: "disagree", None: "not evaluable"}
+    return table_of(
+        [
+            {
+                "compares": control["compares"],
+                "left": _number(control["left_count"]),
+                "right": _number(control["right_count"]),
+                "verdict": verdicts[control["passed"]],
+            }
+            for control in controls
+        ],
+        ("compares", "left", "right", "verdict"),
+    )
+
+
+def _number(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
+
+
+def table_of(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dg.TableMetadataValue:
+    """A table for the UI."""
+    schema = dg.TableSchema(
+        columns=[dg.TableColumn(name, "int" if rows and isinstance(rows[0][name], int) else "string") for name in columns]
+    )
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
+
+
+def logged(log: dg.DagsterLogManager) -> Callable[[Progress], None]:
+    """Progress into the run's log: when a list of the organization is done, every fiftieth request, and when a limit begins."""
+    done: set[str] = set()
+    is_waiting = False
+
+    def say(progress: Progress) -> None:
+        nonlocal is_waiting
+        name, rows, total = progress.list_name.value, progress.rows, progress.total
+        finished = name not in done and total is not None and rows >= total > 0
+        if finished or progress.requests % 50 == 0:
+            done.add(name)
+            log.info(f"{name}: {rows} of {total if total is not None else 'unknown'} rows, {progress.requests} requests so far")
+        if progress.waiting_seconds and not is_waiting:
+            log.info(f"SonarCloud asks for fewer requests: waiting for {progress.waiting_seconds:.0f} s")
+        is_waiting = bool(progress.waiting_seconds)
+
+    return say
