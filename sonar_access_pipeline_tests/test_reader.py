@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from sonar_access_pipeline.access.content import content_of, lists_of
-from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
-from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
+from sonar_access_pipeline.access.snapshot import SourceKind, Verdict
 from sonar_access_pipeline.simulator import faults
-from sonar_access_pipeline.simulator.organization import Evolution, Organization
-from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, UnavailableError
-from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
-from sonar_access_pipeline.sonarcloud.reader import Preflight, Reader
-
-TOKEN = "simulated-token"
-QUICK = Patience(attempts=3, first_pause=0.001, limited_pause=0.001)
-FAST = 1_000_000
-FOUNDED = date(2026, 1, 5)
-
-
-def organization(accounts: int = 620, groups: int = 9) -> Organization:
-    return Evolution(3, FOUNDED, accounts=accounts, groups=groups).on(FOUNDED)
-
-
-@contextmanager
-def serving(found: Organization, **options: Any) -> Iterator[Simulator]:
-    with Simulator(lambda: found, **options) as simulator:
-        yield simulator
-
-
-def read(simulator: Simulator, key: str = "acme", token: str = TOKEN, patience: Patience = QUICK) -> Snapshot:
-    with Client(simulator.url, token, patience=patience, pace=Pace(FAST)) as client:
-        reader = Reader(client, key)
-        return reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)).snapshot
-
-
-def preflight(simulator: Simulator, key: str = "acme", token: str = TOKEN) -> Preflight:
-    with Client(simulator.url, token, patience=QUICK) as client:
-        return Reader(client, key).preflight()
+from sonar_access_pipeline.sonarcloud.reader import Reader
+from sonar_access_pipeline_tests.reading import QUICK, TOKEN, access_of, organization, preflight, read, serving
 
 
 def test_a_complete_snapshot_says_exactly_what_is_true() -> None:
@@ -56,7 +24,7 @@ def test_a_complete_snapshot_says_exactly_what_is_true() -> None:
         snapshot = read(simulator)
     assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
     content = content_of(lists_of(snapshot.responses))
-    assert set(FCT_USER_ACCESS.rows(content)) == found.truth()
+    assert access_of(snapshot) == found.truth()
     assert [grant.permission for grant in content.grants if grant.principal_type == "anyone"] == ["scan"]
     assert all(control.passed for control in snapshot.controls)
     assert snapshot.counts["admins"] == len(found.admins())
@@ -95,41 +63,6 @@ def test_every_size_around_a_page_is_read_whole(size: int) -> None:
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.COMPLETE
     assert snapshot.counts["members"] == size + 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "endpoint"),
-    [
-        (faults.short(3), "organizations/search_members"),
-        (faults.repeated, "organizations/search_members"),
-        (faults.total_off_by(1), "organizations/search_members"),
-        (faults.short(1), "user_groups/users"),
-        (faults.total_off_by(-1), "user_groups/users"),
-        (faults.short(1), "permissions/users"),
-        (faults.short(1), "user_groups/search"),
-        (faults.short(1), "permissions/groups"),
-        (faults.status(503), "permissions/groups"),
-        (faults.status(429, Retry_After="0"), "permissions/users"),
-        (faults.status(429), "permissions/users"),
-        (faults.html, "user_groups/search"),
-        (faults.reset, "organizations/search_members"),
-        (faults.truncated, "organizations/search_members"),
-    ],
-)
-def test_a_fault_that_passes_is_overcome_and_one_that_stays_leaves_the_snapshot_incomplete(
-    fault: faults.Fault, endpoint: str
-) -> None:
-    found = organization(accounts=130, groups=4)
-    with serving(found) as simulator:
-        simulator.faults.add(endpoint, fault, times=1)
-        passing = read(simulator)
-        simulator.faults.add(endpoint, fault, times=None)
-        staying = read(simulator)
-    assert passing.verdict is Verdict.COMPLETE
-    assert set(FCT_USER_ACCESS.rows(content_of(lists_of(passing.responses)))) == found.truth()
-    assert staying.verdict is Verdict.INCOMPLETE
-    assert staying.reason
-    assert staying.counts == {}
 
 
 def test_an_incomplete_snapshot_gives_the_numbers() -> None:
@@ -197,25 +130,6 @@ def test_an_unreachable_host_is_tried_again_and_then_named() -> None:
         pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached.*\(tried 3 times\)"),
     ):
         Reader(client, "acme").preflight()
-
-
-def test_a_token_revoked_in_the_middle_leaves_an_incomplete_snapshot() -> None:
-    with serving(organization(20, 3)) as simulator:
-        simulator.faults.add("permissions/groups", faults.status(401), times=None)
-        snapshot = read(simulator)
-    assert snapshot.verdict is Verdict.INCOMPLETE
-    assert "refuses the token" in str(snapshot.reason)
-
-
-def test_a_redirect_is_not_followed() -> None:
-    with serving(organization(20, 3)) as simulator:
-        simulator.faults.add("users/current", faults.status(302, Location="http://127.0.0.1:9/"), times=None)
-        with pytest.raises(RefusedError, match="redirect"):
-            preflight(simulator)
-
-
-def test_retry_after_is_waited_for_and_a_limit_without_it_waits_longer() -> None:
-    pass
 
 
 def test_no_error_and_no_repr_holds_the_token() -> None:

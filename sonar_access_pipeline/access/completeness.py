@@ -1,4 +1,4 @@
-"""Is a snapshot all there is? Verdicts on one list, and controls that compare lists that know nothing of each other.
+"""Is a snapshot all there is? Controls that compare lists which know nothing of each other, and the verdict on all of them.
 
 Two kinds of controls: about *who exists* (a disagreement makes the snapshot incomplete) and about *counts* (a
 disagreement is a failed reconciliation, stored and shown, but the lists themselves were complete).
@@ -7,98 +7,22 @@ disagreement is a failed reconciliation, stored and shown, but the lists themsel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import cast
 
 from sonar_access_pipeline.access.content import Lists, everybody, is_anyone
-from sonar_access_pipeline.access.endpoints import Page
 from sonar_access_pipeline.access.records import (
     AccountDetail,
+    CallerToken,
     Group,
     GroupMember,
     GroupPermissions,
     Member,
-    Project,
-    Record,
     SnapshotContent,
     UserPermissions,
 )
 from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
-
-
-def key_of(record: Record) -> Hashable:
-    """What makes two records of one list the same thing."""
-    match record:
-        case Member() | UserPermissions() | AccountDetail():
-            return record.login
-        case Group():
-            return record.group_id
-        case GroupMember():
-            return (record.group_id, record.login)
-        case GroupPermissions():
-            return (record.group_id, record.name)
-        case Project():
-            return record.key
-        case _:
-            return record
-
-
-def list_read(
-    name: ListName,
-    subject: str,
-    pages: Sequence[Page],
-    reading: int,
-    *,
-    window: int | None = None,
-    others_without_grants: bool = False,
-) -> ListRead:
-    """The verdict on one reading of one list: complete when every page reports one total and the distinct keys are that many.
-
-    Two lists are complete though rows of their total are missing, and say so in `reason`: the member list, which SonarCloud
-    shows to the end of its `window` only (`who_exists` then demands the others from another list), and the permissions of a
-    project when `others_without_grants`: it was stopped at a row without grants, and behind that nobody has any.
-    """
-    keys = [key_of(record) for page in pages for record in page.records]
-    distinct = len(set(keys))
-    totals = [page.total for page in pages if page.total is not None]
-    reported = totals[-1] if totals else None
-    fault = _moved_or_repeated(totals, len(keys), distinct)
-    note = None
-    if fault is None and reported is not None and distinct != reported:
-        fault = f"it reports {reported} rows and delivers {distinct}"
-        if distinct < reported and others_without_grants:
-            fault, note = None, f"stopped at a row without grants: the other {reported - distinct} rows have none"
-        elif name is ListName.MEMBERS and window is not None and distinct == window < reported:
-            fault, note = None, f"SonarCloud shows {window} of {reported}; the others come from permissions/users"
-        elif window is not None and distinct == window < reported:
-            fault = f"it reports {reported} rows, of which SonarCloud shows the first {window}"
-    return ListRead(
-        name=name,
-        subject=subject,
-        reported_total=reported,
-        rows=len(keys),
-        distinct=distinct,
-        rereads=reading - 1,
-        verdict=Verdict.INCOMPLETE if fault else Verdict.COMPLETE,
-        reason=fault or note,
-    )
-
-
-def _moved_or_repeated(totals: Sequence[int], rows: int, distinct: int) -> str | None:
-    if len(set(totals)) > 1:
-        return f"its total moved from {totals[0]} to {totals[-1]} while it was read"
-    if totals and rows != distinct:
-        return f"{rows - distinct} of its {rows} rows came twice, of {totals[0]} reported"
-    return None
-
-
-def grants_come_first(records: Iterable[Record]) -> bool | None:
-    """Whether no row with grants stands behind one without. None where that cannot be told: the list has not both kinds."""
-    granted = [bool(record.permissions) for record in records if isinstance(record, UserPermissions | GroupPermissions)]
-    if len(set(granted)) < 2:
-        return None
-    return all(before or not after for before, after in pairwise(granted))
 
 
 def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> tuple[Control, ...]:
@@ -114,16 +38,8 @@ def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> 
     agree = members <= permitted and len(permitted) == expected
     detail = f"{len(members - permitted)} only in search_members, {len(permitted - members)} only in permissions/users"
     cut_off = f"{len(members)} of {expected} in both, the others in permissions/users alone" if expected > len(members) else None
-    groups = cast(tuple[Group, ...], lists.get(ListName.GROUPS, ()))
-    known = {group.group_id for group in groups} | {group.name for group in groups}
-    rows = [
-        row
-        for name in (ListName.GROUP_PERMISSIONS, ListName.PROJECT_GROUP_PERMISSIONS)
-        for row in cast(tuple[GroupPermissions, ...], lists.get(name, ()))
-        if not is_anyone(row)
-    ]
-    listed = {row.group_id or row.name for row in rows}
-    strangers = len(listed - known)
+    listed = {_group_of(row) for row in _group_rows(lists)}
+    strangers = len({_group_of(row) for row in rows_of_unknown_groups(lists)})
     return (
         Control(
             "members_listed_twice",
@@ -140,6 +56,50 @@ def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> 
             len(listed) - strangers,
             strangers == 0,
             f"{strangers} groups with permissions are not in the list of groups" if strangers else None,
+        ),
+    )
+
+
+def rows_of_unknown_groups(lists: Lists) -> list[GroupPermissions]:
+    """The permissions, on the organization or on a project, of groups that are not in the list of groups."""
+    known = {name for group in cast(tuple[Group, ...], lists.get(ListName.GROUPS, ())) for name in (group.group_id, group.name)}
+    return [row for row in _group_rows(lists) if _group_of(row) not in known]
+
+
+def _group_rows(lists: Lists) -> Iterator[GroupPermissions]:
+    for name in (ListName.GROUP_PERMISSIONS, ListName.PROJECT_GROUP_PERMISSIONS):
+        rows = cast(tuple[GroupPermissions, ...], lists.get(name, ()))
+        yield from (row for row in rows if not is_anyone(row))
+
+
+def _group_of(row: GroupPermissions) -> str:
+    """Its id, or its name where SonarCloud leaves the id out."""
+    return row.group_id or row.name
+
+
+def lists_agree(lists: Lists) -> tuple[Control, ...]:
+    """Controls on lists that should hold the same, though nobody's access hangs on one of them alone."""
+    members = {member.login for member in everybody(lists)}
+    in_groups = {row.login for row in cast(tuple[GroupMember, ...], lists.get(ListName.GROUP_MEMBERS, ()))}
+    groups = cast(tuple[Group, ...], lists.get(ListName.GROUPS, ()))
+    with_permissions = {_group_of(row) for row in _group_rows(lists) if row.project_key is None}
+    unlisted = sum(group.group_id not in with_permissions and group.name not in with_permissions for group in groups)
+    return (
+        Control(
+            "group_members_are_members",
+            "logins in groups, and those of them that are members",
+            len(in_groups),
+            len(in_groups & members),
+            in_groups <= members,
+            f"{len(in_groups - members)} logins are in a group without being a member" if in_groups - members else None,
+        ),
+        Control(
+            "groups_listed_twice",
+            "groups of user_groups/search, and those of them in permissions/groups",
+            len(groups),
+            len(groups) - unlisted,
+            unlisted == 0,
+            f"{unlisted} groups are not in the list of permissions" if unlisted else None,
         ),
     )
 
@@ -245,4 +205,21 @@ def counts(content: SnapshotContent, scopes: Iterable[Scope]) -> dict[str, int]:
         answer["projects"] = len(content.projects)
     if Scope.ACCOUNT_DETAILS in scopes:
         answer["account_details"] = len(content.account_details)
+    return answer
+
+
+def token_ages(tokens: Sequence[CallerToken], now: datetime) -> dict[str, int]:
+    """How many tokens the caller has, the age of the oldest and the days until the next one ends, where SonarCloud says.
+
+    Which of them it is that reads, SonarCloud does not say.
+    """
+    if not tokens:
+        return {}
+    ages = [(now - token.created_at).days for token in tokens if token.created_at]
+    ends = [(token.expires_at - now).days for token in tokens if token.expires_at]
+    answer = {"own_tokens": len(tokens)}
+    if ages:
+        answer["oldest_own_token_days"] = max(ages)
+    if ends:
+        answer["own_token_expires_in_days"] = min(ends)
     return answer

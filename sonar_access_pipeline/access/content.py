@@ -6,10 +6,11 @@ The only place that knows which lists make up a scope. Comparing lists with each
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
-from sonar_access_pipeline.access.endpoints import Page, page_of
+from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.readings import Reading, counting
 from sonar_access_pipeline.access.records import (
     ANYONE,
     AccountDetail,
@@ -37,11 +38,9 @@ class Gathered:
     def __init__(self) -> None:
         self._records: dict[tuple[ListName, str], dict[Record, None]] = {}
 
-    def put(self, name: ListName, subject: str, pages: Iterable[Page]) -> None:
-        """Set what a list says; a later reading of it replaces an earlier one."""
-        self._records[name, subject] = dict.fromkeys(
-            record for page in pages for record in page.records if not _says_nothing(record)
-        )
+    def put(self, name: ListName, subject: str, records: Iterable[Record]) -> None:
+        """Set what a list says; what it said before is forgotten."""
+        self._records[name, subject] = dict.fromkeys(record for record in records if not _says_nothing(record))
 
     def drop(self, name: ListName, subject: str) -> None:
         """Forget a list: its subject is gone."""
@@ -76,21 +75,35 @@ def _says_nothing(record: Record) -> bool:
 
 
 def lists_of(responses: Iterable[Response]) -> Lists:
-    """The records of each list, parsed from the last reading of it.
+    """The records of each list, parsed from those of its readings that count.
 
     The members of a group that is in no list of groups any more, and the permissions of such a project, are left out: they
     were deleted while they were read.
     """
-    readings: dict[tuple[ListName, str], dict[int, list[Response]]] = defaultdict(lambda: defaultdict(list))
+    parts: dict[tuple[ListName, str], list[Response]] = defaultdict(list)
     for response in responses:
-        readings[response.list_name, response.subject][response.reading].append(response)
+        parts[response.list_name, response.subject].append(response)
     gathered = Gathered()
-    for (name, subject), by_reading in readings.items():
-        last = sorted(by_reading[max(by_reading)], key=lambda response: response.page or 1)
-        gathered.put(name, subject, (page_of(response.endpoint, response.params, response.body) for response in last))
+    for (name, subject), of_part in parts.items():
+        gathered.put(name, subject, counting(readings_of(of_part)).records)
     for name, subject in gathered.orphans():
         gathered.drop(name, subject)
     return gathered.lists()
+
+
+def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
+    """The last readings of one list that follow each other, the newest first, each parsed when it is asked for.
+
+    A number left out parts the readings before and after another list cast doubt on this one.
+    """
+    by_reading: dict[int, list[Response]] = defaultdict(list)
+    for response in responses:
+        by_reading[response.reading].append(response)
+    number = max(by_reading, default=0)
+    while number in by_reading:
+        in_order = sorted(by_reading[number], key=lambda response: response.page or 1)
+        yield [page_of(response.endpoint, response.params, response.body) for response in in_order]
+        number -= 1
 
 
 def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> SnapshotContent:
@@ -118,6 +131,24 @@ def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> Snapsho
         grants=(*user_grants, *group_grants),
         projects=_records(lists, ListName.PROJECTS, Project) if Scope.PROJECT_PERMISSIONS in read else (),
         account_details=_records(lists, ListName.ACCOUNT_DETAILS, AccountDetail) if Scope.ACCOUNT_DETAILS in read else (),
+    )
+
+
+def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
+    """What a content says, so that two readings of one thing are equal in whatever order it came."""
+    return (
+        content.organization,
+        *(
+            frozenset(records)
+            for records in (
+                content.members,
+                content.groups,
+                content.group_members,
+                content.grants,
+                content.projects,
+                content.account_details,
+            )
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.status import Status
 
+from sonar_access_pipeline.access.completeness import token_ages
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.cli.base import (
     FAILED,
@@ -83,11 +84,12 @@ def _say_checked(connection: Connection, checked: Checked) -> None:
 
 def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
     """Ages of the caller's own tokens, the one that reads among them: SonarCloud does not say which that is."""
-    ages = [(now - token.created_at).days for token in tokens if token.created_at]
-    ends = sorted(token.expires_at for token in tokens if token.expires_at)
+    numbers = token_ages(tokens, now)
     said = [f"This account has {len(tokens)} tokens" if len(tokens) > 1 else "This account has one token"]
-    said += [f"the oldest is {max(ages)} days old"] if ages else []
-    said += [f"the next one expires on {ends[0]:%Y-%m-%d}"] if ends else []
+    if (age := numbers.get("oldest_own_token_days")) is not None:
+        said.append(f"the oldest is {age} days old")
+    if (left := numbers.get("own_token_expires_in_days")) is not None:
+        said.append(f"the next one expires in {left} days" if left >= 0 else "one has expired")
     return "; ".join(said) + "."
 
 

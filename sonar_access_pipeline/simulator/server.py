@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import math
+import random
 import socket
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -58,15 +59,15 @@ class RefusedError(Exception):
 class View:
     """What answers are made of, computed from one state of an organization when first needed."""
 
-    def __init__(self, organization: Organization) -> None:
+    def __init__(self, organization: Organization, *, shuffles: bool = False) -> None:
         self.organization = organization
+        self._shuffles = shuffles
         self._members_of: dict[int, list[str]] = {}
 
     @cached_property
     def members(self) -> list[str]:
         """Every login, by name."""
-        names = self.organization.names
-        return sorted(names, key=lambda login: names[login].lower())
+        return self._by_name(self.organization.names)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -91,8 +92,15 @@ class View:
     def members_of(self, group: Group) -> list[str]:
         """The logins in a group, by name."""
         if group.group_id not in self._members_of:
-            self._members_of[group.group_id] = sorted(group.members, key=lambda login: (self.name(login).lower(), login))
+            self._members_of[group.group_id] = self._by_name(sorted(group.members))
         return self._members_of[group.group_id]
+
+    def _by_name(self, logins: Iterable[str]) -> list[str]:
+        """In the order of display names alone: those of one name stay as they come, or as chance will have it."""
+        found = list(logins)
+        if self._shuffles:
+            random.shuffle(found)
+        return sorted(found, key=lambda login: self.name(login).lower())
 
     def name(self, login: str) -> str:
         """The display name; the login of somebody who is no member."""
@@ -123,10 +131,12 @@ class Simulator:
     `organization` is asked anew at every request, so it may evolve, and its object may be changed; `frozen` says that no
     object it gives changes, and keeps the answers made from it. `tokens` maps a token to the login it belongs to, and
     `caller_tokens` are those that `user_tokens/search` lists. `clock` is the server's. `v2` False has no newer API.
-    An answer is sent `latency` seconds after its request arrived. Beyond `requests_per_minute`, the answer is 429.
+    An answer is sent `latency` seconds after its request arrived. Beyond `requests_per_minute`, the answer is 429. Pages have
+    at most `rows_per_page` rows, and say so. With `shuffles`, people of one name stand in another order each time.
 
     `requests` counts what was asked, by endpoint and method, and `asked` has the parameters. `on_request` is called with
-    the number of each request, from 1, before its answer is computed; nothing else is computed meanwhile.
+    the number of each request, from 1, before its answer is computed; nothing else is computed meanwhile. `on_headers` is
+    called with the headers of each request.
     """
 
     def __init__(
@@ -140,6 +150,8 @@ class Simulator:
         latency: float = 0.0,
         frozen: bool = False,
         requests_per_minute: int | None = None,
+        rows_per_page: int | None = None,
+        shuffles: bool = False,
         caller_tokens: list[dict[str, Any]] | None = None,
     ) -> None:
         self.organization = organization
@@ -150,10 +162,13 @@ class Simulator:
         self.latency = latency
         self.frozen = frozen
         self.requests_per_minute = requests_per_minute
+        self.rows_per_page = rows_per_page
+        self.shuffles = shuffles
         self.faults = FaultPlan()
         self.requests: list[tuple[str, str]] = []
         self.asked: list[tuple[str, Params]] = []
         self.on_request: Callable[[int], None] | None = None
+        self.on_headers: Callable[[Mapping[str, str]], None] | None = None
         self.closing = threading.Event()
         # Reentrant, since a fault may ask for another page, and a hook may look around.
         self._lock = threading.RLock()
@@ -223,7 +238,7 @@ class Simulator:
         """What is known of the organization now; nothing is kept of one that may change."""
         organization = self.organization()
         if self._view is None or not self.frozen or self._view.organization is not organization:
-            self._view = View(organization)
+            self._view = View(organization, shuffles=self.shuffles)
             self._kept.clear()
         return self._view
 
@@ -231,6 +246,9 @@ class Simulator:
         def of_page(index: int) -> Answer:
             return self.answer(method, path, _with_page(params, index), authorization)
 
+        for name in ("ps", "pageSize"):
+            if self.rows_per_page is not None and name in params:
+                params = {**params, name: str(min(int(params[name]), self.rows_per_page))}
         return replace(self._true_answer(view, method, path, params, authorization), params=params, of_page=of_page)
 
     def _true_answer(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Answer:
@@ -595,6 +613,8 @@ class _Handler(BaseHTTPRequestHandler):
         simulator: Simulator = self.server.simulator  # type: ignore[attr-defined]
         url = urlsplit(self.path)
         params = dict(parse_qsl(url.query, keep_blank_values=True))
+        if simulator.on_headers is not None:
+            simulator.on_headers(dict(self.headers))
         answer = simulator.respond(method, url.path, params, self.headers.get("Authorization"))
         late = simulator.latency - (time.monotonic() - self._arrived) if simulator.latency else 0
         if answer.reset or (late > 0 and simulator.closing.wait(late)):

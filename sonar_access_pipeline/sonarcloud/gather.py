@@ -8,14 +8,14 @@ workers only fetch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
-from sonar_access_pipeline.access.completeness import grants_come_first, key_of, list_read
-from sonar_access_pipeline.access.content import Gathered
+from sonar_access_pipeline.access.content import Gathered, readings_of
 from sonar_access_pipeline.access.endpoints import Endpoint, Page
+from sonar_access_pipeline.access.readings import Reading, counting, grants_come_first, key_of, list_read
 from sonar_access_pipeline.access.records import GroupPermissions, UserPermissions
 from sonar_access_pipeline.access.snapshot import ListName, ListRead, Response, Verdict
 from sonar_access_pipeline.sonarcloud.client import PARALLEL, Answer, Client
@@ -23,16 +23,22 @@ from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError
 
 READINGS = 3
 """How often a list is read before its numbers are believed to be wrong for good."""
+FEWER_ROWS = (0, 3, 13, 1, 7)
+"""How many rows fewer a page has in each reading of a list, over and over: other boundaries part other people of one name."""
 AHEAD = 2 * PARALLEL
 """Pages handed to the workers beyond those they read: none waits for this thread to think."""
+LARGEST_LIST = 1_000_000
+"""Rows. A larger total is a fault: reading would never end, and no organization is that large."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ListPlan:
     """One list to read. `subject` is the group or project it belongs to, else empty.
 
-    `stops_without_grants`: page by page, and no further than the first row without grants. `optional`: its failure is noted,
-    and nothing more. `is_sample`: its first page is all that is wanted.
+    `stops_without_grants`: page by page, and no further than the first row without grants once it is proven that grants come
+    first. `backwards`: behind page 1 from the last page down. `unwitnessed`: no other list would show that a row slipped from one
+    page to another while they were read, so that more than one page is read until two readings say the same. `optional`: its
+    failure is noted, and nothing more. `is_sample`: its first page is all that is wanted.
     """
 
     name: ListName
@@ -40,6 +46,8 @@ class ListPlan:
     params: Mapping[str, str]
     subject: str = ""
     stops_without_grants: bool = False
+    backwards: bool = False
+    unwitnessed: bool = False
     optional: bool = False
     is_sample: bool = False
 
@@ -68,15 +76,18 @@ class _Reading:
     """One reading of one list, page by page."""
 
     plan: ListPlan
-    number: int
-    readings_left: int = READINGS - 1
+    number: int = 1
+    rereads: int = 0
+    readings_left: int = 0
     until: float | None = None
+    reported: int = 0
     pages: dict[int, Page] = field(default_factory=dict)
     keys: set[Hashable] = field(default_factory=set)
     rows: int = 0
-    next_page: int = 1
+    asked: int = 0
     last_page: int | None = None
     in_the_air: int = 0
+    fault: str | None = None
     others_without_grants: bool = False
     is_queued: bool = True
     is_over: bool = False
@@ -84,46 +95,83 @@ class _Reading:
     @property
     def has_more(self) -> bool:
         """Whether a page can be asked for now. Without page 1 nobody knows how many there are."""
-        if self.is_over or self.next_page == 1:
+        if self.asked == 0 or self.is_over:
             return not self.is_over
-        if self.last_page is None or self.next_page > self.last_page:
+        if self.last_page is None or self.asked >= self.last_page:
             return False
         return not (self.plan.stops_without_grants and self.in_the_air)
 
-    def take(self, number: int, page: Page) -> None:
-        """Note a page, and where the list ends by what it says."""
+    def next_page(self) -> int:
+        """The page to ask for now: the first, then the others in the order of the plan."""
+        self.asked += 1
+        if self.asked > 1 and self.plan.backwards:
+            return (self.last_page or 1) + 2 - self.asked
+        return self.asked
+
+    def take(self, number: int, page: Page, may_stop: bool) -> None:
+        """Note a page, and whether to ask for more: not behind a row without grants, and not once it cannot add up."""
         self.pages[number] = page
         before = len(self.keys)
         self.keys.update(key_of(record) for record in page.records)
         self.rows += len(page.records)
-        size = min(page.size or self._asked_size, self._asked_size)
         if number == 1:
-            self.last_page = self._pages_of(page.total, size)
-        is_short = len(page.records) < size or len(self.keys) == before
-        if is_short or self._without_grants(page):
-            # What follows a short page, or one that only repeats, is nothing, whatever the total says.
-            self.last_page = min(self.last_page or 1, max(number, self.next_page - 1))
+            self.last_page = self._pages_of(page)
+            self.reported = page.total or 0
+        if may_stop and self._stands_at_a_row_without_grants(page):
+            self.others_without_grants = True
+            self._ask_no_more()
+        elif fault := self._fault(number, page, len(self.keys) - before):
+            self.fault = self.fault or fault
+            self._ask_no_more()
+
+    def again(self) -> _Reading:
+        """The next reading of the list, within the time of this one."""
+        return _Reading(self.plan, self.number + 1, self.rereads + 1, self.readings_left - 1, self.until, reported=self.reported)
+
+    def _ask_no_more(self) -> None:
+        self.last_page = min(self.last_page or 1, self.asked)
+
+    def _fault(self, number: int, page: Page, new: int) -> str | None:
+        """Why this reading cannot add up whatever follows, so that what follows need not be asked for."""
+        if self.last_page == 1 or not page.total:
+            return None
+        if page.total > LARGEST_LIST:
+            return f"it reports {page.total} rows, more than any organization has"
+        size = self._size(page)
+        due = min(size, self._shown(page.total) - (number - 1) * size)
+        if len(page.records) < due:
+            return f"it reports {page.total} rows, and page {number} delivers {len(page.records)} where {due} are due"
+        return f"page {number} repeats others" if new == 0 else None
+
+    def params(self, number: int) -> dict[str, str]:
+        """The parameters of one page."""
+        return self.plan.endpoint.asked(self.plan.params, number, self._asked_size)
 
     @property
     def _asked_size(self) -> int:
-        return self.plan.endpoint.page_size or 1
+        """The most that the endpoint gives, but a little less when a list is read again that does not fill its window."""
+        most = self.plan.endpoint.page_size or 1
+        fewer = FEWER_ROWS[self.rereads % len(FEWER_ROWS)]
+        fills = self.plan.endpoint.window is not None and self.reported > self.plan.endpoint.window - most
+        return most if fills or most <= max(FEWER_ROWS) else most - fewer
 
-    def _pages_of(self, total: int | None, size: int) -> int:
-        if self.plan.endpoint.page_size is None or self.plan.is_sample or not total:
-            return 1
+    def _size(self, page: Page) -> int:
+        """Rows per page, as asked for unless the answer says that it uses fewer."""
+        return max(1, min(page.size or self._asked_size, self._asked_size))
+
+    def _shown(self, total: int) -> int:
         window = self.plan.endpoint.window
-        return -(-(total if window is None else min(total, window)) // max(1, size))
+        return total if window is None else min(total, window)
 
-    def _without_grants(self, page: Page) -> bool:
-        if not self.plan.stops_without_grants or not page.records:
-            return False
-        last = page.records[-1]
-        self.others_without_grants = (
-            isinstance(last, UserPermissions | GroupPermissions)
-            and not last.permissions
-            and grants_come_first(page.records) is not False
-        )
-        return self.others_without_grants
+    def _pages_of(self, page: Page) -> int:
+        if self.plan.endpoint.page_size is None or self.plan.is_sample or not page.total:
+            return 1
+        return -(-self._shown(page.total) // self._size(page))
+
+    def _stands_at_a_row_without_grants(self, page: Page) -> bool:
+        last = page.records[-1] if page.records else None
+        without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions
+        return self.plan.stops_without_grants and without and grants_come_first(page.records) is not False
 
 
 Arrival = tuple[_Reading, int, Answer | BaseException]
@@ -139,6 +187,9 @@ class Gathering:
         self.page_counts: dict[tuple[ListName, str], int] = {}
         self.gathered = Gathered()
         self.gone: dict[tuple[ListName, str], str] = {}
+        self.grants_come_first: dict[str, bool] = {}
+        """By endpoint: whether every list of it that was read whole had its rows with grants first. Absent: nobody knows."""
+        self._stopped: set[ListPlan] = set()
         self._client = client
         self._progress = progress
         self._ends = client.pace.now() + client.patience.snapshot_seconds
@@ -158,8 +209,7 @@ class Gathering:
                 while ready and in_the_air < AHEAD:
                     reading = ready[0]
                     if reading.has_more:
-                        workers.submit(self._fetch, reading, reading.next_page, arrived)
-                        reading.next_page += 1
+                        workers.submit(self._fetch, reading, reading.next_page(), arrived)
                         reading.in_the_air += 1
                         in_the_air += 1
                     else:
@@ -182,7 +232,13 @@ class Gathering:
 
     def _first(self, plan: ListPlan) -> _Reading:
         earlier = self.reads.get(plan.part)
-        return _Reading(plan, earlier.rereads + 2 if earlier else 1)
+        # Two readings must say the same where no other list would tell: two more, then, to come to that.
+        left = READINGS + 1 if plan.unwitnessed else READINGS - 1
+        if earlier is None:
+            return _Reading(plan, readings_left=left)
+        # One number is left out: what was read before another list cast doubt on it is not put together with what is read now.
+        number = max((r.reading for r in self.responses if (r.list_name, r.subject) == plan.part), default=-1) + 2
+        return _Reading(plan, number, earlier.rereads + 1, left, reported=earlier.reported_total or 0)
 
     def _fetch(self, reading: _Reading, number: int, arrived: SimpleQueue[Arrival]) -> None:
         """In a worker: one page, or why there is none."""
@@ -190,10 +246,10 @@ class Gathering:
         try:
             if reading.until is None:
                 reading.until = min(self._ends, client.pace.now() + client.patience.list_seconds)
-            if reading.number > 1 and number == 1:
+            if reading.rereads and number == 1:
                 # What was on the move a moment ago may have come to rest.
-                client.pace.sleep(client.patience.pause(reading.number - 1))
-            arrived.put((reading, number, client.get(endpoint, endpoint.asked(reading.plan.params, number), reading.until)))
+                client.pace.sleep(client.patience.pause(reading.rereads))
+            arrived.put((reading, number, client.get(endpoint, reading.params(number), reading.until)))
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for it
             arrived.put((reading, number, error))
 
@@ -206,24 +262,56 @@ class Gathering:
             self._failed(reading, outcome)
         if isinstance(outcome, BaseException) or reading.is_over:
             return ()
-        reading.take(number, outcome.page)
+        reading.take(number, outcome.page, self.grants_come_first.get(plan.endpoint.path, False))
         self._keep(reading, number, outcome)
         if reading.in_the_air or reading.has_more:
             return ()
         pages = [reading.pages[page] for page in sorted(reading.pages)]
+        counted = counting(self._newest_first(reading, pages))
         read = list_read(
             *plan.part,
-            pages,
-            reading.number,
+            counted,
+            reading.rereads,
             window=plan.endpoint.window,
             others_without_grants=reading.others_without_grants,
+            fault=reading.fault,
         )
+        self._learn_order(reading, read, pages)
         self.reads[plan.part] = read
         self.page_counts[plan.part] = len(pages)
-        self.gathered.put(*plan.part, pages)
-        if read.verdict is not Verdict.COMPLETE and reading.readings_left and not plan.is_sample:
-            return (_Reading(plan, reading.number + 1, reading.readings_left - 1, reading.until),)
+        before = frozenset(self.gathered.of(*plan.part))
+        self.gathered.put(*plan.part, counted.records)
+        if plan.is_sample:
+            pass
+        elif read.verdict is not Verdict.COMPLETE:
+            if reading.readings_left:
+                return (reading.again(),)
+        elif plan.unwitnessed and len(pages) > 1 and (reading.rereads == 0 or before != frozenset(self.gathered.of(*plan.part))):
+            if reading.readings_left:
+                return (reading.again(),)
+            reason = f"no two of its {reading.rereads + 1} readings say the same"
+            self.reads[plan.part] = replace(read, verdict=Verdict.INCOMPLETE, reason=reason)
         return [self._first(following) for following in on_complete(plan)]
+
+    def _newest_first(self, reading: _Reading, pages: Reading) -> Iterator[Reading]:
+        yield pages
+        part, number = reading.plan.part, reading.number
+        before = [r for r in self.responses if (r.list_name, r.subject) == part and r.reading < number]
+        if any(response.reading == number - 1 for response in before):
+            yield from readings_of(before)
+
+    def _learn_order(self, reading: _Reading, read: ListRead, pages: Iterable[Page]) -> None:
+        """A list that was read whole proves that grants come first; any list can disprove it."""
+        plan, found = reading.plan, grants_come_first(record for page in pages for record in page.records)
+        self._stopped.discard(plan)
+        if reading.others_without_grants:
+            self._stopped.add(plan)
+        if found is False or (found and read.verdict is Verdict.COMPLETE and not reading.others_without_grants):
+            self.grants_come_first[plan.endpoint.path] = found and self.grants_come_first.get(plan.endpoint.path, True)
+
+    def stopped_in_vain(self) -> list[ListPlan]:
+        """The lists that were not read to their end because grants come first, which has turned out to be wrong since."""
+        return [plan for plan in self._stopped if not self.grants_come_first[plan.endpoint.path]]
 
     def _failed(self, reading: _Reading, error: BaseException) -> None:
         plan = reading.plan
@@ -232,7 +320,7 @@ class Gathering:
             self.gone[plan.part] = str(error)
         elif not (isinstance(error, SourceError) and plan.optional):
             raise error
-        self.reads[plan.part] = ListRead(*plan.part, None, 0, 0, reading.number - 1, Verdict.INCOMPLETE, str(error))
+        self.reads[plan.part] = ListRead(*plan.part, None, 0, 0, reading.rereads, Verdict.INCOMPLETE, str(error))
         self.gathered.drop(*plan.part)
 
     def _keep(self, reading: _Reading, number: int, answer: Answer) -> None:
@@ -244,7 +332,7 @@ class Gathering:
                 subject=plan.subject,
                 reading=reading.number,
                 endpoint=plan.endpoint.path,
-                params=plan.endpoint.asked(plan.params, number),
+                params=reading.params(number),
                 page=number if plan.endpoint.page_size is not None else None,
                 status=answer.status,
                 started_at=answer.started_at,

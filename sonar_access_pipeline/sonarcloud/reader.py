@@ -18,12 +18,14 @@ from sonar_access_pipeline.access.completeness import (
     counts,
     counts_agree,
     details_are_of_members,
-    grants_come_first,
     group_sizes,
+    lists_agree,
+    rows_of_unknown_groups,
     snapshot_verdict,
+    token_ages,
     who_exists,
 )
-from sonar_access_pipeline.access.content import content_of
+from sonar_access_pipeline.access.content import Lists, content_of, in_any_order
 from sonar_access_pipeline.access.endpoints import CATALOGUE, ENDPOINTS
 from sonar_access_pipeline.access.records import (
     Caller,
@@ -38,13 +40,14 @@ from sonar_access_pipeline.access.records import (
 from sonar_access_pipeline.access.snapshot import (
     Control,
     ListName,
+    ListRead,
     Scope,
     Snapshot,
     SourceKind,
     Verdict,
 )
 from sonar_access_pipeline.sonarcloud.client import Client
-from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError
+from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError, UnavailableError
 from sonar_access_pipeline.sonarcloud.gather import READINGS, Gathering, ListPlan, Progress
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -173,19 +176,20 @@ class Reader:
         controls: tuple[Control, ...] = ()
         try:
             self._read_lists()
+            self._gathering.read(self._gathering.stopped_in_vain())
             controls = self._settle()
         except SourceError as fault:
             failure = str(fault)
         gathering = self._gathering
-        needed = [read for read in gathering.reads.values() if read.name not in OPTIONAL]
-        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(needed, controls)
+        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(self._needed(), controls)
         scopes = self._scopes
         content = None
         statistics: Mapping[str, int] = {}
         if verdict is Verdict.COMPLETE:
             scopes = tuple(scope for scope in scopes if scope is not Scope.ACCOUNT_DETAILS or self._details_are_read())
             content = content_of(gathering.gathered.lists(), scopes)
-            controls, statistics = (*controls, *counts_agree(content)), counts(content, scopes)
+            controls = (*controls, *lists_agree(gathering.gathered.lists()), *counts_agree(content))
+            statistics = counts(content, scopes) | token_ages(self._own_tokens(), started_at)
         observed_at = self._client.clock()
         self._check_end(started_at, observed_at)
         server_times = [response.server_time for response in gathering.responses if response.server_time]
@@ -221,7 +225,15 @@ class Reader:
         return [self._of_organization(name) for name in names]
 
     def _of_organization(self, name: ListName) -> ListPlan:
-        return ListPlan(name, ENDPOINTS[OF_ORGANIZATION[name]], {"organization": self._organization_key})
+        # One who leaves and one who joins between two pages make a list that is read upwards lose a third, without a trace. Read
+        # downwards it repeats one instead, so of the two lists of everybody at least one tells. No other list tells of projects.
+        return ListPlan(
+            name,
+            ENDPOINTS[OF_ORGANIZATION[name]],
+            {"organization": self._organization_key},
+            backwards=name is ListName.USER_PERMISSIONS,
+            unwitnessed=name is ListName.PROJECTS,
+        )
 
     def _tokens(self) -> ListPlan:
         return ListPlan(ListName.CALLER_TOKENS, ENDPOINTS["user_tokens/search"], {}, optional=True)
@@ -252,8 +264,7 @@ class Reader:
             projects = cast(Sequence[Project], gathered.of(ListName.PROJECTS))[some]
             for name, (path, of_all) in OF_PROJECT.items():
                 if (of_all, "") in self._gathering.reads:
-                    stops = grants_come_first(gathered.of(of_all)) is True
-                    plans += [self._of_project(name, path, project.key, stops) for project in projects]
+                    plans += [self._of_project(name, path, project.key) for project in projects]
         elif plan.name is ListName.ORGANIZATION_ID:
             ids = cast(Sequence[OrganizationId], gathered.of(ListName.ORGANIZATION_ID))
             plans = [
@@ -261,6 +272,7 @@ class Reader:
                     ListName.ACCOUNT_DETAILS,
                     ENDPOINTS["users-management/users"],
                     {"organizationIds": row.organization_id},
+                    unwitnessed=True,
                     optional=True,
                 )
                 for row in ids
@@ -276,13 +288,12 @@ class Reader:
     def _group_members(self, group_id: str) -> ListPlan:
         return ListPlan(ListName.GROUP_MEMBERS, ENDPOINTS["user_groups/users"], {"id": group_id}, group_id)
 
-    def _of_project(self, name: ListName, path: str, key: str, stops: bool) -> ListPlan:
+    def _of_project(self, name: ListName, path: str, key: str) -> ListPlan:
         asked = {"organization": self._organization_key, "projectKey": key}
-        return ListPlan(name, ENDPOINTS[path], asked, key, stops_without_grants=stops)
+        return ListPlan(name, ENDPOINTS[path], asked, key, stops_without_grants=True, unwitnessed=True)
 
-    def _read_again(self, names: Iterable[ListName], groups: Iterable[str] = ()) -> None:
-        plans = [self._of_organization(name) for name in names]
-        self._gathering.read([*plans, *(self._group_members(group_id) for group_id in groups)], self._following)
+    def _read_again(self, names: Iterable[ListName], others: Iterable[ListPlan] = ()) -> None:
+        self._gathering.read([*(self._of_organization(name) for name in names), *others], self._following)
         self._forget_what_is_gone()
 
     def _forget_what_is_gone(self) -> None:
@@ -303,30 +314,52 @@ class Reader:
                 gathering.gathered.drop(name, subject)
 
     def _settle(self) -> tuple[Control, ...]:
-        """Compare the lists, and read those again that disagree: people come and go between two lists."""
-        counts_were_read_again = False
-        for _ in range(READINGS):
+        """Compare the lists, and read those again that disagree: people come and go between two lists.
+
+        Who exists must agree. Counts may disagree for good (SonarCloud counts deactivated accounts in places), but only when
+        reading again shows the same once more. Raises `UnavailableError` when they never come to rest.
+        """
+        before: object = None
+        for readings_left in range(READINGS, -1, -1):
             lists = self._gathering.gathered.lists()
             controls = who_exists(lists, self._gathering.reads)
-            if any(control.passed is False for control in controls):
-                self._read_again(EVERYBODY)
-                continue
-            content = content_of(lists, self._scopes)
-            if counts_were_read_again or all(control.passed is not False for control in counts_agree(content)):
+            disagreeing = [control for control in controls if control.passed is False]
+            if any(read.verdict is not Verdict.COMPLETE for read in self._needed()):
+                # A list that did not settle by itself was read often enough.
                 return controls
-            counts_were_read_again = True
-            self._read_again(EVERYBODY, self._doubtful_groups(content))
-        return who_exists(self._gathering.gathered.lists(), self._gathering.reads)
+            if not disagreeing:
+                content = content_of(lists, self._scopes)
+                doubts = [control for control in (*lists_agree(lists), *counts_agree(content)) if control.passed is False]
+                now = in_any_order(content)
+                if not doubts or now == before:
+                    return controls
+                before = now
+            if readings_left:
+                doubtful = self._projects_of_unknown_groups(lists) if disagreeing else self._doubtful_groups(content)
+                self._read_again(EVERYBODY, doubtful)
+        if disagreeing:
+            return controls
+        raise UnavailableError(f"lists change as fast as they are read ({'; '.join(doubt.compares for doubt in doubts)})")
 
-    def _doubtful_groups(self, content: SnapshotContent) -> list[str]:
-        """The groups whose members may have been read wrong when counts disagree: another size than stated, more pages than
-        one, or a share in who administers.
+    def _needed(self) -> list[ListRead]:
+        """The lists without which a snapshot is not complete."""
+        return [read for read in self._gathering.reads.values() if read.name not in OPTIONAL]
+
+    def _projects_of_unknown_groups(self, lists: Lists) -> list[ListPlan]:
+        """The groups' permissions on projects that name a group which is gone by now."""
+        name = ListName.PROJECT_GROUP_PERMISSIONS
+        keys = {row.project_key for row in rows_of_unknown_groups(lists)} - {None}
+        return [self._of_project(name, OF_PROJECT[name][0], key) for key in sorted(map(str, keys))]
+
+    def _doubtful_groups(self, content: SnapshotContent) -> list[ListPlan]:
+        """The members of groups that may have been read wrong when counts disagree: of another size than stated, on more pages
+        than one, or with a share in who administers.
         """
         sizes = group_sizes(content.group_members)
         stated = {group.group_id: group.members_count for group in content.groups}
         admin = {grant.principal for grant in content.grants if (grant.scope, grant.permission) == ("organization", "admin")}
         return [
-            group.group_id
+            self._group_members(group.group_id)
             for group in content.groups
             if stated[group.group_id] not in (None, sizes[group.group_id])
             or self._gathering.page_counts.get((ListName.GROUP_MEMBERS, group.group_id), 0) > 1

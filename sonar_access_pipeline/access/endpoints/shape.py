@@ -63,12 +63,12 @@ class Endpoint:
     window: int | None = None
     api: Api = Api.V1
 
-    def asked(self, params: Params, number: int) -> dict[str, str]:
-        """The parameters of one page."""
+    def asked(self, params: Params, number: int, size: int) -> dict[str, str]:
+        """The parameters of one page of so many rows."""
         if self.page_size is None:
             return dict(params)
-        page, size = self.api.value
-        return {**params, page: str(number), size: str(self.page_size)}
+        page_name, size_name = self.api.value
+        return {**params, page_name: str(number), size_name: str(size)}
 
 
 def paged(document: Object, name: str, record: Callable[[Object], Record], paging: str = "paging") -> Page:

@@ -1,0 +1,145 @@
+"""One list, read once or several times: which of its rows count, and whether they are all there are.
+
+The same functions judge a list while it is read and when it is parsed again from the archive, years later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sonar_access_pipeline.access.endpoints import Page
+from sonar_access_pipeline.access.records import (
+    AccountDetail,
+    Group,
+    GroupMember,
+    GroupPermissions,
+    Member,
+    Project,
+    Record,
+    UserPermissions,
+)
+from sonar_access_pipeline.access.snapshot import ListName, ListRead, Verdict
+
+Reading = Sequence[Page]
+"""The pages of one reading of a list, in the order of their numbers."""
+
+
+def key_of(record: Record) -> Hashable:
+    """What makes two records of one list the same thing."""
+    match record:
+        case Member() | UserPermissions() | AccountDetail():
+            return record.login
+        case Group():
+            return record.group_id
+        case GroupMember():
+            return (record.group_id, record.login)
+        case GroupPermissions():
+            return (record.group_id, record.name)
+        case Project():
+            return record.key
+        case _:
+            return record
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The pages that count, oldest first, and of how many readings they are."""
+
+    pages: Sequence[Page]
+    readings: int
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Every record once, as it was last seen, in the order first seen."""
+        return tuple({key_of(record): record for page in self.pages for record in page.records}.values())
+
+
+def counting(newest_first: Iterable[Reading]) -> Counting:
+    """The last reading; or, when rows are missing from it, the last few if together they have exactly the total.
+
+    People of one display name have no order, so that one of them may come twice and another not at all, in each reading somebody
+    else. All of them report one total: rows that were seen while it stood, as many as it says, are all there are.
+    """
+    last: Reading | None = None
+    together: list[Page] = []
+    for readings, reading in enumerate(newest_first, start=1):
+        total = _one_total(reading)
+        if last is None:
+            last = reading
+        elif total is None or total != _one_total(last):
+            break
+        together = [*reading, *together]
+        if total is None or len({key_of(record) for page in together for record in page.records}) >= total:
+            return Counting(together, readings)
+    return Counting(last or (), 1)
+
+
+def _one_total(reading: Reading) -> int | None:
+    """The total that every page of a reading reports; None when it moves, or there is none."""
+    totals = {page.total for page in reading}
+    return totals.pop() if len(totals) == 1 else None
+
+
+def list_read(
+    name: ListName,
+    subject: str,
+    counted: Counting,
+    rereads: int,
+    *,
+    window: int | None = None,
+    others_without_grants: bool = False,
+    fault: str | None = None,
+) -> ListRead:
+    """The verdict on a list: complete when every page that counts reports one total and the distinct keys are that many.
+
+    Three lists are complete though something is amiss, and say so in `reason`: one whose last readings have all rows together;
+    the member list, which SonarCloud shows to the end of its `window` only (`who_exists` then demands the others from another
+    list); and the permissions of a project when `others_without_grants`: it was stopped at a row without grants, and behind that
+    nobody has any. `rereads` counts the readings before the last one; `fault` says why that one ended early.
+    """
+    keys = [key_of(record) for page in counted.pages for record in page.records]
+    distinct = len(set(keys))
+    totals = [page.total for page in counted.pages if page.total is not None]
+    reported = totals[-1] if totals else None
+    note = None
+    if counted.readings > 1:
+        fault = None if distinct == reported else f"it reports {reported} rows and delivers {distinct}"
+        note = f"put together from {counted.readings} readings: people of one name change places between its pages"
+    else:
+        fault = fault or _moved_or_repeated(totals, len(keys), distinct)
+    if fault is None and reported is not None and distinct != reported:
+        fault = f"it reports {reported} rows and delivers {distinct}"
+        if distinct < reported and others_without_grants:
+            fault, note = None, f"stopped at a row without grants: the other {reported - distinct} rows have none"
+        elif name is ListName.MEMBERS and window is not None and distinct == window < reported:
+            fault, note = None, f"SonarCloud shows {window} of {reported}; the others come from permissions/users"
+        elif window is not None and distinct == window < reported:
+            fault = f"it reports {reported} rows, of which SonarCloud shows the first {window}"
+    return ListRead(
+        name=name,
+        subject=subject,
+        reported_total=reported,
+        rows=len(keys),
+        distinct=distinct,
+        rereads=rereads,
+        verdict=Verdict.INCOMPLETE if fault else Verdict.COMPLETE,
+        reason=fault or note,
+    )
+
+
+def _moved_or_repeated(totals: Sequence[int], rows: int, distinct: int) -> str | None:
+    if len(set(totals)) > 1:
+        return f"its total moved from {totals[0]} to {totals[-1]} while it was read"
+    if totals and rows != distinct:
+        return f"{rows - distinct} of its {rows} rows came twice, of {totals[0]} reported"
+    return None
+
+
+def grants_come_first(records: Iterable[Record]) -> bool | None:
+    """Whether no row with grants stands behind one without. None where that cannot be told: the list has not both kinds."""
+    granted = [bool(record.permissions) for record in records if isinstance(record, UserPermissions | GroupPermissions)]
+    if len(set(granted)) < 2:
+        return None
+    return all(before or not after for before, after in pairwise(granted))

@@ -1,0 +1,65 @@
+"""Reading a real server on loopback, for tests of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sonar_access_pipeline.access.content import content_of, lists_of
+from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
+from sonar_access_pipeline.access.snapshot import Scope, Snapshot
+from sonar_access_pipeline.simulator.organization import Evolution, Organization
+from sonar_access_pipeline.simulator.server import Simulator
+from sonar_access_pipeline.sonarcloud.client import Client
+from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.sonarcloud.reader import Preflight, Reader
+
+TOKEN = "simulated-token"
+FAST = 1_000_000
+"""Requests a minute, where nobody has to be spared."""
+QUICK = Patience(
+    attempts=3,
+    first_pause=0.001,
+    longest_pause=0.002,
+    limited_pause=0.001,
+    request_seconds=0.5,
+    list_seconds=3.0,
+    snapshot_seconds=6.0,
+)
+FOUNDED = date(2026, 1, 5)
+EVERYTHING = tuple(Scope)
+
+
+def organization(accounts: int = 620, groups: int = 9, projects: int = 0) -> Organization:
+    return Evolution(3, FOUNDED, accounts=accounts, groups=groups, projects=projects).on(FOUNDED)
+
+
+@contextmanager
+def serving(found: Organization, **options: Any) -> Iterator[Simulator]:
+    with Simulator(lambda: found, **options) as simulator:
+        yield simulator
+
+
+def read(
+    simulator: Simulator,
+    key: str = "acme",
+    token: str = TOKEN,
+    patience: Patience = QUICK,
+    scopes: Iterable[Scope] = (Scope.CORE,),
+    pace: Pace | None = None,
+) -> Snapshot:
+    with Client(simulator.url, token, patience=patience, pace=pace or Pace(FAST)) as client:
+        reader = Reader(client, key, scopes=scopes)
+        return reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)).snapshot
+
+
+def preflight(simulator: Simulator, key: str = "acme", token: str = TOKEN) -> Preflight:
+    with Client(simulator.url, token, patience=QUICK) as client:
+        return Reader(client, key).preflight()
+
+
+def access_of(snapshot: Snapshot) -> set[tuple[Any, ...]]:
+    """Every access row that a snapshot shows, parsed again from its bodies."""
+    return set(FCT_USER_ACCESS.rows(content_of(lists_of(snapshot.responses), snapshot.scopes)))
