@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.demo import SimulatedClock
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.parts import Parts
@@ -66,6 +67,13 @@ class Company:
         self.clock.go_to(self.day(number))
         return self.run("daily", day=self.day(number))
 
+    def read_scopes(self, *scopes: Scope) -> None:
+        """From now on read these scopes beside core."""
+        connection = self.settings.connections[0].model_copy(update={"scopes": scopes})
+        self.settings = self.settings.model_copy(update={"connections": (connection,)})
+        self.parts = replace(self.parts, settings=self.settings)
+        self.definitions = build_definitions(self.parts)
+
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:
         """The company's warehouse."""
@@ -83,6 +91,7 @@ def company(
     accounts: int = 60,
     groups: int = 6,
     projects: int = 0,
+    scopes: tuple[Scope, ...] = (),
     seed: int = 5,
     **more: Any,
 ) -> Iterator[Company]:
@@ -94,7 +103,9 @@ def company(
     tokens = {TOKEN: "sonar-access-reader"}
     with Simulator(lambda: evolution.on(clock().date()), clock=clock, tokens=tokens) as simulator:
         settings = Settings(
-            connections=(Connection(name="company", organization="acme", token_env=TOKEN_ENV, host_url=simulator.url),),
+            connections=(
+                Connection(name="company", organization="acme", token_env=TOKEN_ENV, host_url=simulator.url, scopes=scopes),
+            ),
             data_dir=folder,
             warehouse_url=warehouse_url,
             first_day=FIRST_DAY,
