@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.launch import Launcher
 from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.simulator.faults import short
 from sonar_access_pipeline.simulator.organization import Evolution
@@ -86,7 +87,7 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
         raise SettingsError(f"{folder} holds something else than a demo; choose another --folder.")
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        private_folder(folder)
         config.write_text(
             "# A simulated organization. Its server ran only while the demo did: nothing can be synced any more.\n"
             f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n\n'

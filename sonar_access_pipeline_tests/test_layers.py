@@ -12,14 +12,15 @@ ROOT = Path(__file__).parent.parent / "sonar_access_pipeline"
 MAY_IMPORT = {
     "access": set(),
     "sonarcloud": {"access"},
-    "warehouse": {"access"},
-    "evidence": {"access", "warehouse"},
-    "orchestration": {"access", "sonarcloud", "warehouse", "evidence", "settings"},
+    "private": set(),
+    "warehouse": {"access", "private"},
+    "evidence": {"access", "private", "warehouse"},
+    "orchestration": {"access", "sonarcloud", "warehouse", "evidence", "private", "settings"},
     "simulator": set(),
     "settings": {"access", "warehouse"},
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
-    "demo": {"access", "orchestration", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
+    "demo": {"access", "orchestration", "private", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
     "cli": {"access", "demo", "evidence", "orchestration", "settings", "sonarcloud", "terminal", "warehouse"},
 }
 ONLY_IN = {

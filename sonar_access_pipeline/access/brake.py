@@ -29,6 +29,10 @@ from sonar_access_pipeline.access.snapshot import Scope
 Measured = Mapping[str, Set[Row]]
 """What there is of each measured thing, as keys."""
 
+Whose = Row | Value
+Measure = tuple[str, Row, Whose]
+"""What a row is measured as, its key, and whose it is."""
+
 LISTS = {
     DIM_USER.name: "members",
     DIM_GROUP.name: "groups",
@@ -42,16 +46,16 @@ OF_GROUP = "members of group "
 MEASURED = (DIM_USER, DIM_GROUP, BRIDGE_GROUP_MEMBER, DIM_PROJECT, DIM_ACCOUNT_DETAIL, FCT_PERMISSION_GRANT, FCT_USER_ACCESS)
 
 
-SUBJECT = {BRIDGE_GROUP_MEMBER.name: 1, FCT_PERMISSION_GRANT.name: 1, FCT_USER_ACCESS.name: 0}
-"""Where the account (or the group) stands in the keys of tables that may have many rows of one."""
+ACCOUNT = {BRIDGE_GROUP_MEMBER.name: 1, FCT_PERMISSION_GRANT.name: 1, FCT_USER_ACCESS.name: 0}
+"""Where the account stands in the keys of tables that may have many rows of one."""
 
 
 @dataclass(frozen=True)
 class Brake:
     """When to hold: more than `share` of a measured thing would close, and at least `rows` of it; or a list is emptied.
 
-    More than `share` of the accounts that have such rows must lose some: in a small organization the rows of one admin are many,
-    and one who leaves is an everyday thing.
+    More than one account, and more than `share` of those that have such rows, must lose some: in a small organization the rows
+    of one admin are many, and one who leaves is an everyday thing.
     """
 
     share: float = 0.2
@@ -67,14 +71,19 @@ class Removal:
     gone: int
 
 
-def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[tuple[str, Row, Value]]:
-    """What each row of a history table is measured as, its key, and whose it is. Only the key columns are looked at."""
-    width, place = len(description.key), SUBJECT.get(description.name, 0)
+def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[Measure]:
+    """What each row of a history table is measured as, its key, and whose it is: an account's, or nobody's but its own.
+
+    Only the key columns are looked at.
+    """
+    width, place = len(description.key), ACCOUNT.get(description.name)
     for row in rows:
         key = row[:width]
-        yield _what(description, key), key, key[place]
+        is_an_accounts = place is not None and (description is not FCT_PERMISSION_GRANT or key[0] == "user")
+        whose = key[place] if place is not None and is_an_accounts else key
+        yield _what(description, key), key, whose
         if description is BRIDGE_GROUP_MEMBER:
-            yield f"{OF_GROUP}{key[0]}", key, key[place]
+            yield f"{OF_GROUP}{key[0]}", key, whose
 
 
 def _what(description: HistoryTable, key: Row) -> str:
@@ -99,19 +108,19 @@ def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
     return [(description, part) for description in MEASURED for part in description.parts if part.scope in scopes]
 
 
-def removals(before: Iterable[tuple[str, Row, Value]], new: Measured, brake: Brake) -> list[Removal]:
+def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Removal]:
     """What would disappear too much of, in a fixed order; nothing when the change is an everyday one.
 
     `before` is what the last observation shows, as `measures` gives it, each row once.
     """
     there, gone = Counter[str](), Counter[str]()
-    subjects, losers = defaultdict[str, set[Value]](set), defaultdict[str, set[Value]](set)
-    for what, key, subject in before:
+    owners, losers = defaultdict[str, set[Whose]](set), defaultdict[str, set[Whose]](set)
+    for what, key, whose in before:
         there[what] += 1
-        subjects[what].add(subject)
+        owners[what].add(whose)
         if key not in new.get(what, frozenset()):
             gone[what] += 1
-            losers[what].add(subject)
+            losers[what].add(whose)
     groups = new.get(LISTS[DIM_GROUP.name], frozenset())
     found = []
     for what in sorted(there):
@@ -121,8 +130,9 @@ def removals(before: Iterable[tuple[str, Row, Value]], new: Measured, brake: Bra
             is_held = exists and there[what] >= brake.rows and not new.get(what)
         else:
             emptied = what in LISTS.values() and not new.get(what)
-            many = gone[what] > brake.share * there[what] and len(losers[what]) > brake.share * len(subjects[what])
-            is_held = emptied or (gone[what] >= brake.rows and many)
+            is_much = gone[what] >= brake.rows and gone[what] > brake.share * there[what]
+            is_many = len(losers[what]) > max(1, brake.share * len(owners[what]))
+            is_held = emptied or (is_much and is_many)
         if is_held:
             found.append(Removal(what, there[what], gone[what]))
     return found

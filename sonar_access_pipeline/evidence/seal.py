@@ -18,6 +18,7 @@ from urllib.parse import quote
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.evidence.packet import MANIFEST, Packet
+from sonar_access_pipeline.private import new_private_file, private_folder
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.packets import predecessor, register
 
@@ -86,11 +87,11 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     sums = "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(files.items()))
     partial = folder.parent / f".{folder.name}.partial"
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder.parent)
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
+        private_folder(partial)
         for name, body in {**files, SUMS: sums.encode()}.items():
-            with (partial / name).open("xb") as file:
+            with new_private_file(partial / name) as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())

@@ -17,6 +17,7 @@ from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.failures import KIND
 from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_job_name
 from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 
 WORKSPACE = Path(__file__).with_name("workspace.yaml")
@@ -40,7 +41,7 @@ def dagster_home(settings: Settings) -> Path:
         return Path(named)
     home = settings.data_dir / "dagster_home"
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(home)
         if not (home / "dagster.yaml").exists():
             (home / "dagster.yaml").write_text(Path(__file__).with_name("dagster.yaml").read_text())
     except OSError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.gather import Progress
@@ -45,7 +46,7 @@ class Parts:
         host = urlsplit(connection.host_url).netloc.replace(":", "-")
         file = self.settings.data_dir / f"pace-{host}"
         try:
-            self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.settings.data_dir)
             pace = Pace(self.settings.requests_per_minute, file=file)
         except OSError:
             # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate is this process's own.

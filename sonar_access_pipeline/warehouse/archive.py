@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 
 from sonar_access_pipeline.access.snapshot import (
     Control,
@@ -30,6 +30,7 @@ from sonar_access_pipeline.access.snapshot import (
     packed,
 )
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import raw_snapshot, snapshot_decision
@@ -52,9 +53,10 @@ class Carried:
 
 
 def export(warehouse: Warehouse, organization_key: str, file: Path, window: Window | None = None) -> Carried:
-    """Write the snapshots of an organization, those of a window of days if one is given, to a new file.
+    """Write the snapshots of an organization, those of a window of days if one is given, to a new file, private to its owner.
 
-    Raises `WarehouseError` when there are none, the file is there already, or a stored snapshot is not what was recorded.
+    The same snapshots give the same bytes. Raises `WarehouseError` when there are none, the file is there already, or a stored
+    snapshot is not what was recorded.
     """
     with warehouse.read() as transaction:
         query = select(raw_snapshot).where(raw_snapshot.c.organization_key == organization_key)
@@ -64,29 +66,42 @@ def export(warehouse: Warehouse, organization_key: str, file: Path, window: Wind
         if not rows:
             raise WarehouseError(f"There is no snapshot of organization '{organization_key}' to export; choose other days.")
         try:
-            with file.open("xb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
-                file.chmod(0o600)
-                lines = [_written(transaction, archive, row) for row in rows]
-                archive.writestr(SNAPSHOTS, b"\n".join(lines) + b"\n")
+            with new_private_file(file) as opened:
+                try:
+                    with zipfile.ZipFile(opened, "w") as archive:
+                        _write(transaction, archive, rows)
+                except BaseException:
+                    file.unlink()
+                    raise
         except OSError as error:
             raise WarehouseError(f"The file {file} cannot be written: {error.strerror}; choose another.") from None
     return Carried(_digest(file), (organization_key,), len(rows))
 
 
-def _written(transaction: Connection, archive: zipfile.ZipFile, row: Mapping[Any, Any]) -> bytes:
-    """One line, with its bodies put into the archive beside it."""
-    snapshot = load(transaction, row["snapshot_id"])
-    if snapshot.content_sha256 != row["content_sha256"]:
-        raise WarehouseError(
-            f"Snapshot {row['snapshot_id']} is not what was recorded: its content has another digest. Somebody changed the "
-            "warehouse; restore it from a backup."
-        )
-    there = set(archive.namelist())
-    for response in snapshot.responses:
-        name = f"bodies/{response.body_sha256}"
-        if name not in there:
-            archive.writestr(name, response.body)
-            there.add(name)
+def _write(transaction: Connection, archive: zipfile.ZipFile, rows: Sequence[RowMapping]) -> None:
+    there: set[str] = set()
+    lines = []
+    for row in rows:
+        snapshot = load(transaction, row["snapshot_id"])
+        if snapshot.content_sha256 != row["content_sha256"]:
+            raise WarehouseError(
+                f"Snapshot {row['snapshot_id']} is not what was recorded: its content has another digest. Somebody changed the "
+                "warehouse; restore it from a backup."
+            )
+        for response in snapshot.responses:
+            if response.body_sha256 not in there:
+                there.add(response.body_sha256)
+                _put(archive, f"bodies/{response.body_sha256}", response.body)
+        lines.append(_line(transaction, snapshot, row))
+    _put(archive, SNAPSHOTS, b"\n".join(lines) + b"\n")
+
+
+def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    # Without the time of writing, so that equal contents are equal files.
+    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def _line(transaction: Connection, snapshot: Snapshot, row: RowMapping) -> bytes:
     decided = transaction.execute(
         select(snapshot_decision).where(snapshot_decision.c.snapshot_id == row["snapshot_id"]).order_by("decision_id")
     ).mappings()

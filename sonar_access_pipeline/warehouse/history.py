@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, update
 
-from sonar_access_pipeline.access.brake import measured_parts, measures
+from sonar_access_pipeline.access.brake import Measure, measured_parts, measures
 from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.history import Edits, ObservationTime, edits
 from sonar_access_pipeline.access.records import SnapshotContent
-from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row, Value
+from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
@@ -176,9 +176,7 @@ def alive_at(table: Table, moment: datetime) -> ColumnElement[bool]:
     return and_(table.c.valid_from <= moment, or_(table.c.valid_to.is_(None), table.c.valid_to > moment))
 
 
-def measured_before(
-    transaction: Connection, organization_key: str, scopes: Set[Scope], moment: datetime
-) -> Iterator[tuple[str, Row, Value]]:
+def measured_before(transaction: Connection, organization_key: str, scopes: Set[Scope], moment: datetime) -> Iterator[Measure]:
     """What the merged observation before `moment` shows of each thing that the removal brake measures, per scope."""
     for description, part in measured_parts(scopes):
         before = _neighbours(transaction, organization_key, part.scope, ObservationTime(moment, moment)).before

@@ -5,10 +5,12 @@ Reading which version a warehouse has costs one query; Alembic itself is loaded 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
+from sonar_access_pipeline.private import new_private_file, private_folder
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
@@ -74,9 +76,9 @@ def _refuse_newer(warehouse: Warehouse, revision: str | None) -> None:
 
 def _private_folder(file: Path) -> None:
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not file.exists():
-            file.touch(mode=0o600)
+        private_folder(file.parent)
+        with contextlib.suppress(FileExistsError):
+            new_private_file(file).close()
     except OSError as error:
         raise WarehouseError(
             f"The warehouse {file} cannot be made: {error.strerror}; choose another SONAR_ACCESS_DATA_DIR."

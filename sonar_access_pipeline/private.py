@@ -1,0 +1,18 @@
+"""Folders and files that nobody but their owner can read: what we write holds who has access to what."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder and those above it that are not there yet. Raises `OSError`."""
+    for missing in reversed([folder, *folder.parents]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def new_private_file(file: Path) -> BinaryIO:
+    """A new file to write. Raises `OSError`, `FileExistsError` among them: nothing is ever written over."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -1,0 +1,254 @@
+"""Raw snapshots carried between warehouses: everything arrives, nothing that was changed does, and it says where it came from."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select, text, update
+
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.simulator import faults
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.archive import SNAPSHOTS, Carried, export, import_
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.decisions import RETRACTED, decide
+from sonar_access_pipeline.warehouse.errors import SourceMismatchError, WarehouseError
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.schema import history_tables, raw_body, raw_response, raw_snapshot
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+from sonar_access_pipeline_tests.company import Company, company
+
+ONE = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]}, group_permissions={"1": ["scan"]})
+
+
+@pytest.fixture
+def lived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Company]:
+    """Five days: one incomplete, one retracted."""
+    with company(tmp_path / "data", monkeypatch.setenv, accounts=30, groups=4, brake_rows=1000) as here:
+        for number in range(5):
+            if number == 2:
+                here.simulator.faults.add("permissions/users", faults.short(1), times=None)
+            here.live(number)
+            here.simulator.faults.clear()
+        with here.warehouse() as warehouse:
+            decide(warehouse, 4, RETRACTED, by="ada", reason="their incident", brake=here.settings.brake, clock=here.clock)
+        yield here
+
+
+def taken(warehouse: Warehouse, file: Path) -> Carried:
+    carried = import_(warehouse, file, lambda: EPOCH + timedelta(days=1000))
+    for organization_key in carried.organizations:
+        derive(warehouse, organization_key)
+    return carried
+
+
+def history(warehouse: Warehouse) -> dict[str, list[str]]:
+    with warehouse.read() as transaction:
+        return {
+            name: sorted(repr(tuple(row)) for row in transaction.execute(select(table))) for name, table in history_tables.items()
+        }
+
+
+def test_everything_arrives_and_says_that_it_was_imported(lived: Company, warehouse: Warehouse, tmp_path: Path) -> None:
+    file, window = tmp_path / "acme.zip", Window(lived.day(0), lived.day(4))
+    with lived.warehouse() as source:
+        sent = export(source, "acme", file)
+        got = taken(warehouse, file)
+        assert (got.snapshots, got.known, got.sha256) == (5, 0, sent.sha256)
+        assert history(warehouse) == history(source)
+        with source.read() as theirs, warehouse.read() as ours:
+            there, here = (queries.coverage(t, "acme", window.first, window.last) for t in (theirs, ours))
+            assert [row["status"] for row in here] == [row["status"] for row in there]
+            assert [row["status"] for row in here] == ["observed", "observed", "incomplete", "retracted", "observed"]
+            assert {row["imported_from"] for row in here} == {sent.sha256}
+            assert {row["imported_from"] for row in there} == {None}
+            assert here[2]["error"] == there[2]["error"]
+            said = [
+                {k: row[k] for k in ("decision", "reason", "decided_by", "decided_at")} for row in queries.decisions(ours, "acme")
+            ]
+            assert [(row["decision"], row["reason"]) for row in said] == [("retracted", "their incident")]
+            digests = [[row["content_sha256"] for row in queries.snapshots(t, "acme")] for t in (theirs, ours)]
+            assert digests[0] == digests[1]
+        packet = build(warehouse, "acme", window)
+    manifest = json.loads(packet.files["manifest.json"])
+    assert {used["imported_from"] for used in manifest["snapshots"]} == {sent.sha256}
+    assert "came in an archive from another warehouse" in packet.files["report.html"].decode()
+
+
+def test_an_archive_taken_in_twice_changes_nothing_and_a_longer_one_adds_what_is_new(
+    lived: Company, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    with lived.warehouse() as source:
+        export(source, "acme", tmp_path / "late.zip", Window(lived.day(3), lived.day(4)))
+        export(source, "acme", tmp_path / "all.zip")
+        assert taken(warehouse, tmp_path / "late.zip").snapshots == 2
+        assert (again := taken(warehouse, tmp_path / "late.zip")).snapshots == 0
+        assert again.known == 2
+        added = taken(warehouse, tmp_path / "all.zip")
+        assert (added.snapshots, added.known) == (3, 2)
+        assert history(warehouse) == history(source), "the past was put before what was there"
+
+
+def test_the_same_snapshots_are_the_same_bytes_and_the_file_is_private(lived: Company, tmp_path: Path) -> None:
+    with lived.warehouse() as source:
+        first, second = (export(source, "acme", tmp_path / name) for name in ("1.zip", "2.zip"))
+    assert first.sha256 == second.sha256
+    assert stat.S_IMODE((tmp_path / "1.zip").stat().st_mode) == 0o600
+
+
+def test_a_live_source_goes_on_where_the_archive_ends(lived: Company, warehouse_url: str, tmp_path: Path) -> None:
+    with lived.warehouse() as source:
+        export(source, "acme", tmp_path / "acme.zip")
+    with closing(Warehouse(warehouse_url)) as moved:
+        upgrade(moved)
+        taken(moved, tmp_path / "acme.zip")
+    lived.settings = lived.settings.model_copy(update={"warehouse_url": SecretStr(warehouse_url)})
+    lived.read_scopes()
+    assert lived.live(5).success
+    with lived.warehouse() as warehouse, warehouse.read() as transaction:
+        origins = [facts.imported_from is None for facts in queries.observations(transaction, "acme")]
+    assert origins == [False, False, False, True]
+
+
+def change(file: Path, edit: Callable[[dict[str, bytes]], object]) -> None:
+    """Write the archive anew with its members edited."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    edit(members)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def edited_line(members: dict[str, bytes], edit: Callable[[dict[str, object]], object]) -> None:
+    lines = [json.loads(line) for line in members[SNAPSHOTS].splitlines()]
+    edit(lines[0])
+    members[SNAPSHOTS] = b"\n".join(json.dumps(line).encode() for line in lines)
+
+
+def a_body(members: dict[str, bytes]) -> str:
+    return next(name for name in sorted(members) if name.startswith("bodies/"))
+
+
+TAMPERING: dict[str, Callable[[dict[str, bytes]], object]] = {
+    "a body changed": lambda m: m.update({a_body(m): m[a_body(m)] + b" "}),
+    "a body missing": lambda m: m.pop(a_body(m)),
+    "a fact changed": lambda m: edited_line(m, lambda line: line["snapshot"].update(token_login="somebody")),  # type: ignore[attr-defined]
+    "a verdict changed": lambda m: edited_line(m, lambda line: line["snapshot"].update(verdict="held")),  # type: ignore[attr-defined]
+    "a time moved": lambda m: edited_line(m, lambda line: line["snapshot"].update(observed_at="2026-03-02T05:00:00Z")),  # type: ignore[attr-defined]
+    "a list left out": lambda m: edited_line(m, lambda line: line["snapshot"]["responses"].pop()),  # type: ignore[index]
+    "a digest changed": lambda m: edited_line(m, lambda line: line.update(content_sha256="0" * 64)),
+    "another format": lambda m: edited_line(m, lambda line: line.update(format="something-else")),
+    "a field missing": lambda m: edited_line(m, lambda line: line.pop("snapshot")),
+    "an unknown field": lambda m: edited_line(m, lambda line: line["snapshot"].update(shoe_size=38)),  # type: ignore[attr-defined]
+    "no list of snapshots": lambda m: m.pop(SNAPSHOTS),
+    "no JSON": lambda m: m.update({SNAPSHOTS: b"{"}),
+    "a line that is a number": lambda m: m.update({SNAPSHOTS: b"7"}),
+    "not UTF-8": lambda m: m.update({SNAPSHOTS: b"\xff\xfe"}),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_an_archive_that_was_changed_is_refused_whole_in_one_sentence(name: str, tmp_path: Path) -> None:
+    source, target = (Warehouse(sqlite_url(tmp_path / f"{place}.sqlite")) for place in ("source", "target"))
+    for warehouse in (source, target):
+        upgrade(warehouse)
+    for day in range(2):
+        record(source, snapshot_of(ONE, EPOCH + timedelta(days=day)), lambda: EPOCH)
+    file = tmp_path / "acme.zip"
+    export(source, "acme", file)
+    change(file, TAMPERING[name])
+    with pytest.raises(WarehouseError) as caught:
+        import_(target, file, lambda: EPOCH)
+    assert "\n" not in str(caught.value)
+    with target.read() as transaction:
+        assert transaction.execute(select(raw_snapshot)).all() == []
+        assert transaction.execute(select(raw_body)).all() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"a letter" * 100])
+def test_a_file_that_is_no_archive_is_named(content: bytes, tmp_path: Path, warehouse: Warehouse) -> None:
+    file = tmp_path / "letter.zip"
+    file.write_bytes(content)
+    with pytest.raises(WarehouseError, match=r"letter\.zip is no archive of snapshots"):
+        import_(warehouse, file, lambda: EPOCH)
+    with pytest.raises(WarehouseError, match="cannot be read"):
+        import_(warehouse, tmp_path / "none.zip", lambda: EPOCH)
+
+
+def test_an_archive_of_another_source_or_of_another_truth_is_refused(tmp_path: Path, warehouse: Warehouse) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+    record(warehouse, snapshot_of(World(), EPOCH + timedelta(seconds=5)), lambda: EPOCH)
+    with pytest.raises(WarehouseError, match="only one of the two can be true"):
+        import_(warehouse, tmp_path / "acme.zip", lambda: EPOCH)
+    other = Warehouse(sqlite_url(tmp_path / "other.sqlite"))
+    upgrade(other)
+    record(other, replace(snapshot_of(ONE, EPOCH + timedelta(days=1)), source_url="https://elsewhere"), lambda: EPOCH)
+    with pytest.raises(SourceMismatchError, match="two sources never mix"):
+        import_(other, tmp_path / "acme.zip", lambda: EPOCH)
+
+
+def test_a_warehouse_that_was_changed_is_not_exported_and_leaves_no_half_file(tmp_path: Path, warehouse: Warehouse) -> None:
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    with warehouse.write("test") as transaction:
+        transaction.execute(update(raw_response).where(raw_response.c.sequence == 1).values(rows=99))
+    with pytest.raises(WarehouseError, match="is not what was recorded"):
+        export(warehouse, "acme", tmp_path / "acme.zip")
+    assert not (tmp_path / "acme.zip").exists()
+
+
+def test_a_file_that_is_there_is_never_written_over(tmp_path: Path, warehouse: Warehouse) -> None:
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    (tmp_path / "precious.zip").write_text("precious")
+    with pytest.raises(WarehouseError, match="File exists"):
+        export(warehouse, "acme", tmp_path / "precious.zip")
+    assert (tmp_path / "precious.zip").read_text() == "precious"
+    with pytest.raises(WarehouseError, match="choose other days"):
+        export(
+            warehouse, "acme", tmp_path / "none.zip", Window(EPOCH.date() - timedelta(days=9), EPOCH.date() - timedelta(days=8))
+        )
+
+
+def test_a_warehouse_of_the_first_revision_is_brought_here_with_its_data(warehouse_url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from sonar_access_pipeline.warehouse import migrations
+
+    opened = Warehouse(warehouse_url)
+    if opened.is_postgresql:
+        with opened.write("test") as transaction:
+            transaction.execute(text("CREATE SCHEMA sonar_access"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with opened.write("migration") as transaction:
+        config.attributes["connection"] = transaction
+        command.upgrade(config, "0001")
+        transaction.execute(
+            text(
+                "INSERT INTO raw_snapshot (snapshot_id, connection, organization_key, source_url, source_kind, partition_date, "
+                "started_at, observed_at, recorded_at, scopes, verdict, run_id, token_login, pipeline_version, counts, "
+                "content_sha256, previous_sha256) VALUES (1, 'c', 'acme', 'u', 'other', '2026-03-01', '2026-03-01 05:00:00', "
+                "'2026-03-01 05:00:10', '2026-03-01 05:00:11', 'core', 'complete', 'r', 'reader', '0', '{}', 'x', 'y')"
+            )
+        )
+    assert migrations.upgrade(opened)
+    with opened.read() as transaction:
+        (day,) = queries.coverage(transaction, "acme", date(2026, 3, 1), date(2026, 3, 1))
+    opened.close()
+    assert (day["status"], day["imported_from"]) == ("observed", None)
