@@ -90,6 +90,7 @@ def snapshot_of(
         verdict=verdict,
         reason=None if verdict is Verdict.COMPLETE else "made so",
         token_login="reader",
+        tls_bundle_sha256=None,
         run_id=run_id,
         pipeline_version="test",
         counts={},

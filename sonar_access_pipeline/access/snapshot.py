@@ -133,7 +133,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One read of one organization."""
+    """One read of one organization.
+
+    `tls_bundle_sha256` is that of the bundle of certificate authorities which the environment named to verify SonarCloud's TLS;
+    None where it named none, or there was no TLS.
+    """
 
     connection: str
     organization_key: str
@@ -147,6 +151,7 @@ class Snapshot:
     verdict: Verdict
     reason: str | None
     token_login: str
+    tls_bundle_sha256: str | None
     run_id: str
     pipeline_version: str
     counts: Mapping[str, int]
@@ -179,6 +184,7 @@ class Snapshot:
             "verdict": self.verdict,
             "reason": self.reason,
             "token_login": self.token_login,
+            "tls_bundle_sha256": self.tls_bundle_sha256,
             "run_id": self.run_id,
             "pipeline_version": self.pipeline_version,
             "counts": dict(self.counts),

@@ -68,7 +68,12 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             "seconds_before_end_of_window": facts.age_seconds,
             "scopes": list(facts.as_of.scopes),
         },
-        "source": {"url": facts.as_of.source_url, "kind": facts.source_kind, "token_login": facts.as_of.token_login},
+        "source": {
+            "url": facts.as_of.source_url,
+            "kind": facts.source_kind,
+            "token_login": facts.as_of.token_login,
+            "tls_bundle_sha256": facts.as_of.tls_bundle_sha256,
+        },
         "snapshots": [
             {"observed_at": used.observed_at, "content_sha256": used.content_sha256, "imported_from": used.imported_from}
             for used in facts.used

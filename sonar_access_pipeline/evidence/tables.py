@@ -90,6 +90,14 @@ def limits(facts: Facts) -> Rows:
     if facts.gaps:
         days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
         rows.append({"subject": "days without an observation", "why": f"not observed, and never filled in: {days}"})
+    if facts.as_of.tls_bundle_sha256:
+        rows.append(
+            {
+                "subject": "who stood between SonarCloud and us",
+                "why": "its TLS was verified against a bundle of certificate authorities that the collecting machine names "
+                f"(SHA-256 {facts.as_of.tls_bundle_sha256}): whoever holds one of them can alter answers",
+            }
+        )
     if facts.before is None:
         rows.append(
             {"subject": "before the first observation", "why": f"nothing is known before {iso(facts.observations[0].started_at)}"}

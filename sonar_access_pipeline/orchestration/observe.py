@@ -19,9 +19,9 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import derive, measured_before
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
-PRIVATE_AUTHORITY = (
-    "TLS is verified against {bundle}, not against the usual authorities: whoever holds that authority reads the token and can "
-    "alter every answer."
+NAMED_BUNDLE = (
+    "TLS is verified against {bundle}, which the environment names, not against the authorities that come along: whoever holds "
+    "one of those reads the token and can alter every answer. Packets say so."
 )
 OTHERS_READ_IT = "The token file {file} can be read by other accounts of this machine; take that right away (chmod 600)."
 
@@ -43,8 +43,8 @@ def check(connection: Connection, parts: Parts) -> Checked:
         reader = Reader(client, organization_key, scopes=connection.scopes or ())
         preflight, probed = reader.preflight(), reader.probe()
         warnings = list(probed.warnings)
-        if client.private_authority:
-            warnings.append(PRIVATE_AUTHORITY.format(bundle=client.private_authority))
+        if client.tls_bundle:
+            warnings.append(NAMED_BUNDLE.format(bundle=client.tls_bundle))
     if connection.token_file is not None and connection.token_file.stat().st_mode & 0o077:
         warnings.append(OTHERS_READ_IT.format(file=connection.token_file))
     return Checked(preflight, probed.endpoints, probed.tokens, tuple(warnings))

@@ -10,6 +10,7 @@ import contextlib
 import math
 import random
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -132,7 +133,8 @@ class Simulator:
     object it gives changes, and keeps the answers made from it. `tokens` maps a token to the login it belongs to, and
     `caller_tokens` are those that `user_tokens/search` lists. `clock` is the server's. `v2` False has no newer API.
     An answer is sent `latency` seconds after its request arrived. Beyond `requests_per_minute`, the answer is 429. Pages have
-    at most `rows_per_page` rows, and say so. With `shuffles`, people of one name stand in another order each time.
+    at most `rows_per_page` rows, and say so. With `shuffles`, people of one name stand in another order each time. With `tls`, it
+    speaks HTTPS.
 
     `requests` counts what was asked, by endpoint and method, and `asked` has the parameters. `on_request` is called with
     the number of each request, from 1, before its answer is computed; nothing else is computed meanwhile. `on_headers` is
@@ -153,6 +155,7 @@ class Simulator:
         rows_per_page: int | None = None,
         shuffles: bool = False,
         caller_tokens: list[dict[str, Any]] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.organization = organization
         self.tokens = tokens if tokens is not None else {"simulated-token": READER}
@@ -177,12 +180,15 @@ class Simulator:
         self._minute: deque[float] = deque()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.simulator = self
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Simulator:
         self._thread.start()

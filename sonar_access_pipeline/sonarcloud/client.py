@@ -6,12 +6,14 @@ Knows nothing of lists or organizations. `faults.py` says what is permanent and 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -134,10 +136,19 @@ class Client:
         return SourceKind.SIMULATED if self.server_name == SIMULATOR else SourceKind.OTHER
 
     @property
-    def private_authority(self) -> str | None:
+    def tls_bundle(self) -> str | None:
         """The bundle of certificate authorities that the environment names instead of the usual ones; None when it does not."""
         verify = self._options[self._bases[Api.V1][0]]["verify"]
-        return verify if isinstance(verify, str) else None
+        return verify if isinstance(verify, str) and self.host_url.startswith("https://") else None
+
+    @property
+    def tls_bundle_sha256(self) -> str | None:
+        """The digest of that bundle, a file or the files of a folder."""
+        if self.tls_bundle is None:
+            return None
+        bundle = Path(self.tls_bundle)
+        files = sorted(file for file in bundle.iterdir() if file.is_file()) if bundle.is_dir() else [bundle]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def get(self, endpoint: Endpoint, params: Mapping[str, str], until: float | None = None) -> Answer:
         """GET an endpoint and parse its body, trying again while that may help, and until `until` (of the pace's clock).

@@ -207,6 +207,7 @@ class Reader:
                 verdict=verdict,
                 reason=reason,
                 token_login=preflight.token_login,
+                tls_bundle_sha256=self._client.tls_bundle_sha256,
                 run_id=run_id,
                 pipeline_version=__version__,
                 counts=statistics,

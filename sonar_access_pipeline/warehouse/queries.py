@@ -62,6 +62,7 @@ class ObservationFacts:
     observed_at: datetime
     scopes: tuple[Scope, ...]
     token_login: str
+    tls_bundle_sha256: str | None
     run_id: str
     content_sha256: str
     counts: dict[str, int]
@@ -128,6 +129,7 @@ def observations(
             observed_at=row["observed_at"],
             scopes=scopes_of(row["scopes"]),
             token_login=row["token_login"],
+            tls_bundle_sha256=row["tls_bundle_sha256"],
             run_id=row["run_id"],
             content_sha256=row["content_sha256"],
             counts=json.loads(row["counts"]),

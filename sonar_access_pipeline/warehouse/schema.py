@@ -96,6 +96,7 @@ raw_snapshot = Table(
     Column("reason", Text),
     _required("run_id"),
     _required("token_login"),
+    Column("tls_bundle_sha256", Text),
     _required("pipeline_version"),
     _required("counts"),
     _required("content_sha256"),

@@ -173,6 +173,7 @@ CALENDAR = {
 def upgrade() -> None:
     for view in ("current_access", "fct_access_change", "sync_coverage", "observation"):
         op.execute(f"DROP VIEW {view}")
+    op.add_column("raw_snapshot", sa.Column("tls_bundle_sha256", sa.Text(), nullable=True))
     op.add_column("raw_snapshot", sa.Column("imported_from", sa.Text(), nullable=True))
     if op.get_bind().dialect.name == "postgresql":
         op.create_table_comment(
