@@ -1,7 +1,7 @@
 """Random mixtures of faults and of changes at the source: whatever is called complete is what the server held.
 
-Reading takes many requests, so people come and go meanwhile. Right is a snapshot that holds every row that was true from its
-beginning to its end, and no row that was true at no moment of it.
+Reading takes many requests, so people come and go meanwhile. Right is a snapshot that holds every fact (member, group member,
+grant) that was true from its beginning to its end, and none that was true at no moment of it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.snapshot import Scope, Verdict
+from sonar_access_pipeline.access.content import content_of, lists_of
+from sonar_access_pipeline.access.snapshot import Scope, Snapshot, Verdict
 from sonar_access_pipeline.simulator.organization import PROJECT_PERMISSIONS, READER, Group, Organization, Project
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.errors import SourceError
-from sonar_access_pipeline_tests.reading import QUICK, access_of, organization, read
+from sonar_access_pipeline_tests.reading import QUICK, organization, read
 from sonar_access_pipeline_tests.test_faults import THAT_MAY_PASS
 
 NAMES = (*(f"Name {number}" for number in range(40)), "Bob", "Bob")
@@ -65,8 +66,13 @@ def grant(rng: random.Random, found: Organization) -> None:
     found.direct.setdefault(somebody(rng, found), set()).symmetric_difference_update({"scan"})
 
 
+def empower(rng: random.Random, found: Organization) -> None:
+    rng.choice([group for group in found.groups.values() if group is not found.owners]).permissions ^= {"gateadmin"}
+
+
 def found_group(rng: random.Random, found: Organization) -> None:
-    number = max(found.groups) + 1
+    # An id is never given twice.
+    number = rng.randrange(10**6, 10**9)
     found.groups[number] = Group(number, f"group-{number}", None, members={somebody(rng, found)}, permissions={"gateadmin"})
 
 
@@ -92,7 +98,7 @@ def grant_on_project(rng: random.Random, found: Organization) -> None:
 
 
 CHANGES: tuple[Callable[[random.Random, Organization], None], ...] = (
-    *(join, leave, swap, swap, swap, rename, rename, move, exchange, exchange, grant),
+    *(join, leave, swap, swap, swap, rename, rename, move, exchange, exchange, grant, empower),
     *(found_group, dissolve_group, found_project, delete_project, grant_on_project),
 )
 SLOW = {"a server that never answers", "a server that drips the body", "a server that drips the headers"}
@@ -120,6 +126,32 @@ scenarios = st.builds(
 )
 
 
+def facts_of_source(found: Organization, scopes: tuple[Scope, ...]) -> set[tuple[Any, ...]]:
+    """What is true, by the simulator's own reckoning: members, members of groups, grants."""
+    facts: set[tuple[Any, ...]] = {("member", login) for login in found.names}
+    for number, group in found.groups.items():
+        facts |= {("group member", str(number), login) for login in group.members}
+        facts |= {("group", str(number), None, permission) for permission in group.permissions}
+    facts |= {("user", login, None, permission) for login, permissions in found.direct.items() for permission in permissions}
+    if Scope.PROJECT_PERMISSIONS in scopes:
+        for project in found.projects.values():
+            facts.add(("project", project.key))
+            for kind, granted in (("user", project.users), ("group", {str(n): p for n, p in project.groups.items()})):
+                facts |= {(kind, who, project.key, permission) for who, keys in granted.items() for permission in keys}
+    return facts
+
+
+def facts_of_snapshot(snapshot: Snapshot) -> set[tuple[Any, ...]]:
+    """The same, parsed again from the stored bodies."""
+    content = content_of(lists_of(snapshot.responses), snapshot.scopes)
+    return {
+        *(("member", member.login) for member in content.members),
+        *(("group member", row.group_id, row.login) for row in content.group_members),
+        *((row.principal_type, row.principal, row.project_key, row.permission) for row in content.grants),
+        *(("project", project.key) for project in content.projects),
+    }
+
+
 @given(scenario=scenarios)
 def test_whatever_is_called_complete_is_what_the_server_held(scenario: Scenario) -> None:
     found = organization(accounts=24, groups=5, projects=4)
@@ -127,16 +159,13 @@ def test_whatever_is_called_complete_is_what_the_server_held(scenario: Scenario)
     for login in sorted(found.names):
         found.names[login] = rng.choice(NAMES)
 
-    def truth() -> set[tuple[str, ...]]:
-        return found.truth() | (found.project_truth() if Scope.PROJECT_PERMISSIONS in scenario.scopes else set())
-
-    held = [truth()]
+    held = [facts_of_source(found, scenario.scopes)]
 
     def live(number: int) -> None:
         for at, change in scenario.changes:
             if at == number:
                 change(rng, found)
-                held.append(truth())
+                held.append(facts_of_source(found, scenario.scopes))
 
     with Simulator(lambda: found, rows_per_page=scenario.rows_per_page, shuffles=True) as simulator:
         simulator.on_request = live
@@ -149,8 +178,8 @@ def test_whatever_is_called_complete_is_what_the_server_held(scenario: Scenario)
             return
     event(snapshot.verdict.value)
     if snapshot.verdict is Verdict.COMPLETE:
-        shown = access_of(snapshot)
-        assert shown <= set().union(*held), "a row that was never true"
-        assert set.intersection(*held) <= shown, "a row is missing that was true all the while"
+        shown = facts_of_snapshot(snapshot)
+        assert shown <= set().union(*held), "a fact that was never true"
+        assert set.intersection(*held) <= shown, "a fact is missing that was true all the while"
     else:
         assert snapshot.reason
