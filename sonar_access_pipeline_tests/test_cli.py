@@ -99,6 +99,65 @@ def test_a_sync_killed_at_any_moment_is_finished_by_the_next(simulator: Simulato
         ends(run(tmp_path, "evidence", "verify", str(packet)), 0)
 
 
+def test_a_check_warns_and_tells_the_ages_of_the_accounts_own_tokens(simulator: Simulator, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN)
+    token_file.chmod(0o644)
+    known = {name: value for name, value in settings(simulator).items() if name != "SONAR_TOKEN"}
+    known |= {"SONAR_TOKEN_FILE": str(token_file), "SONAR_ACCESS_SCOPES": "project_permissions,account_details"}
+    done = run(tmp_path, "check", **known)
+    ends(done, 0, "This account has 2 tokens", "days old", "expires in", "can be read by other accounts")
+    token_file.chmod(0o600)
+    ends(run(tmp_path, "check", **known), 0)
+
+
+def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(simulator: Simulator, tmp_path: Path) -> None:
+    known, everybody = settings(simulator), simulator.organization()
+    ends(run(tmp_path, "sync", **known), 0)
+    fewer = everybody.copied()
+    for login in sorted(set(everybody.names) - {"sonar-access-reader"})[:15]:
+        fewer.leave(login)
+    simulator.organization = lambda: fewer
+    ends(run(tmp_path, "sync", **known), 3, "The snapshot is held", "15 of 30 members", "snapshot confirm 2")
+    ends(run(tmp_path, "snapshot", "list", **known), 0, "held", "15 of 30 members")
+    ends(run(tmp_path, "access", **known), 0, "Held: snapshot 2", "waits for a decision")
+    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Held: snapshot 2")
+    ends(run(tmp_path, "snapshot", "confirm", "2", **known), 2, "--reason")
+    ends(run(tmp_path, "snapshot", "confirm", "2", "--reason", " ", **known), 2, "neither can be empty")
+    ends(run(tmp_path, "snapshot", "confirm", "7", "--reason", "r", **known), 1, "no snapshot 7")
+    done = run(tmp_path, "snapshot", "confirm", "2", "--reason", "they left", "--by", "ada", **known)
+    ends(done, 0, "Snapshot 2 of acme is confirmed")
+    ends(run(tmp_path, "snapshot", "list", **known), 0, "confirmed by ada")
+    rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
+    assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(fewer.names)
+    ends(run(tmp_path, "sync", **known), 0)
+    ends(run(tmp_path, "snapshot", "retract", "3", "--reason", "was a test", **known), 0, "is retracted")
+
+
+def test_snapshots_are_carried_to_another_warehouse(simulator: Simulator, tmp_path: Path) -> None:
+    known = settings(simulator)
+    ends(run(tmp_path, "sync", **known), 0)
+    ends(run(tmp_path, "snapshot", "export", "acme.zip", **known), 0, "1 snapshots of acme are in acme.zip", "SHA-256: ")
+    ends(run(tmp_path, "snapshot", "export", "acme.zip", **known), 1, "File exists")
+    elsewhere = {"SONAR_ACCESS_DATA_DIR": "elsewhere"}
+    ends(run(tmp_path, "snapshot", "import", "acme.zip", **elsewhere), 0, "1 snapshots of acme were imported")
+    ends(run(tmp_path, "snapshot", "import", "acme.zip", **elsewhere), 0, "1 were there already")
+    ends(run(tmp_path, "access", "--organization", "acme", **elsewhere), 0, "imported from archive")
+    ends(run(tmp_path, "coverage", "--to", str(TODAY), "--from", str(TODAY), **elsewhere), 0, "archive ")
+    ends(run(tmp_path, "snapshot", "import", "none.zip", **elsewhere), 1, "cannot be read")
+
+
+def test_one_connection_without_a_token_does_not_keep_the_others_from_being_synced(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+        f"[connections.beta]\norganization = 'beta'\nhost_url = '{simulator.url}'\ntoken_env = 'BETA_TOKEN'\n"
+        f"[connections.gone]\norganization = 'gone'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+    )
+    known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
+    ends(run(tmp_path, "sync", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "Who administers acme")
+    ends(run(tmp_path, "check", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "acme: the token of")
+
+
 def test_missing_settings_are_named(tmp_path: Path) -> None:
     ends(run(tmp_path, "sync"), 2, "set SONAR_ORGANIZATION")
     ends(run(tmp_path, "sync", SONAR_ORGANIZATION="acme"), 2, "set SONAR_TOKEN")

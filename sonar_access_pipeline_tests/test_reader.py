@@ -153,3 +153,17 @@ def test_a_host_whose_clock_is_not_sonarclouds_is_refused_for_the_real_source_on
         preflight(simulator)
         with Real(simulator.url, TOKEN, patience=QUICK) as client, pytest.raises(RefusedError, match="clock"):
             Reader(client, "acme").preflight()
+
+
+def test_the_two_lists_of_everybody_are_read_in_opposite_directions() -> None:
+    """One who leaves and one who joins between two pages would otherwise hide a third from both of them."""
+    with serving(organization(1900, 3), latency=0.01) as simulator:
+        assert read(simulator).verdict is Verdict.COMPLETE
+        asked = {
+            name: [int(params["p"]) for endpoint, params in simulator.asked if endpoint == name]
+            for name in ("organizations/search_members", "permissions/users")
+        }
+    assert sorted(asked["organizations/search_members"]) == [1, 2, 3, 4]
+    downwards = asked["permissions/users"]
+    assert downwards[0] == 1
+    assert all(abs(number - (21 - place)) < 8 for place, number in enumerate(downwards[1:], start=1)), "but for who overtakes"
