@@ -28,6 +28,7 @@ proofs: $(VENV)/.development  ## the property tests at full length (make test ru
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
+	$(BIN)/python -m benchmarks.extraction
 
 wheel: $(VENV)/.runtime  ## a wheel in dist/
 	$(BIN)/python -m flit_core.wheel

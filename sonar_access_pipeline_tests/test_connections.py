@@ -452,7 +452,7 @@ class Real(Client):
 
 
 def observed_at(simulator: Simulator, pace: Pace, clock: Callable[[], datetime]) -> None:
-    with Real(simulator.url, "simulated-token", patience=QUICK, pace=pace, clock=clock) as client:
+    with Real(simulator.url, "simulated-token", pace=pace, clock=clock) as client:
         reader = Reader(client, "acme")
         reader.read(reader.preflight(), connection="c", run_id="r", started_at=clock())
 

@@ -254,7 +254,7 @@ def test_retry_after_is_waited_for_and_a_limit_without_it_waits_longer() -> None
         snapshot = read(simulator, patience=Patience(attempts=3, limited_pause=60), pace=pace)
     assert sorted(pace.closed) == [17, 60]
     assert snapshot.verdict is Verdict.COMPLETE
-    assert sorted(response.attempts for response in snapshot.responses[:2]) == [2, 2]
+    assert sorted(response.attempts for response in snapshot.responses)[-2:] == [2, 2]
 
 
 def test_a_retry_after_given_as_a_date_is_waited_for() -> None:

@@ -123,13 +123,7 @@ def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
         _compare(
             "admins",
             "isOrgAdmin of each member, and admin granted directly or through a group",
-            [
-                (
-                    None if member.is_organization_admin is None else int(member.is_organization_admin),
-                    member.login in admins,
-                )
-                for member in content.members
-            ],
+            [(member.is_organization_admin, member.login in admins) for member in content.members],
         ),
     )
 

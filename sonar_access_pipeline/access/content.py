@@ -33,14 +33,14 @@ Lists = Mapping[ListName, tuple[Record, ...]]
 
 
 class Gathered:
-    """The records of every list, added list by list: each record once, in the order first seen."""
+    """The records of every list, added list by list, in the order first seen."""
 
     def __init__(self) -> None:
-        self._records: dict[tuple[ListName, str], dict[Record, None]] = {}
+        self._records: dict[tuple[ListName, str], tuple[Record, ...]] = {}
 
     def put(self, name: ListName, subject: str, records: Iterable[Record]) -> None:
-        """Set what a list says; what it said before is forgotten."""
-        self._records[name, subject] = dict.fromkeys(record for record in records if not _says_nothing(record))
+        """Set what a list says, each thing once; what it said before is forgotten."""
+        self._records[name, subject] = tuple(record for record in records if not _says_nothing(record))
 
     def drop(self, name: ListName, subject: str) -> None:
         """Forget a list: its subject is gone."""
@@ -48,14 +48,14 @@ class Gathered:
 
     def lists(self) -> Lists:
         """The records of each list, those of all subjects together."""
-        together: dict[ListName, dict[Record, None]] = defaultdict(dict)
+        together: dict[ListName, list[Record]] = defaultdict(list)
         for (name, _), records in self._records.items():
-            together[name].update(records)
+            together[name] += records
         return {name: tuple(records) for name, records in together.items()}
 
     def of(self, name: ListName, subject: str = "") -> tuple[Record, ...]:
         """The records of one list."""
-        return tuple(self._records.get((name, subject), ()))
+        return self._records.get((name, subject), ())
 
     def orphans(self) -> list[tuple[ListName, str]]:
         """Lists of a group or a project that the list of groups or projects does not hold."""

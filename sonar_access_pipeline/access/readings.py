@@ -5,9 +5,11 @@ The same functions judge a list while it is read and when it is parsed again fro
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
+from typing import Any
 
 from sonar_access_pipeline.access.endpoints import Page
 from sonar_access_pipeline.access.records import (
@@ -26,34 +28,43 @@ Reading = Sequence[Page]
 """The pages of one reading of a list, in the order of their numbers."""
 
 
-def key_of(record: Record) -> Hashable:
-    """What makes two records of one list the same thing."""
-    match record:
-        case Member() | UserPermissions() | AccountDetail():
-            return record.login
-        case Group():
-            return record.group_id
-        case GroupMember():
-            return (record.group_id, record.login)
-        case GroupPermissions():
-            return (record.group_id, record.name)
-        case Project():
-            return record.key
-        case _:
-            return record
+KEYS: Mapping[type, Callable[[Any], Hashable]] = {
+    Member: attrgetter("login"),
+    UserPermissions: attrgetter("login"),
+    AccountDetail: attrgetter("login"),
+    Group: attrgetter("group_id"),
+    GroupMember: attrgetter("group_id", "login"),
+    GroupPermissions: attrgetter("group_id", "name"),
+    Project: attrgetter("key"),
+}
+"""What makes two records of one list the same thing; of other kinds, everything in them."""
+
+
+def keys_of(records: Sequence[Record]) -> Iterable[Hashable]:
+    """The key of each record of a list: all are of one kind."""
+    key_of = KEYS.get(type(records[0])) if records else None
+    return map(key_of, records) if key_of else records
 
 
 @dataclass(frozen=True)
 class Counting:
-    """The pages that count, oldest first, and of how many readings they are."""
+    """The pages that count, oldest first, of how many readings they are, and what they hold: each key as it was last seen."""
 
     pages: Sequence[Page]
     readings: int
+    by_key: Mapping[Hashable, Record]
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """Every record once, as it was last seen, in the order first seen."""
-        return tuple({key_of(record): record for page in self.pages for record in page.records}.values())
+        """Every record once, in the order first seen."""
+        return tuple(self.by_key.values())
+
+
+def _by_key(pages: Iterable[Page]) -> dict[Hashable, Record]:
+    found: dict[Hashable, Record] = {}
+    for page in pages:
+        found.update(zip(keys_of(page.records), page.records, strict=True))
+    return found
 
 
 def counting(newest_first: Iterable[Reading]) -> Counting:
@@ -62,18 +73,18 @@ def counting(newest_first: Iterable[Reading]) -> Counting:
     People of one display name have no order, so that one of them may come twice and another not at all, in each reading somebody
     else. All of them report one total: rows that were seen while it stood, as many as it says, are all there are.
     """
-    last: Reading | None = None
+    last: Counting | None = None
     together: list[Page] = []
     for readings, reading in enumerate(newest_first, start=1):
         total = _one_total(reading)
-        if last is None:
-            last = reading
-        elif total is None or total != _one_total(last):
+        if last is not None and (total is None or total != _one_total(last.pages)):
             break
         together = [*reading, *together]
-        if total is None or len({key_of(record) for page in together for record in page.records}) >= total:
-            return Counting(together, readings)
-    return Counting(last or (), 1)
+        found = Counting(together, readings, _by_key(together))
+        if total is None or len(found.by_key) >= total:
+            return found
+        last = last or found
+    return last or Counting((), 1, {})
 
 
 def _one_total(reading: Reading) -> int | None:
@@ -99,8 +110,7 @@ def list_read(
     list); and the permissions of a project when `others_without_grants`: it was stopped at a row without grants, and behind that
     nobody has any. `rereads` counts the readings before the last one; `fault` says why that one ended early.
     """
-    keys = [key_of(record) for page in counted.pages for record in page.records]
-    distinct = len(set(keys))
+    rows, distinct = sum(len(page.records) for page in counted.pages), len(counted.by_key)
     totals = [page.total for page in counted.pages if page.total is not None]
     reported = totals[-1] if totals else None
     note = None
@@ -108,7 +118,7 @@ def list_read(
         fault = None if distinct == reported else f"it reports {reported} rows and delivers {distinct}"
         note = f"put together from {counted.readings} readings: people of one name change places between its pages"
     else:
-        fault = fault or _moved_or_repeated(totals, len(keys), distinct)
+        fault = fault or _moved_or_repeated(totals, rows, distinct)
     if fault is None and reported is not None and distinct != reported:
         fault = f"it reports {reported} rows and delivers {distinct}"
         if distinct < reported and others_without_grants:
@@ -121,7 +131,7 @@ def list_read(
         name=name,
         subject=subject,
         reported_total=reported,
-        rows=len(keys),
+        rows=rows,
         distinct=distinct,
         rereads=rereads,
         verdict=Verdict.INCOMPLETE if fault else Verdict.COMPLETE,

@@ -1,13 +1,14 @@
 """The typed records that SonarCloud's answers are parsed into. Nothing here knows JSON, HTTP or tables.
 
-`None` always means "SonarCloud did not say". It is never an empty string, never false, never zero.
+`None` always means "SonarCloud did not say". It is never an empty string, never false, never zero. Named tuples, because a large
+organization has hundreds of thousands of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 PrincipalType = Literal["user", "group", "anyone"]
 
@@ -15,15 +16,13 @@ ANYONE = "Anyone"
 """The pseudo group that stands for everybody, signed in or not. A principal, never a login."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Whose token reads: the answer to "who am I"."""
 
     login: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallerToken:
+class CallerToken(NamedTuple):
     """One token of the account whose token reads; never the token itself. Times are UTC."""
 
     login: str
@@ -33,8 +32,7 @@ class CallerToken:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Organization:
+class Organization(NamedTuple):
     """One organization, and whether the caller administers it."""
 
     key: str
@@ -44,8 +42,7 @@ class Organization:
     caller_is_admin: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One account in the member list. `group_count` includes the default group."""
 
     login: str
@@ -54,8 +51,7 @@ class Member:
     is_organization_admin: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """One group of an organization; its id survives a rename, its name does not."""
 
     group_id: str
@@ -65,16 +61,14 @@ class Group:
     members_count: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMember:
+class GroupMember(NamedTuple):
     """One account in one group."""
 
     group_id: str
     login: str
 
 
-@dataclass(frozen=True, slots=True)
-class UserPermissions:
+class UserPermissions(NamedTuple):
     """The permissions granted to one account itself, not through groups; often none. On a project, if it has a key."""
 
     login: str
@@ -83,8 +77,7 @@ class UserPermissions:
     project_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupPermissions:
+class GroupPermissions(NamedTuple):
     """The permissions granted to one group. `group_id` is absent for `Anyone` and where SonarCloud leaves it out."""
 
     group_id: str | None
@@ -93,8 +86,7 @@ class GroupPermissions:
     project_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(NamedTuple):
     """One project that the caller can see."""
 
     key: str
@@ -102,8 +94,7 @@ class Project:
     visibility: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PermissionTemplate:
+class PermissionTemplate(NamedTuple):
     """What a new project whose key matches the pattern will be granted; its grants are counts only."""
 
     template_id: str
@@ -111,16 +102,14 @@ class PermissionTemplate:
     project_key_pattern: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationId:
+class OrganizationId(NamedTuple):
     """The id under which the v2 interface knows an organization."""
 
     key: str
     organization_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccountDetail:
+class AccountDetail(NamedTuple):
     """What only the v2 interface says of an account: its durable id, its e-mail, and who signs it in."""
 
     login: str
@@ -129,8 +118,7 @@ class AccountDetail:
     provider: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
+class CatalogueEntry(NamedTuple):
     """One endpoint of SonarCloud's own catalogue, with its parameters."""
 
     path: str
@@ -155,8 +143,7 @@ Record = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """One permission that one principal holds on an organization (`project_key` is None) or a project."""
 
     principal_type: PrincipalType

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,7 +56,7 @@ class Answer:
 
 
 class _Bearer(AuthBase):
-    """Sets the token itself, so that a stray .netrc cannot replace it; its repr is not the token."""
+    """Sets the token; its repr is not the token."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -95,21 +94,19 @@ class Client:
         self._found: dict[str, str] = {}
         self._watch = Watch()
         self._newest: float | None = None
-        self._session = requests.Session()
-        self._session.auth = _Bearer(token)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Cache-Control": "no-cache",
-                "User-Agent": f"sonar-access-pipeline/{__version__}",
-            }
-        )
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, WatchedAdapter(pool_connections=2, pool_maxsize=PARALLEL, pool_block=True))
+        # Every request is a copy of one, sent by the adapter itself: no session, so no redirect is followed, no cookie kept,
+        # and no .netrc asked for another token.
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "Cache-Control": "no-cache",
+            "User-Agent": f"sonar-access-pipeline/{__version__}",
+        }
+        self._request = requests.Request("GET", self.host_url, headers=headers, auth=_Bearer(token)).prepare()
+        self._adapter = WatchedAdapter(pool_connections=2, pool_maxsize=PARALLEL, pool_block=True)
         # Proxies and certificate bundles are looked up in the environment once, not once per request.
         self._options = {
-            base: self._session.merge_environment_settings(base, {}, True, None, None)
+            base: requests.Session().merge_environment_settings(base, {}, True, None, None)
             for bases in self._bases.values()
             for base in bases
         }
@@ -119,7 +116,7 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._session.close()
+        self._adapter.close()
         self.pace.close()
 
     def stop(self) -> None:
@@ -224,9 +221,10 @@ class Client:
         return body, page, server_time
 
     def _send(self, base: str, path: str, params: Mapping[str, str]) -> tuple[requests.Response, bytes]:
-        request = self._session.prepare_request(requests.Request("GET", f"{base}/{path}", params=dict(params)))
-        options: dict[str, Any] = {**self._options[base], "stream": True}
-        response = self._session.send(request, timeout=(CONNECT_SECONDS, SILENT_SECONDS), allow_redirects=False, **options)
+        request = self._request.copy()
+        request.prepare_url(f"{base}/{path}", dict(params))
+        options: dict[str, Any] = {**self._options[base], "timeout": (CONNECT_SECONDS, SILENT_SECONDS)}
+        response = self._adapter.send(request, **options)
         with response:
             pieces, size = [], 0
             for piece in response.iter_content(1 << 18):

@@ -97,6 +97,15 @@ class Observed:
     content: SnapshotContent | None
 
 
+@dataclass(frozen=True)
+class Settled:
+    """How the lists compare once they are at rest, and what they say then; nothing where they never came to it."""
+
+    who_exists: tuple[Control, ...] = ()
+    counts: tuple[Control, ...] = ()
+    content: SnapshotContent | None = None
+
+
 class Reader:
     """One read of one organization. Use once: `preflight`, then `read` or `probe`."""
 
@@ -116,7 +125,7 @@ class Reader:
         self._began = client.pace.now()
 
     def preflight(self) -> Preflight:
-        """Ask whose token this is and whether it administers the organization.
+        """Ask whose token this is, which others its owner has, and whether that account administers the organization.
 
         Raises `RefusedError` with what is wrong and what to do, `UnavailableError` when nothing answers.
         """
@@ -126,6 +135,7 @@ class Reader:
             [
                 ListPlan(ListName.CALLER, ENDPOINTS["users/current"], {}),
                 ListPlan(ListName.ORGANIZATION, ENDPOINTS["organizations/search"], {"organizations": key, "member": "true"}),
+                ListPlan(ListName.CALLER_TOKENS, ENDPOINTS["user_tokens/search"], {}, optional=True),
             ]
         )
         self._check_clocks(started_at)
@@ -151,7 +161,7 @@ class Reader:
         """
         gathering = self._gathering
         catalogue = ListPlan(ListName.CATALOGUE, CATALOGUE, {"include_internals": "true"}, optional=True)
-        plans = [*self._lists(), self._tokens(), catalogue]
+        plans = [*self._lists(), catalogue]
         if Scope.ACCOUNT_DETAILS in self._scopes:
             plans.append(self._organization_id())
         gathering.read([_of_one_row(plan) for plan in plans], lambda plan: map(_of_one_row, self._following(plan, first=True)))
@@ -173,24 +183,24 @@ class Reader:
         Raises `RefusedError` when the clocks cannot be trusted.
         """
         failure: str | None = None
-        controls: tuple[Control, ...] = ()
+        settled = Settled()
         try:
             self._read_lists()
             self._gathering.read(self._gathering.stopped_in_vain())
-            controls = self._settle()
+            settled = self._settle()
         except SourceError as fault:
             failure = str(fault)
-        gathering = self._gathering
-        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(self._needed(), controls)
-        scopes = self._scopes
-        content = None
-        statistics: Mapping[str, int] = {}
-        if verdict is Verdict.COMPLETE:
-            scopes = tuple(scope for scope in scopes if scope is not Scope.ACCOUNT_DETAILS or self._details_are_read())
-            content = content_of(gathering.gathered.lists(), scopes)
-            controls = (*controls, *lists_agree(gathering.gathered.lists()), *counts_agree(content))
-            statistics = counts(content, scopes) | token_ages(self._own_tokens(), started_at)
         observed_at = self._client.clock()
+        gathering = self._gathering
+        verdict, reason = (Verdict.INCOMPLETE, failure) if failure else snapshot_verdict(self._needed(), settled.who_exists)
+        scopes, content = self._scopes, None
+        statistics: Mapping[str, int] = {}
+        if verdict is Verdict.COMPLETE and settled.content is not None:
+            content = settled.content
+            if Scope.ACCOUNT_DETAILS in scopes and not self._details_are_read():
+                scopes = tuple(scope for scope in scopes if scope is not Scope.ACCOUNT_DETAILS)
+                content = replace(content, account_details=())
+            statistics = counts(content, scopes) | token_ages(self._own_tokens(), started_at)
         self._check_end(started_at, observed_at)
         server_times = [response.server_time for response in gathering.responses if response.server_time]
         return Observed(
@@ -212,7 +222,7 @@ class Reader:
                 pipeline_version=__version__,
                 counts=statistics,
                 lists=tuple(gathering.reads.values()),
-                controls=controls,
+                controls=(*settled.who_exists, *settled.counts),
                 responses=tuple(gathering.responses),
             ),
             content,
@@ -236,15 +246,12 @@ class Reader:
             unwitnessed=name is ListName.PROJECTS,
         )
 
-    def _tokens(self) -> ListPlan:
-        return ListPlan(ListName.CALLER_TOKENS, ENDPOINTS["user_tokens/search"], {}, optional=True)
-
     def _organization_id(self) -> ListPlan:
         asked = {"organizationKey": self._organization_key}
         return ListPlan(ListName.ORGANIZATION_ID, ENDPOINTS["organizations/organizations"], asked, optional=True)
 
     def _read_lists(self) -> None:
-        plans = [*self._lists(), self._tokens()]
+        plans = self._lists()
         if Scope.ACCOUNT_DETAILS in self._scopes:
             plans.append(self._organization_id())
         self._gathering.read(plans, self._following)
@@ -314,7 +321,7 @@ class Reader:
                 del gathering.reads[name, subject]
                 gathering.gathered.drop(name, subject)
 
-    def _settle(self) -> tuple[Control, ...]:
+    def _settle(self) -> Settled:
         """Compare the lists, and read those again that disagree: people come and go between two lists.
 
         Who exists must agree. Counts may disagree for good (SonarCloud counts deactivated accounts in places), but only when
@@ -327,19 +334,19 @@ class Reader:
             disagreeing = [control for control in controls if control.passed is False]
             if any(read.verdict is not Verdict.COMPLETE for read in self._needed()):
                 # A list that did not settle by itself was read often enough.
-                return controls
+                return Settled(controls)
             if not disagreeing:
                 content = content_of(lists, self._scopes)
-                doubts = [control for control in (*lists_agree(lists), *counts_agree(content)) if control.passed is False]
-                now = in_any_order(content)
-                if not doubts or now == before:
-                    return controls
+                settled = Settled(controls, (*lists_agree(lists), *counts_agree(content)), content)
+                doubts = [control for control in settled.counts if control.passed is False]
+                if not doubts or (now := in_any_order(content)) == before:
+                    return settled
                 before = now
             if readings_left:
                 doubtful = self._projects_of_unknown_groups(lists) if disagreeing else self._doubtful_groups(content)
                 self._read_again(EVERYBODY, doubtful)
         if disagreeing:
-            return controls
+            return Settled(controls)
         raise UnavailableError(f"lists change as fast as they are read ({'; '.join(doubt.compares for doubt in doubts)})")
 
     def _needed(self) -> list[ListRead]:

@@ -9,31 +9,30 @@ from typing import Any
 
 from sonar_access_pipeline.access.endpoints.shape import (
     Endpoint,
-    Object,
     Page,
     Params,
     mapping,
     object_of,
-    optional_bool,
-    optional_text,
+    optional_bools,
+    optional_texts,
     paged,
-    text,
+    rows,
+    texts,
 )
 from sonar_access_pipeline.access.records import Organization
 
 
-def _record(row: Object) -> Organization:
-    return Organization(
-        key=text(row, "key"),
-        name=optional_text(row, "name"),
-        subscription=optional_text(row, "subscription"),
-        alm_key=optional_text(mapping(row, "alm"), "key"),
-        caller_is_admin=optional_bool(mapping(row, "actions"), "admin"),
-    )
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return paged(object_of(document), "organizations", _record)
+    found = rows(document, "organizations")
+    records = map(
+        Organization,
+        texts(found, "key"),
+        optional_texts(found, "name"),
+        optional_texts(found, "subscription"),
+        optional_texts([mapping(row, "alm") for row in found], "key"),
+        optional_bools([mapping(row, "actions") for row in found], "admin"),
+    )
+    return paged(object_of(document), records)
 
 
 ENDPOINT = Endpoint("organizations/search", _parse, ("organizations", "member"))

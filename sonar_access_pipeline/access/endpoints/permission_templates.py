@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Object, Page, Params, object_of, optional_text, rows, text
+from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, optional_texts, rows, texts
 from sonar_access_pipeline.access.records import PermissionTemplate
 
 
-def _record(row: Object) -> PermissionTemplate:
-    return PermissionTemplate(text(row, "id"), text(row, "name"), optional_text(row, "projectKeyPattern"))
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return Page(tuple(_record(row) for row in rows(object_of(document), "permissionTemplates")))
+    found = rows(document, "permissionTemplates")
+    return Page(
+        tuple(map(PermissionTemplate, texts(found, "id"), texts(found, "name"), optional_texts(found, "projectKeyPattern")))
+    )
 
 
 ENDPOINT = Endpoint("permissions/search_templates", _parse, ("organization",))

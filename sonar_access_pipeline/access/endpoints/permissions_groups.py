@@ -4,20 +4,27 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Object, Page, Params, identifier, object_of, paged, text, texts
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    object_of,
+    optional_identifiers,
+    paged,
+    rows,
+    text_lists,
+    texts,
+)
 from sonar_access_pipeline.access.records import GroupPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    project = params.get("projectKey")
-
-    def record(row: Object) -> GroupPermissions:
-        group_id = None if row.get("id") is None else identifier(row, "id")
-        return GroupPermissions(group_id, text(row, "name"), texts(row, "permissions"), project)
-
-    return paged(object_of(document), "groups", record)
+    found, project = rows(document, "groups"), repeat(params.get("projectKey"))
+    names, permissions = texts(found, "name"), text_lists(found, "permissions")
+    return paged(object_of(document), map(GroupPermissions, optional_identifiers(found, "id"), names, permissions, project))
 
 
 ENDPOINT = Endpoint("permissions/groups", _parse, ("organization", "projectKey", "p", "ps"), page_size=100)

@@ -4,19 +4,27 @@ with `projectKey`, on a project. Those with grants come first. Not capped. Sourc
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, object_of, optional_text, paged, text, texts
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    object_of,
+    optional_texts,
+    paged,
+    rows,
+    text_lists,
+    texts,
+)
 from sonar_access_pipeline.access.records import UserPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    project = params.get("projectKey")
-    return paged(
-        object_of(document),
-        "users",
-        lambda row: UserPermissions(text(row, "login"), texts(row, "permissions"), optional_text(row, "name"), project),
-    )
+    found, project = rows(document, "users"), repeat(params.get("projectKey"))
+    logins, permissions = texts(found, "login"), text_lists(found, "permissions")
+    return paged(object_of(document), map(UserPermissions, logins, permissions, optional_texts(found, "name"), project))
 
 
 ENDPOINT = Endpoint("permissions/users", _parse, ("organization", "projectKey", "p", "ps"), page_size=100)

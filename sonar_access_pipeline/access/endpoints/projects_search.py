@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Object, Page, Params, object_of, optional_text, paged, text
+from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, object_of, optional_texts, paged, rows, texts
 from sonar_access_pipeline.access.records import Project
 
 
-def _record(row: Object) -> Project:
-    return Project(text(row, "key"), optional_text(row, "name"), optional_text(row, "visibility"))
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return paged(object_of(document), "components", _record)
+    found = rows(document, "components")
+    records = map(Project, texts(found, "key"), optional_texts(found, "name"), optional_texts(found, "visibility"))
+    return paged(object_of(document), records)
 
 
 # Nobody says whether it stops at 10,000 rows as its siblings do: it is asked for all, and its own refusal would be passed on.

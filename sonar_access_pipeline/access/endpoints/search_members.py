@@ -9,30 +9,23 @@ from typing import Any
 
 from sonar_access_pipeline.access.endpoints.shape import (
     Endpoint,
-    Object,
     Page,
     Params,
     object_of,
-    optional_bool,
-    optional_number,
-    optional_text,
+    optional_bools,
+    optional_numbers,
+    optional_texts,
     paged,
-    text,
+    rows,
+    texts,
 )
 from sonar_access_pipeline.access.records import Member
 
 
-def _record(row: Object) -> Member:
-    return Member(
-        login=text(row, "login"),
-        name=optional_text(row, "name"),
-        group_count=optional_number(row, "groupCount"),
-        is_organization_admin=optional_bool(row, "isOrgAdmin"),
-    )
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return paged(object_of(document), "users", _record)
+    found = rows(document, "users")
+    counts, marks = optional_numbers(found, "groupCount"), optional_bools(found, "isOrgAdmin")
+    return paged(object_of(document), map(Member, texts(found, "login"), optional_texts(found, "name"), counts, marks))
 
 
 ENDPOINT = Endpoint("organizations/search_members", _parse, ("organization", "p", "ps"), page_size=500, window=10_000)

@@ -6,16 +6,18 @@ Unknown fields are ignored, absent and null ones are None, wrong types are a `Sh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from types import NoneType
 from typing import Any
 
 from sonar_access_pipeline.access.records import Record
 
 Params = Mapping[str, str]
 Object = dict[str, Any]
+Rows = Sequence[Object]
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Code points that JSON can carry and a database text cannot: NUL, and halves of surrogate pairs."""
@@ -71,15 +73,10 @@ class Endpoint:
         return {**params, page_name: str(number), size_name: str(size)}
 
 
-def paged(document: Object, name: str, record: Callable[[Object], Record], paging: str = "paging") -> Page:
-    """A page of the usual shape: rows below `name`, and an object `paging` with pageIndex, pageSize and total."""
+def paged(document: Object, records: Iterable[Record], paging: str = "paging") -> Page:
+    """A page of the usual shape: beside its rows an object `paging` with pageIndex, pageSize and total."""
     about = mapping(document, paging)
-    return Page(
-        tuple(record(row) for row in rows(document, name)),
-        total(about),
-        optional_number(about, "pageIndex"),
-        optional_number(about, "pageSize"),
-    )
+    return Page(tuple(records), total(about), optional_number(about, "pageIndex"), optional_number(about, "pageSize"))
 
 
 def object_of(document: Any) -> Object:
@@ -89,10 +86,10 @@ def object_of(document: Any) -> Object:
     return document
 
 
-def rows(document: Any, name: str) -> list[Object]:
+def rows(document: Any, name: str) -> Rows:
     """The list of objects `name`. An absent list is not an empty one."""
     found = object_of(document).get(name)
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    if not isinstance(found, list) or not set(map(type, found)) <= {dict}:
         raise ShapeError(f"the body has no list of objects '{name}'")
     return found
 
@@ -115,73 +112,88 @@ def total(paging: Object) -> int:
     return found
 
 
-def text(row: Object, name: str) -> str:
-    """A text that is there and not empty."""
-    value = optional_text(row, name)
-    if not value:
+# Values are read by the column, a whole page at once: that is several times as fast as row by row.
+
+
+def texts(rows: Rows, name: str) -> list[str]:
+    """Texts that are there and not empty."""
+    values = optional_texts(rows, name)
+    if not all(values):
         raise ShapeError(f"'{name}' is missing or empty")
-    return value
+    return values  # type: ignore[return-value]  # none is None
 
 
-def optional_text(row: Object, name: str) -> str | None:
-    """A text, or None."""
-    value = row.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ShapeError(f"'{name}' is not a text")
-    return storable(value)
+def optional_texts(rows: Rows, name: str) -> list[str | None]:
+    """Texts, or None. What no database text can hold is written as `\\u0000`; all else is kept as the source wrote it."""
+    values = _column(rows, name, str, "a text")
+    if UNSTORABLE.search("".join(filter(None, values))) is None:
+        return values
+    return [value if value is None else storable(value) for value in values]
 
 
-def texts(row: Object, name: str) -> tuple[str, ...]:
-    """A list of texts, whatever they are: unknown permission keys pass through."""
-    values = row.get(name)
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+def text_lists(rows: Rows, name: str) -> list[tuple[str, ...]]:
+    """Lists of texts, whatever they are: unknown permission keys pass through."""
+    lists: list[Any] = [row.get(name) for row in rows]
+    if not set(map(type, lists)) <= {list} or not {type(value) for values in lists for value in values} <= {str}:
         raise ShapeError(f"'{name}' is not a list of texts")
-    return tuple(storable(value) for value in values)
+    return [tuple(map(storable, values)) for values in lists]
 
 
-def identifier(row: Object, name: str) -> str:
-    """An id as text: group ids are integers in one endpoint and strings in another."""
-    value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+def identifiers(rows: Rows, name: str) -> list[str]:
+    """Ids as texts: group ids are integers in one endpoint and strings in another."""
+    values = optional_identifiers(rows, name)
+    if None in values:
         raise ShapeError(f"'{name}' is not an identifier")
-    return str(value)
+    return values  # type: ignore[return-value]  # none is None
+
+
+def optional_identifiers(rows: Rows, name: str) -> list[str | None]:
+    """Ids as texts, or None."""
+    values = [row.get(name) for row in rows]
+    if not set(map(type, values)) <= {str, int, NoneType} or "" in values:
+        raise ShapeError(f"'{name}' is not an identifier")
+    return [value if value is None else storable(str(value)) for value in values]
+
+
+def optional_numbers(rows: Rows, name: str) -> list[int | None]:
+    """Whole numbers, or None."""
+    return _column(rows, name, int, "a number")
+
+
+def optional_bools(rows: Rows, name: str) -> list[bool | None]:
+    """True, false, or None."""
+    return _column(rows, name, bool, "true or false")
+
+
+def optional_times(rows: Rows, name: str) -> list[datetime | None]:
+    """v1 times such as 2022-08-04T11:04:55+0200 in UTC, or None."""
+    try:
+        return [
+            None if value is None else datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
+            for value in optional_texts(rows, name)
+        ]
+    except (ValueError, OverflowError):
+        raise ShapeError(f"'{name}' is not a time") from None
+
+
+def _column(rows: Rows, name: str, kind: type, called: str) -> list[Any]:
+    """The values of `name`, None where absent. The exact type counts: true is no number."""
+    values = [row.get(name) for row in rows]
+    if not set(map(type, values)) <= {kind, NoneType}:
+        raise ShapeError(f"'{name}' is not {called}")
+    return values
+
+
+def text(row: Object, name: str) -> str:
+    """One text that is there and not empty."""
+    return texts([row], name)[0]
 
 
 def optional_number(row: Object, name: str) -> int | None:
-    """A whole number, or None."""
-    value = row.get(name)
-    if value is None:
-        return None
-    if type(value) is not int:
-        raise ShapeError(f"'{name}' is not a number")
-    return value
-
-
-def optional_bool(row: Object, name: str) -> bool | None:
-    """True, false, or None."""
-    value = row.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, bool):
-        raise ShapeError(f"'{name}' is neither true nor false")
-    return value
-
-
-def optional_time(row: Object, name: str) -> datetime | None:
-    """A v1 time such as 2022-08-04T11:04:55+0200 in UTC, or None."""
-    value = optional_text(row, name)
-    if value is None:
-        return None
-    try:
-        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
-    except ValueError:
-        raise ShapeError(f"'{name}' is not a time") from None
+    """One whole number, or None."""
+    return optional_numbers([row], name)[0]
 
 
 def storable(value: str) -> str:
     r"""`value` with the code points no database text can hold written as `\u0000`; all else is kept as the source wrote it."""
-    if value.isascii() and "\x00" not in value:
-        return value
     return UNSTORABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)

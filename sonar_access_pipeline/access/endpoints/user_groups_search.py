@@ -6,32 +6,31 @@ from typing import Any
 
 from sonar_access_pipeline.access.endpoints.shape import (
     Endpoint,
-    Object,
     Page,
     Params,
-    identifier,
+    identifiers,
     object_of,
-    optional_bool,
-    optional_number,
-    optional_text,
+    optional_bools,
+    optional_numbers,
+    optional_texts,
     paged,
-    text,
+    rows,
+    texts,
 )
 from sonar_access_pipeline.access.records import Group
 
 
-def _record(row: Object) -> Group:
-    return Group(
-        group_id=identifier(row, "id"),
-        name=text(row, "name"),
-        description=optional_text(row, "description"),
-        is_default=optional_bool(row, "default"),
-        members_count=optional_number(row, "membersCount"),
-    )
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return paged(object_of(document), "groups", _record)
+    found = rows(document, "groups")
+    records = map(
+        Group,
+        identifiers(found, "id"),
+        texts(found, "name"),
+        optional_texts(found, "description"),
+        optional_bools(found, "default"),
+        optional_numbers(found, "membersCount"),
+    )
+    return paged(object_of(document), records)
 
 
 ENDPOINT = Endpoint("user_groups/search", _parse, ("organization", "p", "ps"), page_size=500, window=10_000)

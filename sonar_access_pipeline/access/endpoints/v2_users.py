@@ -10,25 +10,22 @@ from typing import Any
 from sonar_access_pipeline.access.endpoints.shape import (
     Api,
     Endpoint,
-    Object,
     Page,
     Params,
     object_of,
-    optional_text,
+    optional_texts,
     paged,
-    text,
+    rows,
+    texts,
 )
 from sonar_access_pipeline.access.records import AccountDetail
 
 
-def _record(row: Object) -> AccountDetail:
-    return AccountDetail(
-        text(row, "login"), optional_text(row, "id"), optional_text(row, "email"), optional_text(row, "externalProvider")
-    )
-
-
 def _parse(document: Any, _: Params) -> Page:
-    return paged(object_of(document), "users", _record, paging="page")
+    found = rows(document, "users")
+    ids, emails = optional_texts(found, "id"), optional_texts(found, "email")
+    records = map(AccountDetail, texts(found, "login"), ids, emails, optional_texts(found, "externalProvider"))
+    return paged(object_of(document), records, paging="page")
 
 
 ENDPOINT = Endpoint("users-management/users", _parse, ("organizationIds", "pageIndex", "pageSize"), page_size=500, api=Api.V2)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, object_of, optional_text, rows, text
+from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, optional_texts, rows, text, texts
 from sonar_access_pipeline.access.records import CatalogueEntry
 
 
 def _parse(document: Any, _: Params) -> Page:
-    entries = [
-        CatalogueEntry(
-            path=f"{text(service, 'path').removeprefix('api/')}/{text(action, 'key')}",
-            params=frozenset(
-                text(param, "key") for param in (rows(action, "params") if action.get("params") is not None else ())
-            ),
-            deprecated_since=optional_text(action, "deprecatedSince"),
-        )
-        for service in rows(object_of(document), "webServices")
-        for action in rows(service, "actions")
-    ]
+    entries = []
+    for service in rows(document, "webServices"):
+        path, actions = text(service, "path").removeprefix("api/"), rows(service, "actions")
+        for action, key, deprecated in zip(
+            actions, texts(actions, "key"), optional_texts(actions, "deprecatedSince"), strict=True
+        ):
+            params = rows(action, "params") if action.get("params") is not None else ()
+            entries.append(CatalogueEntry(f"{path}/{key}", frozenset(texts(params, "key")), deprecated))
     return Page(tuple(entries))
 
 
