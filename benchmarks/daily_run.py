@@ -93,6 +93,7 @@ def main() -> None:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         known = {"SONAR_HOST_URL": url, "SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "simulated-token"}
+        known["SONAR_ACCESS_REQUESTS_PER_MINUTE"] = "1000000"  # what is waited for would hide what is done
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | known
         rows: dict[tuple[str, str], list[dict[str, float]]] = {}
         for number in range(ROUNDS):

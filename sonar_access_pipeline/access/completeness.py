@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter, ne
 from typing import cast
 
 from sonar_access_pipeline.access.content import Lists, everybody, is_anyone
@@ -18,11 +19,11 @@ from sonar_access_pipeline.access.records import (
     Group,
     GroupMember,
     GroupPermissions,
-    Member,
     SnapshotContent,
-    UserPermissions,
 )
 from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
+
+LOGIN, GROUP_ID = attrgetter("login"), attrgetter("group_id")
 
 
 def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> tuple[Control, ...]:
@@ -31,8 +32,8 @@ def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> 
     A member list cut off at its window agrees when everybody it shows is in `permissions/users`, and that list has exactly as
     many accounts as the member list reports.
     """
-    members = {member.login for member in cast(tuple[Member, ...], lists.get(ListName.MEMBERS, ()))}
-    permitted = {row.login for row in cast(tuple[UserPermissions, ...], lists.get(ListName.USER_PERMISSIONS, ()))}
+    members = set(map(LOGIN, lists.get(ListName.MEMBERS, ())))
+    permitted = set(map(LOGIN, lists.get(ListName.USER_PERMISSIONS, ())))
     reported = reads[ListName.MEMBERS, ""].reported_total if (ListName.MEMBERS, "") in reads else None
     expected = max(len(members), reported or 0)
     agree = members <= permitted and len(permitted) == expected
@@ -77,11 +78,10 @@ def _group_of(row: GroupPermissions) -> str:
     return row.group_id or row.name
 
 
-def lists_agree(lists: Lists) -> tuple[Control, ...]:
+def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
     """Controls on lists that should hold the same, though nobody's access hangs on one of them alone."""
-    members = {member.login for member in everybody(lists)}
-    in_groups = {row.login for row in cast(tuple[GroupMember, ...], lists.get(ListName.GROUP_MEMBERS, ()))}
-    groups = cast(tuple[Group, ...], lists.get(ListName.GROUPS, ()))
+    members, in_groups = set(map(LOGIN, content.members)), set(map(LOGIN, content.group_members))
+    groups = content.groups
     with_permissions = {_group_of(row) for row in _group_rows(lists) if row.project_key is None}
     unlisted = sum(group.group_id not in with_permissions and group.name not in with_permissions for group in groups)
     return (
@@ -106,31 +106,37 @@ def lists_agree(lists: Lists) -> tuple[Control, ...]:
 
 def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
     """Controls on counts: memberships, group sizes and admins, each stated by SonarCloud in two places."""
-    memberships = Counter(membership.login for membership in content.group_members)
-    admins = admin_logins(content)
-    sizes = group_sizes(content.group_members)
+    members, groups = content.members, content.groups
+    memberships, sizes, admins = (
+        Counter(map(LOGIN, content.group_members)),
+        group_sizes(content.group_members),
+        admin_logins(content),
+    )
     return (
         _compare(
             "memberships_per_member",
             "groupCount of each member, and the groups that list the member",
-            [(member.group_count, memberships[member.login]) for member in content.members],
+            [member.group_count for member in members],
+            [memberships[member.login] for member in members],
         ),
         _compare(
             "members_per_group",
             "membersCount of each group, and the members it lists",
-            [(group.members_count, sizes[group.group_id]) for group in content.groups],
+            [group.members_count for group in groups],
+            [sizes[group.group_id] for group in groups],
         ),
         _compare(
             "admins",
             "isOrgAdmin of each member, and admin granted directly or through a group",
-            [(member.is_organization_admin, member.login in admins) for member in content.members],
+            [member.is_organization_admin for member in members],
+            [member.login in admins for member in members],
         ),
     )
 
 
 def group_sizes(memberships: Iterable[GroupMember]) -> Counter[str]:
     """How many members each group lists, by id."""
-    return Counter(membership.group_id for membership in memberships)
+    return Counter(map(GROUP_ID, memberships))
 
 
 def admin_logins(content: SnapshotContent) -> set[str]:
@@ -141,19 +147,14 @@ def admin_logins(content: SnapshotContent) -> set[str]:
     return direct | {membership.login for membership in content.group_members if membership.group_id in groups}
 
 
-def _compare(name: str, compares: str, pairs: Iterable[tuple[int | None, int]]) -> Control:
-    known = [(stated, found) for stated, found in pairs if stated is not None]
+def _compare(name: str, compares: str, stated: Sequence[int | None], found: Sequence[int]) -> Control:
+    known = [pair for pair in zip(stated, found, strict=True) if pair[0] is not None]
     if not known:
         return Control(name, compares, None, None, None, "SonarCloud does not state it for anybody")
-    differing = sum(stated != found for stated, found in known)
-    return Control(
-        name,
-        compares,
-        sum(stated for stated, _ in known),
-        sum(found for _, found in known),
-        differing == 0,
-        f"{differing} of {len(known)} differ" if differing else None,
-    )
+    left, right = zip(*known, strict=True)
+    differing = sum(map(ne, left, right))
+    detail = f"{differing} of {len(known)} differ" if differing else None
+    return Control(name, compares, sum(left), sum(right), differing == 0, detail)
 
 
 def details_are_of_members(lists: Lists, read: ListRead) -> str | None:

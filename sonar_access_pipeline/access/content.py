@@ -155,9 +155,8 @@ def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
 def everybody(lists: Lists) -> tuple[Member, ...]:
     """Every member: the member list, then who is only in `permissions/users`, with everything but the name unknown."""
     listed = _records(lists, ListName.MEMBERS, Member)
-    logins = {member.login for member in listed}
-    beyond = (row for row in _records(lists, ListName.USER_PERMISSIONS, UserPermissions) if row.login not in logins)
-    return (*listed, *(Member(row.login, row.name, None, None) for row in beyond))
+    logins, rows = {member.login for member in listed}, _records(lists, ListName.USER_PERMISSIONS, UserPermissions)
+    return (*listed, *[Member(row.login, row.name, None, None) for row in rows if row.login not in logins])
 
 
 def _records(lists: Lists, name: ListName, kind: type[T]) -> tuple[T, ...]:

@@ -337,7 +337,7 @@ class Reader:
                 return Settled(controls)
             if not disagreeing:
                 content = content_of(lists, self._scopes)
-                settled = Settled(controls, (*lists_agree(lists), *counts_agree(content)), content)
+                settled = Settled(controls, (*lists_agree(lists, content), *counts_agree(content)), content)
                 doubts = [control for control in settled.counts if control.passed is False]
                 if not doubts or (now := in_any_order(content)) == before:
                     return settled
