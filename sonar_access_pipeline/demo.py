@@ -32,6 +32,7 @@ from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 SEED = 2026
+PROJECTS = 12
 CONFIG = "demo.toml"
 TOKEN_VARIABLE = "SONAR_ACCESS_DEMO_TOKEN"
 BAD_DAY = 9
@@ -58,7 +59,7 @@ def run(console: Console, folder: Path, days: int) -> int:
     began = time.monotonic()
     last = datetime.now(UTC).date()
     window = Window(last - timedelta(days=days - 1), last)
-    evolution = Evolution(SEED, window.first)
+    evolution = Evolution(SEED, window.first, projects=PROJECTS)
     clock = SimulatedClock()
     with Simulator(lambda: evolution.on(clock().date()), clock=clock) as simulator:
         config = _prepare(folder, window, simulator.url)
@@ -90,7 +91,8 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
         private_folder(folder)
         config.write_text(
             "# A simulated organization. Its server ran only while the demo did: nothing can be synced any more.\n"
-            f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n\n'
+            f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n'
+            'scopes = ["project_permissions", "account_details"]\n\n'
             f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env = "{TOKEN_VARIABLE}"\n'
         )
     except OSError as error:
@@ -151,7 +153,8 @@ def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
     lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in changes:
         kind, words = row["kind"], str(row["kind"]).replace("_", " ")
-        what = f"admin {words.split()[-1]}" if kind.startswith("permission") and row["entitlement"] == "admin" else words
+        is_admin = (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
+        what = f"admin {words.split()[-1]}" if is_admin else words
         lines[f"{row['changed_by']:%Y-%m-%d}", row["login"]][what] += 1
     return [
         {"day": day, "login": login, "what": ", ".join(f"{what} x{n}" if n > 1 else what for what, n in sorted(kinds.items()))}

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 def private_folder(folder: Path) -> None:
     """Make a folder and those above it that are not there yet. Raises `OSError`."""
-    for missing in reversed([folder, *folder.parents]):
-        missing.mkdir(mode=0o700, exist_ok=True)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
 
 
 def new_private_file(file: Path) -> BinaryIO:

@@ -372,6 +372,15 @@ def test_a_run_without_settings_fails_with_a_sentence(tmp_path: Path) -> None:
     assert "set SONAR_ORGANIZATION" in failure_sentence(result)
 
 
+def test_progress_and_waiting_are_in_the_log_of_the_run(small: Company) -> None:
+    small.simulator.faults.add("permissions/users", faults.status(429, Retry_After="1"))
+    result = small.live(0)
+    assert result.success
+    said = [record.user_message for record in small.instance.all_logs(result.run_id)]
+    assert any("members: 12 of 12 rows" in line for line in said)
+    assert any("SonarCloud asks for fewer requests: waiting for" in line for line in said)
+
+
 def test_the_code_location_has_one_name_everywhere() -> None:
     root = Path(__file__).parent.parent
     names = set(
