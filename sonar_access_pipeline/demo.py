@@ -152,7 +152,7 @@ def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
     """One line per account and day: membership and admin rights in words, the rest in numbers."""
     lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in changes:
-        kind, words = row["kind"], str(row["kind"]).replace("_", " ")
+        words = str(row["kind"]).replace("_", " ")
         is_admin = (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
         what = f"admin {words.split()[-1]}" if is_admin else words
         lines[f"{row['changed_by']:%Y-%m-%d}", row["login"]][what] += 1
