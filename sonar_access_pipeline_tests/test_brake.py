@@ -71,6 +71,8 @@ def test_more_than_a_fifth_and_at_least_ten_is_held_with_the_numbers() -> None:
 def test_exactly_a_fifth_passes_and_so_does_a_large_share_of_few() -> None:
     assert found(content(100), content(80)) == []
     assert found(content(12), content(3)) == [], "nine rows are fewer than ten"
+    assert found(content(50, teams=(50,)), content(50, teams=(30,))) == [], "a fifth of the rows, though two fifths of the people"
+    assert found(content(50, teams=(50,)), content(50, teams=(29,))) != []
 
 
 def test_a_small_organization_is_not_held_for_one_leaver() -> None:
