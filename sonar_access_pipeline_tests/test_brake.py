@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from sonar_access_pipeline.access.brake import Brake, Removal, held_reason, measured, measured_parts, measures, removals
 from sonar_access_pipeline.access.records import Grant, Group, GroupMember, Member, Organization, SnapshotContent
-from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.simulator.organization import Organization as Simulated
 from sonar_access_pipeline.warehouse import queries
@@ -187,6 +188,21 @@ def test_a_held_snapshot_fails_the_run_and_its_check_names_the_counts_and_change
     with here.warehouse() as warehouse:
         report = build(warehouse, "acme", Window(here.day(0), here.day(1))).files["report.html"].decode()
     assert "waits for a decision" in report
+
+
+def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not_derived_it(here: Company) -> None:
+    assert here.live(0).success
+    real = here.simulator.organization
+    grown = real().copied()
+    for number in range(120):
+        grown.join(f"newcomer-{number}", "New")
+    here.simulator.organization, connection = lambda: grown, here.settings.connections[0]
+    here.clock.go_to(here.day(1))
+    with here.warehouse() as warehouse:
+        recorded, _ = observe(connection, here.parts, warehouse, "killed", lambda progress: None)
+    assert recorded.verdict is Verdict.COMPLETE
+    here.simulator.organization = real
+    assert "The snapshot is held" in failure_sentence(here.live(2))
 
 
 def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_and_why(here: Company) -> None:

@@ -74,6 +74,15 @@ def test_an_incomplete_snapshot_gives_the_numbers() -> None:
     assert next(read for read in snapshot.lists if read.name == "members").rereads >= 2
 
 
+def test_a_list_is_read_again_with_other_page_boundaries() -> None:
+    """Between two pages of one size the same people of one name would change places again and again."""
+    with serving(organization(accounts=1300, groups=2)) as simulator:
+        simulator.faults.add("organizations/search_members", faults.short(7), times=None)
+        snapshot = read(simulator)
+    sizes = {r.reading: r.params["ps"] for r in snapshot.responses if r.list_name == "members"}
+    assert len(sizes) == len(set(sizes.values())) == 3
+
+
 def test_two_lists_that_never_agree_on_who_exists_leave_the_snapshot_incomplete() -> None:
     found = organization(accounts=50, groups=3)
 

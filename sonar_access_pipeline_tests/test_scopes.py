@@ -18,7 +18,7 @@ from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.simulator import faults
-from sonar_access_pipeline.simulator.organization import UNKNOWN_PROJECT_PERMISSION, Organization
+from sonar_access_pipeline.simulator.organization import READER, UNKNOWN_PROJECT_PERMISSION, Organization
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline.warehouse import queries
@@ -277,6 +277,36 @@ def test_the_view_of_project_rights_says_what_was_true_on_every_day(with_project
         for row in rows:
             assert row["changed_after"] is None or _time(row["changed_after"]) < _time(row["valid_from"])
             assert row["valid_to"] is None or _time(row["last_seen_at"]) < _time(row["valid_to"])
+
+
+def test_a_right_through_a_group_ends_with_the_grant_or_the_membership_whichever_ends_first(with_projects: Company) -> None:
+    here = with_projects
+    here.read_scopes(Scope.PROJECT_PERMISSIONS)
+    founded = here.truth(0)
+    (project, *_), (grant_first, member_first) = sorted(founded.projects), [n for n in founded.groups if n][1:3]
+
+    def changed(day: int) -> Organization:
+        found = founded.copied()
+        for number, grant_ends, membership_ends in ((grant_first, 1, 2), (member_first, 2, 1)):
+            found.groups[number].members = {READER} | ({"ada"} if day < membership_ends else set())
+            found.projects[project].groups[number] = {"issueadmin"} if day < grant_ends else {"user"}
+        found.names["ada"] = "Ada"
+        return found
+
+    for day in range(3):
+        here.simulator.organization = lambda day=day: changed(day)  # type: ignore[misc]
+        assert here.live(day).success
+    here.simulator.organization = lambda: changed(2)
+    with here.warehouse() as warehouse, warehouse.read() as transaction:
+        rights = transaction.execute(
+            text(
+                "SELECT DISTINCT r.granted_via, s.snapshot_id FROM user_project_access r "
+                "JOIN raw_snapshot s ON s.organization_key = r.organization_key AND s.observed_at = r.valid_to "
+                "WHERE r.login = 'ada' AND r.permission = 'issueadmin' AND r.project_key = :project"
+            ),
+            {"project": project},
+        ).all()
+    assert sorted(map(tuple, rights)) == sorted([(f"group:{grant_first}", 2), (f"group:{member_first}", 2)])
 
 
 def _time(value: Any) -> datetime:
