@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,10 @@ EPOCH = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class World:
-    """What is true of an organization: member names by login, groups by id, direct and group permissions."""
+    """What is true of an organization: member names by login, groups by id, direct and group permissions.
+
+    Of projects: names by key, and who has "user" or "admin" on each, by login and by group id. `emails` are by login.
+    """
 
     members: Mapping[str, str | None] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -23,6 +26,10 @@ class World:
     user_permissions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     group_permissions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     anyone: Sequence[str] = ()
+    projects: Mapping[str, str] = field(default_factory=dict)
+    project_users: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    project_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    emails: Mapping[str, str] = field(default_factory=dict)
 
 
 def snapshot_of(
@@ -34,6 +41,7 @@ def snapshot_of(
     run_id: str = "run",
     duration: timedelta = timedelta(seconds=10),
     source_kind: SourceKind = SourceKind.SIMULATED,
+    scopes: tuple[Scope, ...] = (Scope.CORE,),
 ) -> Snapshot:
     """A snapshot of `world`, with the bodies that a server would have sent."""
     bodies: list[tuple[ListName, str, str, dict[str, str], dict[str, Any]]] = [
@@ -77,6 +85,12 @@ def snapshot_of(
     for number, logins in world.group_members.items():
         document = {"users": [{"login": login, "selected": True} for login in logins], "total": len(logins)}
         bodies.append((ListName.GROUP_MEMBERS, number, "user_groups/users", {"id": number}, document))
+    if Scope.PROJECT_PERMISSIONS in scopes:
+        bodies += _project_bodies(world)
+    if Scope.ACCOUNT_DETAILS in scopes:
+        users = [{"login": login, "id": f"id-{login}", "email": email} for login, email in world.emails.items()]
+        document = {"users": users, "page": {"pageIndex": 1, "pageSize": 500, "total": len(users)}}
+        bodies.append((ListName.ACCOUNT_DETAILS, "", "users-management/users", {}, document))
     return Snapshot(
         connection="acme",
         organization_key=key,
@@ -86,7 +100,7 @@ def snapshot_of(
         observed_at=started_at + duration,
         server_started_at=None,
         server_observed_at=None,
-        scopes=(Scope.CORE,),
+        scopes=scopes,
         verdict=verdict,
         reason=None if verdict is Verdict.COMPLETE else "made so",
         token_login="reader",
@@ -117,6 +131,19 @@ def snapshot_of(
             for sequence, (name, subject, endpoint, params, document) in enumerate(bodies, start=1)
         ),
     )
+
+
+def _project_bodies(world: World) -> Iterator[tuple[ListName, str, str, dict[str, str], dict[str, Any]]]:
+    projects = [{"key": key, "name": name, "visibility": "private"} for key, name in world.projects.items()]
+    yield ListName.PROJECTS, "", "projects/search", {}, _list("components", projects)
+    for key in world.projects:
+        users = [{"login": login, "permissions": ["user"]} for login in world.project_users.get(key, ())]
+        groups = [
+            {"id": number, "name": world.groups[number], "permissions": ["admin"]} for number in world.project_groups.get(key, ())
+        ]
+        asked = {"projectKey": key}
+        yield ListName.PROJECT_USER_PERMISSIONS, key, "permissions/users", asked, _list("users", users)
+        yield ListName.PROJECT_GROUP_PERMISSIONS, key, "permissions/groups", asked, _list("groups", groups)
 
 
 def _list(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

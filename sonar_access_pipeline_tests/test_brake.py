@@ -23,7 +23,7 @@ from sonar_access_pipeline.simulator.organization import Organization as Simulat
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.decisions import CONFIRMED, RETRACTED, Decided, decide
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history import rebuild
+from sonar_access_pipeline.warehouse.rebuild import rebuild
 from sonar_access_pipeline_tests.company import Company, company, failure_sentence
 
 NOW = datetime.max.replace(tzinfo=UTC)

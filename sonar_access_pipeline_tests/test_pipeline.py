@@ -24,7 +24,7 @@ from sonar_access_pipeline.orchestration.watch import due_day
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse import queries
-from sonar_access_pipeline.warehouse.history import rebuild
+from sonar_access_pipeline.warehouse.rebuild import rebuild
 from sonar_access_pipeline.warehouse.schema import history_tables, raw_body, raw_response, raw_snapshot, sync_attempt
 from sonar_access_pipeline_tests.company import FIRST_DAY, TOKEN, Company, company, failure_sentence, metadata_of
 

@@ -134,6 +134,43 @@ def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> Snapsho
     )
 
 
+CONTENT_LISTS = frozenset(
+    {
+        ListName.ORGANIZATION,
+        ListName.MEMBERS,
+        ListName.GROUPS,
+        ListName.GROUP_MEMBERS,
+        ListName.USER_PERMISSIONS,
+        ListName.GROUP_PERMISSIONS,
+        ListName.PROJECTS,
+        ListName.PROJECT_USER_PERMISSIONS,
+        ListName.PROJECT_GROUP_PERMISSIONS,
+        ListName.ACCOUNT_DETAILS,
+    }
+)
+"""The lists that `content_of` reads."""
+
+
+def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
+    """What was asked for the lists that `content_of` reads, and the digest of what came, in an order of its own.
+
+    Where two snapshots of the same scopes give the same, they say the same: nothing need be parsed to know.
+    """
+    return sorted(
+        (
+            answer.list_name,
+            answer.subject,
+            answer.reading,
+            answer.page or 0,
+            answer.endpoint,
+            str(answer.params),
+            answer.body_sha256,
+        )
+        for answer in responses
+        if answer.list_name in CONTENT_LISTS
+    )
+
+
 def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
     """What a content says, so that two readings of one thing are equal in whatever order it came."""
     return (

@@ -53,6 +53,8 @@ class HistoryTable:
     key: tuple[Column, ...]
     values: tuple[Column, ...]
     parts: tuple[Part, ...]
+    asked_by: tuple[tuple[str, ...], ...] = ()
+    """Columns that people look rows up by, besides the key from its left: each deserves an index."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -68,28 +70,50 @@ class HistoryTable:
         """Every row that `content` shows, of all parts."""
         return chain.from_iterable(part.rows(content) for part in self.parts)
 
-    def rows_by_hash(self, content: SnapshotContent, part: Part) -> dict[bytes, Row]:
-        """Every row of a part that `content` shows, by its hash. A row that appears twice appears once.
-
-        Raises `ValueError` when two different rows have one key: no table may hold both.
-        """
-        names = [column.name for column in self.columns]
-        rows = {row_hash(names, row): row for row in part.rows(content)}
-        width = len(self.key)
-        if len({row[:width] for row in rows.values()}) != len(rows):
-            raise ValueError(f"{self.name}: one key has two rows in one snapshot")
-        return rows
+    def hashed(self, rows: Iterable[Row]) -> Iterator[tuple[bytes, Row]]:
+        """Each row with its hash."""
+        hash_of = row_hash([column.name for column in self.columns])
+        return ((hash_of(row), row) for row in rows)
 
 
-def row_hash(names: Sequence[str], row: Row) -> bytes:
-    """16 bytes that stand for the non-NULL values of a row, by name: an added column that is all NULL changes no hash."""
-    # Name, kind and length before each value keep ("ab", "c") and ("a", "bc") apart, and true from the text "true".
-    parts = [
-        f"{name}\x00b{value:d}" if isinstance(value, bool) else f"{name}\x00t{len(value)}\x00{value}"
-        for name, value in zip(names, row, strict=True)
-        if value is not None
-    ]
-    return hashlib.blake2b("".join(parts).encode(), digest_size=16).digest()
+SEPARATOR = "\x1f"
+
+
+def row_hash(names: Sequence[str]) -> Callable[[Row], bytes]:
+    """What gives rows of columns with these names their hash: 16 bytes that stand for the names and values that are not NULL.
+
+    So an added column that is all NULL changes no hash. The time it takes is most of the time of a merge: rows that are all
+    text, as those of large tables are, take one join and one digest.
+    """
+    whole = _start(names, "t" * len(names))
+
+    def hash_of(row: Row) -> bytes:
+        try:
+            text = SEPARATOR.join(row)  # type: ignore[arg-type]
+        except TypeError:
+            return _hash_by_kind(names, row)
+        if text.count(SEPARATOR) >= len(row):
+            return _hash_by_kind(names, row)
+        return hashlib.blake2b(f"{whole}{text}".encode(), digest_size=16).digest()
+
+    return hash_of
+
+
+def _start(names: Iterable[str], kinds: str, lengths: str = "") -> str:
+    return f"{','.join(names)}\x00{kinds}\x00{lengths}\x00"
+
+
+def _hash_by_kind(names: Sequence[str], row: Row) -> bytes:
+    """The hash of a row that has values which are NULL or no text, or in which the separator occurs.
+
+    Kinds keep true from the text "1", lengths keep ("a\x1f", "b") from ("a", "\x1fb").
+    """
+    there = [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
+    texts = [str(int(value)) if isinstance(value, bool) else value for _, value in there]
+    kinds = "".join("b" if isinstance(value, bool) else "t" for _, value in there)
+    lengths = ",".join(str(len(text)) for text in texts) if any(SEPARATOR in text for text in texts) else ""
+    start = _start((name for name, _ in there), kinds, lengths)
+    return hashlib.blake2b(f"{start}{SEPARATOR.join(texts)}".encode(), digest_size=16).digest()
 
 
 def _organizations(content: SnapshotContent) -> Iterator[Row]:
@@ -214,7 +238,7 @@ DIM_PROJECT = HistoryTable(
     (Part(Scope.PROJECT_PERMISSIONS, _projects),),
 )
 BRIDGE_GROUP_MEMBER = HistoryTable(
-    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), (Part(Scope.CORE, _group_members),)
+    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), (Part(Scope.CORE, _group_members),), (("login",),)
 )
 FCT_PERMISSION_GRANT = HistoryTable(
     "fct_permission_grant",
@@ -231,6 +255,7 @@ FCT_PERMISSION_GRANT = HistoryTable(
         Part(Scope.CORE, _grants("organization"), "scope", frozenset({"organization"})),
         Part(Scope.PROJECT_PERMISSIONS, _grants("project"), "scope", frozenset({"project"})),
     ),
+    (("permission", "project_key"),),
 )
 FCT_USER_ACCESS = HistoryTable(
     "fct_user_access",
@@ -252,6 +277,7 @@ FCT_USER_ACCESS = HistoryTable(
         ),
         Part(Scope.PROJECT_PERMISSIONS, _project_access, "access_type", frozenset({"project_permission"})),
     ),
+    (("entitlement", "resource"),),
 )
 
 HISTORY_TABLES = (

@@ -38,9 +38,8 @@ def warehouse_rebuild(organization: str | None) -> None:
     \b
     Example:  sonar-access warehouse rebuild
     """
-    from sonar_access_pipeline.warehouse.history import rebuild
+    from sonar_access_pipeline.warehouse.rebuild import rebuild
 
     with opened(organization) as (opened_here, organization_key):
-        merged = rebuild(opened_here, organization_key)
-    observations = len({change.snapshot_id for change in merged})
+        observations = rebuild(opened_here, organization_key)
     say(f"Derived the history of {organization_key} again from {observations} observations.")

@@ -45,6 +45,9 @@ class Warehouse:
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state and changes nothing. Raises `WarehouseError` for what the database refuses."""
         with self._translated(), self.engine.connect() as connection:
+            if self.is_postgresql:
+                # There each statement would see a state of its own; SQLite's transactions see one.
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     @contextmanager
@@ -64,11 +67,13 @@ class Warehouse:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        driver = self.engine.dialect.loaded_dbapi
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, driver.Error) as error:
             # The statement and its parameters hold personal data: only the database's first line is passed on.
-            said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             raise WarehouseError(f"The warehouse {self.name} refuses: {said}{_advice(said)}") from None
 
 

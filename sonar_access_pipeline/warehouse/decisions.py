@@ -18,8 +18,8 @@ from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history import derive_in, lock_of, measured_before, rebuild_in
-from sonar_access_pipeline.warehouse.schema import history_observation, raw_snapshot, snapshot_decision
+from sonar_access_pipeline.warehouse.history import derive_in, lock_of, measured_before, take_out
+from sonar_access_pipeline.warehouse.schema import raw_snapshot, snapshot_decision
 from sonar_access_pipeline.warehouse.snapshots import responses_of, scopes_of
 
 CONFIRMED, RETRACTED = "confirmed", "retracted"
@@ -56,10 +56,9 @@ def decide(
         snapshot = _snapshot(transaction, snapshot_id)
         _require_open(transaction, snapshot, decision)
         _record(transaction, snapshot_id, decision, by, reason, clock())
-        if decision == RETRACTED and _is_merged(transaction, snapshot):
-            rebuild_in(transaction, organization_key)
-        else:
-            derive_in(transaction, organization_key)
+        if decision == RETRACTED:
+            take_out(transaction, organization_key, snapshot_id)
+        derive_in(transaction, organization_key)
         released, still_held = [], []
         for held in _held_after(transaction, snapshot):
             if _would_be_held(transaction, held, brake):
@@ -101,11 +100,6 @@ def _require_open(transaction: Connection, snapshot: RowMapping, decision: str) 
 def _record(transaction: Connection, snapshot_id: int, decision: str, by: str, reason: str, at: datetime) -> None:
     values: dict[str, Any] = {"snapshot_id": snapshot_id, "decision": decision, "reason": reason, "decided_by": by}
     transaction.execute(insert(snapshot_decision).values(**values, decided_at=at))
-
-
-def _is_merged(transaction: Connection, snapshot: RowMapping) -> bool:
-    mark = select(history_observation.c.scope).where(history_observation.c.snapshot_id == snapshot["snapshot_id"])
-    return transaction.execute(mark.limit(1)).one_or_none() is not None
 
 
 def _held_after(transaction: Connection, snapshot: RowMapping) -> list[RowMapping]:

@@ -17,3 +17,7 @@ class OutOfOrderError(WarehouseError):
 
 class NothingObservedError(WarehouseError):
     """There is no observation that could answer."""
+
+
+class BodyDroppedError(WarehouseError):
+    """The answers of a snapshot are not there any more: they were older than the days that bodies are kept."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -69,115 +70,122 @@ metadata = MetaData(
 )
 
 
-def _required(name: str, kind: Any = Text, **options: Any) -> Column[Any]:
-    return Column(name, kind, nullable=False, **options)
+def _column(name: str, meaning: str, kind: Any = Text, **options: Any) -> Column[Any]:
+    return Column(name, kind, comment=meaning, **options)
+
+
+def _required(name: str, meaning: str, kind: Any = Text, **options: Any) -> Column[Any]:
+    return _column(name, meaning, kind, nullable=False, **options)
 
 
 def _snapshot_key() -> Column[int]:
-    return Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), primary_key=True)
+    return Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), primary_key=True, comment="the snapshot it is of")
 
 
 raw_snapshot = Table(
     "raw_snapshot",
     metadata,
-    Column("snapshot_id", Integer, primary_key=True, autoincrement=False),
-    _required("connection"),
-    _required("organization_key"),
-    _required("source_url"),
-    _required("source_kind"),
-    _required("partition_date", Date),
-    _required("started_at", UtcDateTime),
-    _required("observed_at", UtcDateTime),
-    _required("recorded_at", UtcDateTime),
-    Column("server_started_at", UtcDateTime),
-    Column("server_observed_at", UtcDateTime),
-    _required("scopes"),
-    _required("verdict"),
-    Column("reason", Text),
-    _required("run_id"),
-    _required("token_login"),
-    Column("tls_bundle_sha256", Text),
-    _required("pipeline_version"),
-    _required("counts"),
-    _required("content_sha256"),
-    _required("previous_sha256"),
-    Column("imported_from", Text),
+    _column("snapshot_id", "number in recording order", Integer, primary_key=True, autoincrement=False),
+    _required("connection", "name of the connection that read it"),
+    _required("organization_key", "key of the organization"),
+    _required("source_url", "address it was read from"),
+    _required("source_kind", "sonarcloud (a known host over verified TLS), simulated, or other"),
+    _required("partition_date", "UTC date of started_at", Date),
+    _required("started_at", "when reading began", UtcDateTime),
+    _required("observed_at", "when reading ended; increases within an organization", UtcDateTime),
+    _required("recorded_at", "when it was stored", UtcDateTime),
+    _column("server_started_at", "SonarCloud's own clock in the first answer", UtcDateTime),
+    _column("server_observed_at", "SonarCloud's own clock in the last answer", UtcDateTime),
+    _required("scopes", "the sets of lists that were read, joined by commas"),
+    _required("verdict", "complete, incomplete or held; written once"),
+    _column("reason", "why it is not complete, in one sentence"),
+    _required("run_id", "Dagster run that read it"),
+    _required("token_login", "login of the account whose token read it; never the token"),
+    _column("tls_bundle_sha256", "digest of the authorities that verified TLS, where the environment named some"),
+    _required("pipeline_version", "version of this software"),
+    _required("counts", "what it holds, as JSON: a number per kind of thing"),
+    _required("content_sha256", "digest of everything that it says, bodies by their digest"),
+    _required("previous_sha256", "digest of all snapshots recorded before: the chain"),
+    _column("imported_from", "digest of the archive that it came in; NULL where this warehouse read it itself"),
     UniqueConstraint("organization_key", "observed_at"),
     Index("ix_raw_snapshot_run_id", "run_id"),
     Index("ix_raw_snapshot_organization_key_partition_date", "organization_key", "partition_date"),
     CheckConstraint("verdict IN ('complete', 'incomplete', 'held')", name="verdict"),
     CheckConstraint("started_at <= observed_at", name="times"),
-    comment="One read of one organization",
+    comment="One read of one organization; append-only",
 )
 
 raw_list = Table(
     "raw_list",
     metadata,
     _snapshot_key(),
-    Column("list_name", Text, primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("reported_total", Integer),
-    _required("rows", Integer),
-    _required("distinct_keys", Integer),
-    _required("rereads", Integer),
-    _required("verdict"),
-    Column("reason", Text),
-    comment="One list of a snapshot; subject is the group or project of a list that there are many of, else empty",
+    _column("list_name", "which list", Text, primary_key=True),
+    _column("subject", "group id or project key of a list that there are many of, else empty", Text, primary_key=True),
+    _column("reported_total", "rows that SonarCloud says there are", Integer),
+    _required("rows", "rows that came", Integer),
+    _required("distinct_keys", "different things among them", Integer),
+    _required("rereads", "how often it was read again", Integer),
+    _required("verdict", "complete or incomplete"),
+    _column("reason", "why it is incomplete, or how it is complete without all its rows"),
+    comment="One list of a snapshot, and whether it is all there is; append-only",
 )
 
 raw_control = Table(
     "raw_control",
     metadata,
     _snapshot_key(),
-    Column("control", Text, primary_key=True),
-    _required("compares"),
-    Column("left_count", Integer),
-    Column("right_count", Integer),
-    Column("passed", Boolean),
-    Column("detail", Text),
-    comment="One comparison of two independent statements of a snapshot; passed is NULL where it could not be evaluated",
+    _column("control", "name of the comparison", Text, primary_key=True),
+    _required("compares", "what with what, in words"),
+    _column("left_count", "what the first says", Integer),
+    _column("right_count", "what the second says", Integer),
+    _column("passed", "whether they agree; NULL where that could not be evaluated", Boolean),
+    _column("detail", "what differs, or why it could not be evaluated"),
+    comment="One comparison of two independent statements of a snapshot; append-only",
 )
 
 raw_body = Table(
     "raw_body",
     metadata,
-    Column("body_sha256", Text, primary_key=True),
-    _required("size_bytes", Integer),
-    _required("zlib_body", LargeBinary),
-    comment="One distinct response body, compressed; unchanged pages are stored once",
+    _column("body_sha256", "digest of the body as it came", Text, primary_key=True),
+    _required("size_bytes", "its length", Integer),
+    _required("zlib_body", "the body, compressed; empty once it was dropped", LargeBinary),
+    _column("dropped_at", "when its bytes were dropped, by age or by redaction; NULL while they are here", UtcDateTime),
+    comment="One distinct response body; unchanged pages are stored once. Append-only, but that a body may be dropped",
 )
 
 raw_response = Table(
     "raw_response",
     metadata,
     _snapshot_key(),
-    Column("sequence", Integer, primary_key=True),
-    _required("list_name"),
-    _required("subject"),
-    _required("reading", Integer),
-    _required("endpoint"),
-    _required("params"),
-    Column("page", Integer),
-    _required("status", Integer),
-    _required("started_at", UtcDateTime),
-    _required("duration_ms", Integer),
-    Column("server_time", UtcDateTime),
-    _required("attempts", Integer),
-    _required("rows", Integer),
-    Column("reported_total", Integer),
-    Column("body_sha256", ForeignKey("raw_body.body_sha256"), nullable=False),
-    comment="One HTTP response; the last reading of a list is the one that counts",
+    _column("sequence", "number of the response in its snapshot", Integer, primary_key=True),
+    _required("list_name", "list that it is a page of"),
+    _required("subject", "group id or project key of a list that there are many of, else empty"),
+    _required("reading", "which reading of the list; those that count are told by their totals", Integer),
+    _required("endpoint", "what was asked"),
+    _required("params", "with which parameters, as JSON"),
+    _column("page", "number of the page", Integer),
+    _required("status", "HTTP status", Integer),
+    _required("started_at", "when it was asked", UtcDateTime),
+    _required("duration_ms", "how long the answer took", Integer),
+    _column("server_time", "SonarCloud's own clock in the answer", UtcDateTime),
+    _required("attempts", "tries that it took", Integer),
+    _required("rows", "rows of the page", Integer),
+    _column("reported_total", "rows that SonarCloud says there are in the list", Integer),
+    Column("body_sha256", ForeignKey("raw_body.body_sha256"), nullable=False, index=True, comment="the body that came"),
+    comment="One HTTP response; append-only",
 )
 
 snapshot_decision = Table(
     "snapshot_decision",
     metadata,
-    Column("decision_id", Integer, primary_key=True),
-    Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), nullable=False, index=True),
-    _required("decision"),
-    _required("reason"),
-    _required("decided_by"),
-    _required("decided_at", UtcDateTime),
+    _column("decision_id", "number in the order of deciding", Integer, primary_key=True),
+    Column(
+        "snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), nullable=False, index=True, comment="the snapshot decided upon"
+    ),
+    _required("decision", "confirmed (a held one) or retracted"),
+    _required("reason", "why, in the words of who decided"),
+    _required("decided_by", "who"),
+    _required("decided_at", "when", UtcDateTime),
     CheckConstraint("decision IN ('confirmed', 'retracted')", name="decision"),
     comment="What a person said of a snapshot afterwards; append-only",
 )
@@ -185,47 +193,81 @@ snapshot_decision = Table(
 history_observation = Table(
     "history_observation",
     metadata,
-    Column("organization_key", Text, primary_key=True),
-    Column("scope", Text, primary_key=True),
-    Column("observed_at", UtcDateTime, primary_key=True),
-    _required("started_at", UtcDateTime),
-    Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), nullable=False),
+    _column("organization_key", "key of the organization", Text, primary_key=True),
+    _column("scope", "set of lists that was read", Text, primary_key=True),
+    _column("observed_at", "when the observation ended", UtcDateTime, primary_key=True),
+    _required("started_at", "when it began", UtcDateTime),
+    Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), nullable=False, comment="the snapshot that it is"),
     comment="The observations that the history tables show; written in the transaction that merges them",
+)
+
+redaction = Table(
+    "redaction",
+    metadata,
+    _column("redaction_id", "number in the order of redacting", Integer, primary_key=True),
+    _required("organization_key", "key of the organization"),
+    _required("pseudonym", "what stands in the person's place from now on"),
+    _required("salt", "with the login it gives the pseudonym, so that the same person gets the same one again"),
+    _required("basis", "on what basis, in the words of who decided"),
+    _required("decided_by", "who"),
+    _required("redacted_at", "when", UtcDateTime),
+    comment="One person who was replaced by a pseudonym; append-only. It does not say who it was",
+)
+
+redacted_body = Table(
+    "redacted_body",
+    metadata,
+    Column("body_sha256", ForeignKey("raw_body.body_sha256"), primary_key=True, comment="the body as it came, now dropped"),
+    Column("new_sha256", ForeignKey("raw_body.body_sha256"), nullable=False, comment="the body that stands in its place"),
+    Column("redaction_id", ForeignKey("redaction.redaction_id"), nullable=False, comment="the redaction that replaced it"),
+    comment="A body that was replaced by one without a person; append-only",
 )
 
 sync_attempt = Table(
     "sync_attempt",
     metadata,
-    Column("attempt_id", Integer, primary_key=True),
-    _required("connection"),
-    _required("organization_key"),
-    _required("partition_date", Date),
-    _required("run_id"),
-    _required("started_at", UtcDateTime),
-    Column("ended_at", UtcDateTime),
-    Column("outcome", Text),
-    Column("error", Text),
-    Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id")),
+    _column("attempt_id", "number in the order of trying", Integer, primary_key=True),
+    _required("connection", "name of the connection"),
+    _required("organization_key", "key of the organization"),
+    _required("partition_date", "UTC date of started_at", Date),
+    _required("run_id", "Dagster run that tried"),
+    _required("started_at", "when it began", UtcDateTime),
+    _column("ended_at", "when it ended; NULL while it runs or when it was killed", UtcDateTime),
+    _column("outcome", "verdict of its snapshot, or failed; NULL while it runs or when it was killed"),
+    _column("error", "what went wrong, in one sentence"),
+    Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), comment="the snapshot that it made, if any"),
     Index("ix_sync_attempt_organization_key_partition_date", "organization_key", "partition_date"),
-    comment="Every try to sync, successful or not; outcome is NULL while it runs or when it was killed",
+    comment="Every try to sync, successful or not",
 )
 
 evidence_packet = Table(
     "evidence_packet",
     metadata,
-    Column("packet_id", Integer, primary_key=True),
-    _required("organization_key"),
-    _required("first_day", Date),
-    _required("last_day", Date),
-    _required("digest", unique=True),
-    Column("previous_digest", Text),
-    _required("source_kind"),
-    _required("location"),
-    _required("sealed_at", UtcDateTime),
-    _required("run_id"),
-    _required("pipeline_version"),
+    _column("packet_id", "number in the order of sealing", Integer, primary_key=True),
+    _required("organization_key", "key of the organization"),
+    _required("first_day", "first day of its window", Date),
+    _required("last_day", "last day of its window", Date),
+    _required("digest", "digest of its manifest", unique=True),
+    _column("previous_digest", "digest of the packet sealed before it"),
+    _required("source_kind", "sonarcloud, simulated or other"),
+    _required("location", "where it lies"),
+    _required("sealed_at", "when", UtcDateTime),
+    _required("run_id", "Dagster run that sealed it"),
+    _required("pipeline_version", "version of this software"),
     comment="Every packet ever sealed; append-only",
 )
+
+APPEND_ONLY = (
+    raw_snapshot,
+    raw_list,
+    raw_control,
+    raw_response,
+    snapshot_decision,
+    redaction,
+    redacted_body,
+    evidence_packet,
+)
+"""The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and may lose its bytes."""
 
 
 def _history_column(column: HistoryColumn, *, key: bool) -> Column[Any]:
@@ -233,11 +275,25 @@ def _history_column(column: HistoryColumn, *, key: bool) -> Column[Any]:
     return Column(column.name, kind, primary_key=key, comment=column.meaning)
 
 
-def _history_table(description: HistoryTable) -> Table:
+def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
+    """The table of a description.
+
+    Its rows belong to the snapshots that opened and closed them. Two partial indexes serve the merge: no key is open twice, and
+    the hashes of what is open, by part, are read and found without touching the table.
+    """
     keys = ["organization_key", *(column.name for column in description.key)]
+    parting = sorted({part.column for part in description.parts if part.column is not None})
+    opened, closed = (
+        ForeignKeyConstraint(
+            ["organization_key", time],
+            ["raw_snapshot.organization_key", "raw_snapshot.observed_at"],
+            name=f"fk_{description.name}_{time}",
+        )
+        for time in ("valid_from", "valid_to")
+    )
     return Table(
         description.name,
-        metadata,
+        of,
         Column("organization_key", Text, primary_key=True, comment="key of the organization"),
         *(_history_column(column, key=True) for column in description.key),
         *(_history_column(column, key=False) for column in description.values),
@@ -247,10 +303,16 @@ def _history_table(description: HistoryTable) -> Table:
         Column("changed_after", UtcDateTime, comment="start of the observation before valid_from; NULL at the baseline"),
         Column("last_seen_at", UtcDateTime, comment="start of the observation before valid_to; NULL while open"),
         Column("row_hash", LargeBinary(16), nullable=False, comment="hash of the row's values, without its times"),
+        opened,
+        closed,
         CheckConstraint("valid_from < valid_to", name="interval"),
         Index(f"uq_{description.name}_open", *keys, unique=True, **_where("valid_to IS NULL")),
+        Index(
+            f"uq_{description.name}_shown", "organization_key", *parting, "row_hash", unique=True, **_where("valid_to IS NULL")
+        ),
         Index(f"ix_{description.name}_valid_to", "organization_key", "valid_to"),
         Index(f"ix_{description.name}_valid_from", "organization_key", "valid_from"),
+        *(Index(f"ix_{description.name}_{'_'.join(columns)}", "organization_key", *columns) for columns in description.asked_by),
         comment=f"History of {description.meaning}",
     )
 
@@ -259,4 +321,4 @@ def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
-history_tables: dict[str, Table] = {description.name: _history_table(description) for description in HISTORY_TABLES}
+history_tables: dict[str, Table] = {description.name: history_table(description) for description in HISTORY_TABLES}

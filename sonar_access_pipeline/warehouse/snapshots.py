@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, LargeBinary, RowMapping, func, insert, literal, select, update
 
 from sonar_access_pipeline.access.snapshot import (
     CHAIN_START,
@@ -27,13 +27,14 @@ from sonar_access_pipeline.access.snapshot import (
     chain_head,
 )
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError
+from sonar_access_pipeline.warehouse.errors import BodyDroppedError, OutOfOrderError, SourceMismatchError
 from sonar_access_pipeline.warehouse.schema import (
     raw_body,
     raw_control,
     raw_list,
     raw_response,
     raw_snapshot,
+    redacted_body,
     sync_attempt,
 )
 
@@ -217,39 +218,82 @@ def _response_row(response: Response) -> dict[str, Any]:
 
 
 def responses_of(transaction: Connection, snapshot_id: int) -> list[Response]:
-    """Every response of a snapshot with its exact body, in the order received."""
+    """Every response of a snapshot with its exact body, in the order received. Raises `BodyDroppedError`."""
+    return responses_of_many(transaction, [snapshot_id])[snapshot_id]
+
+
+def responses_of_many(transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True) -> dict[int, list[Response]]:
+    """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can be missing.
+
+    Where a body was redacted, the one that stands in its place is given, under the digest of the one that came.
+    Raises `BodyDroppedError`.
+    """
+    body = raw_body.c.zlib_body if bodies else literal(b"", LargeBinary)
     rows = transaction.execute(
-        select(raw_response, raw_body.c.size_bytes, raw_body.c.zlib_body)
+        select(raw_response, raw_body.c.size_bytes, body.label("zlib_body"))
         .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
-        .where(raw_response.c.snapshot_id == snapshot_id)
-        .order_by(raw_response.c.sequence)
+        .where(raw_response.c.snapshot_id.in_(snapshot_ids))
+        .order_by(raw_response.c.snapshot_id, raw_response.c.sequence)
     )
-    return [
-        Response(
-            sequence=row.sequence,
-            list_name=ListName(row.list_name),
-            subject=row.subject,
-            reading=row.reading,
-            endpoint=row.endpoint,
-            params=json.loads(row.params),
-            page=row.page,
-            status=row.status,
-            started_at=row.started_at,
-            duration_ms=row.duration_ms,
-            server_time=row.server_time,
-            attempts=row.attempts,
-            rows=row.rows,
-            reported_total=row.reported_total,
-            body_sha256=row.body_sha256,
-            size_bytes=row.size_bytes,
-            zlib_body=row.zlib_body,
+    replaced: dict[str, bytes] | None = None
+    found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
+    for row in rows:
+        packed_body = row.zlib_body
+        if bodies and not packed_body:
+            if replaced is None:
+                replaced = _replaced(transaction)
+            packed_body = replaced.get(row.body_sha256, b"")
+            if not packed_body:
+                raise BodyDroppedError(
+                    f"The answers of snapshot {row.snapshot_id} were dropped when they were old enough; nothing can be derived "
+                    "from it again. What was derived stays."
+                )
+        found[row.snapshot_id].append(
+            Response(
+                sequence=row.sequence,
+                list_name=ListName(row.list_name),
+                subject=row.subject,
+                reading=row.reading,
+                endpoint=row.endpoint,
+                params=json.loads(row.params),
+                page=row.page,
+                status=row.status,
+                started_at=row.started_at,
+                duration_ms=row.duration_ms,
+                server_time=row.server_time,
+                attempts=row.attempts,
+                rows=row.rows,
+                reported_total=row.reported_total,
+                body_sha256=row.body_sha256,
+                size_bytes=row.size_bytes,
+                zlib_body=packed_body,
+            )
         )
-        for row in rows
-    ]
+    return found
 
 
-def load(transaction: Connection, snapshot_id: int) -> Snapshot:
-    """A stored snapshot as it was recorded: its `content_sha256` is the one that was stored, or somebody changed it."""
+def _replaced(transaction: Connection) -> dict[str, bytes]:
+    """The bodies that stand in the place of redacted ones, by the digest of what came; one may have been redacted again."""
+    next_of = {row.body_sha256: row.new_sha256 for row in transaction.execute(select(redacted_body))}
+    now = dict(next_of)
+    while again := {digest: next_of[new] for digest, new in now.items() if new in next_of}:
+        now |= again
+    kept = {
+        row.body_sha256: row.zlib_body
+        for row in transaction.execute(
+            select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(
+                raw_body.c.body_sha256.in_(select(redacted_body.c.new_sha256))
+            )
+        )
+    }
+    return {digest: kept[new] for digest, new in now.items()}
+
+
+def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> Snapshot:
+    """A stored snapshot as it was recorded: its `content_sha256` is the one that was stored, or somebody changed it.
+
+    That digest needs no `bodies`, only theirs. Raises `BodyDroppedError`.
+    """
     row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
     lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
     controls = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
@@ -294,7 +338,7 @@ def load(transaction: Connection, snapshot_id: int) -> Snapshot:
             )
             for control in controls
         ],
-        responses=responses_of(transaction, snapshot_id),
+        responses=responses_of_many(transaction, [snapshot_id], bodies=bodies)[snapshot_id],
     )
 
 

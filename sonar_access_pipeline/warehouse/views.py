@@ -1,46 +1,98 @@
-"""The views as tables to select from. Their SQL stands in the migrations; their columns' types stand here.
+"""The views as tables to select from. Their SQL stands in the migrations; their columns' types and meanings stand here.
 
 They have a metadata of their own, so that migrations never take them for tables to make.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column, Date, Integer, MetaData, Table, Text
 
+from sonar_access_pipeline.access.rows import DIM_PROJECT, FCT_USER_ACCESS
 from sonar_access_pipeline.warehouse.schema import UtcDateTime, raw_snapshot
 
 metadata = MetaData()
 
+
+def _column(name: str, meaning: str, kind: Any = Text) -> Column[Any]:
+    return Column(name, kind, comment=meaning)
+
+
+_MEANINGS = {column.name: column.meaning for column in (*FCT_USER_ACCESS.key, *DIM_PROJECT.key)}
+
+
+def _known(*names: str) -> list[Column[Any]]:
+    return [_column(name, _MEANINGS[name]) for name in names]
+
+
+ORGANIZATION = ("organization_key", "key of the organization")
+
 observation = Table(
-    "observation", metadata, *(Column(column.name, column.type) for column in raw_snapshot.c), comment="Snapshots that count"
+    "observation",
+    metadata,
+    *(Column(column.name, column.type, comment=column.comment) for column in raw_snapshot.c),
+    comment="Snapshots that count: complete, or held and confirmed, and not retracted",
 )
 
 sync_coverage = Table(
     "sync_coverage",
     metadata,
-    Column("organization_key", Text),
-    Column("partition_date", Date),
-    Column("status", Text),
-    Column("snapshots", Integer),
-    Column("attempts", Integer),
-    Column("observed_at", UtcDateTime),
-    Column("run_id", Text),
-    Column("error", Text),
-    Column("imported_from", Text),
+    _column(*ORGANIZATION),
+    _column("partition_date", "the day, in UTC", Date),
+    _column("status", "observed, held, retracted, incomplete, failed or missing"),
+    _column("snapshots", "reads that were kept", Integer),
+    _column("attempts", "tries", Integer),
+    _column("observed_at", "end of the last observation of the day", UtcDateTime),
+    _column("run_id", "Dagster run that read it"),
+    _column("error", "why the day was not observed, in one sentence"),
+    _column("imported_from", "digest of the archive that the day came in, if it did"),
+    comment="One day of one organization, from its first snapshot to today: was it observed, and if not, why",
 )
 
 fct_access_change = Table(
     "fct_access_change",
     metadata,
-    Column("organization_key", Text),
-    Column("login", Text),
-    Column("access_type", Text),
-    Column("resource", Text),
-    Column("entitlement", Text),
-    Column("granted_via", Text),
-    Column("kind", Text),
-    Column("changed_after", UtcDateTime),
-    Column("changed_by", UtcDateTime),
+    _column(*ORGANIZATION),
+    *_known("login", "access_type", "resource", "entitlement", "granted_via"),
+    _column(
+        "kind",
+        "first_observed, joined, left, added_to_group, removed_from_group, permission_granted or permission_revoked",
+    ),
+    _column("changed_after", "start of the observation before the change; NULL for first_observed", UtcDateTime),
+    _column("changed_by", "end of the first observation after the change", UtcDateTime),
+    comment="One access row that opened or closed, and the two observations between which it did",
+)
+
+current_access = Table(
+    "current_access",
+    metadata,
+    _column(*ORGANIZATION),
+    _column("organization_name", "display name of the organization"),
+    *_known("login"),
+    _column("user_name", "display name of the account"),
+    *_known("access_type", "resource"),
+    _column("resource_name", "display name of the resource"),
+    *_known("entitlement", "granted_via"),
+    _column("granted_via_name", "display name of the group that grants it"),
+    _column("valid_from", "first observation that shows it", UtcDateTime),
+    _column("changed_after", "start of the observation before that one; NULL at the baseline", UtcDateTime),
+    _column("last_observed_at", "end of the last observation of its scope: how old this answer is", UtcDateTime),
+    comment="Every access row that the last observation of its scope shows, with names",
+)
+
+user_project_access = Table(
+    "user_project_access",
+    metadata,
+    _column(*ORGANIZATION),
+    *_known("login", "project_key"),
+    _column("permission", "permission key"),
+    *_known("granted_via"),
+    _column("valid_from", "first observation that shows it", UtcDateTime),
+    _column("valid_to", "first observation that no longer shows it; NULL while it shows", UtcDateTime),
+    _column("changed_after", "start of the observation before valid_from; NULL at the baseline", UtcDateTime),
+    _column("last_seen_at", "start of the observation before valid_to; NULL while it shows", UtcDateTime),
+    comment="Every right of an account on a project, itself or through a group: grants and memberships intersected in time",
 )
 
 VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access", "user_project_access")

@@ -11,12 +11,13 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from sonar_access_pipeline.private import new_private_file, private_folder
+from sonar_access_pipeline.warehouse.comments import comment
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
 
 
@@ -63,6 +64,8 @@ def upgrade(warehouse: Warehouse) -> bool:
     with warehouse.write("migration") as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if warehouse.is_postgresql:
+            comment(connection)
     return True
 
 

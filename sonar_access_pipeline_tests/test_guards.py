@@ -1,0 +1,146 @@
+"""What the database itself refuses, on both, whoever writes and whatever our code believes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, text, update
+
+from sonar_access_pipeline.access.rows import HISTORY_TABLES
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.schema import (
+    APPEND_ONLY,
+    evidence_packet,
+    history_tables,
+    raw_body,
+    raw_control,
+    raw_list,
+    redacted_body,
+    redaction,
+    snapshot_decision,
+)
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+
+DAYS = [EPOCH + timedelta(days=number, seconds=10) for number in range(4)]
+
+
+@pytest.fixture
+def observed(warehouse: Warehouse) -> Warehouse:
+    """Four days of one member, of whom nobody said anything yet."""
+    for number in range(4):
+        record(warehouse, snapshot_of(World(members={"ada": "Ada"}), EPOCH + timedelta(days=number)), lambda: EPOCH)
+    return warehouse
+
+
+def row(login: str, first: int, last: int | None, name: str = "N") -> dict[str, Any]:
+    times = {"valid_from": DAYS[first], "valid_to": None if last is None else DAYS[last]}
+    return {"organization_key": "acme", "login": login, "name": name, "row_hash": f"{login}-{name}".encode(), **times}
+
+
+def put(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
+    with warehouse.write("test") as transaction:
+        for one in rows:
+            transaction.execute(insert(history_tables["dim_user"]).values(**one))
+
+
+def refused(warehouse: Warehouse, pattern: str, statement: Any) -> None:
+    with pytest.raises(WarehouseError, match=pattern), warehouse.write("test") as transaction:
+        transaction.execute(statement)
+
+
+def test_a_second_open_row_for_one_key_is_refused(observed: Warehouse) -> None:
+    put(observed, row("ada", 0, None))
+    with pytest.raises(WarehouseError, match=r"(?i)unique|overlap"):
+        put(observed, row("ada", 1, None, "Other"))
+
+
+def test_an_interval_that_ends_before_it_begins_is_refused(observed: Warehouse) -> None:
+    for last in (0, 1):
+        with pytest.raises(WarehouseError, match=r"(?i)check|lower bound"):
+            put(observed, row("ada", 1, last))
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 2), (1, 2), (1, None), (0, None), (2, 3)])
+def test_overlapping_intervals_of_one_key_are_refused(observed: Warehouse, first: int, last: int | None) -> None:
+    put(observed, row("bob", 1, 3), row("ada", 1, 3))
+    with pytest.raises(WarehouseError, match=r"(?i)overlap|unique"):
+        put(observed, row("ada", first, last, "Other"))
+
+
+def test_intervals_that_touch_and_those_of_other_keys_are_not(observed: Warehouse) -> None:
+    put(observed, row("ada", 1, 2), row("ada", 0, 1, "Old"), row("ada", 2, None, "New"), row("Ada", 0, None), row("ada ", 0, 3))
+
+
+def test_moving_a_bound_into_another_interval_is_refused(observed: Warehouse) -> None:
+    put(observed, row("ada", 0, 1), row("ada", 2, 3, "New"))
+    table = history_tables["dim_user"]
+    refused(observed, "(?i)overlap", update(table).where(table.c.name == "N").values(valid_to=DAYS[3]))
+    refused(observed, "(?i)overlap", update(table).where(table.c.name == "N").values(valid_to=None))
+    with observed.write("test") as transaction:
+        transaction.execute(update(table).where(table.c.name == "N").values(valid_to=DAYS[2]))
+
+
+def test_every_history_table_is_guarded(observed: Warehouse) -> None:
+    for description in HISTORY_TABLES:
+        table = history_tables[description.name]
+        keys = {column.name: "k" for column in description.key}
+        one = {"organization_key": "acme", **keys, "valid_from": DAYS[0], "valid_to": DAYS[2], "row_hash": b"1" * 16}
+        with observed.write("test") as transaction:
+            transaction.execute(insert(table).values(**one))
+        overlapping = {**one, "valid_from": DAYS[1], "valid_to": DAYS[3]}
+        refused(observed, "(?i)overlap", insert(table).values(**overlapping))
+        refused(
+            observed, "(?i)foreign key", insert(table).values(**{**one, "valid_from": DAYS[2] + timedelta(1), "valid_to": None})
+        )
+
+
+def test_a_row_that_no_snapshot_opened_or_closed_is_refused(observed: Warehouse) -> None:
+    made_up = EPOCH + timedelta(days=1, hours=5)
+    for one in ({**row("ada", 0, None), "valid_from": made_up}, {**row("ada", 0, None), "valid_to": made_up}):
+        with pytest.raises(WarehouseError, match=r"(?i)foreign key"):
+            put(observed, one)
+
+
+def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Warehouse) -> None:
+    day, said = EPOCH.date(), {"decided_by": "d", "organization_key": "acme"}
+    packet = {"first_day": day, "last_day": day, "digest": "d", "source_kind": "other", "location": "l", "sealed_at": EPOCH}
+    read = {"list_name": "l", "subject": "", "rows": 1, "distinct_keys": 1, "rereads": 0, "verdict": "complete"}
+    decision = {"decision": "retracted", "reason": "r", "decided_by": "d", "decided_at": EPOCH}
+    with observed.write("test") as transaction:
+        digest = transaction.execute(text("SELECT MIN(body_sha256) FROM raw_body")).scalar()
+        for statement in (
+            insert(snapshot_decision).values(snapshot_id=1, **decision),
+            insert(redaction).values(redaction_id=1, pseudonym="p", salt="s", basis="b", redacted_at=EPOCH, **said),
+            insert(redacted_body).values(body_sha256=digest, new_sha256=digest, redaction_id=1),
+            insert(evidence_packet).values(organization_key="acme", run_id="r", pipeline_version="v", **packet),
+            insert(raw_control).values(snapshot_id=1, control="c", compares="x"),
+            insert(raw_list).values(snapshot_id=1, **read),
+        ):
+            transaction.execute(statement)
+    for table in APPEND_ONLY:
+        column = next(column for column in table.columns if not column.primary_key)
+        refused(observed, f"{table.name} is append-only", update(table).values({column: column}))
+        refused(observed, f"{table.name} is append-only", delete(table))
+        if observed.is_postgresql:
+            refused(observed, "append-only", text(f"TRUNCATE {table.name} CASCADE"))
+
+
+def test_a_body_may_lose_its_bytes_once_and_nothing_else(observed: Warehouse) -> None:
+    pattern = "raw_body is append-only"
+    refused(observed, pattern, delete(raw_body))
+    refused(observed, pattern, update(raw_body).values(zlib_body=b"other"))
+    refused(observed, pattern, update(raw_body).values(zlib_body=b""))
+    refused(observed, pattern, update(raw_body).values(zlib_body=b"", dropped_at=EPOCH, size_bytes=1))
+    with observed.write("test") as transaction:
+        transaction.execute(update(raw_body).values(zlib_body=b"", dropped_at=EPOCH))
+    refused(observed, pattern, update(raw_body).values(zlib_body=b"", dropped_at=EPOCH + timedelta(days=1)))
+    refused(observed, pattern, update(raw_body).values(zlib_body=b"again", dropped_at=None))
+
+
+def test_the_merge_itself_never_meets_a_guard(observed: Warehouse) -> None:
+    assert derive(observed, "acme") == [1, 2, 3, 4]
