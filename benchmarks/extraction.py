@@ -1,7 +1,7 @@
 """How fast and how large reading is, against the wire and against peers: `python -m benchmarks.extraction`.
 
 One simulated SonarCloud in a process of its own answers 50 ms after each request arrives. Every measurement is a process of its
-own, and those that are compared take turns. Peers live in environments of their own below `.benchmarks/`, made when first needed.
+own, and those that are compared take turns. See `peers/`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parent / ".benchmarks"
+from benchmarks import peers
+
 ROUNDS = 5
 LATENCY_MS = 50
 CONNECTIONS = 8
@@ -52,13 +52,7 @@ def child(kind: str, url: str, *arguments: str) -> dict[str, float]:
 
 def peer(name: str, url: str) -> dict[str, float]:
     """Run one peer in its own environment."""
-    environment = ENVIRONMENTS / name
-    if not environment.exists():
-        print(f"installing {name} into an environment of its own (once) ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        pip = [str(environment / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "peers" / f"{name}.txt")]
-        subprocess.run(pip, check=True)
-    return _measured([str(environment / "bin" / "python"), str(HERE / "peers" / f"{name}.py"), url])
+    return _measured([*peers.command(name), url])
 
 
 def _measured(command: list[str]) -> dict[str, float]:

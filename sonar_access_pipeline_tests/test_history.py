@@ -293,11 +293,11 @@ def test_every_row_is_in_the_sets_that_it_is_in() -> None:
         (False, False, True): "after_only",
     }
     for before, new, after in product([False, True], repeat=3):
-        found = compare([b"r"] * before, [(b"r", "row")] * new * 2, [b"r"] * after)
+        found = compare({b"r"} if before else set(), ["r"] * new * 2, str.encode, {b"r"} if after else set())
         named = [name for name in names.values() if list(getattr(found, name)) == [b"r"]]
         place = names.get((before, new, after))
         assert named == ([place] if place else [])
-    assert compare([], [(b"r", "row")]).new_only == {b"r": "row"}
+    assert compare(set(), ["r"], str.encode).new_only == {b"r": "r"}
 
 
 @given(shown=st.lists(st.sets(st.sampled_from("abcd")), min_size=1, max_size=7))
@@ -306,7 +306,7 @@ def test_one_pass_over_time_gives_the_intervals_of_the_model(shown: list[set[str
     timeline: Timeline[str] = Timeline()
     found: list[access.Interval[str]] = []
     for time, rows in zip(times, shown, strict=True):
-        found += timeline.observe(time, ((row.encode(), row) for row in rows))
+        found += timeline.observe(time, rows, str.encode)
     found += timeline.rest()
     intervals = {Interval((i.row,), i.valid_from, i.valid_to, i.changed_after, i.last_seen_at) for i in found}
     seen = {(time.started_at, time.observed_at): {(row,) for row in rows} for time, rows in zip(times, shown, strict=True)}
@@ -314,7 +314,7 @@ def test_one_pass_over_time_gives_the_intervals_of_the_model(shown: list[set[str
     assert len(found) == len(intervals)
 
 
-values = st.one_of(st.none(), st.booleans(), st.text(alphabet="a1\x1f\x00,tb", max_size=3))
+values = st.one_of(st.none(), st.booleans(), st.text(alphabet="a1\x1f,tb ", max_size=3))
 
 
 @given(one=st.lists(values, min_size=3, max_size=3), other=st.lists(values, min_size=3, max_size=3))

@@ -20,14 +20,16 @@ Without A (the usual day: S is the newest) only `before_only` and `new_only` mat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 R = TypeVar("R")
 
-BEFORE, NEW, AFTER = 1, 2, 4
+AT_ONCE = 50_000
+"""Rows compared at once: in memory twice, and enough of them that the work is done in sets, not row by row."""
 
 
 class ObservationTime(NamedTuple):
@@ -41,40 +43,33 @@ class ObservationTime(NamedTuple):
 class Compared(Generic[R]):
     """The hashes of the rows that are in some of the three sets, but not in all; disjoint. `new_only` gives their rows."""
 
-    before_only: list[bytes]
-    before_and_new: list[bytes]
-    before_and_after: list[bytes]
-    new_only: dict[bytes, R]
-    new_and_after: list[bytes]
-    after_only: list[bytes]
+    before_only: Set[bytes]
+    before_and_new: Set[bytes]
+    before_and_after: Set[bytes]
+    new_only: Mapping[bytes, R]
+    new_and_after: Set[bytes]
+    after_only: Set[bytes]
 
 
-def compare(before: Iterable[bytes], new: Iterable[tuple[bytes, R]], after: Iterable[bytes] = ()) -> Compared[R]:
-    """Which of three sets each row is in. A row that comes twice in one of them is in it.
+def compare(before: Set[bytes], rows: Iterable[R], hash_of: Callable[[R], bytes], after: Set[bytes] = frozenset()) -> Compared[R]:
+    """Which of three sets each row is in, when the new ones are `rows`.
 
-    `new` is read once and not kept, but for the rows that only it has: it may be a million rows.
+    They are read once, and of them only what nothing else has is kept: they may be a million. A row that comes twice is one.
     """
-    sets = dict.fromkeys(before, BEFORE)
-    for key in after:
-        sets[key] = sets.get(key, 0) | AFTER
-    new_only: dict[bytes, R] = {}
-    for key, row in new:
-        found = sets.get(key)
-        if found is None:
-            new_only[key] = row
-        else:
-            sets[key] = found | NEW
-    parts: dict[int, list[bytes]] = {place: [] for place in range(1, 8)}
-    for key, found in sets.items():
-        if found != BEFORE | NEW | AFTER:
-            parts[found].append(key)
+    left, new_only = iter(rows), dict[bytes, R]()
+    missing_before, missing_after = set(before), set(after)
+    while several := list(islice(left, AT_ONCE)):
+        keys = list(map(hash_of, several))
+        missing_before.difference_update(keys)
+        missing_after.difference_update(keys)
+        new_only |= {key: row for key, row in zip(keys, several, strict=True) if key not in before and key not in after}
     return Compared(
-        before_only=parts[BEFORE],
-        before_and_new=parts[BEFORE | NEW],
-        before_and_after=parts[BEFORE | AFTER],
+        before_only=missing_before - after,
+        before_and_new=before - missing_before - after,
+        before_and_after=missing_before & after,
         new_only=new_only,
-        new_and_after=parts[NEW | AFTER],
-        after_only=parts[AFTER],
+        new_and_after=after - missing_after - before,
+        after_only=missing_after - before,
     )
 
 
@@ -108,9 +103,9 @@ class Timeline(Generic[R]):
         self._begun: dict[bytes, Begun[R]] = dict(begun or {})
         self._last = last
 
-    def observe(self, time: ObservationTime, rows: Iterable[tuple[bytes, R]]) -> Iterator[Interval[R]]:
+    def observe(self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]) -> Iterator[Interval[R]]:
         """The next observation: the intervals that end with it."""
-        found = compare(self._begun, rows)
+        found = compare(self._begun.keys(), rows, hash_of)
         last, self._last = self._last, time
         changed_after = last.started_at if last else None
         for key in found.before_only:

@@ -6,10 +6,11 @@ What a row means is decided here and nowhere else.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from itertools import chain
 from typing import Literal
 
@@ -70,50 +71,43 @@ class HistoryTable:
         """Every row that `content` shows, of all parts."""
         return chain.from_iterable(part.rows(content) for part in self.parts)
 
-    def hashed(self, rows: Iterable[Row]) -> Iterator[tuple[bytes, Row]]:
-        """Each row with its hash."""
-        hash_of = row_hash([column.name for column in self.columns])
-        return ((hash_of(row), row) for row in rows)
+    @cached_property
+    def hash_of(self) -> Callable[[Row], bytes]:
+        """What gives its rows their hash."""
+        return row_hash([column.name for column in self.columns])
 
 
-SEPARATOR = "\x1f"
+NUL = "\0"
+"""Parts values: none has it, since parsing refuses a text that no database would take."""
+SIZE = 16
+"""Bytes of a row's hash."""
 
 
 def row_hash(names: Sequence[str]) -> Callable[[Row], bytes]:
     """What gives rows of columns with these names their hash: 16 bytes that stand for the names and values that are not NULL.
 
     So an added column that is all NULL changes no hash. The time it takes is most of the time of a merge: rows that are all
-    text, as those of large tables are, take one join and one digest.
+    text, as those of large tables are, take one join and one digest, and need no names.
     """
-    whole = _start(names, "t" * len(names))
 
     def hash_of(row: Row) -> bytes:
         try:
-            text = SEPARATOR.join(row)  # type: ignore[arg-type]
+            return blake2b(NUL.join(row).encode(), digest_size=SIZE).digest()  # type: ignore[arg-type]
         except TypeError:
-            return _hash_by_kind(names, row)
-        if text.count(SEPARATOR) >= len(row):
-            return _hash_by_kind(names, row)
-        return hashlib.blake2b(f"{whole}{text}".encode(), digest_size=16).digest()
+            return _hash_by_name(names, row)
 
     return hash_of
 
 
-def _start(names: Iterable[str], kinds: str, lengths: str = "") -> str:
-    return f"{','.join(names)}\x00{kinds}\x00{lengths}\x00"
-
-
-def _hash_by_kind(names: Sequence[str], row: Row) -> bytes:
-    """The hash of a row that has values which are NULL or no text, or in which the separator occurs.
-
-    Kinds keep true from the text "1", lengths keep ("a\x1f", "b") from ("a", "\x1fb").
-    """
+def _hash_by_name(names: Sequence[str], row: Row) -> bytes:
+    """The hash of a row that has values which are NULL or no text; as if the last columns were not there, where they are NULL."""
     there = [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
-    texts = [str(int(value)) if isinstance(value, bool) else value for _, value in there]
-    kinds = "".join("b" if isinstance(value, bool) else "t" for _, value in there)
-    lengths = ",".join(str(len(text)) for text in texts) if any(SEPARATOR in text for text in texts) else ""
-    start = _start((name for name, _ in there), kinds, lengths)
-    return hashlib.blake2b(f"{start}{SEPARATOR.join(texts)}".encode(), digest_size=16).digest()
+    texts = NUL.join(str(int(value)) if isinstance(value, bool) else value for _, value in there).encode()
+    are_first = [name for name, _ in there] == list(names[: len(there)])
+    if there and are_first and all(isinstance(value, str) for _, value in there):
+        return blake2b(texts, digest_size=SIZE).digest()
+    kinds = ",".join(f"{name} {type(value).__name__}" for name, value in there).encode()
+    return blake2b(kinds + b"\0" + texts, digest_size=SIZE, person=b"by name").digest()
 
 
 def _organizations(content: SnapshotContent) -> Iterator[Row]:

@@ -29,14 +29,14 @@ def insert_rows(transaction: Connection, table: Table, names: Sequence[str], row
         write(transaction, table, names, part)
 
 
-def hashes_where(transaction: Connection, table: Table, condition: ColumnElement[bool]) -> list[bytes]:
-    """The `row_hash` of every row for which a condition holds, in no order."""
+def hashes_where(transaction: Connection, table: Table, condition: ColumnElement[bool]) -> set[bytes]:
+    """The `row_hash` of every row for which a condition holds."""
     if transaction.dialect.name == "postgresql":
         # One value instead of as many rows: the driver would take longer than the database.
         together = select(func.string_agg(table.c.row_hash, literal(b""))).where(condition)
         whole = bytes(transaction.execute(together).scalar() or b"")
-        return [whole[place : place + HASH] for place in range(0, len(whole), HASH)]
-    return [row[0] for row in tuples(transaction, select(table.c.row_hash).where(condition))]
+        return {whole[place : place + HASH] for place in range(0, len(whole), HASH)}
+    return {row[0] for row in tuples(transaction, select(table.c.row_hash).where(condition))}
 
 
 def tuples(transaction: Connection, query: Any) -> Iterator[tuple[Any, ...]]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 
 UNIT_SEPARATOR = "chr(31)"
+EVER = "9999-12-31"
+"""Later than every time as SQLite keeps it. An OR in its place would send SQLite through every row that has ended."""
 
 
 def no_overlap(table: str, keys: Sequence[str], *, is_postgresql: bool) -> Iterator[str]:
@@ -29,8 +31,7 @@ def no_overlap(table: str, keys: Sequence[str], *, is_postgresql: bool) -> Itera
     same = " AND ".join(f"other.{key} = NEW.{key}" for key in keys)
     overlap = (
         f"EXISTS (SELECT 1 FROM {table} other WHERE {same} AND other.rowid <> NEW.rowid "
-        "AND (NEW.valid_to IS NULL OR other.valid_from < NEW.valid_to) "
-        "AND (other.valid_to IS NULL OR other.valid_to > NEW.valid_from))"
+        f"AND other.valid_from < COALESCE(NEW.valid_to, '{EVER}') AND COALESCE(other.valid_to, '{EVER}') > NEW.valid_from)"
     )
     for event, name in (("INSERT ON", "insert"), ("UPDATE OF valid_from, valid_to ON", "update")):
         yield (

@@ -232,14 +232,14 @@ class Splice:
         """The observation shows `rows`."""
         table, time, before, after = self._table.c, self._time, self._before, self._after
         shown_before = self._shown(before, is_newest=after is None)
-        found = compare(shown_before, self._description.hashed(rows), self._shown(after))
+        found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
         started_before = before.started_at if before else None
         tails: list[dict[str, Any]] = []
         if before is not None:
             alive = self._alive(before, is_newest=after is None)
             ends = {"valid_to": time.observed_at, "last_seen_at": started_before}
             tails = self._rows(found.before_and_after, alive)
-            self._update([*found.before_only, *found.before_and_after], alive, ends)
+            self._update(found.before_only | found.before_and_after, alive, ends)
         if after is None:
             self._insert(found, (time.observed_at, None, started_before, None))
             return
@@ -254,11 +254,10 @@ class Splice:
     def take_out(self) -> None:
         """The observation never was."""
         table, time, before, after = self._table.c, self._time, self._before, self._after
-        shown = ((key, None) for key in self._shown(time, is_newest=after is None))
-        found = compare(self._shown(before), shown, self._shown(after))
+        found = compare(self._shown(before), self._shown(time, is_newest=after is None), bytes, self._shown(after))
         started_before = before.started_at if before else None
         begins_here, ends_here = table.valid_from == time.observed_at, table.valid_to == time.observed_at
-        for chosen in self._chosen(list(found.new_only), begins_here):
+        for chosen in self._chosen(found.new_only.keys(), begins_here):
             self._transaction.execute(delete(self._table).where(chosen))
         if after is None:
             self._update(found.before_only, ends_here, {"valid_to": None, "last_seen_at": None})
@@ -277,25 +276,26 @@ class Splice:
             {**tail, **{name: heads[tail["row_hash"]][name] for name in ("valid_from", "changed_after")}} for tail in tails
         )
 
-    def _shown(self, at: ObservationTime | None, *, is_newest: bool = False) -> list[bytes]:
+    def _shown(self, at: ObservationTime | None, *, is_newest: bool = False) -> set[bytes]:
         if at is None:
-            return []
+            return set()
         return hashes_where(self._transaction, self._table, and_(self._ours, self._alive(at, is_newest=is_newest)))
 
     def _alive(self, at: ObservationTime, *, is_newest: bool) -> ColumnElement[bool]:
         """What shows at an observation. What shows at the newest is what is open, and of that there is an index."""
         return self._table.c.valid_to.is_(None) if is_newest else alive_at(self._table, at.observed_at)
 
-    def _chosen(self, hashes: Sequence[bytes], condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-        """The condition for each part of `hashes` that fits one statement."""
-        for start in range(0, len(hashes), IN_LIST):
-            yield and_(self._ours, self._table.c.row_hash.in_(hashes[start : start + IN_LIST]), condition)
+    def _chosen(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
+        """The condition for each part of `hashes` that fits one statement, in the order in which an index has them."""
+        left = sorted(hashes)
+        for start in range(0, len(left), IN_LIST):
+            yield and_(self._ours, self._table.c.row_hash.in_(left[start : start + IN_LIST]), condition)
 
-    def _update(self, hashes: Sequence[bytes], condition: ColumnElement[bool], values: Mapping[str, Any]) -> None:
+    def _update(self, hashes: Set[bytes], condition: ColumnElement[bool], values: Mapping[str, Any]) -> None:
         for chosen in self._chosen(hashes, condition):
             self._transaction.execute(update(self._table).where(chosen).values(**values))
 
-    def _rows(self, hashes: Sequence[bytes], condition: ColumnElement[bool]) -> list[dict[str, Any]]:
+    def _rows(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> list[dict[str, Any]]:
         columns = [column for column in self._table.c if column.computed is None]
         return [
             {**row, "row_hash": bytes(row["row_hash"])}

@@ -149,7 +149,7 @@ def _intervals(
             if content is None:
                 timeline.repeat(one.time)
             else:
-                for interval in timeline.observe(one.time, description.hashed(part.rows(content))):
+                for interval in timeline.observe(one.time, part.rows(content), description.hash_of):
                     yield description.name, interval
     for description, _, timeline in timelines:
         for interval in timeline.rest():

@@ -279,7 +279,8 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
     """The table of a description.
 
     Its rows belong to the snapshots that opened and closed them. Two partial indexes serve the merge: no key is open twice, and
-    the hashes of what is open, by part, are read and found without touching the table.
+    the hashes of what is open, by part, are read and found without touching the table. What has ended has an index of its own,
+    so that no planner is led to look for what is open in it.
     """
     keys = ["organization_key", *(column.name for column in description.key)]
     parting = sorted({part.column for part in description.parts if part.column is not None})
@@ -307,10 +308,9 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
         closed,
         CheckConstraint("valid_from < valid_to", name="interval"),
         Index(f"uq_{description.name}_open", *keys, unique=True, **_where("valid_to IS NULL")),
-        Index(
-            f"uq_{description.name}_shown", "organization_key", *parting, "row_hash", unique=True, **_where("valid_to IS NULL")
-        ),
-        Index(f"ix_{description.name}_valid_to", "organization_key", "valid_to"),
+        # With valid_to, which is NULL in all of them: SQLite would not believe that it has all it needs.
+        Index(f"ix_{description.name}_shown", "organization_key", *parting, "row_hash", "valid_to", **_where("valid_to IS NULL")),
+        Index(f"ix_{description.name}_valid_to", "organization_key", "valid_to", **_where("valid_to IS NOT NULL")),
         Index(f"ix_{description.name}_valid_from", "organization_key", "valid_from"),
         *(Index(f"ix_{description.name}_{'_'.join(columns)}", "organization_key", *columns) for columns in description.asked_by),
         comment=f"History of {description.meaning}",

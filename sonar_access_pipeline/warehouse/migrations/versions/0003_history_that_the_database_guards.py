@@ -50,9 +50,14 @@ def upgrade() -> None:
     for table, keys in KEYS.items():
         _rehash(table)
         _tie_to_snapshots(table)
-        shown = ["organization_key", *PARTED_BY.get(table, ()), "row_hash"]
+        shown = ["organization_key", *PARTED_BY.get(table, ()), "row_hash", "valid_to"]
         where = sa.text("valid_to IS NULL")
-        op.create_index(f"uq_{table}_shown", table, shown, unique=True, sqlite_where=where, postgresql_where=where)
+        op.create_index(f"ix_{table}_shown", table, shown, sqlite_where=where, postgresql_where=where)
+        ended = sa.text("valid_to IS NOT NULL")
+        op.drop_index(f"ix_{table}_valid_to", table)
+        op.create_index(
+            f"ix_{table}_valid_to", table, ["organization_key", "valid_to"], sqlite_where=ended, postgresql_where=ended
+        )
         if asked := ASKED_BY.get(table):
             op.create_index(f"ix_{table}_{'_'.join(asked)}", table, ["organization_key", *asked])
         _execute(guards.no_overlap(table, ("organization_key", *keys), is_postgresql=is_postgresql))
