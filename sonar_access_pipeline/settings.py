@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     first_day: date = date(2026, 1, 1)
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
+    keep_bodies_days: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -101,3 +102,15 @@ def window_of(first: date, last: date) -> Window:
         return Window(first, last)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+by_option = click.option(
+    "--by", default=lambda: _this_person(), show_default="the account that runs the command", help="Who decides."
+)
+
+
+def _this_person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise click.UsageError("Nobody knows who runs this command; say who decides with --by.") from None

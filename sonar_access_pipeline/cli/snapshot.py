@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
 
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.cli.base import console, format_option, opened, opened_warehouse, organization_option, say, window_of
+from sonar_access_pipeline.cli.base import (
+    by_option,
+    console,
+    format_option,
+    opened,
+    opened_warehouse,
+    organization_option,
+    say,
+    window_of,
+)
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
 
@@ -38,16 +46,6 @@ def snapshot_list(organization: str | None, form: str) -> None:
 
 snapshot_argument = click.argument("snapshot_id", type=int)
 reason_option = click.option("--reason", required=True, help="Why: it stands in the record and in packets for ever.")
-by_option = click.option(
-    "--by", default=lambda: _this_person(), show_default="the account that runs the command", help="Who decides."
-)
-
-
-def _this_person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise click.UsageError("Nobody knows who runs this command; say who decides with --by.") from None
 
 
 @snapshot.command("confirm")

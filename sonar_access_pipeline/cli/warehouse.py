@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 
 import click
 
-from sonar_access_pipeline.cli.base import opened, organization_option, say
+from sonar_access_pipeline.cli.base import by_option, opened, organization_option, say
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.warehouse.database import Warehouse
 
@@ -43,3 +44,59 @@ def warehouse_rebuild(organization: str | None) -> None:
     with opened(organization) as (opened_here, organization_key):
         observations = rebuild(opened_here, organization_key)
     say(f"Derived the history of {organization_key} again from {observations} observations.")
+
+
+@warehouse.command("verify")
+@organization_option
+def warehouse_verify(organization: str | None) -> None:
+    """Compare what is stored with its digests, and history with what the snapshots give; exit 1 when anything differs.
+
+    \b
+    Example:  sonar-access warehouse verify
+    """
+    from sonar_access_pipeline.warehouse.verify import State, verify
+
+    with opened(organization) as (opened_here, organization_key):
+        found = verify(opened_here, organization_key)
+    for finding in found.findings:
+        say(f"- {finding.sentence}")
+    for redaction in found.redactions:
+        say(
+            f"- {redaction.pseudonym} stands for a person who was taken out on {redaction.redacted_at:%Y-%m-%d} by "
+            f"{redaction.decided_by}, on the basis: {redaction.basis}; {len(redaction.bodies)} bodies were replaced"
+        )
+    compared = f"{found.snapshots} snapshots, {found.bodies} bodies, history of {found.observations} observations"
+    if found.horizon is not None:
+        compared += f"; not before {found.horizon:%Y-%m-%d %H:%M}, since {found.dropped} bodies were dropped by age"
+    words = {
+        State.FINE: "is what was recorded",
+        State.REDACTED: "was redacted, on record as above; everything else is what was recorded",
+        State.DIFFERENT: "is not what was recorded, as above",
+    }
+    say(f"The warehouse of {organization_key} {words[found.state]} ({compared}).")
+    if found.state is State.DIFFERENT:
+        raise SystemExit(1)
+
+
+@warehouse.command("redact")
+@click.argument("login")
+@organization_option
+@click.option("--basis", required=True, help="On what basis, for the record: the law, the request, who asked.")
+@by_option
+def warehouse_redact(login: str, organization: str | None, basis: str, by: str) -> None:
+    """Replace a person who left by a pseudonym, in history and in stored answers, on record and for good.
+
+    Evidence that was sealed before stays as it is: what becomes of packets is decided where they are kept.
+
+    \b
+    Example:  sonar-access warehouse redact ada@github --basis "GDPR Art. 17, request 4711"
+    """
+    from sonar_access_pipeline.warehouse.forget import redact
+
+    with opened(organization) as (opened_here, organization_key):
+        done = redact(opened_here, organization_key, login, by=by, basis=basis, clock=lambda: datetime.now(UTC))
+    say(f"{done.pseudonym} stands for the person from now on: {done.rows} rows and {done.bodies} bodies were replaced.")
+    if done.read_by:
+        say(f"The person's own token read {done.read_by} snapshots; they go on saying so, since their digests depend on it.")
+    if opened_here.is_postgresql:
+        say("PostgreSQL keeps what was replaced in its files until it is vacuumed, and backups keep it as long as they are kept.")

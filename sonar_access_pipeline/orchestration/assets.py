@@ -8,6 +8,7 @@ Annotations are not postponed in this file: Dagster reads that of `context` itse
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -33,6 +34,8 @@ from sonar_access_pipeline.orchestration.shown import (
 )
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.forget import drop_bodies
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
@@ -152,6 +155,7 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
             organization_key = connection.organization_key()
             began = time.monotonic()
             merged = derive(warehouse, organization_key)
+            dropped = _drop_old_bodies(parts, warehouse, organization_key)
             seconds = round(time.monotonic() - began, 3)
             with warehouse.read() as transaction:
                 rests_on = queries.window_observations(transaction, organization_key, window)
@@ -161,7 +165,7 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
         yield dg.AssetCheckResult(
             asset_key=key, check_name="sound", passed=not any(faults.values()), metadata={"faults": sum(faults.values())}
         )
-        observed = {"observations_merged": len(merged), "seconds": seconds, **gaps}
+        observed = {"observations_merged": len(merged), "seconds": seconds, "bodies_dropped": dropped, **gaps}
         for description in tables:
             if not description.scopes & set(rests_on.as_of.scopes):
                 # A table of a scope that was not read is not materialized: nobody knows what it should show.
@@ -172,6 +176,14 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
             yield dg.MaterializeResult(asset_key=_key(connection, name), metadata={**numbers, **shared})
 
     return history
+
+
+def _drop_old_bodies(parts: Parts, warehouse: Warehouse, organization_key: str) -> int:
+    """Drop the bodies that are older than the settings say, if they say so; how many."""
+    if parts.settings.keep_bodies_days is None:
+        return 0
+    before = parts.clock() - timedelta(days=parts.settings.keep_bodies_days)
+    return drop_bodies(warehouse, organization_key, before, parts.clock)
 
 
 def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from sonar_access_pipeline.orchestration.assets import assets_of
+from sonar_access_pipeline.orchestration.checks import recorded_check
 from sonar_access_pipeline.orchestration.jobs import jobs_of
 from sonar_access_pipeline.orchestration.partitions import daily
 from sonar_access_pipeline.orchestration.parts import Parts
@@ -18,6 +19,7 @@ def build_definitions(parts: Parts) -> dg.Definitions:
     connections = {connection: jobs_of(connection) for connection in parts.settings.connections}
     return dg.Definitions(
         assets=[asset for connection in connections for asset in assets_of(connection, parts, partitions)],
+        asset_checks=[recorded_check(connection, parts) for connection in connections],
         jobs=[job for jobs in connections.values() for job in jobs.all()],
         schedules=[s for connection, jobs in connections.items() for s in schedules_of(connection, jobs, parts)],
         sensors=sensors_of(parts),

@@ -1,4 +1,5 @@
-"""When things run by themselves: the day at its hour, last month's packet on the first of the month. UTC.
+"""When things run by themselves: the day at its hour, last month's packet on the first of the month, and on Sundays a look at
+whether the warehouse is what was recorded. UTC.
 
 A schedule runs from the start, unless its source is on this machine: nobody schedules a simulator.
 """
@@ -20,7 +21,7 @@ def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
 
 
 def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
-    """The daily and the monthly schedule of a connection."""
+    """The daily, the monthly and the weekly schedule of a connection."""
     hour = parts.settings.hour
 
     @dg.schedule(
@@ -53,4 +54,12 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
         tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
         return dg.RunRequest(run_key=f"{connection.name}:{window}", tags=tags)
 
-    return [daily, monthly]
+    weekly = dg.ScheduleDefinition(
+        name=f"{connection.name}_weekly_schedule",
+        job=jobs.verify,
+        cron_schedule=f"45 {hour} * * 0",
+        execution_timezone="UTC",
+        default_status=default_status(connection),
+        description="Verifies the warehouse.",
+    )
+    return [daily, monthly, weekly]

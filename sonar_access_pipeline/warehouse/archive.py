@@ -90,6 +90,11 @@ def _write(transaction: Connection, archive: zipfile.ZipFile, rows: Sequence[Row
             )
         for response in snapshot.responses:
             if response.body_sha256 not in there:
+                if hashlib.sha256(response.body).hexdigest() != response.body_sha256:
+                    raise WarehouseError(
+                        f"Snapshot {row['snapshot_id']} cannot be carried: an answer of it was redacted or changed; choose "
+                        "other days, or copy the database as it is."
+                    )
                 there.add(response.body_sha256)
                 _put(archive, f"bodies/{response.body_sha256}", response.body)
         lines.append(_line(transaction, snapshot, row))

@@ -67,10 +67,21 @@ class Warehouse:
         with self._translated(), self.engine.connect() as connection:
             connection = connection.execution_options(sonar_access_writes=True)
             with connection.begin():
-                if self.is_postgresql:
-                    key = zlib.crc32(lock.encode()) - 2**31
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key})
+                self.lock(connection, lock)
                 yield connection
+
+    def lock(self, transaction: Connection, lock: str) -> None:
+        """Take one more lock in a `write`, until its end. SQLite has one lock for all, which a write has already."""
+        if self.is_postgresql:
+            key = zlib.crc32(lock.encode()) - 2**31
+            transaction.execute(text("SELECT pg_advisory_xact_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key})
+
+    def fold_log(self) -> None:
+        """Have SQLite fold its log into the file and empty it, so that nothing of what was replaced is left there."""
+        with self._translated(), self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None, "an open connection has the driver's"
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Give back all connections."""

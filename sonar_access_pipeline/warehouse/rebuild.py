@@ -28,9 +28,9 @@ from sonar_access_pipeline.warehouse.schema import (
     history_tables,
     raw_body,
     raw_response,
-    redacted_body,
+    raw_snapshot,
 )
-from sonar_access_pipeline.warehouse.snapshots import responses_of_many, scopes_of
+from sonar_access_pipeline.warehouse.snapshots import StandIns, responses_of_many, scopes_of
 from sonar_access_pipeline.warehouse.views import observation
 
 SNAPSHOTS_AT_ONCE = 16
@@ -83,22 +83,39 @@ def rebuild(warehouse: Warehouse, organization_key: str) -> int:
 
 def horizon_of(transaction: Connection, organization_key: str) -> datetime | None:
     """The last observation whose answers are not all there any more; None when all of them are."""
-    gone = (
-        select(raw_response.c.snapshot_id)
-        .join(raw_body, raw_body.c.body_sha256 == raw_response.c.body_sha256)
-        .where(raw_body.c.dropped_at.is_not(None), raw_body.c.body_sha256.not_in(select(redacted_body.c.body_sha256)))
+    stand_ins = StandIns(transaction)
+    answers_of = (
+        select(raw_response.c.snapshot_id, raw_response.c.body_sha256)
+        .join(raw_snapshot, raw_snapshot.c.snapshot_id == raw_response.c.snapshot_id)
+        .where(raw_snapshot.c.organization_key == organization_key)
     )
+    dropped = select(raw_body.c.body_sha256).where(raw_body.c.dropped_at.is_not(None))
+    gone = answers_of.with_only_columns(raw_response.c.snapshot_id).where(
+        raw_response.c.body_sha256.in_(dropped), raw_response.c.body_sha256.not_in(stand_ins.replaced)
+    )
+    replaced = transaction.execute(answers_of.where(raw_response.c.body_sha256.in_(stand_ins.replaced))).all()
+    dropped_now = set(transaction.execute(dropped).scalars()) if replaced else set()
+    gone_too = {row.snapshot_id for row in replaced if stand_ins.of(row.snapshot_id, row.body_sha256) in dropped_now}
     query = select(func.max(observation.c.observed_at)).where(
-        observation.c.organization_key == organization_key, observation.c.snapshot_id.in_(gone)
+        observation.c.organization_key == organization_key,
+        or_(observation.c.snapshot_id.in_(gone), observation.c.snapshot_id.in_(gone_too)),
     )
     return transaction.execute(query).scalar()
 
 
 @contextmanager
-def rebuilt(transaction: Connection, organization_key: str) -> Iterator[Rebuilt]:
-    """Derive history again into temporary tables, which are gone afterwards."""
+def rebuilt(transaction: Connection, organization_key: str, *, only_merged: bool = False) -> Iterator[Rebuilt]:
+    """Derive history again into temporary tables, which are gone afterwards; `only_merged`: from what the live ones show.
+
+    Raises `BodyDroppedError`.
+    """
     horizon = horizon_of(transaction, organization_key)
     observations = _observations(transaction, organization_key, horizon)
+    if only_merged:
+        marks = history_observation.c
+        shown = select(marks.snapshot_id).where(marks.organization_key == organization_key)
+        merged = set(transaction.execute(shown).scalars())
+        observations = [one for one in observations if one.snapshot_id in merged]
     metadata = MetaData()
     tables = {name: _like(table, metadata) for name, table in history_tables.items()}
     metadata.drop_all(transaction)

@@ -211,15 +211,16 @@ redaction = Table(
     _required("basis", "on what basis, in the words of who decided"),
     _required("decided_by", "who"),
     _required("redacted_at", "when", UtcDateTime),
+    _required("last_snapshot_id", "the last snapshot that was there: what is read later is not redacted by it", Integer),
     comment="One person who was replaced by a pseudonym; append-only. It does not say who it was",
 )
 
 redacted_body = Table(
     "redacted_body",
     metadata,
-    Column("body_sha256", ForeignKey("raw_body.body_sha256"), primary_key=True, comment="the body as it came, now dropped"),
+    Column("body_sha256", ForeignKey("raw_body.body_sha256"), primary_key=True, comment="the body as it came"),
     Column("new_sha256", ForeignKey("raw_body.body_sha256"), nullable=False, comment="the body that stands in its place"),
-    Column("redaction_id", ForeignKey("redaction.redaction_id"), nullable=False, comment="the redaction that replaced it"),
+    Column("redaction_id", ForeignKey("redaction.redaction_id"), primary_key=True, comment="the redaction that replaced it"),
     comment="A body that was replaced by one without a person; append-only",
 )
 

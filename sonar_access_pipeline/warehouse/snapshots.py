@@ -6,6 +6,7 @@ Nothing is derived here. Everything but `sync_attempt` is append-only.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -35,6 +36,7 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_response,
     raw_snapshot,
     redacted_body,
+    redaction,
     sync_attempt,
 )
 
@@ -155,10 +157,15 @@ def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
 def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> None:
     bodies = {response.body_sha256: response for response in responses}
     digests = sorted(bodies)
-    stored: set[str] = set()
+    stored: dict[str, datetime | None] = {}
     for start in range(0, len(digests), IN_LIST):
-        part = digests[start : start + IN_LIST]
-        stored.update(transaction.execute(select(raw_body.c.body_sha256).where(raw_body.c.body_sha256.in_(part))).scalars())
+        part = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
+        known = transaction.execute(select(raw_body.c.body_sha256, raw_body.c.dropped_at).where(part))
+        stored.update({row.body_sha256: row.dropped_at for row in known})
+    for digest in [digest for digest, dropped_at in stored.items() if dropped_at is not None]:
+        # It was dropped, and now SonarCloud says the same again.
+        again = update(raw_body).where(raw_body.c.body_sha256 == digest)
+        transaction.execute(again.values(zlib_body=bodies[digest].zlib_body, dropped_at=None))
     new = [
         {"body_sha256": digest, "size_bytes": bodies[digest].size_bytes, "zlib_body": bodies[digest].zlib_body}
         for digest in digests
@@ -234,16 +241,14 @@ def responses_of_many(transaction: Connection, snapshot_ids: Sequence[int], *, b
         .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
         .where(raw_response.c.snapshot_id.in_(snapshot_ids))
         .order_by(raw_response.c.snapshot_id, raw_response.c.sequence)
-    )
-    replaced: dict[str, bytes] | None = None
+    ).all()
+    stand_ins = StandIns(transaction) if bodies else None
     found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
     for row in rows:
-        packed_body = row.zlib_body
-        if bodies and not packed_body:
-            if replaced is None:
-                replaced = _replaced(transaction)
-            packed_body = replaced.get(row.body_sha256, b"")
-            if not packed_body:
+        zlib_body = row.zlib_body
+        if stand_ins is not None:
+            zlib_body = stand_ins.body(row.snapshot_id, row.body_sha256, row.zlib_body)
+            if not zlib_body:
                 raise BodyDroppedError(
                     f"The answers of snapshot {row.snapshot_id} were dropped when they were old enough; nothing can be derived "
                     "from it again. What was derived stays."
@@ -266,27 +271,50 @@ def responses_of_many(transaction: Connection, snapshot_ids: Sequence[int], *, b
                 reported_total=row.reported_total,
                 body_sha256=row.body_sha256,
                 size_bytes=row.size_bytes,
-                zlib_body=packed_body,
+                zlib_body=zlib_body,
             )
         )
     return found
 
 
-def _replaced(transaction: Connection) -> dict[str, bytes]:
-    """The bodies that stand in the place of redacted ones, by the digest of what came; one may have been redacted again."""
-    next_of = {row.body_sha256: row.new_sha256 for row in transaction.execute(select(redacted_body))}
-    now = dict(next_of)
-    while again := {digest: next_of[new] for digest, new in now.items() if new in next_of}:
-        now |= again
-    kept = {
-        row.body_sha256: row.zlib_body
-        for row in transaction.execute(
-            select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(
-                raw_body.c.body_sha256.in_(select(redacted_body.c.new_sha256))
-            )
+class StandIns:
+    """Which body stands in the place of which, for whom: a redaction counts for the snapshots that were there then.
+
+    A body may be redacted more than once, for several people; and it may come again, once a person has returned.
+    """
+
+    def __init__(self, transaction: Connection) -> None:
+        self._transaction = transaction
+        self._steps: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        columns = (
+            redaction.c.redaction_id,
+            redaction.c.last_snapshot_id,
+            redacted_body.c.body_sha256,
+            redacted_body.c.new_sha256,
         )
-    }
-    return {digest: kept[new] for digest, new in now.items()}
+        query = select(*columns).join(redaction, redaction.c.redaction_id == redacted_body.c.redaction_id)
+        for number, last_snapshot_id, digest, new in transaction.execute(query.order_by(redaction.c.redaction_id)):
+            self._steps[digest].append((number, last_snapshot_id, new))
+
+    @property
+    def replaced(self) -> frozenset[str]:
+        """The digests that something stands in the place of, for some snapshots."""
+        return frozenset(self._steps)
+
+    def of(self, snapshot_id: int, digest: str) -> str:
+        """The digest of the body that counts for a snapshot: most often the one that came."""
+        done = 0
+        while step := next((s for s in self._steps.get(digest, ()) if s[0] > done and snapshot_id <= s[1]), None):
+            done, _, digest = step
+        return digest
+
+    def body(self, snapshot_id: int, digest: str, came: bytes) -> bytes:
+        """The body that counts, compressed; empty where it was dropped. `came` is that of `digest`."""
+        now = self.of(snapshot_id, digest)
+        if now == digest:
+            return came
+        stored = select(raw_body.c.zlib_body).where(raw_body.c.body_sha256 == now)
+        return bytes(self._transaction.execute(stored).scalar_one())
 
 
 def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> Snapshot:

@@ -33,10 +33,9 @@ ASKED_BY = {
     "fct_user_access": ("entitlement", "resource"),
 }
 APPEND_ONLY = ("raw_snapshot", "raw_list", "raw_control", "raw_response", "snapshot_decision", "evidence_packet")
-DROPPED = (
-    "OLD.dropped_at IS NULL AND NEW.dropped_at IS NOT NULL AND length(NEW.zlib_body) = 0 "
-    "AND NEW.body_sha256 = OLD.body_sha256 AND NEW.size_bytes = OLD.size_bytes"
-)
+SAME = "NEW.body_sha256 = OLD.body_sha256 AND NEW.size_bytes = OLD.size_bytes"
+DROPPED = f"OLD.dropped_at IS NULL AND NEW.dropped_at IS NOT NULL AND length(NEW.zlib_body) = 0 AND {SAME}"
+CAME_AGAIN = f"OLD.dropped_at IS NOT NULL AND NEW.dropped_at IS NULL AND length(NEW.zlib_body) > 0 AND {SAME}"
 
 
 def upgrade() -> None:
@@ -63,7 +62,7 @@ def upgrade() -> None:
         _execute(guards.no_overlap(table, ("organization_key", *keys), is_postgresql=is_postgresql))
     for table in (*APPEND_ONLY, "redaction", "redacted_body"):
         _execute(guards.append_only(table, is_postgresql=is_postgresql))
-    _execute(guards.append_only("raw_body", is_postgresql=is_postgresql, unless=DROPPED))
+    _execute(guards.append_only("raw_body", is_postgresql=is_postgresql, unless=f"{DROPPED} OR {CAME_AGAIN}"))
     _execute(views)
 
 
@@ -150,6 +149,7 @@ def _redactions() -> None:
         sa.Column("basis", sa.Text(), nullable=False),
         sa.Column("decided_by", sa.Text(), nullable=False),
         sa.Column("redacted_at", TIME, nullable=False),
+        sa.Column("last_snapshot_id", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("redaction_id", name="pk_redaction"),
     )
     op.create_table(
@@ -160,5 +160,5 @@ def _redactions() -> None:
         sa.ForeignKeyConstraint(["body_sha256"], ["raw_body.body_sha256"], name="fk_redacted_body_body_sha256"),
         sa.ForeignKeyConstraint(["new_sha256"], ["raw_body.body_sha256"], name="fk_redacted_body_new_sha256"),
         sa.ForeignKeyConstraint(["redaction_id"], ["redaction.redaction_id"], name="fk_redacted_body_redaction_id"),
-        sa.PrimaryKeyConstraint("body_sha256", name="pk_redacted_body"),
+        sa.PrimaryKeyConstraint("body_sha256", "redaction_id", name="pk_redacted_body"),
     )

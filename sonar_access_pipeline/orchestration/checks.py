@@ -1,0 +1,58 @@
+"""The weekly check of a connection: is the warehouse what was recorded, and history what the snapshots give?
+
+It stands apart from the checks that come with a run: it reads everything, and is no part of the day.
+
+Annotations are not postponed in this file: Dagster reads that of `context` itself.
+"""
+
+import time
+from collections import Counter
+
+import dagster as dg
+
+from sonar_access_pipeline.orchestration.failures import as_failures
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.shown import table_of
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.warehouse.verify import State, verify
+
+
+def recorded_key(connection: Connection) -> dg.AssetCheckKey:
+    """The key of the check."""
+    return dg.AssetCheckKey(dg.AssetKey([connection.name, "fct_user_access"]), "as_recorded")
+
+
+def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefinition:
+    """The check of a connection. Its numbers name tables, never a person."""
+    key = recorded_key(connection)
+
+    @dg.asset_check(
+        asset=key.asset_key,
+        name=key.name,
+        description="Bodies, snapshots and their chain have the digests recorded, and every table is what a rebuild gives.",
+    )
+    def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        with as_failures(), parts.warehouse() as warehouse:
+            began = time.monotonic()
+            found = verify(warehouse, connection.organization_key())
+            seconds = round(time.monotonic() - began, 3)
+        by_table = Counter(finding.table for finding in found.findings)
+        return dg.AssetCheckResult(
+            passed=found.state is not State.DIFFERENT,
+            description=f"{found.state.value}; `sonar-access warehouse verify` names each difference",
+            metadata={
+                "state": found.state.value,
+                "findings": table_of(
+                    [{"table": name, "differences": number} for name, number in sorted(by_table.items())],
+                    ("table", "differences"),
+                ),
+                "snapshots": found.snapshots,
+                "observations": found.observations,
+                "bodies": found.bodies,
+                "bodies_dropped": found.dropped,
+                "redactions": len(found.redactions),
+                "seconds": seconds,
+            },
+        )
+
+    return as_recorded
