@@ -115,9 +115,7 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
         digest = transaction.execute(text("SELECT MIN(body_sha256) FROM raw_body")).scalar()
         for statement in (
             insert(snapshot_decision).values(snapshot_id=1, **decision),
-            insert(redaction).values(
-                redaction_id=1, pseudonym="p", salt="s", basis="b", redacted_at=EPOCH, last_snapshot_id=1, **said
-            ),
+            insert(redaction).values(redaction_id=1, **person, **said),
             insert(redacted_body).values(body_sha256=digest, new_sha256=digest, redaction_id=1),
             insert(evidence_packet).values(organization_key="acme", run_id="r", pipeline_version="v", **packet),
             insert(raw_control).values(snapshot_id=1, control="c", compares="x"),

@@ -100,3 +100,24 @@ def warehouse_redact(login: str, organization: str | None, basis: str, by: str) 
         say(f"The person's own token read {done.read_by} snapshots; they go on saying so, since their digests depend on it.")
     if opened_here.is_postgresql:
         say("PostgreSQL keeps what was replaced in its files until it is vacuumed, and backups keep it as long as they are kept.")
+
+
+@warehouse.command("grant")
+@click.argument("role")
+@click.option("--as", "kind", type=click.Choice(["analyst", "reviewer", "pipeline"]), required=True, help="What the role is for.")
+def warehouse_grant(role: str, kind: str) -> None:
+    """Give a role of the database (PostgreSQL) what it needs, and no more: to query, to review, or to run the pipeline.
+
+    An analyst reads history and views, but no e-mail addresses; a reviewer these too, and how each snapshot came to be; the
+    pipeline writes, and can neither change nor delete what is append-only. Run it as the owner, again after each upgrade.
+
+    \b
+    Example:  sonar-access warehouse grant data_team --as analyst
+    """
+    from sonar_access_pipeline.warehouse.migrations import require_current
+    from sonar_access_pipeline.warehouse.roles import Role, grant
+
+    with closing(Warehouse(load().warehouse)) as opened_here:
+        require_current(opened_here)
+        tables = grant(opened_here, role, Role(kind))
+    say(f"{role} has the rights of kind {kind} on {tables} tables and views of {opened_here.name} now, and no others there.")

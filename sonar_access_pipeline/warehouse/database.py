@@ -66,6 +66,9 @@ class Warehouse:
         """A transaction that other writers of `lock` wait for: all of it happens, or nothing. Raises `WarehouseError`."""
         with self._translated(), self.engine.connect() as connection:
             connection = connection.execution_options(sonar_access_writes=True)
+            if self.is_postgresql:
+                # Whatever the database's default: what is read after the wait for the lock must be what the last writer left.
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 self.lock(connection, lock)
                 yield connection

@@ -1,0 +1,161 @@
+"""What each kind of role may do in a warehouse on PostgreSQL, and above all what it may not: as that role, on a real server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.warehouse import migrations, queries
+from sonar_access_pipeline.warehouse.archive import export
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.decisions import RETRACTED, decide
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.forget import drop_bodies, redact
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.rebuild import rebuild
+from sonar_access_pipeline.warehouse.roles import Role, grant
+from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, history_tables, metadata
+from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record
+from sonar_access_pipeline.warehouse.verify import State, verify
+from sonar_access_pipeline.warehouse.views import VIEWS
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+
+ONE = World(
+    members={"ada": "Ada", "bob": "Bob"},
+    groups={"1": "Members"},
+    group_members={"1": ["ada", "bob"]},
+    projects={"p": "P"},
+    project_users={"p": ["ada"]},
+    emails={"ada": "a@x"},
+)
+
+As = Callable[[Role], Warehouse]
+
+
+@pytest.fixture
+def as_role(postgresql_url: str) -> Iterator[As]:
+    """The warehouse as a role of a kind sees it, with one day in it."""
+    owner = Warehouse(postgresql_url)
+    migrations.upgrade(owner)
+    record(owner, snapshot_of(ONE, EPOCH, scopes=tuple(Scope)), lambda: EPOCH)
+    derive(owner, "acme")
+    opened, names = [owner], []
+
+    def connect(role: Role) -> Warehouse:
+        name = f"{role}-{uuid.uuid4().hex[:8]}"
+        with owner.write("test") as transaction:
+            transaction.execute(text(f'CREATE ROLE "{name}" LOGIN'))
+        assert grant(owner, name, role) > 0
+        assert grant(owner, name, role) > 0, "twice is as good as once"
+        url = make_url(postgresql_url).set(username=name)
+        opened.append(Warehouse(url.render_as_string(hide_password=False)))
+        names.append(name)
+        return opened[-1]
+
+    yield connect
+    for name in names:
+        with owner.write("test") as transaction:
+            transaction.execute(text(f'DROP OWNED BY "{name}"'))
+            transaction.execute(text(f'DROP ROLE "{name}"'))
+    for warehouse in opened:
+        warehouse.close()
+
+
+def may(warehouse: Warehouse, statement: str) -> bool:
+    """Whether a statement is allowed, whatever else comes of it; nothing of it stays."""
+    try:
+        with warehouse.engine.connect() as connection:
+            connection.execute(text(statement))
+    except ProgrammingError as error:
+        # What else goes wrong goes wrong for somebody who may.
+        return not any(words in str(error) for words in ("permission denied", "must be owner"))
+    except IntegrityError:
+        return True
+    return True
+
+
+def tables() -> list[str]:
+    return [table.name for table in metadata.sorted_tables]
+
+
+def changes(table: str) -> list[str]:
+    return [
+        f"DELETE FROM {table} WHERE false",
+        f"INSERT INTO {table} DEFAULT VALUES",
+        f"TRUNCATE {table} CASCADE",
+    ]
+
+
+OWNERS = (
+    "CREATE TABLE sonar_access.mine (x int)",
+    "DROP TABLE sonar_access.fct_user_access CASCADE",
+    "DROP TRIGGER raw_snapshot_no_update ON sonar_access.raw_snapshot",
+    "ALTER TABLE sonar_access.raw_body DISABLE TRIGGER ALL",
+    "UPDATE sonar_access.sonar_access_version SET version_num = '9999'",
+)
+
+
+def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:
+    analyst = as_role(Role.ANALYST)
+    readable = {name for name in (*tables(), *VIEWS) if may(analyst, f"SELECT * FROM {name} LIMIT 1")}
+    assert readable == {*history_tables, *VIEWS, "history_observation"} - {"dim_account_detail"}
+    for name in tables():
+        assert [statement for statement in changes(name) if may(analyst, statement)] == []
+    assert not any(may(analyst, statement) for statement in OWNERS)
+    with analyst.read() as transaction:
+        answering = queries.observation_at(transaction, "acme", EPOCH + timedelta(days=1))
+        assert len(queries.access_at(transaction, answering)) > 2
+        assert queries.coverage(transaction, "acme", EPOCH.date(), EPOCH.date())[0]["status"] == "observed"
+
+
+def test_a_reviewer_reads_how_everything_came_to_be_and_no_raw_answer(as_role: As) -> None:
+    reviewer = as_role(Role.REVIEWER)
+    hidden = {name for name in (*tables(), *VIEWS) if not may(reviewer, f"SELECT * FROM {name} LIMIT 1")}
+    assert hidden == {"raw_body", "raw_response", "redaction", "redacted_body"}
+    for name in tables():
+        assert [statement for statement in changes(name) if may(reviewer, statement)] == []
+    assert not any(may(reviewer, statement) for statement in OWNERS)
+
+
+def test_the_pipeline_does_its_work_and_can_neither_rewrite_nor_delete_what_is_append_only(as_role: As, tmp_path: Path) -> None:
+    pipeline = as_role(Role.PIPELINE)
+    assert migrations.upgrade(pipeline) is False
+    day = EPOCH + timedelta(days=1)
+    attempt = begin_attempt(
+        pipeline, connection="acme", organization_key="acme", partition_date=day.date(), run_id="r", started_at=day
+    )
+    gone = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]})
+    stored = record(pipeline, snapshot_of(gone, day, scopes=tuple(Scope)), lambda: day)
+    end_attempt(pipeline, attempt, ended_at=day, outcome="complete", error=None, snapshot_id=stored.snapshot_id)
+    assert derive(pipeline, "acme") == [2]
+    assert rebuild(pipeline, "acme") == 2
+    assert verify(pipeline, "acme").state is State.FINE
+    export(pipeline, "acme", tmp_path / "acme.zip", Window(EPOCH.date(), day.date()))
+    redact(pipeline, "acme", "bob", by="dpo", basis="b", clock=lambda: day)
+    drop_bodies(pipeline, "acme", day, lambda: day)
+    decide(pipeline, 2, RETRACTED, by="ada", reason="r", brake=Brake(), clock=lambda: day)
+    for table in APPEND_ONLY:
+        assert not may(pipeline, f"UPDATE {table.name} SET {table.columns[1].name} = NULL WHERE false")
+        assert not may(pipeline, f"DELETE FROM {table.name} WHERE false")
+        assert not may(pipeline, f"TRUNCATE {table.name} CASCADE")
+    assert not may(pipeline, "DELETE FROM raw_body WHERE false")
+    assert not any(may(pipeline, statement) for statement in OWNERS)
+
+
+def test_a_role_that_is_not_there_and_a_database_without_roles_are_said_in_one_sentence(as_role: As, tmp_path: Path) -> None:
+    owner_like = as_role(Role.PIPELINE)
+    with pytest.raises(WarehouseError, match="has no role 'nobody'; make it with CREATE ROLE"):
+        grant(owner_like, "nobody", Role.ANALYST)
+    with pytest.raises(WarehouseError, match=r"permission denied|must be owner"):
+        grant(owner_like, "postgres", Role.ANALYST)
+    with pytest.raises(WarehouseError, match="SQLite has no roles"):
+        grant(Warehouse(sqlite_url(tmp_path / "w.sqlite")), "x", Role.ANALYST)
