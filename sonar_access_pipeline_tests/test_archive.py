@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
@@ -223,33 +223,3 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path, warehouse: W
         export(
             warehouse, "acme", tmp_path / "none.zip", Window(EPOCH.date() - timedelta(days=9), EPOCH.date() - timedelta(days=8))
         )
-
-
-def test_a_warehouse_of_the_first_revision_is_brought_here_with_its_data(warehouse_url: str) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    from sonar_access_pipeline.warehouse import migrations
-
-    opened = Warehouse(warehouse_url)
-    if opened.is_postgresql:
-        with opened.write("test") as transaction:
-            transaction.execute(text("CREATE SCHEMA sonar_access"))
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with opened.write("migration") as transaction:
-        config.attributes["connection"] = transaction
-        command.upgrade(config, "0001")
-        transaction.execute(
-            text(
-                "INSERT INTO raw_snapshot (snapshot_id, connection, organization_key, source_url, source_kind, partition_date, "
-                "started_at, observed_at, recorded_at, scopes, verdict, run_id, token_login, pipeline_version, counts, "
-                "content_sha256, previous_sha256) VALUES (1, 'c', 'acme', 'u', 'other', '2026-03-01', '2026-03-01 05:00:00', "
-                "'2026-03-01 05:00:10', '2026-03-01 05:00:11', 'core', 'complete', 'r', 'reader', '0', '{}', 'x', 'y')"
-            )
-        )
-    assert migrations.upgrade(opened)
-    with opened.read() as transaction:
-        (day,) = queries.coverage(transaction, "acme", date(2026, 3, 1), date(2026, 3, 1))
-    opened.close()
-    assert (day["status"], day["imported_from"]) == ("observed", None)

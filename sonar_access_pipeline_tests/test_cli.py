@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +42,12 @@ def settings(simulator: Simulator) -> dict[str, str]:
     return {"SONAR_TOKEN": TOKEN, "SONAR_ORGANIZATION": "acme", "SONAR_HOST_URL": simulator.url}
 
 
+def tamper(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
 def ends(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
     """One sentence, the exit status, no traceback, no token."""
     said = done.stdout + done.stderr
@@ -69,6 +77,15 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(run(tmp_path, "evidence", "build", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Digest: ")
     ends(run(tmp_path, "warehouse", "upgrade", **known), 0, "already at revision")
     ends(run(tmp_path, "warehouse", "rebuild", **known), 0, "from 2 observations")
+    ends(run(tmp_path, "warehouse", "verify", **known), 0, "is what was recorded", "history of 2 observations")
+    basis = ("--basis", "request 17", "--by", "dpo")
+    ends(run(tmp_path, "warehouse", "redact", "sonar-access-reader", *basis, **known), 1, "is a member of", "then redact")
+    ends(run(tmp_path, "warehouse", "redact", "nobody", *basis, **known), 1, "Nobody of login 'nobody'")
+    ends(run(tmp_path, "warehouse", "grant", "team", "--as", "analyst", **known), 1, "SQLite has no roles")
+    tamper(tmp_path / ".sonar-access" / "warehouse.sqlite", "DELETE FROM bridge_group_member WHERE login = 'sonar-access-reader'")
+    ends(run(tmp_path, "warehouse", "verify", **known), 1, "is in the snapshots and not in the table", "is not what was recorded")
+    ends(run(tmp_path, "warehouse", "rebuild", **known), 0)
+    ends(run(tmp_path, "warehouse", "verify", **known), 0)
     (Path(folder) / "access.csv").write_text("nothing")
     ends(run(tmp_path, "evidence", "verify", folder), 1, "access.csv was changed")
 
