@@ -13,7 +13,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, literal, select
+
+from sonar_access_pipeline.warehouse.schema import UtcDateTime
 
 AT_ONCE = 10_000
 """Rows in memory in the database's own spelling."""
@@ -39,7 +41,27 @@ def hashes_where(transaction: Connection, table: Table, condition: ColumnElement
     return {row[0] for row in tuples(transaction, select(table.c.row_hash).where(condition))}
 
 
-def tuples(transaction: Connection, query: Any) -> Iterator[tuple[Any, ...]]:
+def rows(transaction: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query, with times as everywhere: aware, UTC. Bytes may be a `memoryview` on PostgreSQL."""
+    found = tuples(transaction, query)
+    times = [isinstance(column.type, UtcDateTime) for column in query.selected_columns]
+    if transaction.dialect.name == "postgresql" or not any(times):
+        return list(found)
+    known: dict[str | None, datetime | None] = {None: None}
+    spelled = [place for place, is_time in enumerate(times) if is_time]
+    turned = []
+    for row in found:
+        values = list(row)
+        for place in spelled:
+            text = values[place]
+            if text not in known:
+                known[text] = datetime.fromisoformat(text).replace(tzinfo=UTC)
+            values[place] = known[text]
+        turned.append(tuple(values))
+    return turned
+
+
+def tuples(transaction: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
     """The rows of a query as the driver gives them: times are text on SQLite, bytes may be a `memoryview` on PostgreSQL."""
     cursor = transaction.execute(query).cursor
     assert cursor is not None, "a query has a cursor"
