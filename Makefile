@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help install demo test lint types tests proofs benchmark lock wheel clean
+.PHONY: help install demo test lint types tests proofs benchmark dictionary lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,12 +23,16 @@ types: $(VENV)/.development
 tests: $(VENV)/.development
 	$(BIN)/pytest -n 2 --dist worksteal
 
-proofs: $(VENV)/.development  ## the property tests at full length (make test runs them short)
+proofs: $(VENV)/.development  ## the property and kill tests at full length (make test runs them short)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist worksteal
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
 	$(BIN)/python -m benchmarks.extraction
+	$(BIN)/python -m benchmarks.history
+
+dictionary: $(VENV)/.development  ## docs/data-dictionary.md, from the comments of a PostgreSQL warehouse
+	$(BIN)/python -m sonar_access_pipeline_tests.dictionary
 
 wheel: $(VENV)/.runtime  ## a wheel in dist/
 	$(BIN)/python -m flit_core.wheel

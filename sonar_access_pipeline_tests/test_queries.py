@@ -1,0 +1,176 @@
+"""The questions of docs/queries.md, asked on both databases, against the truth of a simulated company; and the dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.simulator.organization import READER, Organization
+from sonar_access_pipeline_tests import dictionary
+from sonar_access_pipeline_tests.company import Company, company
+from sonar_access_pipeline_tests.test_scopes import project_rights
+
+DOCS = Path(__file__).parent.parent / "docs"
+DAYS = (0, 1, 2, 3, 5, 6, 7)
+"""The fifth day is a gap."""
+
+Rows = list[tuple[Any, ...]]
+
+
+def questions() -> dict[str, str]:
+    """The SQL of every question, by its title."""
+    parts = (DOCS / "queries.md").read_text().split("\n## ")[1:]
+    return {part.splitlines()[0]: part.split("```sql\n")[1].split("```")[0] for part in parts}
+
+
+def way(row: Any) -> tuple[Any, ...]:
+    return tuple(row)
+
+
+def opened(here: Company) -> list[tuple[int, Any]]:
+    """What was given, by the number of the day that shows it first."""
+    return [(day, row) for before, day in pairwise(DAYS) for row in everything(here, day) - everything(here, before)]
+
+
+def left(here: Company) -> list[tuple[int, str]]:
+    """Who left, by the number of the first day without them."""
+    return [
+        (day, login) for before, day in pairwise(DAYS) for login in set(here.truth(before).names) - set(here.truth(day).names)
+    ]
+
+
+def returned(here: Company) -> list[str]:
+    return [login for day, login in left(here) if any(login in here.truth(later).names for later in DAYS if later > day)]
+
+
+def group_permissions(here: Company) -> Rows:
+    last = here.truth(DAYS[-1])
+    return [(group.name, permission, len(group.members)) for group in last.groups.values() for permission in group.permissions]
+
+
+def unchanged(here: Company) -> list[str]:
+    """Whose every right of the last day was there on every day from the second on."""
+    recent = {row[0] for row in everything(here, 7) if any(row not in everything(here, day) for day in DAYS[1:])}
+    return sorted({row[0] for row in everything(here, 7)} - recent)
+
+
+def everything(here: Company, day: int) -> set[Any]:
+    truth = here.truth(day)
+    return truth.truth() | truth.project_truth()
+
+
+EXPECTED: dict[str, Callable[[Company], Any]] = {
+    "Who had access on a date?": lambda here: sorted(everything(here, 3)),
+    "Which observation answers for that date, and how old is it?": lambda here: [(str(here.day(3)),)],
+    "What did one person have, and when?": lambda here: sorted(row[1:] for row in everything(here, 7) if row[0] == READER),
+    "Who administers the organization, and through what?": lambda here: here.truth(7).admins(),
+    "Who was given what in a window, and between which two observations?": lambda here: sorted(
+        (str(here.day(day)), *row) for day, row in opened(here) if day in (1, 2, 3, 5)
+    ),
+    "Who left?": lambda here: sorted((str(here.day(day)), login) for day, login in left(here)),
+    "Who left and came back?": lambda here: sorted(returned(here)),
+    "Who may do something on a project now, directly or through a group?": lambda here: sorted(
+        (project, login, permission, via)
+        for login, project, permission, via in project_rights(here.truth(7))
+        if permission == "admin"
+    ),
+    "Which groups grant which permissions, and how many people are in them?": lambda here: sorted(group_permissions(here)),
+    "What may everybody do, signed in or not?": lambda here: sorted(
+        [("organization", "", permission) for permission in here.truth(7).anyone]
+        + [("project", project.key, permission) for project in here.truth(7).projects.values() for permission in project.anyone]
+    ),
+    "How many members and admins were there, observation by observation?": lambda here: [
+        (str(here.day(day)), len(here.truth(day).names), len(here.truth(day).admins())) for day in DAYS
+    ],
+    "Whose access has not changed for long?": unchanged,
+    "Which days were not observed, and why?": lambda here: [(str(here.day(4)), "missing")],
+}
+ANSWERED: dict[str, Callable[[Rows], Any]] = {
+    "Who had access on a date?": lambda rows: sorted(map(way, rows)),
+    "Which observation answers for that date, and how old is it?": lambda rows: [(str(rows[0][0])[:10],)],
+    "What did one person have, and when?": lambda rows: sorted(way(row[:4]) for row in rows if row[-1] is None),
+    "Who administers the organization, and through what?": lambda rows: {row[0] for row in rows},
+    "Who was given what in a window, and between which two observations?": lambda rows: sorted(
+        (str(row[6])[:10], *row[:5]) for row in rows
+    ),
+    "Who left?": lambda rows: sorted((str(row[2])[:10], row[0]) for row in rows),
+    "Who left and came back?": lambda rows: sorted(row[0] for row in rows),
+    "Who may do something on a project now, directly or through a group?": lambda rows: sorted(map(way, rows)),
+    "Which groups grant which permissions, and how many people are in them?": lambda rows: sorted(map(way, rows)),
+    "What may everybody do, signed in or not?": lambda rows: sorted(way(row[:3]) for row in rows),
+    "How many members and admins were there, observation by observation?": lambda rows: [
+        (str(row[0])[:10], row[1], row[2]) for row in rows
+    ],
+    "Whose access has not changed for long?": lambda rows: sorted(row[0] for row in rows),
+    "Which days were not observed, and why?": lambda rows: [(str(row[0]), row[1]) for row in rows],
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """Eight days of a company, one of them not observed."""
+    with pytest.MonkeyPatch.context() as patch:
+        url = None
+        if request.param == "postgresql":
+            from sqlalchemy import create_engine, make_url
+
+            server = request.getfixturevalue("postgresql")
+            engine = create_engine(make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.execute(text("CREATE DATABASE questions"))
+            engine.dispose()
+            url = make_url(server).set(database="questions").render_as_string(hide_password=False)
+        options = {"accounts": 40, "groups": 5, "projects": 6, "scopes": (Scope.PROJECT_PERMISSIONS,), "brake_rows": 1000}
+        folder = tmp_path_factory.mktemp("questions")
+        with company(folder, patch.setenv, warehouse_url=url, **options) as here:  # type: ignore[arg-type]  # options
+            real = here.simulator.organization
+
+            def moving() -> Organization:
+                found = real().copied()
+                if here.clock().date() in (here.day(2), here.day(3)):
+                    # Somebody who is away for two days.
+                    found.leave(sorted(set(found.names) - {READER})[0])
+                return found
+
+            here.simulator.organization = moving
+            here.truth = lambda number: seen[number]  # type: ignore[method-assign]
+            seen: dict[int, Organization] = {}
+            for day in DAYS:
+                here.clock.go_to(here.day(day))
+                seen[day] = moving()
+                assert here.run("daily", day=here.day(day)).success
+            yield here
+
+
+def test_every_question_is_compared() -> None:
+    assert set(questions()) == set(EXPECTED) == set(ANSWERED)
+
+
+@pytest.mark.parametrize("question", sorted(EXPECTED))
+def test_the_answer_is_what_was_true(lived: Company, question: str) -> None:
+    with lived.warehouse() as warehouse, warehouse.read() as transaction:
+        rows = transaction.execute(text(questions()[question])).all()
+    assert ANSWERED[question](rows) == EXPECTED[question](lived)  # type: ignore[arg-type]  # rows are tuples
+
+
+def test_the_questions_have_something_to_answer(lived: Company) -> None:
+    empty = [question for question, truth in EXPECTED.items() if not truth(lived)]
+    assert empty in ([], ["What may everybody do, signed in or not?"])
+
+
+def test_the_data_dictionary_is_what_the_database_says(postgresql_url: str) -> None:
+    assert dictionary.FILE.read_text() == dictionary.made(postgresql_url), "make dictionary"
+
+
+def test_times_are_told_in_utc_whatever_the_session_says(lived: Company) -> None:
+    with lived.warehouse() as warehouse, warehouse.read() as transaction:
+        (moment,) = transaction.execute(text("SELECT MIN(observed_at) FROM history_observation")).one()
+    told = datetime.fromisoformat(moment) if isinstance(moment, str) else moment.astimezone(UTC)
+    assert told.date() == lived.day(0)
