@@ -115,7 +115,7 @@ def test_a_snapshot_that_was_tampered_with_is_named(warehouse: Warehouse, statem
         ),
         ("UPDATE fct_user_access SET changed_after = valid_from WHERE login = 'ada'", "fct_user_access: "),
         ("UPDATE dim_group SET row_hash = 'x' WHERE group_id = '1'", "dim_group: ('1')"),
-        ("DELETE FROM history_observation WHERE scope = 'core'", "are not derived yet"),
+        ("DELETE FROM history_observation WHERE scope = 'core'", "not derived yet"),
     ],
 )
 def test_a_history_that_was_tampered_with_is_named_row_by_row(warehouse: Warehouse, statement: str, said: str) -> None:

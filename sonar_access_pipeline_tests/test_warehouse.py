@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOr
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import SCHEMA, metadata, raw_body, raw_snapshot, snapshot_decision
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record, responses_of
+from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline.warehouse.views import VIEWS
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 
@@ -216,3 +218,48 @@ def test_a_full_disk_is_one_sentence_and_leaves_everything_as_it_was(tmp_path: P
     with warehouse.read() as transaction:
         assert [row["snapshot_id"] for row in queries.snapshots(transaction, "acme")] == [1, 2]
         assert queries.snapshots(transaction, "acme")[1]["partition_date"] == date(2026, 3, 2)
+
+
+def test_whoever_reads_sees_one_state_however_long_it_takes(warehouse: Warehouse) -> None:
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    with warehouse.read() as transaction:
+        before = transaction.execute(select(raw_snapshot)).all()
+        record(warehouse, snapshot_of(ONE, EPOCH + timedelta(days=1)), lambda: EPOCH)
+        assert transaction.execute(select(raw_snapshot)).all() == before
+    with warehouse.read() as transaction:
+        assert len(transaction.execute(select(raw_snapshot)).all()) == 2
+
+
+def test_a_database_that_is_serializable_by_default_makes_writers_wait_as_everywhere(postgresql_url: str) -> None:
+    first = Warehouse(postgresql_url)
+    with first.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"ALTER DATABASE {first.url.database} SET default_transaction_isolation = 'serializable'"))
+    first.close()
+    warehouse = Warehouse(postgresql_url)
+    migrations.upgrade(warehouse)
+    for day in range(6):
+        record(warehouse, snapshot_of(ONE if day % 2 else World(), EPOCH + timedelta(days=day)), lambda: EPOCH)
+    with ThreadPoolExecutor(3) as pool:
+        merged = [number for numbers in pool.map(lambda _: derive(warehouse, "acme"), range(3)) for number in numbers]
+    assert sorted(merged) == [1, 2, 3, 4, 5, 6]
+    warehouse.close()
+
+
+def test_a_disk_that_fills_up_during_a_merge_leaves_history_as_it_was(tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "warehouse.sqlite"))
+    migrations.upgrade(warehouse)
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    derive(warehouse, "acme")
+    many = World(members={f"user-{number}": f"Name {number}" for number in range(5000)})
+    record(warehouse, snapshot_of(many, EPOCH + timedelta(days=1)), lambda: EPOCH)
+    with warehouse.read() as transaction:
+        pages = transaction.exec_driver_sql("PRAGMA page_count").scalar_one()
+        transaction.exec_driver_sql(f"PRAGMA max_page_count = {pages + 40}")
+    with pytest.raises(WarehouseError, match="disk is full; free some space"):
+        derive(warehouse, "acme")
+    with warehouse.read() as transaction:
+        assert len(queries.observations(transaction, "acme")) == 1
+        transaction.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    assert verify(warehouse, "acme").findings[0].sentence.startswith("not derived yet: 1 observations")
+    assert derive(warehouse, "acme") == [2]
+    assert verify(warehouse, "acme").state is State.FINE

@@ -58,7 +58,7 @@ def run(*statements, copy=None):
         for statement in statements:
             cursor.execute(statement)
         if copy:
-            with open(copy) as file:
+            with Path(copy).open() as file:
                 cursor.copy_expert("COPY dbt_raw.day FROM STDIN WITH (FORMAT csv, HEADER)", file)
             return []
         rows = cursor.fetchall() if cursor.description else []

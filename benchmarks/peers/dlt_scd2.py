@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 os.environ["RUNTIME__LOG_LEVEL"] = "CRITICAL"
@@ -36,7 +37,7 @@ def read(file):
     """The day in memory, before the clock starts."""
     if kind == "frame":
         return [pd.read_csv(file, dtype=str)]
-    with open(file, newline="") as opened:
+    with Path(file).open(newline="") as opened:
         return list(csv.DictReader(opened))
 
 
@@ -57,7 +58,7 @@ def prepare(first, past):
     columns = ", ".join(f"{name} text" for name in COLUMNS)
     with psycopg2.connect(address) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE past ({columns}, valid_from timestamptz, valid_to timestamptz)")
-        with open(past) as file:
+        with Path(past).open() as file:
             cursor.copy_expert("COPY past FROM STDIN WITH (FORMAT csv, HEADER)", file)
         names = f"{', '.join(COLUMNS)}, _dlt_valid_from, _dlt_valid_to, {ids}{more}"
         chosen = f"{', '.join(COLUMNS)}, valid_from, valid_to, {unique}{', 0' if more else ''}"

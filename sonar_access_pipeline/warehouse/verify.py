@@ -158,7 +158,7 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
     waiting = pending(transaction, organization_key)
     if waiting:
         first = waiting[0].snapshot_id
-        yield Finding(MARKS, f"{len(waiting)} observations are not derived yet, the first is snapshot {first}: sync, then verify")
+        yield Finding(MARKS, f"not derived yet: {len(waiting)} observations, the first is snapshot {first}; sync, then verify")
     marks = history_observation.c
     counting = select(observation.c.snapshot_id).where(observation.c.organization_key == organization_key)
     shown = select(marks.snapshot_id).where(marks.organization_key == organization_key, marks.snapshot_id.not_in(counting))
