@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -148,12 +149,8 @@ def test_two_runs_at_once_derive_everything_once(warehouse: Warehouse) -> None:
     ]
     for snapshot in snapshots:
         record(warehouse, snapshot, lambda: snapshots[0].started_at)
-    merged: list[int] = []
-    threads = [threading.Thread(target=lambda: merged.extend(derive(warehouse, "acme"))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    with ThreadPoolExecutor(3) as pool:
+        merged = [number for numbers in pool.map(lambda _: derive(warehouse, "acme"), range(3)) for number in numbers]
     assert sorted(merged) == list(range(1, 9))
     assert stored(warehouse, "acme") == expected(snapshots)
 

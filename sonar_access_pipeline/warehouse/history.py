@@ -122,7 +122,7 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
     if len(before) != 1 or any(neighbour.after for neighbour in neighbours):
         return False
     (predecessor,) = before
-    if predecessor is None or _marked(transaction, predecessor) != set(one.read):
+    if predecessor is None:
         return False
     both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
     return answers(both[predecessor]) == answers(both[one.snapshot_id])
