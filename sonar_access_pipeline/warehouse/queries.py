@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import Connection, and_, func, or_, select
 
 from sonar_access_pipeline.access.records import ANYONE
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
@@ -23,6 +19,7 @@ from sonar_access_pipeline.access.snapshot import Scope, SourceKind, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
+from sonar_access_pipeline.warehouse.moment import Names, shown_at
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
     history_observation,
@@ -143,39 +140,6 @@ def observations(
     ]
 
 
-class _Scanned(FunctionElement[Any]):
-    """A column that SQLite looks for in no index.
-
-    Of what shows at a moment it would look each row up by the time it began, which takes twice as long as going through all.
-    PostgreSQL knows by itself how much of the table it is going to read.
-    """
-
-    inherit_cache = True
-
-    def __init__(self, column: ColumnElement[Any]) -> None:
-        self.type = column.type
-        super().__init__(column)
-
-
-@compiles(_Scanned)
-def _indexed(element: _Scanned, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(element.clauses, **options)
-
-
-@compiles(_Scanned, "sqlite")
-def _unindexed(element: _Scanned, compiler: SQLCompiler, **options: Any) -> str:
-    return f"+{compiler.process(element.clauses, **options)}"
-
-
-def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnElement[bool]:
-    """The rows of a history table as they were at `moment`."""
-    return and_(
-        _Scanned(table.c.organization_key) == organization_key,
-        _Scanned(table.c.valid_from) <= moment,
-        or_(table.c.valid_to.is_(None), table.c.valid_to > moment),
-    )
-
-
 def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     """Every access row that an observation shows, with the names of that moment; what groups may do on projects, once per
     group; and what `Anyone` may do. A scope that the observation did not read shows nothing: it is unknown then.
@@ -183,7 +147,7 @@ def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     Columns: `ACCESS`. Ordered by principal_type (user, group, anyone), then login, access_type, resource, entitlement and
     granted_via.
     """
-    names = _Names(transaction, answering.organization_key, answering.observed_at)
+    names = Names(transaction, answering.organization_key, answering.observed_at)
     order = {"group": 0, "anyone": 1}
     principals = sorted(
         _principals_at(transaction, answering, names),
@@ -195,7 +159,7 @@ def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
 WAY = ("resource", "entitlement", "granted_via")
 
 
-def _user_access_at(transaction: Connection, answering: ObservationFacts, names: _Names) -> Rows:
+def _user_access_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
     access = history_tables["fct_user_access"]
     column = access.c
     unread = set().union(*(part.values or set() for part in FCT_USER_ACCESS.parts if part.scope not in answering.scopes))
@@ -227,7 +191,7 @@ def _user_access_at(transaction: Connection, answering: ObservationFacts, names:
     ]
 
 
-def _principals_at(transaction: Connection, answering: ObservationFacts, names: _Names) -> Rows:
+def _principals_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
     """What `Anyone` may do, and what groups may do on projects: through groups, project rights per login would be millions."""
     grants = history_tables["fct_permission_grant"]
     scopes = ["organization"] + (["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else [])
@@ -271,7 +235,7 @@ def members_at(transaction: Connection, answering: ObservationFacts) -> Rows:
 
 def organization_name(transaction: Connection, answering: ObservationFacts) -> str | None:
     """The display name of the organization that an observation shows."""
-    return _Names(transaction, answering.organization_key, answering.observed_at).organization
+    return Names(transaction, answering.organization_key, answering.observed_at).organization
 
 
 def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
@@ -294,7 +258,7 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
             view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
         )
     ).mappings()
-    names = _Names(transaction, organization_key, until, of_all_times=True)
+    names = Names(transaction, organization_key, until, of_all_times=True)
     answer = [
         {
             **row,
@@ -459,49 +423,6 @@ def history_faults(transaction: Connection, organization_key: str) -> dict[str, 
         query = select(func.count()).where(pairs.c.next_from.is_not(None), or_(overlapping, touching))
         faults[name] = transaction.execute(query).scalar_one()
     return faults
-
-
-class _Names:
-    """The display names of an organization's things at a moment, read when first asked for.
-
-    With `of_all_times`, things that are gone by then have the last name they had.
-    """
-
-    def __init__(self, transaction: Connection, organization_key: str, moment: datetime, *, of_all_times: bool = False) -> None:
-        self._transaction = transaction
-        self._organization_key = organization_key
-        self._moment = moment
-        self._of_all_times = of_all_times
-
-    @cached_property
-    def users(self) -> dict[str, str]:
-        return self._read("dim_user", "login")
-
-    @cached_property
-    def groups(self) -> dict[str, str]:
-        return self._read("dim_group", "group_id")
-
-    @cached_property
-    def projects(self) -> dict[str, str]:
-        return self._read("dim_project", "project_key")
-
-    @cached_property
-    def organization(self) -> str | None:
-        return self._read("dim_organization", "organization_key").get(self._organization_key)
-
-    def of(self, access_type: str, resource: str) -> str | None:
-        """The name of what an access row is a right on."""
-        if access_type == "group":
-            return self.groups.get(resource)
-        return self.projects.get(resource) if access_type == "project_permission" else self.organization
-
-    def _read(self, name: str, key: str) -> dict[str, str]:
-        table = history_tables[name]
-        is_meant = shown_at(table, self._organization_key, self._moment)
-        if self._of_all_times:
-            is_meant = and_(table.c.organization_key == self._organization_key, table.c.valid_from <= self._moment)
-        rows = self._transaction.execute(select(table.c[key], table.c.name).where(is_meant).order_by(table.c.valid_from))
-        return {row[0]: row[1] for row in rows}
 
 
 def _sorted(rows: Rows, *columns: str) -> Rows:
