@@ -79,7 +79,7 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(run(tmp_path, "warehouse", "rebuild", **known), 0, "from 2 observations")
     ends(run(tmp_path, "warehouse", "verify", **known), 0, "is what was recorded", "history of 2 observations")
     basis = ("--basis", "request 17", "--by", "dpo")
-    ends(run(tmp_path, "warehouse", "redact", "sonar-access-reader", *basis, **known), 1, "is a member of", "then redact")
+    ends(run(tmp_path, "warehouse", "redact", "sonar-access-reader", *basis, **known), 1, "has access to", "then redact")
     ends(run(tmp_path, "warehouse", "redact", "nobody", *basis, **known), 1, "Nobody of login 'nobody'")
     ends(run(tmp_path, "warehouse", "grant", "team", "--as", "analyst", **known), 1, "SQLite has no roles")
     tamper(tmp_path / ".sonar-access" / "warehouse.sqlite", "DELETE FROM bridge_group_member WHERE login = 'sonar-access-reader'")

@@ -279,9 +279,28 @@ def test_who_returns_is_there_again_by_name_and_before_the_redaction_a_pseudonym
     assert verify(warehouse, here.key).state is State.REDACTED
 
 
+def test_the_same_answers_after_a_redaction_are_not_taken_for_the_redacted_ones(warehouse: Warehouse) -> None:
+    """The observation between them was retracted: what was redacted and what is read now stand side by side."""
+    here = lived(warehouse, world("ada", "bob"), world("ada"))
+    done = redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
+    with warehouse.write(lock_of(here.key)) as transaction:
+        said = {"snapshot_id": here.ids[1], "decision": "retracted", "reason": "r", "decided_by": "d", "decided_at": EPOCH}
+        transaction.execute(insert(snapshot_decision).values(**said))
+        take_out(transaction, here.key, here.ids[1])
+    again = Company(warehouse, [Day(world("ada", "bob"), scopes=tuple(Scope))] * 3, key=here.key)
+    again.record(2)
+    derive(warehouse, here.key)
+    now = {interval.row[0] for interval in here.stored()["dim_user"] if interval.valid_to is None}
+    assert now == {"ada", "bob"}
+    assert done.pseudonym in {interval.row[0] for interval in here.stored()["dim_user"]}
+    rebuild(warehouse, here.key)
+    assert verify(warehouse, here.key).state is State.REDACTED
+    assert {interval.row[0] for interval in here.stored()["dim_user"] if interval.valid_to is None} == {"ada", "bob"}
+
+
 def test_a_member_is_not_redacted_because_the_next_day_would_bring_the_person_back(warehouse: Warehouse) -> None:
     here = lived(warehouse, world("ada", "bob"))
-    with pytest.raises(WarehouseError, match=r"is a member of .* remove the account there"):
+    with pytest.raises(WarehouseError, match=r"has access to .* remove the account there"):
         redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     assert verify(warehouse, here.key).state is State.FINE
 

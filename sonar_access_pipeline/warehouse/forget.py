@@ -23,11 +23,11 @@ from sonar_access_pipeline.access.rows import (
     FCT_USER_ACCESS,
     HistoryTable,
 )
-from sonar_access_pipeline.access.snapshot import Verdict, packed
+from sonar_access_pipeline.access.snapshot import Scope, Verdict, packed
 from sonar_access_pipeline.warehouse.bulk import insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history import TIMES, lock_of
+from sonar_access_pipeline.warehouse.history import TIMES, lock_of, ours
 from sonar_access_pipeline.warehouse.schema import (
     history_observation,
     history_tables,
@@ -130,15 +130,25 @@ def redact(
 
 
 def _require_gone(transaction: Connection, organization_key: str, login: str) -> None:
-    users = history_tables[DIM_USER.name].c
-    present = select(users.login).where(
-        users.organization_key == organization_key, users.login == login, users.valid_to.is_(None)
-    )
-    if transaction.execute(present).first() is not None:
-        raise WarehouseError(
-            f"'{login}' is a member of '{organization_key}' by the last observation, and the next one would bring the person "
-            "back; remove the account there, sync, then redact."
-        )
+    """Refuse a person of whom the last observation shows anything; what an ended scope showed last is no obstacle."""
+    for description in PERSONAL:
+        table = history_tables[description.name]
+        for part in description.parts:
+            if part.scope is Scope.CORE:
+                theirs = and_(_theirs(description, organization_key, login), ours(table, part, organization_key))
+                present = select(table.c.valid_from).where(theirs, table.c.valid_to.is_(None)).limit(1)
+                if transaction.execute(present).first() is not None:
+                    raise WarehouseError(
+                        f"'{login}' has access to '{organization_key}' by the last observation, and the next one would bring the "
+                        "person back; remove the account there, sync, then redact."
+                    )
+
+
+def _theirs(description: HistoryTable, organization_key: str, login: str) -> ColumnElement[bool]:
+    """The rows of a person in a history table."""
+    table, (column, _) = history_tables[description.name], PERSONAL[description]
+    theirs = and_(table.c.organization_key == organization_key, table.c[column] == login)
+    return and_(theirs, table.c.principal_type == "user") if description is FCT_PERMISSION_GRANT else theirs
 
 
 def _salt_of(transaction: Connection, organization_key: str, login: str) -> str | None:
@@ -182,9 +192,7 @@ def _replace_bodies(
 def _replace_rows(transaction: Connection, description: HistoryTable, organization_key: str, login: str, stands: str) -> int:
     """Replace a person's intervals in one table; those that were told apart by who it is alone become one."""
     table, (column, more) = history_tables[description.name], PERSONAL[description]
-    theirs = and_(table.c.organization_key == organization_key, table.c[column] == login)
-    if description is FCT_PERMISSION_GRANT:
-        theirs = and_(theirs, table.c.principal_type == "user")
+    theirs = _theirs(description, organization_key, login)
     order = [table.c[name.name] for name in description.key]
     before = transaction.execute(select(table).where(theirs).order_by(*order, table.c.valid_from)).mappings().all()
     transaction.execute(delete(table).where(theirs))

@@ -21,7 +21,7 @@ from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
-from sonar_access_pipeline.warehouse.snapshots import IN_LIST, responses_of, responses_of_many, scopes_of
+from sonar_access_pipeline.warehouse.snapshots import IN_LIST, StandIns, responses_of, responses_of_many, scopes_of
 from sonar_access_pipeline.warehouse.views import observation
 
 TIMES = ("valid_from", "valid_to", "changed_after", "last_seen_at")
@@ -122,7 +122,8 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
     if len(before) != 1 or any(neighbour.after for neighbour in neighbours):
         return False
     (predecessor,) = before
-    if predecessor is None:
+    stand_ins = StandIns(transaction)
+    if predecessor is None or stand_ins.number_for(predecessor) != stand_ins.number_for(one.snapshot_id):
         return False
     both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
     return answers(both[predecessor]) == answers(both[one.snapshot_id])

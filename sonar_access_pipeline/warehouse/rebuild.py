@@ -176,11 +176,12 @@ def _intervals(
 def contents(transaction: Connection, observations: Sequence[Observed]) -> Iterator[tuple[Observed, SnapshotContent | None]]:
     """What each observation says; None where that is, answer by answer, what the one before it said, of the same scopes."""
     last: object = None
+    stand_ins = StandIns(transaction)
     for start in range(0, len(observations), SNAPSHOTS_AT_ONCE):
         several = observations[start : start + SNAPSHOTS_AT_ONCE]
         responses = responses_of_many(transaction, [one.snapshot_id for one in several])
         for one in several:
-            said = (one.scopes, answers(responses[one.snapshot_id]))
+            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id))
             yield one, None if said == last else content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes)
             last = said
 

@@ -301,6 +301,10 @@ class StandIns:
         """The digests that something stands in the place of, for some snapshots."""
         return frozenset(self._steps)
 
+    def number_for(self, snapshot_id: int) -> int:
+        """How many replacements count for a snapshot: the same answers say the same only where that is the same."""
+        return sum(snapshot_id <= last for steps in self._steps.values() for _, last, _ in steps)
+
     def of(self, snapshot_id: int, digest: str) -> str:
         """The digest of the body that counts for a snapshot: most often the one that came."""
         done = 0
