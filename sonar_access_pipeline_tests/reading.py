@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any
 
 from sonar_access_pipeline.access.content import content_of, lists_of
-from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
+from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.rows import FCT_USER_ACCESS, HistoryTable, Row
 from sonar_access_pipeline.access.snapshot import Scope, Snapshot
 from sonar_access_pipeline.simulator.organization import Evolution, Organization
 from sonar_access_pipeline.simulator.server import Simulator
@@ -62,4 +64,9 @@ def preflight(simulator: Simulator, key: str = "acme", token: str = TOKEN) -> Pr
 
 def access_of(snapshot: Snapshot) -> set[tuple[Any, ...]]:
     """Every access row that a snapshot shows, parsed again from its bodies."""
-    return set(FCT_USER_ACCESS.rows(content_of(lists_of(snapshot.responses), snapshot.scopes)))
+    return set(rows_of(FCT_USER_ACCESS, content_of(lists_of(snapshot.responses), snapshot.scopes)))
+
+
+def rows_of(description: HistoryTable, content: SnapshotContent) -> Iterator[Row]:
+    """Every row of a history table that a content shows, of all its parts."""
+    return chain.from_iterable(part.rows(content) for part in description.parts)

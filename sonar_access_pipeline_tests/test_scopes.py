@@ -24,7 +24,7 @@ from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.schema import history_tables, raw_list
 from sonar_access_pipeline_tests.company import Company, company, metadata_of
-from sonar_access_pipeline_tests.reading import EVERYTHING, QUICK, TOKEN, access_of, organization, read, serving
+from sonar_access_pipeline_tests.reading import EVERYTHING, QUICK, TOKEN, access_of, organization, read, rows_of, serving
 
 PROJECTS = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
 NOW = datetime.max.replace(tzinfo=UTC)
@@ -69,7 +69,7 @@ def test_every_grant_on_every_project_is_read_with_unknown_keys_and_anyone() -> 
         snapshot = read(simulator, scopes=PROJECTS)
     assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
     content = content_of(lists_of(snapshot.responses), snapshot.scopes)
-    grants = {row for row in FCT_PERMISSION_GRANT.rows(content) if row[2] == "project"}
+    grants = {row for row in rows_of(FCT_PERMISSION_GRANT, content) if row[2] == "project"}
     assert grants == project_grants(found)
     assert access_of(snapshot) == found.truth() | found.project_truth()
     assert UNKNOWN_PROJECT_PERMISSION in {row[4] for row in grants}

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain
 from typing import Literal
 
 from sonar_access_pipeline.access.records import SnapshotContent
@@ -66,10 +65,6 @@ class HistoryTable:
     def scopes(self) -> frozenset[Scope]:
         """The scopes that feed it."""
         return frozenset(part.scope for part in self.parts)
-
-    def rows(self, content: SnapshotContent) -> Iterator[Row]:
-        """Every row that `content` shows, of all parts."""
-        return chain.from_iterable(part.rows(content) for part in self.parts)
 
     @cached_property
     def hash_of(self) -> Callable[[Row], bytes]:

@@ -15,12 +15,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, literal, select
 
+from sonar_access_pipeline.access.rows import SIZE
 from sonar_access_pipeline.warehouse.schema import UtcDateTime
 
 AT_ONCE = 10_000
 """Rows in memory in the database's own spelling."""
-HASH = 16
-"""Bytes of a row's hash."""
 
 
 def insert_rows(transaction: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -37,7 +36,7 @@ def hashes_where(transaction: Connection, table: Table, condition: ColumnElement
         # One value instead of as many rows: the driver would take longer than the database.
         together = select(func.string_agg(table.c.row_hash, literal(b""))).where(condition)
         whole = bytes(transaction.execute(together).scalar() or b"")
-        return {whole[place : place + HASH] for place in range(0, len(whole), HASH)}
+        return {whole[place : place + SIZE] for place in range(0, len(whole), SIZE)}
     return {row[0] for row in tuples(transaction, select(table.c.row_hash).where(condition))}
 
 

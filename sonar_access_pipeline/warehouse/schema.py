@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable
+from sonar_access_pipeline.access.rows import HISTORY_TABLES, SIZE, HistoryTable
 from sonar_access_pipeline.access.rows import Column as HistoryColumn
 
 SCHEMA = "sonar_access"
@@ -304,7 +304,7 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
         Column("is_current", Boolean, Computed("valid_to IS NULL", persisted=True), comment="valid_to IS NULL"),
         Column("changed_after", UtcDateTime, comment="start of the observation before valid_from; NULL at the baseline"),
         Column("last_seen_at", UtcDateTime, comment="start of the observation before valid_to; NULL while open"),
-        Column("row_hash", LargeBinary(16), nullable=False, comment="hash of the row's values, without its times"),
+        Column("row_hash", LargeBinary(SIZE), nullable=False, comment="hash of the row's values, without its times"),
         opened,
         closed,
         CheckConstraint("valid_from < valid_to", name="interval"),
