@@ -84,6 +84,10 @@ def altered(table: Any, column: str, value: Any) -> Any:
         (altered(raw_snapshot, "content_sha256", "0" * 64), "the chain is broken before snapshot"),
         (altered(raw_snapshot, "previous_sha256", "1" * 64), "the chain is broken before snapshot"),
         (altered(raw_response, "params", "{}"), "its facts have another digest"),
+        (altered(raw_response, "params", "no JSON"), "its facts have another digest"),
+        (altered(raw_snapshot, "scopes", "everything"), "its facts have another digest"),
+        (altered(raw_snapshot, "counts", "[1]"), "its facts have another digest"),
+        (altered(raw_body, "zlib_body", zlib.compress(b'{"organizations": []}')), "another digest"),
         (delete(raw_response).where(raw_response.c.sequence == 2), "its facts have another digest"),
         (
             insert(raw_list).values(
@@ -92,7 +96,10 @@ def altered(table: Any, column: str, value: Any) -> Any:
             "its facts have another digest",
         ),
     ],
-    ids=["a body", "no body", "a fact", "a reason", "a digest", "a link", "a parameter", "a response", "a list more"],
+    ids=[
+        *("a body", "no body", "a fact", "a reason", "a digest", "a link", "a parameter", "no parameter"),
+        *("a scope", "a count", "an empty list", "a response", "a list more"),
+    ],
 )
 def test_a_snapshot_that_was_tampered_with_is_named(warehouse: Warehouse, statement: Any, said: str) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"))
@@ -296,6 +303,25 @@ def test_the_same_answers_after_a_redaction_are_not_taken_for_the_redacted_ones(
     rebuild(warehouse, here.key)
     assert verify(warehouse, here.key).state is State.REDACTED
     assert {interval.row[0] for interval in here.stored()["dim_user"] if interval.valid_to is None} == {"ada", "bob"}
+
+
+def test_a_person_is_taken_out_of_one_organization_and_stays_in_another_that_has_the_same_answers(warehouse: Warehouse) -> None:
+    here = lived(warehouse, world("ada", "bob"), world("ada"))
+    there = lived(warehouse, world("ada", "bob"), world("ada"))
+    before = there.stored()
+    redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
+    assert "bob" not in {interval.row[0] for interval in here.stored()["dim_user"]}
+    assert verify(warehouse, here.key).state is State.REDACTED
+    assert verify(warehouse, there.key).state is State.FINE
+    rebuild(warehouse, there.key)
+    assert there.stored() == before
+    with pytest.raises(WarehouseError, match="Nobody of login 'bob'"):
+        redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
+    redact(warehouse, there.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
+    assert verify(warehouse, there.key).state is State.REDACTED
+    with warehouse.read() as transaction:
+        bodies = [zlib.decompress(body) for body in transaction.execute(select(raw_body.c.zlib_body)).scalars() if body]
+    assert not any(MAIL.encode() in body for body in bodies), "nobody needs it any more"
 
 
 def test_a_member_is_not_redacted_because_the_next_day_would_bring_the_person_back(warehouse: Warehouse) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, not_, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, not_, or_, select, text, update
 
 from sonar_access_pipeline.access.redaction import pseudonym, redacted
 from sonar_access_pipeline.access.rows import (
@@ -71,11 +71,12 @@ def drop_bodies(warehouse: Warehouse, organization_key: str, before: datetime, c
 
 
 def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
-    """The bodies that count for chosen responses: those that came, and where those were redacted, what stands in their place."""
+    """The bodies that count for chosen responses: those that came, or what stands in their place."""
     stand_ins, answer = StandIns(transaction), raw_response.c
-    came = set(transaction.execute(select(answer.body_sha256).where(chosen).distinct()).scalars())
-    redacted_ones = select(answer.snapshot_id, answer.body_sha256).where(chosen, answer.body_sha256.in_(stand_ins.replaced))
-    return came | {stand_ins.of(row.snapshot_id, row.body_sha256) for row in transaction.execute(redacted_ones)}
+    came = select(answer.body_sha256).where(chosen, answer.body_sha256.not_in(stand_ins.replaced)).distinct()
+    replaced = select(answer.snapshot_id, answer.body_sha256).where(chosen, answer.body_sha256.in_(stand_ins.replaced))
+    now = {stand_ins.of(row.snapshot_id, row.body_sha256) for row in transaction.execute(replaced)}
+    return now | set(transaction.execute(came).scalars())
 
 
 def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> int:
@@ -157,35 +158,26 @@ def _salt_of(transaction: Connection, organization_key: str, login: str) -> str 
     return next((row.salt for row in transaction.execute(known) if pseudonym(row.salt, login) == row.pseudonym), None)
 
 
-def _bodies_of(organization_key: str) -> Select[tuple[str, bytes]]:
-    """The bodies that an organization has now: those that came, and those that stand in the place of redacted ones."""
-    came = (
-        select(raw_response.c.body_sha256)
-        .join(raw_snapshot, raw_snapshot.c.snapshot_id == raw_response.c.snapshot_id)
-        .where(raw_snapshot.c.organization_key == organization_key)
-    )
-    ours = select(redaction.c.redaction_id).where(redaction.c.organization_key == organization_key)
-    stand_in = select(redacted_body.c.new_sha256).where(redacted_body.c.redaction_id.in_(ours))
-    return select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(
-        raw_body.c.dropped_at.is_(None), or_(raw_body.c.body_sha256.in_(came), raw_body.c.body_sha256.in_(stand_in))
-    )
-
-
 def _replace_bodies(
     transaction: Connection, organization_key: str, login: str, stands: str, redaction_id: int, now: datetime
 ) -> int:
-    found: dict[str, dict[str, Any]] = {}
-    for row in transaction.execute(_bodies_of(organization_key).execution_options(yield_per=200)):
-        new = redacted(zlib.decompress(row.zlib_body), login, stands)
-        if new is not None:
-            found[row.body_sha256] = packed(new)
+    """Put bodies without a person in the place of those that count for an organization; how many. What another has too stays."""
+    of_ours = select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == organization_key)
+    is_ours = raw_response.c.snapshot_id.in_(of_ours)
+    left, found = sorted(_counting(transaction, is_ours)), dict[str, dict[str, Any]]()
+    for start in range(0, len(left), IN_LIST):
+        chosen = raw_body.c.body_sha256.in_(left[start : start + IN_LIST])
+        for row in transaction.execute(select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))):
+            new = redacted(zlib.decompress(row.zlib_body), login, stands)
+            if new is not None:
+                found[row.body_sha256] = packed(new)
     for digest, body in found.items():
         there = select(raw_body.c.body_sha256).where(raw_body.c.body_sha256 == body["body_sha256"])
         if transaction.execute(there).first() is None:
             transaction.execute(insert(raw_body).values(**body))
         replaced = {"body_sha256": digest, "new_sha256": body["body_sha256"], "redaction_id": redaction_id}
         transaction.execute(insert(redacted_body).values(**replaced))
-    _drop(transaction, found, now)
+    _drop(transaction, found.keys() - _counting(transaction, not_(is_ours)), now)
     return len(found)
 
 

@@ -219,11 +219,10 @@ class Splice:
         organization_key: str,
         time: ObservationTime,
         neighbours: Neighbours,
-        table: Table | None = None,
     ) -> None:
         self._transaction = transaction
         self._description = description
-        self._table = history_tables[description.name] if table is None else table
+        self._table = history_tables[description.name]
         self._organization_key = organization_key
         self._ours = ours(self._table, part, organization_key)
         self._time = time

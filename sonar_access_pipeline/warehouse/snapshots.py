@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, RowMapping, func, insert, literal, select, update
@@ -278,37 +279,43 @@ def responses_of_many(transaction: Connection, snapshot_ids: Sequence[int], *, b
 
 
 class StandIns:
-    """Which body stands in the place of which, for whom: a redaction counts for the snapshots that were there then.
+    """Which body stands in the place of which: a redaction counts for those snapshots of its organization that were there.
 
-    A body may be redacted more than once, for several people; and it may come again, once a person has returned.
+    Organizations may share a body, and each keeps what it may keep. A body may be redacted more than once, for several people,
+    and it may come again, once a person has returned.
     """
 
     def __init__(self, transaction: Connection) -> None:
         self._transaction = transaction
-        self._steps: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-        columns = (
-            redaction.c.redaction_id,
-            redaction.c.last_snapshot_id,
-            redacted_body.c.body_sha256,
-            redacted_body.c.new_sha256,
-        )
-        query = select(*columns).join(redaction, redaction.c.redaction_id == redacted_body.c.redaction_id)
-        for number, last_snapshot_id, digest, new in transaction.execute(query.order_by(redaction.c.redaction_id)):
-            self._steps[digest].append((number, last_snapshot_id, new))
+        self._steps: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
+        columns = (redaction.c.organization_key, redaction.c.last_snapshot_id)
+        query = select(redacted_body, *columns).join(redaction, redaction.c.redaction_id == redacted_body.c.redaction_id)
+        for row in transaction.execute(query.order_by(redaction.c.redaction_id)):
+            self._steps[row.organization_key, row.body_sha256].append((row.redaction_id, row.last_snapshot_id, row.new_sha256))
 
-    @property
+    @cached_property
+    def _organizations(self) -> dict[int, str]:
+        columns = select(raw_snapshot.c.snapshot_id, raw_snapshot.c.organization_key)
+        return {row.snapshot_id: row.organization_key for row in self._transaction.execute(columns)}
+
+    @cached_property
     def replaced(self) -> frozenset[str]:
         """The digests that something stands in the place of, for some snapshots."""
-        return frozenset(self._steps)
+        return frozenset(digest for _, digest in self._steps)
 
     def number_for(self, snapshot_id: int) -> int:
         """How many replacements count for a snapshot: the same answers say the same only where that is the same."""
-        return sum(snapshot_id <= last for steps in self._steps.values() for _, last, _ in steps)
+        if not self._steps:
+            return 0
+        ours = self._organizations[snapshot_id]
+        return sum(snapshot_id <= last for (key, _), steps in self._steps.items() if key == ours for _, last, _ in steps)
 
     def of(self, snapshot_id: int, digest: str) -> str:
         """The digest of the body that counts for a snapshot: most often the one that came."""
-        done = 0
-        while step := next((s for s in self._steps.get(digest, ()) if s[0] > done and snapshot_id <= s[1]), None):
+        if digest not in self.replaced:
+            return digest
+        done, ours = 0, self._organizations[snapshot_id]
+        while step := next((s for s in self._steps.get((ours, digest), ()) if s[0] > done and snapshot_id <= s[1]), None):
             done, _, digest = step
         return digest
 

@@ -33,6 +33,8 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline.warehouse.snapshots import StandIns, load
 from sonar_access_pipeline.warehouse.views import observation
 
+UNREADABLE = (zlib.error, ValueError, LookupError, TypeError)
+"""What reading stored facts and answers raises when somebody changed them: such a change is a finding like any other."""
 MARKS = history_observation.name
 NAMED = 20
 """Rows of one table that are named; of more, only the number is told."""
@@ -92,12 +94,13 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
     with warehouse.read() as transaction:
         bodies, dropped, body_findings = _bodies(transaction, organization_key)
         snapshots, snapshot_findings = _snapshots(transaction, organization_key)
-        findings = [*body_findings, *snapshot_findings, *_marks(transaction, organization_key)]
+        findings = [*body_findings, *snapshot_findings]
         try:
+            findings += _marks(transaction, organization_key)
             with rebuilt(transaction, organization_key, only_merged=True) as again:
                 findings += _tables(transaction, organization_key, again)
                 observations, horizon = len(again.observations), again.horizon
-        except (BodyDroppedError, zlib.error, ValueError, KeyError) as error:
+        except (BodyDroppedError, *UNREADABLE) as error:
             # A body that was tampered with need not be readable any more; which one is among the findings already.
             said = str(error) if isinstance(error, BodyDroppedError) else "an answer cannot be read"
             findings.append(Finding("raw_body", f"history cannot be derived again: {said}"))
@@ -147,10 +150,18 @@ def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, lis
             findings.append(Finding("raw_snapshot", said))
         head = chain_head(row.previous_sha256, row.content_sha256)
     for row in ours:
-        if load(transaction, row.snapshot_id, bodies=False).content_sha256 != row.content_sha256:
+        if _content_of(transaction, row.snapshot_id) != row.content_sha256:
             said = f"snapshot {row.snapshot_id} is not what was recorded: its facts have another digest"
             findings.append(Finding("raw_snapshot", said))
     return len(ours), findings
+
+
+def _content_of(transaction: Connection, snapshot_id: int) -> str | None:
+    """The digest that the facts of a snapshot give now; None where they cannot even be read."""
+    try:
+        return load(transaction, snapshot_id, bodies=False).content_sha256
+    except UNREADABLE:
+        return None
 
 
 def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
