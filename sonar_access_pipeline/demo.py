@@ -45,9 +45,9 @@ class SimulatedClock:
     def __init__(self) -> None:
         self.go_to(date(2000, 1, 1))
 
-    def go_to(self, day: date) -> None:
-        """Start `day`."""
-        self._base, self._since = datetime.combine(day, time_of_day(5), UTC), time.monotonic()
+    def go_to(self, day: date, *, hours: int = 0) -> None:
+        """Start `day`, or so many hours later."""
+        self._base, self._since = datetime.combine(day, time_of_day(5 + hours), UTC), time.monotonic()
 
     def __call__(self) -> datetime:
         """Now, on the simulated day."""

@@ -45,6 +45,18 @@ OPTIONAL_SCOPES = tuple(scope for scope in Scope if scope is not Scope.CORE)
 Scopes = Annotated[tuple[Scope, ...], NoDecode, BeforeValidator(_optional_scopes)]
 
 
+def _words(value: Any) -> Any:
+    """A list, or a text with spaces or line ends between: a notification URL may hold commas."""
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+SecretUrls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+Owners = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+)$")], ...], NoDecode, BeforeValidator(_words)
+]
+"""Whom Dagster's UI names as owners of the assets: `team:name`, or an e-mail address."""
+
+
 class Connection(BaseModel):
     """One organization, one token, one host. `name` appears in asset keys only.
 
@@ -128,6 +140,10 @@ class Settings(BaseSettings):
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
     keep_bodies_days: Annotated[int, Field(ge=1)] | None = None
+    alert_urls: SecretUrls = ()
+    heartbeat_url: SecretStr | None = None
+    ui_url: str | None = None
+    owners: Owners = ("team:security",)
 
     @classmethod
     def settings_customise_sources(

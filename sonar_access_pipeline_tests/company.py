@@ -62,9 +62,9 @@ class Company:
             raise_on_error=False,
         )
 
-    def live(self, number: int) -> dg.ExecuteInProcessResult:
-        """Live through a day: go there, and run the daily job."""
-        self.clock.go_to(self.day(number))
+    def live(self, number: int, *, hours: int = 0) -> dg.ExecuteInProcessResult:
+        """Live through a day: go there, or so many hours later, and run the daily job."""
+        self.clock.go_to(self.day(number), hours=hours)
         return self.run("daily", day=self.day(number))
 
     def read_scopes(self, *scopes: Scope) -> None:

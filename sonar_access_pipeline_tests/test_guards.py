@@ -14,8 +14,10 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import (
     APPEND_ONLY,
+    alert,
     evidence_packet,
     history_tables,
+    organization_end,
     raw_body,
     raw_control,
     raw_list,
@@ -110,6 +112,7 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
     packet = {"first_day": day, "last_day": day, "digest": "d", "source_kind": "other", "location": "l", "sealed_at": EPOCH}
     person = {"pseudonym": "p", "salt": "s", "basis": "b", "redacted_at": EPOCH, "last_snapshot_id": 1}
     read = {"list_name": "l", "subject": "", "rows": 1, "distinct_keys": 1, "rereads": 0, "verdict": "complete"}
+    told = {"told_once": False, "sentence": "s", "noted_at": EPOCH}
     decision = {"decision": "retracted", "reason": "r", "decided_by": "d", "decided_at": EPOCH}
     with observed.write("test") as transaction:
         digest = transaction.execute(text("SELECT MIN(body_sha256) FROM raw_body")).scalar()
@@ -120,6 +123,8 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
             insert(evidence_packet).values(organization_key="acme", run_id="r", pipeline_version="v", **packet),
             insert(raw_control).values(snapshot_id=1, control="c", compares="x"),
             insert(raw_list).values(snapshot_id=1, **read),
+            insert(organization_end).values(organization_key="acme", last_day=day, reason="r", decided_by="d", decided_at=EPOCH),
+            insert(alert).values(problem="acme:sync", event="raised", cause="lost", shared_with="x", **told),
         ):
             transaction.execute(statement)
     for table in APPEND_ONLY:

@@ -310,34 +310,8 @@ def test_schedules_run_by_default_for_a_real_source_and_not_for_a_simulator(smal
     real = build_definitions(Parts(Settings(connections=(Connection(name="real", organization="acme"),))))
     statuses = {real.resolve_schedule_def(f"real_{name}_schedule").default_status for name in ("daily", "monthly")}
     assert statuses == {dg.DefaultScheduleStatus.RUNNING}
-    assert real.resolve_sensor_def("missing_days").default_status is dg.DefaultSensorStatus.RUNNING
+    assert real.resolve_sensor_def("sonar_access_watch").default_status is dg.DefaultSensorStatus.RUNNING
     assert small.definitions.resolve_schedule_def("company_daily_schedule").default_status is dg.DefaultScheduleStatus.STOPPED
-
-
-def test_a_day_that_was_not_observed_is_said_when_its_grace_is_over(small: Company) -> None:
-    sensor = small.definitions.resolve_sensor_def("missing_days")
-    assert small.live(0).success
-    small.clock.go_to(small.day(2))
-    with dg.build_sensor_context(instance=small.instance) as context:
-        result = sensor.evaluate_tick(context)
-    assert f"{small.day(1)} is missing" in str(result.skip_message)
-    assert json.loads(result.cursor or "[]") == [f"company:{small.day(1)}:missing"]
-
-
-def test_a_failed_run_is_logged_with_its_sentence(small: Company, capfd: pytest.CaptureFixture[str]) -> None:
-    small.simulator.faults.add("users/current", faults.status(401), times=None)
-    result = small.live(0)
-    context = dg.build_run_status_sensor_context(
-        sensor_name="failed_runs",
-        dagster_instance=small.instance,
-        dagster_run=result.dagster_run,
-        dagster_event=next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"),
-    ).for_run_failure()
-    small.definitions.resolve_sensor_def("failed_runs")(context)
-    said = "".join(capfd.readouterr())
-    assert f"Run {result.run_id} of company_daily failed" in said
-    assert "refuses the token" in said
-    assert TOKEN not in said
 
 
 def test_a_day_is_due_when_its_hour_and_its_grace_are_over() -> None:

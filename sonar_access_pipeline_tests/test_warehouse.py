@@ -17,13 +17,14 @@ from sqlalchemy import insert, inspect, select, text
 
 from sonar_access_pipeline.access.snapshot import CHAIN_START, SourceKind, Verdict, chain_head
 from sonar_access_pipeline.warehouse import migrations, queries
+from sonar_access_pipeline.warehouse.alerts import end_organization
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOrderError, SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import SCHEMA, metadata, raw_body, raw_snapshot, snapshot_decision
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record, responses_of
 from sonar_access_pipeline.warehouse.verify import State, verify
-from sonar_access_pipeline.warehouse.views import VIEWS
+from sonar_access_pipeline.warehouse.views import VIEWS, sync_coverage
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 
 ONE = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]}, group_permissions={"1": ["scan"]})
@@ -153,6 +154,34 @@ def test_coverage_tells_every_fate_of_a_day(warehouse: Warehouse) -> None:
     ]
     assert [row["error"] for row in rows if row["status"] == "failed"] == ["the network"]
     assert [row["attempts"] for row in rows if row["status"] == "failed"] == [1]
+
+
+def test_coverage_says_how_late_a_day_was_observed_and_ends_where_it_is_recorded_to_end(warehouse: Warehouse) -> None:
+    due = EPOCH - timedelta(minutes=90)
+    stored = record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    day = EPOCH.date()
+    attempt = begin_attempt(
+        warehouse,
+        connection="acme",
+        organization_key="acme",
+        partition_date=day,
+        run_id="run",
+        started_at=EPOCH,
+        due_at=due,
+    )
+    end_attempt(warehouse, attempt, ended_at=EPOCH, outcome="complete", error=None, snapshot_id=stored.snapshot_id)
+    query = select(sync_coverage.c.partition_date, sync_coverage.c.lateness_seconds).order_by(sync_coverage.c.partition_date)
+    with warehouse.read() as transaction:
+        rows = transaction.execute(query).all()
+    assert rows[0].lateness_seconds == round((stored.observed_at - due).total_seconds())
+    assert {row.lateness_seconds for row in rows[1:]} == {None}
+    assert len(rows) > 2
+    with warehouse.write("test") as transaction:
+        end_organization(transaction, "acme", last_day=day + timedelta(days=1), reason="r", by="d", now=EPOCH)
+        assert [row.partition_date for row in transaction.execute(query)] == [day, day + timedelta(days=1)]
+    record(warehouse, snapshot_of(ONE, EPOCH + timedelta(days=3)), lambda: EPOCH)
+    with warehouse.read() as transaction:
+        assert len(transaction.execute(query).all()) == len(rows), "it is observed again"
 
 
 def test_a_time_before_the_first_observation_is_refused(warehouse: Warehouse) -> None:

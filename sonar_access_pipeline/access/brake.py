@@ -142,3 +142,11 @@ def held_reason(found: Iterable[Removal], brake: Brake) -> str:
     """One sentence: what would disappear, with the numbers and the limit."""
     said = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
     return f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows} rows, or a list emptied)"
+
+
+def what_to_decide(snapshot_id: int) -> str:
+    """What a person does about a held snapshot."""
+    return (
+        f"Nothing opens or closes until a person decides: `sonar-access snapshot confirm {snapshot_id} --reason ...` if it is "
+        f"true, `sonar-access snapshot retract {snapshot_id} --reason ...` if it is not."
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from sonar_access_pipeline import __version__
+from sonar_access_pipeline.cli.alerts import alerts
 from sonar_access_pipeline.cli.base import OneSentence
 from sonar_access_pipeline.cli.evidence import evidence
 from sonar_access_pipeline.cli.questions import access, changes, coverage
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, ui, demo):
+for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, alerts, ui, demo):
     main.add_command(command)

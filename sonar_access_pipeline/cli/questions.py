@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from sonar_access_pipeline.cli.base import (
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, Moment, print_frame
 from sonar_access_pipeline.warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @click.command()
@@ -96,9 +100,13 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
 
 @click.command()
 @organization_option
-@click.option("--from", "first", type=Day(), default=None, help="First UTC day. Default: 30 days before the last.")
+@click.option(
+    "--from", "first", type=Day(), default=None, help="First UTC day. Default: 30 days before the last; with --check the last."
+)
 @click.option("--to", "last", type=Day(), default=None, help="Last UTC day, included. Default: the last day that is due.")
-@click.option("--check", "checks", is_flag=True, help="Exit with 1 when a day was not observed: for an outside monitor.")
+@click.option(
+    "--check", "checks", is_flag=True, help="Exit with 1 when a day was not observed, of any connection: for an outside monitor."
+)
 @format_option
 def coverage(organization: str | None, first: date | None, last: date | None, checks: bool, form: str) -> None:
     """Which days were observed, and which are gaps.
@@ -106,19 +114,30 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     \b
     Example:  sonar-access coverage --from 2026-10-01 --to 2026-10-31
     """
+    import pandas as pd
+
     from sonar_access_pipeline.orchestration.watch import due_day
     from sonar_access_pipeline.warehouse import frames
 
     settings = load()
     last = last or due_day(datetime.now(UTC), settings.hour, settings.grace_hours)
-    window = window_of(first or last - timedelta(days=29), last)
-    with opened(organization) as (warehouse, organization_key):
-        frame = frames.coverage(warehouse, organization_key, window.first, window.last)
-    frame["origin"] = frame["imported_from"].map(lambda digest: f"archive {digest[:12]}", na_action="ignore")
-    shown = ["day", "status", "snapshots", "attempts", "observed_at", "error"]
-    if frame["imported_from"].notna().any():
-        shown.append("origin")
-    print_frame(console, frame if form == "table" else frame.drop(columns="origin"), form, tuple(shown))
+    window = window_of(first or (last if checks else last - timedelta(days=29)), last)
+    every = checks and organization is None and len(settings.connections) > 1
+    covered = []
+    for key in [connection.organization for connection in settings.connections] if every else [organization]:
+        with opened(key) as (warehouse, organization_key):
+            frame = frames.coverage(warehouse, organization_key, window.first, window.last)
+        covered.append(frame.assign(organization=organization_key))
+    frame = pd.concat(covered, ignore_index=True)
+    _print_coverage(frame if every else frame.drop(columns="organization"), form)
     missing = int((frame["status"] != "observed").sum())
     if checks and missing:
         end(f"{missing} of {len(frame)} days were not observed.", FAILED)
+
+
+def _print_coverage(frame: DataFrame, form: str) -> None:
+    frame["origin"] = frame["imported_from"].map(lambda digest: f"archive {digest[:12]}", na_action="ignore")
+    shown = [name for name in ("organization", "day", "status", "snapshots", "attempts", "observed_at", "error") if name in frame]
+    if frame["imported_from"].notna().any():
+        shown.append("origin")
+    print_frame(console, frame if form == "table" else frame.drop(columns="origin"), form, tuple(shown))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import click
 
 from sonar_access_pipeline.cli.base import by_option, opened, organization_option, say
 from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.terminal import Day
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 
@@ -100,6 +101,26 @@ def warehouse_redact(login: str, organization: str | None, basis: str, by: str) 
         say(f"The person's own token read {done.read_by} snapshots; they go on saying so, since their digests depend on it.")
     if opened_here.is_postgresql:
         say("PostgreSQL keeps what was replaced in its files until it is vacuumed, and backups keep it as long as they are kept.")
+
+
+@warehouse.command("end")
+@organization_option
+@click.option("--on", "last_day", type=Day(), required=True, help="The last UTC day on which it is expected to be observed.")
+@click.option("--reason", required=True, help="Why: it stands in the record for ever.")
+@by_option
+def warehouse_end(organization: str | None, last_day: date, reason: str, by: str) -> None:
+    """Record that an organization is not observed any more, so that later days are neither gaps nor alerts.
+
+    Everything about it stays. A snapshot that is read later makes it expected again.
+
+    \b
+    Example:  sonar-access warehouse end --organization acme --on 2026-11-24 --reason "Moved to acme-group, ticket SEC-31"
+    """
+    from sonar_access_pipeline.warehouse.alerts import ALERTING, end_organization
+
+    with opened(organization) as (opened_here, organization_key), opened_here.write(ALERTING) as transaction:
+        end_organization(transaction, organization_key, last_day=last_day, reason=reason, by=by, now=datetime.now(UTC))
+    say(f"{organization_key} is not expected to be observed after {last_day}.")
 
 
 @warehouse.command("grant")

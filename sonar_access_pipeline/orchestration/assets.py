@@ -74,7 +74,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
 
     @dg.multi_asset(
         name=f"{connection.name}_observe",
-        specs=[_spec(connection, table, "raw", kinds={"sonarcloud", "sql"}) for table in RAW_TABLES],
+        specs=[_spec(parts, connection, table, "raw", kinds={"sonarcloud", "sql"}) for table in RAW_TABLES],
         check_specs=checks,
         partitions_def=partitions,
         # A range always holds a past day, so it is refused once as a whole, not once per day.
@@ -134,6 +134,7 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
         name=f"{connection.name}_derive",
         specs=[
             _spec(
+                parts,
                 connection,
                 history_tables[description.name],
                 "access",
@@ -188,6 +189,7 @@ def _drop_old_bodies(parts: Parts, warehouse: Warehouse, organization_key: str) 
 
 def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     spec = _spec(
+        parts,
         connection,
         evidence_packet,
         "evidence",
@@ -243,6 +245,7 @@ def _only(day: Any) -> Window:
 
 
 def _spec(
+    parts: Parts,
     connection: Connection,
     table: Table,
     group: str,
@@ -255,6 +258,7 @@ def _spec(
         _key(connection, table.name),
         description=f"{table.comment}.",
         group_name=group,
+        owners=list(parts.settings.owners),
         kinds=kinds,
         deps=deps,
         skippable=skippable,

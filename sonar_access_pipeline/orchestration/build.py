@@ -22,6 +22,6 @@ def build_definitions(parts: Parts) -> dg.Definitions:
         asset_checks=[recorded_check(connection, parts) for connection in connections],
         jobs=[job for jobs in connections.values() for job in jobs.all()],
         schedules=[s for connection, jobs in connections.items() for s in schedules_of(connection, jobs, parts)],
-        sensors=sensors_of(parts),
+        sensors=sensors_of(parts, list(connections.values())),
         executor=dg.in_process_executor,
     )

@@ -9,13 +9,14 @@ from datetime import datetime
 from sonar_access_pipeline.access.brake import held_reason, measured, removals
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
+from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.sonarcloud.errors import SourceError
+from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive, measured_before
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
@@ -24,6 +25,24 @@ NAMED_BUNDLE = (
     "one of those reads the token and can alter every answer. Packets say so."
 )
 OTHERS_READ_IT = "The token file {file} can be read by other accounts of this machine; take that right away (chmod 600)."
+
+
+CAUSES = {Verdict.INCOMPLETE: Cause.INCOMPLETE, Verdict.HELD: Cause.HELD}
+
+
+def cause_of(fault: Exception) -> Cause:
+    """What kind of thing went wrong, by the error that a try ended with."""
+    kinds: tuple[tuple[type[Exception], Cause], ...] = (
+        (TokenRefusedError, Cause.TOKEN_REFUSED),
+        (UnavailableError, Cause.UNAVAILABLE),
+        (SettingsError, Cause.SETTINGS),
+        # Another source, or a clock that went back: a person must see to it.
+        (SourceError, Cause.REFUSED),
+        (SourceMismatchError, Cause.REFUSED),
+        (OutOfOrderError, Cause.REFUSED),
+        (WarehouseError, Cause.WAREHOUSE),
+    )
+    return next((cause for kind, cause in kinds if isinstance(fault, kind)), Cause.UNEXPECTED)
 
 
 @dataclass(frozen=True)
@@ -69,18 +88,33 @@ def observe(
         partition_date=started_at.date(),
         run_id=run_id,
         started_at=started_at,
+        due_at=started_at.replace(hour=parts.settings.hour, minute=0, second=0, microsecond=0),
     )
     outcome, error, snapshot_id = "failed", "stopped by an unexpected error", None
+    cause: Cause | None = Cause.UNEXPECTED
     try:
         snapshot = _held(parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress))
         recorded = record(warehouse, snapshot, parts.clock)
         outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
+        cause = CAUSES.get(recorded.verdict)
     except (SettingsError, SourceError, WarehouseError) as fault:
         # Only our own sentences: the words of an unexpected error may hold a person's data, and this row goes into packets.
-        error = str(fault)
+        error, cause = str(fault), cause_of(fault)
+        raise
+    except BaseException as stop:
+        if not isinstance(stop, Exception):
+            error, cause = "its process was stopped from outside", Cause.LOST
         raise
     finally:
-        end_attempt(warehouse, attempt_id, ended_at=parts.clock(), outcome=outcome, error=error or None, snapshot_id=snapshot_id)
+        end_attempt(
+            warehouse,
+            attempt_id,
+            ended_at=parts.clock(),
+            outcome=outcome,
+            error=error or None,
+            snapshot_id=snapshot_id,
+            cause=cause,
+        )
     return recorded, snapshot
 
 

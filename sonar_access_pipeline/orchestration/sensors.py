@@ -1,54 +1,76 @@
-"""What watches: a failed run, and a day without an observation. Each problem is logged once. Thin: `watch.py` decides."""
+"""The two sensors of a code location: one says what is wrong, the other tries a failed sync again. Thin: `watch.py` looks.
+
+Each also looks whether the other runs. That the daemon itself is down only somebody outside can notice: see `heartbeat_url`.
+"""
 
 from __future__ import annotations
 
-import json
-from contextlib import closing
+from datetime import UTC, datetime
 
 import dagster as dg
 
+from sonar_access_pipeline.alerts import channels
+from sonar_access_pipeline.alerts.ledger import Event
+from sonar_access_pipeline.orchestration.failures import as_failures
+from sonar_access_pipeline.orchestration.jobs import Jobs, daily_job_name
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.watch import missing_day
-from sonar_access_pipeline.settings import SettingsError
-from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.migrations import require_current
+from sonar_access_pipeline.orchestration.watch import Memory, Watch, due_retries
+
+WATCH, RETRY = "sonar_access_watch", "sonar_access_retry"
+SECONDS = 30
+"""Between looks."""
 
 
-def sensors_of(parts: Parts) -> list[dg.SensorDefinition]:
+def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
     """The sensors of a code location; running unless every source is on this machine."""
     real = any(not connection.is_loopback for connection in parts.settings.connections)
     status = dg.DefaultSensorStatus.RUNNING if real else dg.DefaultSensorStatus.STOPPED
 
-    @dg.run_failure_sensor(name="failed_runs", default_status=status, description="Logs every failed run with its sentence.")
-    def failed_runs(context: dg.RunFailureSensorContext) -> None:
-        sentence = context.failure_event.message or "no step failed"
-        for event in context.get_step_failure_events():
-            error = event.step_failure_data.user_failure_data
-            if error is not None and error.description:
-                sentence = error.description
-        context.log.error(f"Run {context.dagster_run.run_id} of {context.dagster_run.job_name} failed: {sentence}")
+    @dg.sensor(
+        name=WATCH,
+        minimum_interval_seconds=SECONDS,
+        default_status=status,
+        description="Finds what is wrong (failed and lost runs, days that were not observed, held snapshots, failed checks, "
+        "dying tokens), and tells of it: once, daily while it lasts, and when it is over.",
+    )
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        look = Watch(parts, context.instance, sensors=[RETRY]).look(Memory.read(context.cursor))
+        for entry in look.entries:
+            about, problem = entry.problem.connection or "deployment", entry.problem
+            log = context.log.error if entry.event in (Event.RAISED, Event.REPEATED) else context.log.info
+            log(f"{entry.event.value}: {about}: {problem.cause.value}: {problem.sentence}")
+        if look.unsent:
+            context.log.error(f"Not taken yet, and tried again: {', '.join(look.unsent)}.")
+        heartbeat = parts.settings.heartbeat_url
+        if look.is_well and heartbeat and (fault := channels.ping(heartbeat.get_secret_value())):
+            context.log.error(f"All is well, but {fault}.")
+        wrong = "; ".join(sorted(f"{problem.connection or 'deployment'}: {problem.cause.value}" for problem in look.problems))
+        return dg.SensorResult(skip_reason=wrong or "All is well.", cursor=look.memory.written())
 
     @dg.sensor(
-        name="missing_days",
-        minimum_interval_seconds=600,
+        name=RETRY,
+        jobs=[each.daily for each in jobs],
+        minimum_interval_seconds=SECONDS,
         default_status=status,
-        description="Logs a day that was not observed when its grace is over.",
+        description="Tries a sync of today that failed again, with growing pauses, where trying again can help.",
     )
-    def missing_days(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        said: set[str] = set(json.loads(context.cursor)) if context.cursor else set()
-        found: dict[str, str] = {}
-        for connection in parts.settings.connections:
-            try:
-                with closing(Warehouse(parts.settings.warehouse)) as warehouse:
-                    require_current(warehouse)
-                    if problem := missing_day(connection, parts.settings, warehouse, parts.clock()):
-                        found[problem.key] = problem.sentence
-            except (SettingsError, WarehouseError) as error:
-                found[f"{connection.name}:{error}"] = f"{connection.name}: {error}"
-        for key in sorted(set(found) - said):
-            context.log.error(found[key])
-        reason = " ".join(found.values()) or "Every due day was observed."
-        return dg.SensorResult(skip_reason=reason, cursor=json.dumps(sorted(found)))
+    def retry(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC)
+        with as_failures():
+            said = Watch(parts, context.instance, sensors=[WATCH]).tell_of_silence(since)
+            due = due_retries(parts, context.instance)
+        for entry in said:
+            context.log.error(f"{entry.event.value}: {entry.problem.sentence}")
+        requests = [
+            dg.RunRequest(
+                run_key=f"{connection.name}:{day}:{number}",
+                job_name=daily_job_name(connection),
+                partition_key=str(day),
+                tags={"sonar_access/try": str(number)},
+            )
+            for connection, day, number in due
+        ]
+        nothing = None if requests else "Nothing is to be tried again now."
+        return dg.SensorResult(run_requests=requests, skip_reason=nothing, cursor=str(since))
 
-    return [failed_runs, missing_days]
+    return [watch, retry]

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table
 
+from sonar_access_pipeline.access.brake import what_to_decide
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.sonarcloud.gather import Progress
@@ -40,11 +41,7 @@ def uncounted(recorded: Recorded) -> str:
     said = f"The snapshot is {recorded.verdict.value}: {recorded.reason}"
     if recorded.verdict is not Verdict.HELD:
         return f"{said}. Nothing is derived from it; sync again."
-    number = recorded.snapshot_id
-    return (
-        f"{said}. Nothing opens or closes until a person decides: `sonar-access snapshot confirm {number} --reason ...` if it is "
-        f"true, `sonar-access snapshot retract {number} --reason ...` if it is not."
-    )
+    return f"{said}. {what_to_decide(recorded.snapshot_id)}"
 
 
 def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:

@@ -1,21 +1,46 @@
-"""What a sensor has to say, as pure functions and one query: no Dagster here."""
+"""One look at everything that can be wrong: facts from the warehouse and from Dagster, problems, and what is told of them.
+
+The deciding is done by `alerts/`, which is pure; the writing by `warehouse/alerts.py`. What is written is on its way: a channel
+that is down gets it later. A warehouse that cannot be reached is the one problem that is told from memory.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 
-from sonar_access_pipeline.settings import Connection, Settings
-from sonar_access_pipeline.warehouse import queries
-from sonar_access_pipeline.warehouse.database import Warehouse
+import dagster as dg
 
+from sonar_access_pipeline.alerts import channels as sending
+from sonar_access_pipeline.alerts.causes import Cause, Shared
+from sonar_access_pipeline.alerts.ledger import Entry, Event, Open, entries_of, messages_of
+from sonar_access_pipeline.alerts.problems import (
+    EndedRun,
+    Limits,
+    Problem,
+    SyncFacts,
+    Watched,
+    carried_problems,
+    flight_problem,
+    gap_problem,
+    silent_sensors,
+    sync_problem,
+    token_problem,
+)
+from sonar_access_pipeline.alerts.retries import FIRST_PAUSE, is_due
+from sonar_access_pipeline.orchestration import runs
+from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.warehouse import alerts
+from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that a person should know; `key` names it, so that it is said once."""
-
-    key: str
-    sentence: str
+LOOK_BACK = timedelta(days=1)
+"""How far back the first look goes."""
+SENDING_SECONDS = 30
+"""How long one look may send: the rest is sent by the next."""
 
 
 def due_day(now: datetime, hour: int, grace_hours: int) -> date:
@@ -23,19 +48,274 @@ def due_day(now: datetime, hour: int, grace_hours: int) -> date:
     return (now - timedelta(hours=hour + grace_hours)).date()
 
 
-def missing_day(connection: Connection, settings: Settings, warehouse: Warehouse, now: datetime) -> Problem | None:
-    """The problem that the last due day was not observed, if so. A connection that has never been read has no due day."""
-    organization_key = connection.organization_key()
-    day = due_day(now, settings.hour, settings.grace_hours)
-    with warehouse.read() as transaction:
-        if organization_key not in queries.organizations(transaction):
-            return None
-        status = queries.coverage(transaction, organization_key, day, day)[0]
-    if status["status"] == "observed":
-        return None
-    why = f": {status['error']}" if status["error"] else ""
-    return Problem(
-        f"{connection.name}:{day}:{status['status']}",
-        f"{connection.name}: {day} is {status['status']}{why}. Run `sonar-access sync --connection {connection.name}` while the "
-        "day lasts; once it is over it stays a gap.",
-    )
+@dataclass(frozen=True)
+class Memory:
+    """What one look leaves to the next: where it stopped, since when things are watched, and a warehouse that was not there."""
+
+    ended_until: datetime | None = None
+    watching_since: datetime | None = None
+    expected_since: Mapping[str, date] = field(default_factory=dict)
+    looked_until: date | None = None
+    """The last due day that was looked at."""
+    outage: Problem | None = None
+    outage_told: tuple[str, ...] = ()
+    """The channels that took the message about it."""
+
+    @classmethod
+    def read(cls, cursor: str | None) -> Memory:
+        """From a sensor's cursor."""
+        stored = json.loads(cursor) if cursor else {}
+        outage = stored.get("outage")
+        return cls(
+            ended_until=_moment(stored.get("ended_until")),
+            watching_since=_moment(stored.get("watching_since")),
+            expected_since={name: date.fromisoformat(day) for name, day in stored.get("expected_since", {}).items()},
+            looked_until=date.fromisoformat(stored["looked_until"]) if stored.get("looked_until") else None,
+            outage=_outage(outage["sentence"], _moment(outage["since"])) if outage else None,
+            outage_told=tuple(stored.get("outage_told", ())),
+        )
+
+    def written(self) -> str:
+        """To a sensor's cursor."""
+        since = self.outage.since if self.outage else None
+        return json.dumps(
+            {
+                "ended_until": str(self.ended_until) if self.ended_until else None,
+                "watching_since": str(self.watching_since) if self.watching_since else None,
+                "expected_since": {name: str(day) for name, day in self.expected_since.items()},
+                "looked_until": str(self.looked_until) if self.looked_until else None,
+                "outage": {"sentence": self.outage.sentence, "since": str(since)} if self.outage else None,
+                "outage_told": self.outage_told,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: problems that are open, what was told of them, what could not be sent, and what to remember."""
+
+    problems: Sequence[Problem]
+    entries: Sequence[Entry]
+    unsent: Sequence[str]
+    memory: Memory
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong and everything was told."""
+        return not self.problems and not self.unsent
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The watch over one code location: its parts, Dagster's instance, and the sensors that must run."""
+
+    parts: Parts
+    instance: dg.DagsterInstance
+    sensors: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def look(self, memory: Memory) -> Look:
+        """Look at everything once, write down what is new, and send what is due."""
+        now = self.parts.clock()
+        settings = self.parts.settings
+        channels = sending.channels_of([url.get_secret_value() for url in settings.alert_urls])
+        memory = replace(
+            memory,
+            ended_until=memory.ended_until or datetime.now(UTC) - LOOK_BACK,
+            watching_since=memory.watching_since or datetime.now(UTC),
+            expected_since={c.name: memory.expected_since.get(c.name, now.date()) for c in settings.connections},
+        )
+        try:
+            with self.parts.warehouse() as warehouse:
+                return self._look(warehouse, memory, channels, now)
+        except WarehouseError as error:
+            return self._without_warehouse(memory, channels, str(error), now)
+
+    def _look(self, warehouse: Warehouse, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime) -> Look:
+        watched = {connection.name: watched_of(connection) for connection in self.parts.settings.connections}
+        ended, until = runs.ended_since(self.instance, memory.ended_until or now, watched)
+        flights = runs.in_flight(self.instance, watched)
+        self._note_what_could_not(warehouse, ended, now)
+        with warehouse.read() as transaction:
+            of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
+            facts = {name: self._facts(transaction, about, memory, now) for name, about in watched.items()}
+        looked_at = [_with_sync(one, of_sync) for one in ended]
+        with warehouse.write(alerts.ALERTING) as transaction:
+            known = alerts.open_problems(transaction)
+            if memory.outage is not None:
+                known = [*known, *self._catch_up(transaction, memory, channels, now)]
+            problems = [
+                *(problem for name, found in facts.items() if (problem := sync_problem(watched[name], found))),
+                *(problem for name, found in facts.items() if (problem := gap_problem(watched[name], found))),
+                *(problem for name, found in facts.items() if (problem := token_problem(watched[name], found, now))),
+                *(problem for run in flights if (problem := flight_problem(watched[run.connection], run, self.limits))),
+                *carried_problems([one.problem for one in known], looked_at, watched, now, self.limits),
+                *self._silent(memory),
+            ]
+            # Those of a connection that is not in the settings any more are closed: nobody knows whether they are over.
+            problems = [problem for problem in problems if problem.connection is None or problem.connection in watched]
+            entries = entries_of(problems, known, now, connections=watched)
+            entries = [_over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry for entry in entries]
+            messages = messages_of(entries, self._link)
+            written = alerts.note(transaction, entries, messages, channels, now)
+        unsent = self._send(warehouse, channels)
+        return Look(
+            problems,
+            written,
+            unsent,
+            replace(memory, ended_until=until, looked_until=self._due_day(now), outage=None, outage_told=()),
+        )
+
+    def tell_of_silence(self, since: datetime) -> Sequence[Entry]:
+        """Tell of sensors that do not run, and of nothing else: what the other sensor does when the watch itself is silent."""
+        now = self.parts.clock()
+        problems = self._silent(Memory(watching_since=since))
+        if not problems:
+            return ()
+        channels = sending.channels_of([url.get_secret_value() for url in self.parts.settings.alert_urls])
+        keys = {problem.key for problem in problems}
+        with self.parts.warehouse() as warehouse:
+            with warehouse.write(alerts.ALERTING) as transaction:
+                known = [one for one in alerts.open_problems(transaction) if one.problem.key in keys]
+                entries = entries_of(problems, known, now, connections=())
+                written = alerts.note(transaction, entries, messages_of(entries, self._link), channels, now)
+            self._send(warehouse, channels)
+        return written
+
+    def _facts(self, transaction: Transaction, about: Watched, memory: Memory, now: datetime) -> SyncFacts:
+        if about.organization_key is None:
+            return SyncFacts()
+        due = self._due_day(now)
+        since, until = memory.expected_since[about.connection], memory.looked_until or due
+        return alerts.sync_facts(transaction, about.organization_key, alerts.Expected(about.connection, due, since, until))
+
+    def _due_day(self, now: datetime) -> date:
+        return due_day(now, self.parts.settings.hour, self.parts.settings.grace_hours)
+
+    def _note_what_could_not(self, warehouse: Warehouse, ended: Iterable[runs.Ended], now: datetime) -> None:
+        """Note the tries of runs that were cancelled, never started, or killed: they could not do so themselves."""
+        with warehouse.read() as transaction:
+            unended = alerts.unended_runs(transaction)
+            noted = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
+        for run_id in unended:
+            if how := runs.how_it_ended(self.instance, run_id):
+                cause, sentence, ended_at = how
+                alerts.end_killed_attempt(warehouse, run_id, min(ended_at, now), cause, sentence)
+        organizations = {connection.name: connection.organization for connection in self.parts.settings.connections}
+        for one in ended:
+            run, organization_key = one.run, organizations[one.run.connection]
+            if run.succeeded or not one.is_daily:
+                continue
+            if run.run_id in noted:
+                if one.cause is Cause.CANCELLED:
+                    alerts.call_cancelled(warehouse, run.run_id, run.sentence)
+            elif organization_key and one.day and one.cause is not Cause.RUN_FAILED:
+                alerts.note_attempt(
+                    warehouse,
+                    connection=run.connection,
+                    organization_key=organization_key,
+                    partition_date=one.day,
+                    run_id=run.run_id,
+                    at=min(one.ended_at, now),
+                    cause=one.cause,
+                    error=run.sentence,
+                )
+
+    def _silent(self, memory: Memory) -> list[Problem]:
+        """Sensors that do not run. Dagster's ticks have the machine's time, whatever the clock of the source."""
+        now = datetime.now(UTC)
+        return silent_sensors(runs.last_ticks(self.instance, self.sensors), memory.watching_since or now, now, self.limits)
+
+    def _link(self, run_id: str) -> str:
+        url = self.parts.settings.ui_url
+        return f"{url.rstrip('/')}/runs/{run_id}" if url else run_id
+
+    def _send(self, warehouse: Warehouse, channels: Mapping[str, sending.Channel]) -> list[str]:
+        """Send what is due; the channels that have not taken everything."""
+        began, clock = datetime.now(UTC), self.parts.clock
+        with warehouse.read() as transaction:
+            due = alerts.undelivered(transaction, channels, clock())
+        for delivery in due:
+            if (datetime.now(UTC) - began).total_seconds() > SENDING_SECONDS:
+                break
+            error = channels[delivery.channel].send(delivery.title, delivery.text)
+            alerts.delivered(warehouse, delivery, error, clock())
+        with warehouse.read() as transaction:
+            return sorted({delivery.channel for delivery in alerts.undelivered(transaction, channels)})
+
+    def _without_warehouse(self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime) -> Look:
+        """Tell of a warehouse that cannot be reached, once, from memory: nothing can be written down."""
+        outage = memory.outage or _outage(sentence, now)
+        told = list(memory.outage_told)
+        message = messages_of([Entry(Event.RAISED, outage)], self._link)[0]
+        for name, channel in channels.items():
+            if name not in told and channel.send(message.title, message.text) is None:
+                told.append(name)
+        is_new = memory.outage is None
+        entries = [Entry(Event.RAISED, outage)] if is_new else []
+        unsent = sorted(set(channels) - set(told))
+        return Look([outage], entries, unsent, replace(memory, outage=outage, outage_told=tuple(told)))
+
+    def _catch_up(
+        self, transaction: Transaction, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime
+    ) -> list[Open]:
+        """Write down an outage of the warehouse that was told from memory; as it is not found any more, it is over."""
+        assert memory.outage is not None
+        since = memory.outage.since or now
+        entries = [Entry(Event.RAISED, memory.outage)]
+        unaware = [name for name in channels if name not in memory.outage_told]
+        alerts.note(transaction, entries, messages_of(entries, self._link), unaware, since)
+        return [one for one in alerts.open_problems(transaction) if one.problem.key == memory.outage.key]
+
+
+def watched_of(connection: Connection) -> Watched:
+    """A connection as the watch sees it."""
+    token = str(connection.token_file or connection.token_env)
+    return Watched(connection.name, connection.organization, connection.host_url, token)
+
+
+def _with_sync(one: runs.Ended, outcomes: Mapping[str, str | None]) -> EndedRun:
+    """A run, knowing whether it failed as a try to sync."""
+    outcome = outcomes.get(one.run.run_id)
+    return replace(one.run, of_sync=one.is_daily and outcome is not None and outcome != "complete")
+
+
+def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
+    """What is over, with the days that stay gaps."""
+    problem = entry.problem
+    if problem.organization_key is None or problem.day is None:
+        return entry
+    gaps = alerts.gaps_since(transaction, problem.organization_key, problem.day, today)
+    days = "these days stay gaps: " if len(gaps) > 1 else "this day stays a gap: "
+    said = f"It is over; {days}{', '.join(map(str, gaps))}." if gaps else "It is over; no day was lost."
+    return replace(entry, problem=replace(problem, sentence=said))
+
+
+def _outage(sentence: str, since: datetime | None) -> Problem:
+    group = f"{Cause.WAREHOUSE}:{Shared.DEPLOYMENT}"
+    return Problem(key=":warehouse", cause=Cause.WAREHOUSE, group=group, sentence=sentence, since=since)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def due_retries(
+    parts: Parts, instance: dg.DagsterInstance, first_pause: timedelta = FIRST_PAUSE
+) -> list[tuple[Connection, date, int]]:
+    """The connections whose sync of today failed and is to be tried again now, the day, and the number of the try."""
+    now = parts.clock()
+    flying = {run.connection for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])}
+    found = []
+    with parts.warehouse() as warehouse, warehouse.read() as transaction:
+        unfinished = {one.problem.run_id for one in alerts.open_problems(transaction) if one.problem.cause is Cause.RUN_FAILED}
+        for connection in parts.settings.connections:
+            if connection.organization is None or connection.name in flying:
+                continue
+            tried = [
+                replace(one, done=False, cause=Cause.UNEXPECTED) if run_id in unfinished else one
+                for run_id, one in alerts.attempts_of(transaction, connection.organization, now.date())
+            ]
+            if is_due(tried, now, first_pause):
+                found.append((connection, now.date(), len(tried) + 1))
+    return found

@@ -26,7 +26,13 @@ from sonar_access_pipeline.access.endpoints import page_of
 from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
-from sonar_access_pipeline.sonarcloud.errors import NotFoundError, RefusedError, SourceError, UnavailableError
+from sonar_access_pipeline.sonarcloud.errors import (
+    NotFoundError,
+    RefusedError,
+    SourceError,
+    TokenRefusedError,
+    UnavailableError,
+)
 from sonar_access_pipeline.sonarcloud.faults import LARGEST_BODY, Answered, Kind, broken_of, fault_of
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 
@@ -252,7 +258,10 @@ class Client:
             asked = _retry_after(response)
             limited = self.patience.limited_pause if response.status_code == 429 else None
             raise UnavailableError(sentence, limited if asked is None else asked)
-        raise NotFoundError(sentence) if fault.kind is Kind.NOT_FOUND else RefusedError(sentence)
+        raise PERMANENT[fault.kind](sentence)
+
+
+PERMANENT = {Kind.PERMANENT: RefusedError, Kind.NOT_FOUND: NotFoundError, Kind.TOKEN: TokenRefusedError}
 
 
 def _server_time(response: requests.Response) -> datetime | None:

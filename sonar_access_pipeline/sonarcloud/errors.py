@@ -14,6 +14,10 @@ class RefusedError(SourceError):
     """Permanent: a person must change something (the token, the organization key, a right, a clock). Never retried."""
 
 
+class TokenRefusedError(RefusedError):
+    """Permanent: the token is wrong, expired or revoked."""
+
+
 class NotFoundError(RefusedError):
     """Permanent, of one thing: SonarCloud answers 404 with its own message."""
 

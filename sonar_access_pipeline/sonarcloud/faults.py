@@ -25,6 +25,7 @@ class Kind(Enum):
     TRANSIENT = "transient"
     PERMANENT = "permanent"
     NOT_FOUND = "not found"
+    TOKEN = "permanent: the token"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ OLD = "an old answer comes again, as from a caching proxy; it must pass requests
 
 FAULTS = (
     Fault("redirect", lambda a: 300 <= a.status < 400, Kind.PERMANENT, REDIRECT),
-    Fault("token refused", lambda a: a.status == 401, Kind.PERMANENT, TOKEN),
+    Fault("token refused", lambda a: a.status == 401, Kind.TOKEN, TOKEN),
     Fault("too many requests", lambda a: a.status == 429, Kind.TRANSIENT, "too many requests"),
     Fault("server error", lambda a: a.status >= 500 or a.status == 408, Kind.TRANSIENT, "an error of the server"),
     Fault("a proxy's or firewall's page", lambda a: a.status >= 400 and not a.is_json, Kind.TRANSIENT, NO_JSON),

@@ -18,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 
+Transaction = Connection
+"""What `read` and `write` give: for rooms that pass one on, and write no SQL."""
 LOCK_CLASS = 7_766_276
 """First half of our advisory lock keys on PostgreSQL, so that they meet nobody else's."""
 BUSY_SECONDS = 60

@@ -19,10 +19,13 @@ from sonar_access_pipeline.warehouse.migrations import VERSION_TABLE
 from sonar_access_pipeline.warehouse.schema import (
     APPEND_ONLY,
     SCHEMA,
+    alert,
+    alert_delivery,
     evidence_packet,
     history_observation,
     history_tables,
     metadata,
+    organization_end,
     raw_body,
     raw_control,
     raw_list,
@@ -41,7 +44,19 @@ class Role(StrEnum):
 
 
 DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name})
-FACTS = frozenset(table.name for table in (raw_snapshot, raw_list, raw_control, snapshot_decision, sync_attempt, evidence_packet))
+FACTS = frozenset(
+    table.name
+    for table in (
+        raw_snapshot,
+        raw_list,
+        raw_control,
+        snapshot_decision,
+        sync_attempt,
+        evidence_packet,
+        organization_end,
+        alert,
+    )
+)
 
 
 def privileges(role: Role) -> Mapping[str, str]:
@@ -57,7 +72,12 @@ def privileges(role: Role) -> Mapping[str, str]:
     everything = dict.fromkeys((*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT")
     added = dict.fromkeys((table.name for table in APPEND_ONLY), "SELECT, INSERT")
     changed = dict.fromkeys((*history_tables, history_observation.name), "SELECT, INSERT, UPDATE, DELETE")
-    return {**everything, **added, **changed, **dict.fromkeys((sync_attempt.name, raw_body.name), "SELECT, INSERT, UPDATE")}
+    return {
+        **everything,
+        **added,
+        **changed,
+        **dict.fromkeys((sync_attempt.name, raw_body.name, alert_delivery.name), "SELECT, INSERT, UPDATE"),
+    }
 
 
 def grant(warehouse: Warehouse, name: str, role: Role) -> int:

@@ -78,6 +78,10 @@ def _required(name: str, meaning: str, kind: Any = Text, **options: Any) -> Colu
     return _column(name, meaning, kind, nullable=False, **options)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 def _snapshot_key() -> Column[int]:
     return Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), primary_key=True, comment="the snapshot it is of")
 
@@ -233,12 +237,64 @@ sync_attempt = Table(
     _required("partition_date", "UTC date of started_at", Date),
     _required("run_id", "Dagster run that tried"),
     _required("started_at", "when it began", UtcDateTime),
-    _column("ended_at", "when it ended; NULL while it runs or when it was killed", UtcDateTime),
-    _column("outcome", "verdict of its snapshot, or failed; NULL while it runs or when it was killed"),
+    _column("ended_at", "when it ended, or was found to have; NULL while it runs", UtcDateTime),
+    _column("outcome", "verdict of its snapshot, or failed; NULL while it runs"),
+    _column("cause", "kind of what went wrong, as in alert.cause; NULL where nothing did"),
     _column("error", "what went wrong, in one sentence"),
     Column("snapshot_id", ForeignKey("raw_snapshot.snapshot_id"), comment="the snapshot that it made, if any"),
+    _column("due_at", "the hour of the day at which its day was to be observed", UtcDateTime),
     Index("ix_sync_attempt_organization_key_partition_date", "organization_key", "partition_date"),
     comment="Every try to sync, successful or not",
+)
+
+organization_end = Table(
+    "organization_end",
+    metadata,
+    _column("ending_id", "number in the order of deciding", Integer, primary_key=True),
+    _required("organization_key", "key of the organization"),
+    _required("last_day", "the last day on which it is expected to be observed", Date),
+    _required("reason", "why it ends, in the words of who decided"),
+    _required("decided_by", "who"),
+    _required("decided_at", "when", UtcDateTime),
+    comment="An organization that is not observed any more, so that later days are no gaps; append-only",
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    _column("alert_id", "number in the order of noting", Integer, primary_key=True),
+    _required("problem", "key of the problem: connection, colon, what is wrong"),
+    _required("event", "raised, repeated, recovered, or closed (nobody watches it any more)"),
+    _required("cause", "kind of what is wrong; the runbook has a section for each"),
+    _required("shared_with", "what other connections may have in common with it: problems with the same are told together"),
+    _column("connection", "name of the connection; NULL where it is the whole deployment"),
+    _column("organization_key", "key of the organization, where it is known"),
+    _column("partition_date", "the day that it is about, if any", Date),
+    _column("run_id", "Dagster run that showed it, if any"),
+    _required("told_once", "whether it is not repeated: a gap, or what somebody ran by hand", Boolean),
+    _required("sentence", "what is wrong, in one sentence"),
+    _required("noted_at", "when", UtcDateTime),
+    _column("message_id", "message that tells of it; NULL where none does", Integer),
+    Index("ix_alert_problem", "problem"),
+    Index("ix_alert_message_id", "message_id"),
+    CheckConstraint("event IN ('raised', 'repeated', 'recovered', 'closed')", name="event"),
+    comment="Every problem raised, repeated and recovered; append-only",
+)
+
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    _column("message_id", "number of the message", Integer, primary_key=True, autoincrement=False),
+    _column("channel", "kind and digest of the notification URL; never the URL", primary_key=True),
+    _required("title", "its title"),
+    _required("body", "its text"),
+    _required("made_at", "when it was made", UtcDateTime),
+    _required("tries", "how often it was sent", Integer),
+    _required("next_try_at", "when it is due to be sent", UtcDateTime),
+    _column("delivered_at", "when the channel took it; NULL until then", UtcDateTime),
+    _column("error", "why the channel did not take it the last time"),
+    Index("ix_alert_delivery_next_try_at", "next_try_at", **_where("delivered_at IS NULL")),
+    comment="One message on its way to one channel: tried again until it is taken",
 )
 
 evidence_packet = Table(
@@ -267,6 +323,8 @@ APPEND_ONLY = (
     redaction,
     redacted_body,
     evidence_packet,
+    organization_end,
+    alert,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and may lose its bytes."""
 
@@ -316,10 +374,6 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
         *(Index(f"ix_{description.name}_{'_'.join(columns)}", "organization_key", *columns) for columns in description.asked_by),
         comment=f"History of {description.meaning}",
     )
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 history_tables: dict[str, Table] = {description.name: history_table(description) for description in HISTORY_TABLES}

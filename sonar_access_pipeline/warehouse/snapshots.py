@@ -418,7 +418,14 @@ def _recorded(row: RowMapping) -> Recorded:
 
 
 def begin_attempt(
-    warehouse: Warehouse, *, connection: str, organization_key: str, partition_date: date, run_id: str, started_at: datetime
+    warehouse: Warehouse,
+    *,
+    connection: str,
+    organization_key: str,
+    partition_date: date,
+    run_id: str,
+    started_at: datetime,
+    due_at: datetime | None = None,
 ) -> int:
     """Note that a sync was tried, before anything can go wrong; the id to end it with."""
     with warehouse.write(RECORDING) as transaction:
@@ -430,6 +437,7 @@ def begin_attempt(
                 partition_date=partition_date,
                 run_id=run_id,
                 started_at=started_at,
+                due_at=due_at,
             )
             .returning(sync_attempt.c.attempt_id)
         )
@@ -438,12 +446,19 @@ def begin_attempt(
 
 
 def end_attempt(
-    warehouse: Warehouse, attempt_id: int, *, ended_at: datetime, outcome: str, error: str | None, snapshot_id: int | None
+    warehouse: Warehouse,
+    attempt_id: int,
+    *,
+    ended_at: datetime,
+    outcome: str,
+    error: str | None,
+    snapshot_id: int | None,
+    cause: str | None = None,
 ) -> None:
-    """Note how a try ended: the verdict of its snapshot, or `failed` with the sentence."""
+    """Note how a try ended: the verdict of its snapshot, or `failed`, with the kind of what went wrong and the sentence."""
     with warehouse.write(RECORDING) as transaction:
         transaction.execute(
             update(sync_attempt)
             .where(sync_attempt.c.attempt_id == attempt_id)
-            .values(ended_at=ended_at, outcome=outcome, error=error, snapshot_id=snapshot_id)
+            .values(ended_at=ended_at, outcome=outcome, error=error, snapshot_id=snapshot_id, cause=cause)
         )

@@ -44,10 +44,11 @@ sync_coverage = Table(
     _column("snapshots", "reads that were kept", Integer),
     _column("attempts", "tries", Integer),
     _column("observed_at", "end of the last observation of the day", UtcDateTime),
+    _column("lateness_seconds", "end of its first observation after the hour it was due; NULL where either is unknown", Integer),
     _column("run_id", "Dagster run that read it"),
     _column("error", "why the day was not observed, in one sentence"),
     _column("imported_from", "digest of the archive that the day came in, if it did"),
-    comment="One day of one organization, from its first snapshot to today: was it observed, and if not, why",
+    comment="One day of one organization, from its first snapshot to today or its recorded end: was it observed, and if not, why",
 )
 
 fct_access_change = Table(

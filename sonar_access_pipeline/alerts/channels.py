@@ -1,0 +1,68 @@
+"""The only room that sends: messages to people through Apprise, and a heartbeat to whatever notices silence.
+
+A channel is named by its kind and a digest, never by its URL: that holds a secret. So does no error and no log line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import apprise
+import requests
+
+HEARTBEAT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One place that messages go to; `service` is None where its URL is none that Apprise knows."""
+
+    name: str
+    service: apprise.NotifyBase | None
+
+    def send(self, title: str, text: str) -> str | None:
+        """Send a message; the reason, when it was not taken."""
+        if self.service is None:
+            return (
+                "its URL is no notification URL; `sonar-access alerts test` and https://appriseit.com/services show how one looks"
+            )
+        with _silenced():
+            taken = apprise.Apprise([self.service]).notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT)
+        return None if taken else "it cannot be reached, or does not take the message"
+
+
+def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
+    """The channels of notification URLs, by name."""
+    found = {}
+    for number, url in enumerate(urls, 1):
+        with _silenced():
+            service = apprise.Apprise.instantiate(url)
+        name = f"number {number}" if service is None else _name(service)
+        found[name] = Channel(name, service)
+    return found
+
+
+def _name(service: Any) -> str:
+    return f"{service.schema}:{service.url_id()}"
+
+
+def ping(url: str) -> str | None:
+    """Say to a heartbeat monitor that all is well; the reason, when it was not taken."""
+    try:
+        response = requests.get(url, timeout=HEARTBEAT_SECONDS)
+    except requests.RequestException as error:
+        return f"the heartbeat URL cannot be reached ({type(error).__name__})"
+    return None if response.ok else f"the heartbeat URL answers {response.status_code}"
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep Apprise's own log lines, which may quote a URL, to itself."""
+    before, apprise.logger.disabled = apprise.logger.disabled, True
+    try:
+        yield
+    finally:
+        apprise.logger.disabled = before

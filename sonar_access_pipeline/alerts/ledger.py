@@ -1,0 +1,172 @@
+"""What is told of problems, and when: once when one appears, daily while it lasts, once when it is over. Pure.
+
+One message tells of everything in a tick that has one cause. A problem whose group was told of already (thirty connections, one
+host that is down) joins that message, and its next repetition, instead of making another.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, runbook_section
+from sonar_access_pipeline.alerts.problems import Problem
+
+REPEATED_AFTER = timedelta(days=1)
+NAMED = 40
+"""Connections that one message names; the rest are counted."""
+
+
+class Event(StrEnum):
+    """What happened to a problem. `closed`: nobody watches it any more, and whether it is over is unknown."""
+
+    RAISED = "raised"
+    REPEATED = "repeated"
+    RECOVERED = "recovered"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Open:
+    """A problem that was raised and is not over: as it was told last, since when, by which message, and every cause it had."""
+
+    problem: Problem
+    said_at: datetime
+    message_id: int | None
+    causes: frozenset[Cause]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row to write. `message_id` is that of the message it joins; None where it needs a new one, or none."""
+
+    event: Event
+    problem: Problem
+    message_id: int | None = None
+    is_told: bool = True
+    """Whether somebody is to hear of it now."""
+
+
+def entries_of(
+    problems: Iterable[Problem], open_problems: Iterable[Open], now: datetime, *, connections: Collection[str]
+) -> list[Entry]:
+    """What to write down and to tell of `problems`, given those that are open. Ordered by event, cause and key.
+
+    `connections` are those that were looked at: a problem of another is closed, since nobody knows whether it is over.
+    """
+    known = {one.problem.key: one for one in open_problems}
+    wrong = {problem.key: problem for problem in problems}
+    entries = [
+        *_raised(wrong, known),
+        *_repeated(wrong, known, now),
+        *_over({key: one for key, one in known.items() if key not in wrong}, known, wrong, connections),
+    ]
+    return sorted(entries, key=lambda entry: (entry.event, entry.problem.cause, entry.problem.key))
+
+
+def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open]) -> list[Entry]:
+    """What is new, or has got a cause that was not told of yet."""
+    told = {one.problem.group: one.message_id for one in known.values() if one.problem.key in wrong}
+    entries = []
+    for key, problem in wrong.items():
+        before = known.get(key)
+        if before is not None and problem.cause == before.problem.cause:
+            continue
+        if before is not None and problem.cause in before.causes:
+            # It goes to and fro between causes: it was told of each.
+            entries.append(Entry(Event.RAISED, problem, before.message_id, is_told=False))
+            continue
+        joined = told.get(problem.group)
+        entries.append(Entry(Event.RAISED, problem, joined, is_told=joined is None))
+    return entries
+
+
+def _repeated(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime) -> list[Entry]:
+    """What lasts for a day since it was told, with all that belongs to it."""
+    lasting = [
+        one for one in known.values() if (p := wrong.get(one.problem.key)) and p.cause == one.problem.cause and not p.told_once
+    ]
+    due = {one.problem.group for one in lasting if now - one.said_at >= REPEATED_AFTER}
+    return [Entry(Event.REPEATED, wrong[one.problem.key]) for one in lasting if one.problem.group in due]
+
+
+def _over(
+    gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem], connections: Collection[str]
+) -> list[Entry]:
+    """What is not wrong any more; told when nothing of its group is."""
+    remaining = {one.problem.group for key, one in known.items() if key in wrong} | {p.group for p in wrong.values()}
+    entries = []
+    for one in gone.values():
+        if one.problem.told_once or not (one.problem.connection is None or one.problem.connection in connections):
+            entries.append(Entry(Event.CLOSED, one.problem, is_told=False))
+        else:
+            entries.append(Entry(Event.RECOVERED, one.problem, is_told=one.problem.group not in remaining))
+    return entries
+
+
+@dataclass(frozen=True)
+class Message:
+    """What goes to every channel: a title, a text, and the rows that it tells of."""
+
+    title: str
+    text: str
+    entries: tuple[Entry, ...]
+
+
+def messages_of(entries: Sequence[Entry], link: Callable[[str], str]) -> list[Message]:
+    """One message for all that has one event and one cause. `link` is how a run is named or linked."""
+    together: dict[tuple[Event, Cause], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.is_told and entry.message_id is None and entry.event is not Event.CLOSED:
+            together[entry.event, entry.problem.cause].append(entry)
+    return [_message(event, cause, tuple(found), link) for (event, cause), found in together.items()]
+
+
+def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: int) -> list[Entry]:
+    """The entries with the numbers of the messages that tell of them; one that joins a group of this tick joins its message."""
+    ids = {id(entry): first_id + number for number, message in enumerate(messages) for entry in message.entries}
+    return [replace(entry, message_id=ids.get(id(entry), entry.message_id)) for entry in entries]
+
+
+PREFIX = {Event.RAISED: "", Event.REPEATED: "still: ", Event.RECOVERED: "recovered: ", Event.CLOSED: ""}
+
+
+def _message(event: Event, cause: Cause, entries: tuple[Entry, ...], link: Callable[[str], str]) -> Message:
+    problems = [entry.problem for entry in entries]
+    meaning = MEANINGS[cause]
+    title = f"SonarCloud access, {PREFIX[event]}{_subject(problems)}: {meaning.title}"
+    if event is Event.RECOVERED:
+        return Message(title, "\n".join(f"{_about(problem)}: {problem.sentence}" for problem in problems[:NAMED]), entries)
+    lines = []
+    by_sentence: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_sentence[problem.sentence].append(problem)
+    for sentence, same in list(by_sentence.items())[:NAMED]:
+        first = same[0]
+        lines.append(f"{_about(first)}: {sentence}")
+        if first.run_id:
+            lines.append(f"Run: {link(first.run_id)}")
+        if others := [problem.connection or "" for problem in same[1:]]:
+            more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+            lines.append(f"The same for {', '.join(others[:NAMED])}{more}.")
+    if len(by_sentence) > NAMED:
+        lines.append(f"And {len(by_sentence) - NAMED} more: `sonar-access alerts list`.")
+    return Message(title, "\n".join([*lines, f"Next: {meaning.next_step}", f"More: {runbook_section(cause)}"]), entries)
+
+
+def _subject(problems: Sequence[Problem]) -> str:
+    connections = sorted({problem.connection for problem in problems if problem.connection})
+    if not connections:
+        return "this deployment"
+    return connections[0] if len(connections) == 1 else f"{len(connections)} connections"
+
+
+def _about(problem: Problem) -> str:
+    if problem.connection is None:
+        return "This deployment"
+    organization = f" (organization {problem.organization_key})" if problem.organization_key else ""
+    day = f", {problem.day}" if problem.day else ""
+    return f"{problem.connection}{organization}{day}"

@@ -1,0 +1,77 @@
+"""`alerts`: what is wrong and was said of it, and whether the channels work."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, plain, say
+from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.terminal import print_frame
+
+TITLE = "SonarCloud access: a test"
+TEXT = "This channel works. Nothing is wrong: somebody ran `sonar-access alerts test`."
+
+
+@click.group()
+def alerts() -> None:
+    """See what is wrong and who was told, and try the channels."""
+
+
+@alerts.command("list")
+@click.option("--all", "everything", is_flag=True, help="Not only what is open: the last 500 alerts.")
+@format_option
+def alerts_list(everything: bool, form: str) -> None:
+    """List the problems that are open, or the last alerts, and whether every channel took them. Exit status 1: something is open.
+
+    \b
+    Example:  sonar-access alerts list
+    """
+    import pandas as pd
+
+    from sonar_access_pipeline.warehouse import alerts as stored
+
+    with opened_warehouse() as warehouse, warehouse.read() as transaction:
+        rows: list[dict[str, Any]] = stored.history(transaction, limit=500 if everything else None)
+        open_keys = {(one.problem.key, one.said_at) for one in stored.open_problems(transaction)}
+    if not everything:
+        rows = [row for row in rows if (row["problem"], row["noted_at"]) in open_keys]
+    frame = pd.DataFrame(rows, columns=list(stored.ALERTS))
+    if form == "table" and frame.empty:
+        say("Nothing is wrong." if not everything else "There was no alert yet.")
+    else:
+        print_frame(console, frame, form, ("noted_at", "event", "connection", "partition_date", "cause", "sentence", "told"))
+    if open_keys and not everything:
+        sys.exit(FAILED)
+
+
+@alerts.command("test")
+def alerts_test() -> None:
+    """Send a message through every channel of SONAR_ACCESS_ALERT_URLS, and ping the heartbeat.
+
+    \b
+    Example:  sonar-access alerts test
+    """
+    from sonar_access_pipeline.alerts.channels import channels_of, ping
+
+    settings = load()
+    if not settings.alert_urls:
+        raise SettingsError(
+            "No channel is set; set SONAR_ACCESS_ALERT_URLS to notification URLs with spaces between: "
+            "https://appriseit.com/services lists them."
+        )
+    faults = {
+        channel.name: channel.send(TITLE, TEXT)
+        for channel in channels_of([url.get_secret_value() for url in settings.alert_urls]).values()
+    }
+    if settings.heartbeat_url is not None:
+        faults["heartbeat"] = ping(settings.heartbeat_url.get_secret_value())
+    for name, fault in faults.items():
+        if fault:
+            say(f"[bold red]{name}:[/] {plain(fault)}", to=errors)
+        else:
+            say(f"[bold green]{name}:[/] taken")
+    if any(faults.values()):
+        end("Not every channel works; alerts to the others are kept and tried again.", FAILED)

@@ -1,0 +1,213 @@
+"""From Dagster's instance to facts: runs that ended, runs in flight, and when sensors ran last. Nothing is decided here.
+
+Runs are looked for by what they are about, not by a tag: a run that somebody starts on assets in the UI carries none of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.events import DagsterEventType
+from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord, RunsFilter
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+)
+
+from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.alerts.problems import CheckResult, EndedRun, RunInFlight
+from sonar_access_pipeline.orchestration.failures import KIND
+
+OVERLAP = timedelta(minutes=1)
+"""Runs are looked at again for this long: several clocks write when they ended."""
+OF_SYNC = frozenset({"complete", "not_held"})
+"""Checks that fail with the run of a sync, which is a problem of its own."""
+EVENTS = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+CAUSE_OF_KIND = {"settings": Cause.SETTINGS, "warehouse": Cause.WAREHOUSE}
+"""What a step that failed before its try was noted failed of, by the kind in its failure's metadata."""
+WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that ended, as Dagster knows it: `run`, and what is needed to note a try that could not note itself."""
+
+    run: EndedRun
+    is_daily: bool
+    day: date | None
+    cause: Cause
+    ended_at: datetime
+
+
+def ended_since(instance: dg.DagsterInstance, since: datetime, connections: Iterable[str]) -> tuple[list[Ended], datetime]:
+    """The runs of connections that ended after `since`, in the order they did, and from when to look the next time."""
+    filters = RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
+    records = sorted(instance.get_run_records(filters=filters), key=lambda record: record.update_timestamp)
+    names = list(connections)
+    found = [_ended(instance, record, about) for record in records if (about := _about(record.dagster_run, names))]
+    return found, max([since, *(_utc(record.update_timestamp) for record in records)])
+
+
+def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[RunInFlight]:
+    """The runs of connections that have not ended."""
+    names, now = list(connections), datetime.now(UTC)
+    found = []
+    for record in instance.get_run_records(filters=RunsFilter(statuses=IN_FLIGHT)):
+        if about := _about(record.dagster_run, names):
+            waiting = record.dagster_run.status in WAITING
+            since = (
+                record.create_timestamp if waiting or not record.start_time else datetime.fromtimestamp(record.start_time, UTC)
+            )
+            found.append(RunInFlight(record.dagster_run.run_id, about.connection, about.job, waiting, now - _utc(since)))
+    return found
+
+
+def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str, datetime] | None:
+    """Why the try of a run has no end, once the run has one; None while it goes on. A run that Dagster forgot was lost."""
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        return Cause.LOST, "Dagster does not know its run any more.", datetime.now(UTC)
+    if record.dagster_run.status not in FINISHED_STATUSES:
+        return None
+    cause = _cause(record, [])
+    return cause, SENTENCES.get(cause, SENTENCES[Cause.LOST]), _utc(record.update_timestamp)
+
+
+def last_ticks(instance: dg.DagsterInstance, sensors: Sequence[str]) -> Mapping[str, datetime | None]:
+    """When each sensor was last evaluated without an error; None for one that never was."""
+    found: dict[str, datetime | None] = dict.fromkeys(sensors)
+    if not sensors:
+        return found
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        name = state.instigator_name
+        if name not in found:
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED]
+        )
+        times = [datetime.fromtimestamp(tick.timestamp, UTC) for tick in ticks]
+        found[name] = max([*times, *([known] if (known := found[name]) else [])], default=None)
+    return found
+
+
+@dataclass(frozen=True)
+class _About:
+    connection: str
+    job: str
+    is_daily: bool
+    has_range: bool
+
+
+def _about(run: dg.DagsterRun, connections: Sequence[str]) -> _About | None:
+    """Which connection and job a run is of; None when it is not ours."""
+    for name in connections:
+        for kind, has_range in (("daily", False), ("verify", False), ("history", True), ("evidence", True)):
+            if run.job_name == f"{name}_{kind}":
+                return _About(name, run.job_name, kind == "daily", has_range)
+    selected = {key.path[0]: set[str]() for key in run.asset_selection or () if key.path[0] in connections}
+    for key in run.asset_selection or ():
+        if key.path[0] in selected:
+            selected[key.path[0]].add(key.path[-1])
+    if not selected:
+        return None
+    name, tables = next(iter(selected.items()))
+    if "raw_snapshot" in tables:
+        kind = "daily" if "evidence_packet" in tables else "raw"
+        return _About(name, f"{name}_{kind}", is_daily=True, has_range=False)
+    kind = "evidence" if tables == {"evidence_packet"} else "history"
+    return _About(name, f"{name}_{kind}", is_daily=False, has_range=True)
+
+
+SENTENCES = {
+    Cause.CANCELLED: "The run was cancelled.",
+    Cause.LOST: "The run's process was lost: no step failed, it just ended.",
+    Cause.NOT_STARTED: "The run never started.",
+}
+
+
+def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> Ended:
+    run = record.dagster_run
+    records = instance.get_records_for_run(run.run_id, of_type=EVENTS).records
+    events = [found.event_log_entry.dagster_event for found in records]
+    failures = [event for event in events if event and event.is_step_failure]
+    checks = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event and event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    cause = _cause(record, failures)
+    succeeded = run.status is dg.DagsterRunStatus.SUCCESS
+    sentence = "" if succeeded else _step_sentence(failures[0]) if failures else SENTENCES[cause]
+    first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or run.tags.get(PARTITION_NAME_TAG) or ""
+    last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
+    return Ended(
+        run=EndedRun(
+            run_id=run.run_id,
+            connection=about.connection,
+            job=about.job,
+            subject=(f"{first}_{last}" if first else "") if about.has_range else "",
+            succeeded=succeeded,
+            sentence=sentence,
+            told_once=not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG},
+            cause=Cause.CANCELLED if cause is Cause.CANCELLED else Cause.RUN_FAILED,
+            checks=tuple(_check(check) for check in checks if check.check_name not in OF_SYNC),
+        ),
+        is_daily=about.is_daily,
+        day=_date(first) if first == last else None,
+        cause=cause,
+        ended_at=_utc(record.update_timestamp),
+    )
+
+
+def _cause(record: RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
+    """Why a run did not succeed. `RUN_FAILED`: a step refused, and there was nothing to try."""
+    if record.dagster_run.status is dg.DagsterRunStatus.CANCELED:
+        return Cause.CANCELLED
+    if not failures:
+        return Cause.LOST if record.start_time else Cause.NOT_STARTED
+    data = failures[0].step_failure_data.user_failure_data
+    if data is None:
+        return Cause.UNEXPECTED
+    kind = data.metadata.get(KIND)
+    return CAUSE_OF_KIND.get(str(kind.value), Cause.RUN_FAILED) if kind else Cause.RUN_FAILED
+
+
+def _step_sentence(event: dg.DagsterEvent) -> str:
+    """Our own sentence, or the kind of an unexpected error: its words may hold a person's data."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    kind = error.cls_name if error is not None else "unknown"
+    return f"Step {event.step_key} failed with an unexpected error ({kind}); its run has the traceback."
+
+
+def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
+    about = "/".join(check.asset_key.path)
+    said = f": {check.description}" if check.description else ""
+    return CheckResult(check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}.")
+
+
+def _date(text: str) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
