@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sonar_access_pipeline.orchestration.build import build_definitions
+from sonar_access_pipeline.orchestration.build import build_location
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import load
 
-defs = build_definitions(Parts(load()))
+defs = build_location(Parts(load()))

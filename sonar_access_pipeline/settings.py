@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -201,13 +201,24 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError("; ".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
     except (PydanticSettingsError, ValueError) as error:
         raise SettingsError(f"The settings cannot be read: {str(error).splitlines()[0]}.") from None
-    folder = settings.data_dir
     # A path in a file is relative to that file, as people who write it there mean it.
     beside = Path(config).parent if config else Path()
-    if "data_dir" in settings.model_fields_set and "SONAR_ACCESS_DATA_DIR" not in environment:
-        folder = beside / folder
-    finished = tuple(_finished(connection, settings.scopes, beside) for connection in connections)
-    return settings.model_copy(update={"connections": finished, "data_dir": folder.absolute()})
+    in_file = "data_dir" in settings.model_fields_set and "SONAR_ACCESS_DATA_DIR" not in environment
+    folder = beside / settings.data_dir if in_file else settings.data_dir
+    return _complete(settings.model_copy(update={"connections": connections, "data_dir": folder}), beside)
+
+
+def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) -> Settings:
+    """Settings for connections given in code, with `more` of them; the environment says the rest. Raises `SettingsError`."""
+    try:
+        return _complete(Settings(connections=tuple(connections), **more), Path())
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
+
+
+def _complete(settings: Settings, beside: Path) -> Settings:
+    finished = tuple(_finished(connection, settings.scopes, beside) for connection in settings.connections)
+    return settings.model_copy(update={"connections": finished, "data_dir": settings.data_dir.absolute()})
 
 
 def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -> Connection:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "settings": {"access", "warehouse"},
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
+    "components": {"access", "orchestration", "settings"},
     "demo": {"access", "orchestration", "private", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
     "cli": {"access", "alerts", "demo", "evidence", "orchestration", "settings", "sonarcloud", "terminal", "warehouse"},
 }
@@ -31,7 +32,7 @@ ONLY_IN = {
     "sqlalchemy": {"warehouse", "orchestration"},
     "alembic": {"warehouse"},
     "pandas": {"warehouse", "cli", "terminal"},
-    "dagster": {"orchestration"},
+    "dagster": {"orchestration", "components"},
     "jinja2": {"evidence"},
     "http.server": {"simulator"},
     "filelock": {"sonarcloud"},

@@ -1,4 +1,4 @@
-"""From parts to Dagster definitions: the one function that the code location, the command line, the demo and the tests call."""
+"""From parts to Dagster definitions: the one function that every code location, the command line, the demo and the tests call."""
 
 from __future__ import annotations
 
@@ -23,5 +23,9 @@ def build_definitions(parts: Parts) -> dg.Definitions:
         jobs=[job for jobs in connections.values() for job in jobs.all()],
         schedules=[s for connection, jobs in connections.items() for s in schedules_of(connection, jobs, parts)],
         sensors=sensors_of(parts, list(connections.values())),
-        executor=dg.in_process_executor,
     )
+
+
+def build_location(parts: Parts) -> dg.Definitions:
+    """A code location with nothing else in it: what somebody starts on assets by hand runs in one process, too."""
+    return dg.Definitions.merge(build_definitions(parts), dg.Definitions(executor=dg.in_process_executor))
