@@ -17,6 +17,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord, Runs
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
@@ -163,15 +164,20 @@ def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> En
             subject=(f"{first}_{last}" if first else "") if about.has_range else "",
             succeeded=succeeded,
             sentence=sentence,
-            told_once=not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG},
+            told_once=_is_by_hand(run),
             cause=Cause.CANCELLED if cause is Cause.CANCELLED else Cause.RUN_FAILED,
             checks=tuple(_check(check) for check in checks if check.check_name not in OF_SYNC),
         ),
         is_daily=about.is_daily,
         day=_date(first) if first == last else None,
         cause=cause,
-        ended_at=_utc(record.update_timestamp),
+        ended_at=datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp),
     )
+
+
+def _is_by_hand(run: dg.DagsterRun) -> bool:
+    """Whether a person started a run: a re-execution keeps the tags of the schedule that started the first one."""
+    return PARENT_RUN_ID_TAG in run.tags or not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}
 
 
 def _cause(record: RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
