@@ -209,6 +209,7 @@ def deployment(
     full = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
         "DAGSTER_HOME": str(home),
         **({"DAGSTER_POSTGRES_URL": postgres_url} if postgres_url else {}),
         **environment,

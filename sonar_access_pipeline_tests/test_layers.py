@@ -34,6 +34,7 @@ ONLY_IN = {
     "pandas": {"warehouse", "cli", "terminal"},
     "dagster": {"orchestration", "components"},
     "jinja2": {"evidence"},
+    "PIL": {"orchestration"},
     "http.server": {"simulator"},
     "filelock": {"sonarcloud"},
 }

@@ -29,6 +29,7 @@ from sonar_access_pipeline.orchestration.shown import (
     gaps_of,
     list_table,
     logged,
+    pictures_of,
     table_of,
     uncounted,
 )
@@ -209,6 +210,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             packet = build(warehouse, connection.organization_key(), window)
             sealed = seal(packet, parts.settings.evidence_root, warehouse, clock=parts.clock, run_id=context.run.run_id)
             gaps = gaps_of(warehouse, connection.organization_key(), window)
+            pictures = pictures_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts
         yield dg.MaterializeResult(
             asset_key=spec.key,
@@ -224,6 +226,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                     [{"file": name, "bytes": len(body)} for name, body in sorted(packet.files.items())], ("file", "bytes")
                 ),
                 **gaps,
+                **pictures,
             },
         )
 

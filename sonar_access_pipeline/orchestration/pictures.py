@@ -1,0 +1,121 @@
+"""Pictures for the metadata of assets: which days were observed, and how many there were. Pure: facts in, PNG out.
+
+Dagster's UI shows no SVG there, so they are PNG. A day without an observation is drawn as such, and no line crosses it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from itertools import pairwise
+
+from PIL import Image, ImageDraw, ImageFont
+
+SCALE = 2
+CELL, GAP, MARGIN, TEXT = 13, 3, 10, 11
+BACKGROUND, INK, FAINT = "#ffffff", "#24292f", "#8c959f"
+COLOURS = {
+    "observed": "#1f6fb2",
+    "held": "#e3b341",
+    "retracted": "#8957a5",
+    "incomplete": "#d9822b",
+    "failed": "#c0392b",
+    "missing": "#d0d7de",
+}
+"""Of each fate of a day; each but the first also has its first letter, for those who do not tell the colours apart."""
+LINE = "#1f6fb2"
+PANEL_WIDTH, PANEL_HEIGHT = 520, 110
+
+Point = tuple[date, int | None]
+"""A day, and a number of that day; None where it was not observed."""
+
+
+def markdown(name: str, png: bytes) -> str:
+    """A picture as Dagster's UI shows one in metadata."""
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def calendar(days: Sequence[tuple[date, str]]) -> bytes:
+    """One square per day, one column per week (Monday on top), coloured by what became of the day; months on top, a key below.
+
+    `days` are days with the statuses of `sync_coverage`, in their order, at least one.
+    """
+    first = days[0][0] - timedelta(days=days[0][0].weekday())
+    weeks = (days[-1][0] - first).days // 7 + 1
+    step = CELL + GAP
+    top = MARGIN + TEXT + 6
+    bottom = top + 7 * step
+    width = max(2 * MARGIN + weeks * step, PANEL_WIDTH + 2 * MARGIN)
+    picture, draw, font = _canvas(width, bottom + 24 + MARGIN)
+    for day, status in days:
+        column, row = (day - first).days // 7, day.weekday()
+        _cell(draw, font, MARGIN + column * step, top + row * step, status)
+        if day.day == 1:
+            _text(draw, font, MARGIN + column * step, MARGIN, f"{day:%b}" if day.month > 1 else f"{day:%Y}", FAINT)
+    x = MARGIN
+    for status in COLOURS:
+        count = sum(found == status for _, found in days)
+        _cell(draw, font, x, bottom + 8, status)
+        words = f"{status} {count}"
+        _text(draw, font, x + CELL + 4, bottom + 8, words, INK)
+        x += CELL + 14 + round(draw.textlength(words, font=font) / SCALE)
+    return _png(picture)
+
+
+def trend(series: Mapping[str, Sequence[Point]]) -> bytes:
+    """One panel per name, each with its own scale from zero; days that follow each other are joined, gaps are not."""
+    picture, draw, font = _canvas(PANEL_WIDTH + 2 * MARGIN, len(series) * PANEL_HEIGHT + 2 * MARGIN)
+    for number, (name, points) in enumerate(series.items()):
+        _panel(draw, font, MARGIN + number * PANEL_HEIGHT, name, points)
+    return _png(picture)
+
+
+def _panel(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, top: int, name: str, points: Sequence[Point]) -> None:
+    known = [value for _, value in points if value is not None]
+    highest, last = max([*known, 1]), next((value for _, value in reversed(points) if value is not None), None)
+    left, right, floor, ceiling = MARGIN, MARGIN + PANEL_WIDTH, top + PANEL_HEIGHT - 26, top + 18
+    _text(draw, font, left, top, f"{name}: {'unknown' if last is None else last}", INK)
+    draw.line(_scaled(left, floor, right, floor), fill=FAINT, width=1)
+    width = (right - left) / max(len(points) - 1, 1)
+    places = [
+        None if value is None else (left + index * width, floor - (floor - ceiling) * value / highest)
+        for index, (_, value) in enumerate(points)
+    ]
+    for before, after in pairwise(places):
+        if before and after:
+            draw.line(_scaled(*before, *after), fill=LINE, width=2 * SCALE)
+    for place in places:
+        if place:
+            x, y = place
+            draw.ellipse(_scaled(x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=LINE)
+    _text(draw, font, left, floor + 4, str(points[0][0]), FAINT)
+    end = str(points[-1][0])
+    _text(draw, font, right - round(draw.textlength(end, font=font) / SCALE), floor + 4, end, FAINT)
+
+
+def _cell(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, status: str) -> None:
+    draw.rounded_rectangle(_scaled(x, y, x + CELL, y + CELL), radius=2 * SCALE, fill=COLOURS[status])
+    if status != "observed":
+        _text(draw, font, x + 3, y, status[0].upper(), INK)
+
+
+def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.ImageFont]:
+    picture = Image.new("RGB", (width * SCALE, height * SCALE), BACKGROUND)
+    font = ImageFont.load_default(TEXT * SCALE)
+    return picture, ImageDraw.Draw(picture), font  # type: ignore[return-value]
+
+
+def _text(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: float, y: float, words: str, colour: str) -> None:
+    draw.text((x * SCALE, y * SCALE), words, font=font, fill=colour)
+
+
+def _scaled(*numbers: float) -> list[float]:
+    return [number * SCALE for number in numbers]
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.quantize(32).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
