@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
     keep_bodies_days: Annotated[int, Field(ge=1)] | None = None
+    keep_runs_days: Annotated[int, Field(ge=1)] = 400
     alert_urls: SecretUrls = ()
     heartbeat_url: SecretStr | None = None
     ui_url: str | None = None

@@ -20,9 +20,11 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import requests
+import yaml
 
 ROOT = Path(__file__).parent.parent
 LOCATION = "sonar_access_pipeline"
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 PATIENCE = 90.0
 T = TypeVar("T")
 
@@ -68,9 +70,14 @@ class Deployment:
             start_new_session=True,
         )
 
+    def start_service(self, name: str, port: int, module: str = f"{LOCATION}.definitions") -> None:
+        """Start a service of `deploy/compose.yaml` with the command that stands there, on another port and on loopback only."""
+        changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "3000": str(port), f"{LOCATION}.definitions": module}
+        self.start(name, *(changed.get(word, word) for word in COMPOSE["services"][name]["command"]))
+
     def start_daemon(self) -> None:
         """Start the daemon."""
-        self.start("daemon", "dagster-daemon", "run", "-w", "workspace.yaml")
+        self.start_service("daemon", 0)
 
     def kill(self, name: str) -> None:
         """Kill a process and all it started, without a word."""
@@ -203,9 +210,8 @@ def deployment(
     settings = re.sub(r"poll_interval_seconds: \d+", "poll_interval_seconds: 3", settings)
     (home / "dagster.yaml").write_text(settings)
     port = free_port()
-    (home / "workspace.yaml").write_text(
-        f"load_from:\n  - grpc_server:\n      host: 127.0.0.1\n      port: {port}\n      location_name: {LOCATION}\n"
-    )
+    workspace = (ROOT / "deploy" / "workspace.yaml").read_text()
+    (home / "workspace.yaml").write_text(workspace.replace("host: code", "host: 127.0.0.1").replace("4000", str(port)))
     full = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(home),
@@ -216,13 +222,12 @@ def deployment(
     }
     made = Deployment(home, full, free_port(), free_port())
     try:
-        made.start("code", *f"dagster code-server start -h 127.0.0.1 -p {port} -m {module}".split())
+        made.start_service("code", port, module)
         until("code server", lambda: _listens(port))
-        made.start("web", *f"dagster-webserver -h 127.0.0.1 -p {made.web_port} -w workspace.yaml".split())
+        made.start_service("web", made.web_port)
         made.start_daemon()
         if read_only:
-            command = f"dagster-webserver --read-only -h 127.0.0.1 -p {made.read_only_port} -w workspace.yaml"
-            made.start("read_only", *command.split())
+            made.start_service("read_only", made.read_only_port)
             until("read-only web server", lambda: _listens(made.read_only_port))
         until("web server", lambda: _listens(made.web_port))
         until("code location", lambda: _is_loaded(made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +17,7 @@ from sqlalchemy import select, text
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.problems import Limits
+from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.sensors import RETRY, WATCH
 from sonar_access_pipeline.orchestration.watch import Look, Memory, Watch, due_retries
@@ -413,6 +414,16 @@ def test_the_heartbeat_beats_while_all_is_well_and_stops_when_it_is_not(on_disk:
     assert box.heartbeats == 1
     assert result.skip_reason is not None
     assert result.skip_reason.skip_message == "company: token_refused"
+
+
+def test_dagster_forgets_our_old_runs_and_nobody_elses(on_disk: Company) -> None:
+    here = on_disk
+    here.live(0)
+    other = dg.GraphDefinition(name="other", node_defs=[]).to_job().execute_in_process(instance=here.instance)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert runs.forget(here.instance, later - timedelta(days=1), ["company"]) == 0
+    assert runs.forget(here.instance, later, ["company"]) == 1
+    assert [run.run_id for run in here.instance.get_runs()] == [other.run_id]
 
 
 def test_the_retry_sensor_asks_for_a_run_of_today_once_its_pause_is_over(on_disk: Company) -> None:

@@ -10,6 +10,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from sonar_access_pipeline.orchestration.checks import recorded_key
 from sonar_access_pipeline.settings import Connection
 
+CONNECTION_TAG = "sonar_access/connection"
+"""The tag of every run of these jobs: the name of the connection."""
+
 
 @dataclass(frozen=True)
 class Jobs:
@@ -46,7 +49,7 @@ def jobs_of(connection: Connection) -> Jobs:
             selection,
             description=description,
             executor_def=dg.in_process_executor,
-            tags={"sonar_access/connection": connection.name},
+            tags={CONNECTION_TAG: connection.name},
         )
 
     return Jobs(

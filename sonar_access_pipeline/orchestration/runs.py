@@ -26,9 +26,12 @@ from dagster._core.storage.tags import (
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.problems import CheckResult, EndedRun, RunInFlight
 from sonar_access_pipeline.orchestration.failures import KIND
+from sonar_access_pipeline.orchestration.jobs import CONNECTION_TAG
 
 OVERLAP = timedelta(minutes=1)
 """Runs are looked at again for this long: several clocks write when they ended."""
+FORGOTTEN_AT_ONCE = 20
+"""Runs deleted by one look: it is to take a moment only."""
 OF_SYNC = frozenset({"complete", "not_held"})
 """Checks that fail with the run of a sync, which is a problem of its own."""
 EVENTS = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -87,6 +90,18 @@ def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str,
         return None
     cause = _cause(record, [])
     return cause, SENTENCES.get(cause, SENTENCES[Cause.LOST]), _utc(record.update_timestamp)
+
+
+def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable[str]) -> int:
+    """Delete Dagster's record of a few runs of the jobs of connections that were made before a time; how many.
+
+    Dagster keeps runs and their events for ever unless somebody does. Other people's runs are left alone.
+    """
+    filters = RunsFilter(statuses=list(FINISHED_STATUSES), created_before=before, tags={CONNECTION_TAG: list(connections)})
+    runs = instance.get_runs(filters=filters, limit=FORGOTTEN_AT_ONCE, ascending=True)
+    for run in runs:
+        instance.delete_run(run.run_id)
+    return len(runs)
 
 
 def last_ticks(instance: dg.DagsterInstance, sensors: Sequence[str]) -> Mapping[str, datetime | None]:

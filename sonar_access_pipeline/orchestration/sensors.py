@@ -5,12 +5,13 @@ Each also looks whether the other runs. That the daemon itself is down only some
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from sonar_access_pipeline.alerts import channels
 from sonar_access_pipeline.alerts.ledger import Event
+from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.failures import as_failures
 from sonar_access_pipeline.orchestration.jobs import Jobs, daily_job_name
 from sonar_access_pipeline.orchestration.parts import Parts
@@ -44,6 +45,8 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         heartbeat = parts.settings.heartbeat_url
         if look.is_well and heartbeat and (fault := channels.ping(heartbeat.get_secret_value())):
             context.log.error(f"All is well, but {fault}.")
+        before = datetime.now(UTC) - timedelta(days=parts.settings.keep_runs_days)
+        runs.forget(context.instance, before, [connection.name for connection in parts.settings.connections])
         wrong = "; ".join(sorted(f"{problem.connection or 'deployment'}: {problem.cause.value}" for problem in look.problems))
         return dg.SensorResult(skip_reason=wrong or "All is well.", cursor=look.memory.written())
 
