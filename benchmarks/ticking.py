@@ -12,7 +12,6 @@ from sonar_access_pipeline.settings import load
 sensors.SECONDS = 3
 parts = Parts(load())
 daily = f"{parts.settings.connections[0].name}_daily"
-ours = build_location(parts)
 
 
 @dg.schedule(cron_schedule="* * * * *", job_name=daily, default_status=dg.DefaultScheduleStatus.RUNNING)
@@ -21,4 +20,4 @@ def every_minute() -> dg.SkipReason:
     return dg.SkipReason("only to tick")
 
 
-defs = dg.Definitions.merge(ours, dg.Definitions(schedules=[every_minute]))
+defs = dg.Definitions.merge(build_location(parts), dg.Definitions(schedules=[every_minute]))

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sonar_access_pipeline import __version__
+from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT
 
@@ -143,3 +144,26 @@ def test_the_project_says_everywhere_which_pythons_it_is_for() -> None:
     pythons = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
     said = {line.rsplit(" ", 1)[-1] for line in project["classifiers"] if ":: 3." in line}
     assert set(pythons) == said
+
+
+def anchors(file: Path) -> set[str]:
+    """The sections of a document, as links name them."""
+    titles = re.findall(r"^#+ (.+)$", file.read_text(), re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_the_runbook_has_a_section_for_every_alert(cause: Cause) -> None:
+    file, anchor = runbook_section(cause).split("#")
+    assert anchor in anchors(ROOT / file)
+
+
+def test_every_link_in_the_documentation_leads_somewhere() -> None:
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+            if "://" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            found = (file.parent / name) if name else file
+            assert found.exists(), f"{file.name}: {target}"
+            assert not anchor or anchor in anchors(found), f"{file.name}: {target}"

@@ -215,6 +215,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         yield dg.MaterializeResult(
             asset_key=spec.key,
             metadata={
+                **pictures,
                 "digest": sealed.digest,
                 "folder": dg.MetadataValue.path(str(sealed.folder)),
                 "source": facts.source_kind.value,
@@ -226,7 +227,6 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                     [{"file": name, "bytes": len(body)} for name, body in sorted(packet.files.items())], ("file", "bytes")
                 ),
                 **gaps,
-                **pictures,
             },
         )
 

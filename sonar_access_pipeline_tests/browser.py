@@ -1,0 +1,69 @@
+"""Dagster's UI on the demo's instance, in a real browser without a screen. Used by a test and by `docs/screenshots.py`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sonar_access_pipeline_tests.deployment import ROOT, free_port, until
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+"""Where the machine has a browser, if it has one: `apt-get install chromium`."""
+SCRIPTS = Path(sys.executable).parent
+
+
+def run_demo(folder: Path, days: int) -> dict[str, str]:
+    """Run the demo into `folder`; the environment in which everything finds it."""
+    command = [str(SCRIPTS / "sonar-access"), "demo", "--days", str(days), "--folder", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder.parent)
+    return {**os.environ, "DAGSTER_HOME": str(folder / "dagster_home"), "SONAR_ACCESS_CONFIG": str(folder / "demo.toml")}
+
+
+@contextmanager
+def web_server(environment: dict[str, str], *options: str, daemon: bool = False) -> Iterator[str]:
+    """A web server, and a daemon if need be, on an instance; its address."""
+    port = free_port()
+    workspace = str(ROOT / "workspace.yaml")
+    commands = [[str(SCRIPTS / "dagster-webserver"), "-w", workspace, "-p", str(port), *options]]
+    if daemon:
+        commands.append([str(SCRIPTS / "dagster-daemon"), "run", "-w", workspace])
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = [subprocess.Popen(command, env=environment, **quiet) for command in commands]  # type: ignore[call-overload]
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until("web server", lambda: _answers(address))
+        yield address
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(30)
+
+
+@contextmanager
+def browser_page() -> Iterator[Any]:
+    """One page of a browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own: tests may run as root, and only see pages of this machine.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def _answers(address: str) -> bool:
+    import requests
+
+    try:
+        return requests.get(f"{address}/server_info", timeout=2).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,59 @@
+"""What people see in Dagster's UI, in a real browser: assets, checks, pictures, the backfill; reviewers can change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sonar_access_pipeline.demo import BAD_DAY
+from sonar_access_pipeline_tests.browser import CHROMIUM, browser_page, run_demo, web_server
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return run_demo(tmp_path_factory.mktemp("browser") / "demo", days=11)
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    with browser_page() as opened:
+        yield opened
+
+
+def shows(page: Any, address: str, *words: str) -> None:
+    """A page shows some words within a minute."""
+    page.goto(address)
+    for each in words:
+        page.get_by_text(each, exact=False).first.wait_for(state="visible")
+
+
+def test_the_demo_shows_what_it_must(demo: dict[str, str], page: Any) -> None:
+    bad_day = str(datetime.now(UTC).date() - timedelta(days=BAD_DAY))
+    with web_server(demo) as address:
+        shows(page, f"{address}/assets/demo/fct_user_access", "History of", "granted_via", "security", "SQL")
+        shows(
+            page, f"{address}/assets/demo/raw_snapshot?view=checks", "complete", "not_held", "reconciled", "Every list was read"
+        )
+        shows(page, f"{address}/assets/demo/raw_snapshot?view=partitions&partition={bad_day}", bad_day, "Failed")
+        shows(page, f"{address}/assets/demo/evidence_packet?view=events", "simulated", "days_observed")
+        page.get_by_text("Show Markdown").first.click()
+        picture = page.locator("img[alt=coverage]").first
+        picture.wait_for(state="visible")
+        assert picture.evaluate("image => image.naturalWidth") > 500
+        shows(page, f"{address}/assets/demo/evidence_packet", "Materialize")
+        page.get_by_text("Materialize").first.click()
+        page.get_by_text("Backfills all partitions in a single run").wait_for(state="visible")
+        shows(page, f"{address}/automation", "sonar_access_watch", "sonar_access_retry", "demo_daily_schedule")
+
+
+def test_a_reviewer_finds_no_way_to_change_anything(demo: dict[str, str], page: Any) -> None:
+    with web_server(demo, "--read-only") as address:
+        shows(page, f"{address}/assets/demo/evidence_packet", "Every packet ever sealed")
+        button = page.get_by_role("button", name="Materialize").first
+        button.wait_for(state="visible")
+        assert button.is_disabled()
