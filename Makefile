@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help install demo test lint types tests proofs benchmark dictionary lock wheel clean
+.PHONY: help install demo test lint types tests proofs benchmark dictionary screenshots lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,9 +30,13 @@ benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.history
+	$(BIN)/python -m benchmarks.operations
 
 dictionary: $(VENV)/.development  ## docs/data-dictionary.md, from the comments of a PostgreSQL warehouse
 	$(BIN)/python -m sonar_access_pipeline_tests.dictionary
+
+screenshots: $(VENV)/.development  ## docs/images, from the demo in a browser (needs chromium)
+	$(BIN)/python -m docs.screenshots
 
 wheel: $(VENV)/.runtime  ## a wheel in dist/
 	$(BIN)/python -m flit_core.wheel

@@ -1,0 +1,103 @@
+"""Take the pictures of the documentation anew: `make screenshots` (a browser must be there: `apt-get install chromium`).
+
+Runs the demo, opens Dagster's UI on it and the packet's report, and writes `docs/images/`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sonar_access_pipeline_tests.browser import browser_page, run_demo, web_server
+
+IMAGES = Path(__file__).parent / "images"
+COLOURS = 128
+"""Of a palette: enough for a user interface, at a tenth of the bytes."""
+
+
+def main() -> None:
+    """All of them."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = run_demo(Path(folder) / "demo", days=30)
+        with web_server(environment, daemon=True) as address, browser_page() as page:
+            lineage(page, address)
+            checks(page, address)
+            pictures(page, address)
+            red_day(page, address)
+            backfill(page, address)
+            report(page, Path(folder) / "demo" / "evidence")
+
+
+def lineage(page: Any, address: str) -> None:
+    """What a packet is made from."""
+    page.goto(f"{address}/assets/demo/evidence_packet?view=lineage&lineageScope=upstream&lineageDepth=2")
+    page.get_by_text("raw_snapshot").first.wait_for(state="visible")
+    page.wait_for_timeout(4000)
+    save(page, "lineage")
+
+
+def checks(page: Any, address: str) -> None:
+    """What a snapshot was compared with."""
+    page.goto(f"{address}/assets/demo/raw_snapshot?view=checks")
+    page.get_by_text("group_permissions").first.wait_for(state="visible")
+    save(page, "checks")
+
+
+def pictures(page: Any, address: str) -> None:
+    """Coverage and trend, in the metadata of a packet."""
+    page.goto(f"{address}/assets/demo/evidence_packet?view=events")
+    for name in ("coverage", "trend"):
+        page.get_by_text("Show Markdown").nth(0 if name == "coverage" else 1).click()
+        picture = page.locator(f"img[alt={name}]").first
+        picture.wait_for(state="visible")
+        page.wait_for_timeout(1000)
+        save(page, name)
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(1000)
+
+
+def red_day(page: Any, address: str) -> None:
+    """The day that the demo fails on purpose, among the partitions of the raw layer."""
+    page.goto(f"{address}/assets/demo/raw_snapshot?view=partitions")
+    page.get_by_text("Failed").first.wait_for(state="visible")
+    page.wait_for_timeout(2000)
+    save(page, "partitions")
+
+
+def backfill(page: Any, address: str) -> None:
+    """A range of days of the packet: chosen, launched, done."""
+    page.goto(f"{address}/assets/demo/evidence_packet")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.wait_for_timeout(2000)
+    save(page, "backfill-choose")
+    page.get_by_role("button", name="Launch backfill").click()
+    page.wait_for_timeout(3000)
+    page.goto(f"{address}/runs?view=backfills")
+    page.get_by_text(re.compile("^(Success|Succeeded|Completed)$")).first.wait_for(state="visible", timeout=180_000)
+    page.wait_for_timeout(2000)
+    save(page, "backfill-done")
+
+
+def report(page: Any, evidence: Path) -> None:
+    """The first page of a packet's report."""
+    newest = max(evidence.rglob("report.html"), key=lambda file: file.stat().st_mtime)
+    page.goto(newest.as_uri())
+    page.wait_for_timeout(1000)
+    save(page, "report")
+
+
+def save(page: Any, name: str) -> None:
+    """Write what the page shows."""
+    shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    shown.quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
