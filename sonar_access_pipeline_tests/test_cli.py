@@ -16,9 +16,15 @@ from pathlib import Path
 import click
 import pytest
 
+from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.alerts.ledger import Entry, Event, messages_of
+from sonar_access_pipeline.alerts.problems import Problem
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
+from sonar_access_pipeline.warehouse.alerts import ALERTING, note
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline_tests.mailbox import mailbox
 
 TOKEN = "t0ken-of-the-command-line"
 TODAY = datetime.now(UTC).date()
@@ -173,6 +179,48 @@ def test_one_connection_without_a_token_does_not_keep_the_others_from_being_sync
     known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
     ends(run(tmp_path, "sync", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "Who administers acme")
     ends(run(tmp_path, "check", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "acme: the token of")
+
+
+def test_channels_are_tried_and_problems_listed_with_who_was_told(simulator: Simulator, tmp_path: Path) -> None:
+    with mailbox() as box:
+        known = settings(simulator) | {"SONAR_ACCESS_ALERT_URLS": box.alert_url, "SONAR_ACCESS_HEARTBEAT_URL": box.heartbeat_url}
+        ends(run(tmp_path, "alerts", "test", **known), 0, "json:", "taken", "heartbeat: taken")
+        assert box.titles == ["SonarCloud access: a test"]
+        box.status = 500
+        broken = run(tmp_path, "alerts", "test", **known)
+        ends(broken, 1, "does not take the message", "heartbeat: the heartbeat URL answers 500")
+        assert "pa55word" not in broken.stdout + broken.stderr
+        assert "secret-of-the-heartbeat" not in broken.stdout + broken.stderr
+    ends(run(tmp_path, "alerts", "test", **settings(simulator)), 2, "No channel is set; set SONAR_ACCESS_ALERT_URLS")
+    ends(run(tmp_path, "sync", **settings(simulator)), 0)
+    ends(run(tmp_path, "alerts", "list", **settings(simulator)), 0, "Nothing is wrong.")
+    problem = Problem("default:sync", Cause.LOST, "lost:deployment", "The process was lost.", connection="default")
+    with closing(Warehouse(f"sqlite:///{tmp_path}/.sonar-access/warehouse.sqlite")) as warehouse:
+        entries = [Entry(Event.RAISED, problem)]
+        with warehouse.write(ALERTING) as transaction:
+            note(transaction, entries, messages_of(entries, str), ["slack:12345678"], datetime.now(UTC))
+    found = run(tmp_path, "alerts", "list", "--format", "json", **settings(simulator))
+    ends(found, 1, "The process was lost.", "slack:12345678 not taken after 0 tries")
+    ends(run(tmp_path, "alerts", "list", "--all", **settings(simulator)), 0, "raised", "lost")
+
+
+def test_an_outside_monitor_sees_a_day_that_is_missing_of_any_connection(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+        f"[connections.beta]\norganization = 'beta'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+    )
+    known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
+    run(tmp_path, "sync", **known)
+    today = str(datetime.now(UTC).date())
+    ends(run(tmp_path, "coverage", "--organization", "acme", "--to", today, "--check", **known), 0, today, "observed")
+    ends(run(tmp_path, "coverage", "--to", today, "--check", **known), 1, "no snapshot of organization 'beta'")
+
+
+def test_an_organization_that_ends_is_not_missed_any_more(simulator: Simulator, tmp_path: Path) -> None:
+    ends(run(tmp_path, "sync", **settings(simulator)), 0)
+    today = str(datetime.now(UTC).date())
+    reason = ("--on", today, "--reason", "moved", "--by", "eve")
+    ends(run(tmp_path, "warehouse", "end", *reason, **settings(simulator)), 0, "acme is not expected to be observed after")
 
 
 def test_missing_settings_are_named(tmp_path: Path) -> None:
