@@ -1,6 +1,7 @@
 """The only room that sends: messages to people through Apprise, and a heartbeat to whatever notices silence.
 
 A channel is named by its kind and a digest, never by its URL: that holds a secret. So does no error and no log line here.
+Apprise is loaded when something is sent: every run loads this file.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import apprise
 import requests
+
+if TYPE_CHECKING:
+    import apprise
 
 HEARTBEAT_SECONDS = 10
 
@@ -26,9 +29,9 @@ class Channel:
     def send(self, title: str, text: str) -> str | None:
         """Send a message; the reason, when it was not taken."""
         if self.service is None:
-            return (
-                "its URL is no notification URL; `sonar-access alerts test` and https://appriseit.com/services show how one looks"
-            )
+            return "its URL is no notification URL; https://appriseit.com/services shows how one looks"
+        import apprise
+
         with _silenced():
             taken = apprise.Apprise([self.service]).notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT)
         return None if taken else "it cannot be reached, or does not take the message"
@@ -36,6 +39,10 @@ class Channel:
 
 def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
     """The channels of notification URLs, by name."""
+    if not urls:
+        return {}
+    import apprise
+
     found = {}
     for number, url in enumerate(urls, 1):
         with _silenced():
@@ -61,6 +68,8 @@ def ping(url: str) -> str | None:
 @contextmanager
 def _silenced() -> Iterator[None]:
     """Keep Apprise's own log lines, which may quote a URL, to itself."""
+    import apprise
+
     before, apprise.logger.disabled = apprise.logger.disabled, True
     try:
         yield
