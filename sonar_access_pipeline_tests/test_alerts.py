@@ -135,11 +135,12 @@ def test_a_new_cause_is_told_and_one_that_was_told_already_is_not() -> None:
     assert len(ledger.open) == 1
 
 
-def test_a_connection_that_is_not_in_the_settings_any_more_is_closed_and_never_said_to_have_recovered() -> None:
+def test_a_connection_that_another_deployment_looks_after_is_left_alone_and_never_said_to_have_recovered() -> None:
     ledger = Ledger()
     ledger.look(NOON, failed(Cause.UNAVAILABLE))
-    assert [entry.event for entry in ledger.look(NOON + timedelta(hours=1), connections=["other"])] == [Event.CLOSED]
-    assert len(ledger.messages) == 1
+    assert ledger.look(NOON + timedelta(hours=1), connections=["other"]) == []
+    assert ledger.look(NOON + timedelta(days=2), failed(Cause.LOST, "other"), connections=["other"]) != []
+    assert set(ledger.open) == {"acme:sync", "other:sync"}
 
 
 lives = st.lists(
@@ -227,9 +228,9 @@ def test_a_run_that_waits_or_goes_on_for_too_long_is_told_of(waiting: bool, minu
 
 def test_a_sensor_that_has_not_run_is_told_of_once_it_had_the_time_to() -> None:
     ticks = {"fresh": NOON - timedelta(minutes=1), "silent": NOON - timedelta(minutes=11), "never": None}
-    found = silent_sensors(ticks, NOON - timedelta(hours=1), NOON, Limits())
-    assert [problem.key for problem in found] == [":sensor:never", ":sensor:silent"]
-    assert silent_sensors(ticks, NOON - timedelta(minutes=9), NOON, Limits()) == []
+    found = silent_sensors("acme", ticks, NOON - timedelta(hours=1), NOON, Limits())
+    assert [problem.key for problem in found] == ["acme:sensor:never", "acme:sensor:silent"]
+    assert silent_sensors("acme", ticks, NOON - timedelta(minutes=9), NOON, Limits()) == []
 
 
 def run(job: str, *, succeeded: bool, subject: str = "", told_once: bool = False, **more: object) -> EndedRun:

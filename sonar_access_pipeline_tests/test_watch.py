@@ -385,7 +385,7 @@ def test_a_warehouse_that_cannot_be_reached_is_told_from_memory_and_written_down
     assert watcher.told() == ["recovered: this deployment: the warehouse refuses"]
     with here.warehouse() as warehouse, warehouse.read() as transaction:
         events = [(row["event"], row["problem"]) for row in history(transaction, limit=10)]
-    assert events == [("raised", ":warehouse"), ("recovered", ":warehouse")]
+    assert events == [("raised", "company:warehouse"), ("recovered", "company:warehouse")]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, runbook_section
-from sonar_access_pipeline.alerts.problems import Problem
+from sonar_access_pipeline.alerts.problems import Problem, owner
 
 REPEATED_AFTER = timedelta(days=1)
 NAMED = 40
@@ -21,7 +21,7 @@ NAMED = 40
 
 
 class Event(StrEnum):
-    """What happened to a problem. `closed`: nobody watches it any more, and whether it is over is unknown."""
+    """What happened to a problem. `closed`: it leaves the list, and whether it is over is unknown."""
 
     RAISED = "raised"
     REPEATED = "repeated"
@@ -55,14 +55,14 @@ def entries_of(
 ) -> list[Entry]:
     """What to write down and to tell of `problems`, given those that are open. Ordered by event, cause and key.
 
-    `connections` are those that were looked at: a problem of another is closed, since nobody knows whether it is over.
+    `connections` are those that were looked at. A problem of another is left as it is: another deployment may look at it.
     """
     known = {one.problem.key: one for one in open_problems}
     wrong = {problem.key: problem for problem in problems}
     entries = [
         *_raised(wrong, known),
         *_repeated(wrong, known, now),
-        *_over({key: one for key, one in known.items() if key not in wrong}, known, wrong, connections),
+        *_over({key: one for key, one in known.items() if key not in wrong and owner(key) in connections}, known, wrong),
     ]
     return sorted(entries, key=lambda entry: (entry.event, entry.problem.cause, entry.problem.key))
 
@@ -93,14 +93,12 @@ def _repeated(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: date
     return [Entry(Event.REPEATED, wrong[one.problem.key]) for one in lasting if one.problem.group in due]
 
 
-def _over(
-    gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem], connections: Collection[str]
-) -> list[Entry]:
+def _over(gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem]) -> list[Entry]:
     """What is not wrong any more; told when nothing of its group is."""
     remaining = {one.problem.group for key, one in known.items() if key in wrong} | {p.group for p in wrong.values()}
     entries = []
     for one in gone.values():
-        if one.problem.told_once or not (one.problem.connection is None or one.problem.connection in connections):
+        if one.problem.told_once:
             entries.append(Entry(Event.CLOSED, one.problem, is_told=False))
         else:
             entries.append(Entry(Event.RECOVERED, one.problem, is_told=one.problem.group not in remaining))

@@ -186,11 +186,16 @@ def flight_problem(watched: Watched, run: RunInFlight, limits: Limits) -> Proble
     return _problem(watched, f"flight:{run.job}", cause, sentence, run_id=run.run_id)
 
 
-def silent_sensors(last_ticks: Mapping[str, datetime | None], since: datetime, now: datetime, limits: Limits) -> list[Problem]:
-    """The sensors that have not run, by their last successful ticks. `since` is when they began to be watched."""
+def silent_sensors(
+    home: str, last_ticks: Mapping[str, datetime | None], since: datetime, now: datetime, limits: Limits
+) -> list[Problem]:
+    """The sensors that have not run, by their last successful ticks. `since` is when they began to be watched.
+
+    `home` is the first connection of the deployment, which its own problems stand under.
+    """
     return [
         Problem(
-            key=f":sensor:{name}",
+            key=f"{home}:sensor:{name}",
             cause=Cause.SENSOR_SILENT,
             group=f"{Cause.SENSOR_SILENT}:{Shared.DEPLOYMENT}",
             sentence=f"The sensor {name} has not run successfully for more than {_minutes(limits.silent)}.",
@@ -211,7 +216,7 @@ def carried_problems(
 
     What somebody ran by hand leaves the list after `limits.told_once`: they saw it fail, and may never try it again.
     """
-    found = {problem.key: problem for problem in open_problems if is_carried(problem.key)}
+    found = {problem.key: problem for problem in open_problems if is_carried(problem.key) and owner(problem.key) in watched}
     for run in ended:
         about = watched[run.connection]
         # The checks of a snapshot that does not count say the same as the sync that failed.
@@ -224,6 +229,11 @@ def carried_problems(
         if run.succeeded or not run.of_sync:
             _set(found, problem, failed=not run.succeeded)
     return [problem for problem in found.values() if not (problem.told_once and _age(problem, now) > limits.told_once)]
+
+
+def owner(key: str) -> str:
+    """The connection that a problem stands under."""
+    return key.split(":")[0]
 
 
 def is_carried(key: str) -> bool:

@@ -61,7 +61,7 @@ class Ended:
 def ended_since(instance: dg.DagsterInstance, since: datetime, connections: Iterable[str]) -> tuple[list[Ended], datetime]:
     """The runs of connections that ended after `since`, in the order they did, and from when to look the next time."""
     filters = RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
-    records = sorted(instance.get_run_records(filters=filters), key=lambda record: record.update_timestamp)
+    records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
     names = list(connections)
     found = [_ended(instance, record, about) for record in records if (about := _about(record.dagster_run, names))]
     return found, max([since, *(_utc(record.update_timestamp) for record in records)])
@@ -89,7 +89,7 @@ def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str,
     if record.dagster_run.status not in FINISHED_STATUSES:
         return None
     cause = _cause(record, [])
-    return cause, SENTENCES.get(cause, SENTENCES[Cause.LOST]), _utc(record.update_timestamp)
+    return cause, SENTENCES.get(cause, SENTENCES[Cause.LOST]), _ended_at(record)
 
 
 def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable[str]) -> int:
@@ -186,7 +186,7 @@ def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> En
         is_daily=about.is_daily,
         day=_date(first) if first == last else None,
         cause=cause,
-        ended_at=datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp),
+        ended_at=_ended_at(record),
     )
 
 
@@ -224,6 +224,11 @@ def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
     about = "/".join(check.asset_key.path)
     said = f": {check.description}" if check.description else ""
     return CheckResult(check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}.")
+
+
+def _ended_at(record: RunRecord) -> datetime:
+    """When a run ended. When it was updated is later, if somebody tags it."""
+    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp)
 
 
 def _date(text: str) -> date | None:

@@ -25,6 +25,7 @@ from sonar_access_pipeline.alerts.problems import (
     carried_problems,
     flight_problem,
     gap_problem,
+    owner,
     silent_sensors,
     sync_problem,
     token_problem,
@@ -71,7 +72,7 @@ class Memory:
             watching_since=_moment(stored.get("watching_since")),
             expected_since={name: date.fromisoformat(day) for name, day in stored.get("expected_since", {}).items()},
             looked_until=date.fromisoformat(stored["looked_until"]) if stored.get("looked_until") else None,
-            outage=_outage(outage["sentence"], _moment(outage["since"])) if outage else None,
+            outage=_outage(outage["home"], outage["sentence"], _moment(outage["since"])) if outage else None,
             outage_told=tuple(stored.get("outage_told", ())),
         )
 
@@ -84,7 +85,9 @@ class Memory:
                 "watching_since": str(self.watching_since) if self.watching_since else None,
                 "expected_since": {name: str(day) for name, day in self.expected_since.items()},
                 "looked_until": str(self.looked_until) if self.looked_until else None,
-                "outage": {"sentence": self.outage.sentence, "since": str(since)} if self.outage else None,
+                "outage": {"home": owner(self.outage.key), "sentence": self.outage.sentence, "since": str(since)}
+                if self.outage
+                else None,
                 "outage_told": self.outage_told,
             }
         )
@@ -113,6 +116,11 @@ class Watch:
     instance: dg.DagsterInstance
     sensors: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def home(self) -> str:
+        """The connection that problems of the whole deployment stand under: several deployments may share a warehouse."""
+        return self.parts.settings.connections[0].name
 
     def look(self, memory: Memory) -> Look:
         """Look at everything once, write down what is new, and send what is due."""
@@ -152,8 +160,6 @@ class Watch:
                 *carried_problems([one.problem for one in known], looked_at, watched, now, self.limits),
                 *self._silent(memory),
             ]
-            # Those of a connection that is not in the settings any more are closed: nobody knows whether they are over.
-            problems = [problem for problem in problems if problem.connection is None or problem.connection in watched]
             entries = entries_of(problems, known, now, connections=watched)
             entries = [_over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry for entry in entries]
             messages = messages_of(entries, self._link)
@@ -224,7 +230,8 @@ class Watch:
     def _silent(self, memory: Memory) -> list[Problem]:
         """Sensors that do not run. Dagster's ticks have the machine's time, whatever the clock of the source."""
         now = datetime.now(UTC)
-        return silent_sensors(runs.last_ticks(self.instance, self.sensors), memory.watching_since or now, now, self.limits)
+        ticks = runs.last_ticks(self.instance, self.sensors)
+        return silent_sensors(self.home, ticks, memory.watching_since or now, now, self.limits)
 
     def _link(self, run_id: str) -> str:
         url = self.parts.settings.ui_url
@@ -238,6 +245,8 @@ class Watch:
         for delivery in due:
             if (datetime.now(UTC) - began).total_seconds() > SENDING_SECONDS:
                 break
+            if not alerts.claimed(warehouse, delivery, clock()):
+                continue
             error = channels[delivery.channel].send(delivery.title, delivery.text)
             alerts.delivered(warehouse, delivery, error, clock())
         with warehouse.read() as transaction:
@@ -245,7 +254,7 @@ class Watch:
 
     def _without_warehouse(self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime) -> Look:
         """Tell of a warehouse that cannot be reached, once, from memory: nothing can be written down."""
-        outage = memory.outage or _outage(sentence, now)
+        outage = memory.outage or _outage(self.home, sentence, now)
         told = list(memory.outage_told)
         message = messages_of([Entry(Event.RAISED, outage)], self._link)[0]
         for name, channel in channels.items():
@@ -291,9 +300,9 @@ def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
     return replace(entry, problem=replace(problem, sentence=said))
 
 
-def _outage(sentence: str, since: datetime | None) -> Problem:
+def _outage(home: str, sentence: str, since: datetime | None) -> Problem:
     group = f"{Cause.WAREHOUSE}:{Shared.DEPLOYMENT}"
-    return Problem(key=":warehouse", cause=Cause.WAREHOUSE, group=group, sentence=sentence, since=since)
+    return Problem(key=f"{home}:warehouse", cause=Cause.WAREHOUSE, group=group, sentence=sentence, since=since)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping, func, insert, select, update
 from sonar_access_pipeline.access.brake import what_to_decide
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.alerts.causes import Cause
-from sonar_access_pipeline.alerts.ledger import Entry, Message, Open, numbered
+from sonar_access_pipeline.alerts.ledger import Entry, Event, Message, Open, numbered
 from sonar_access_pipeline.alerts.problems import Attempt, Problem, SyncFacts, Waiting
 from sonar_access_pipeline.alerts.retries import Tried
 from sonar_access_pipeline.warehouse import queries
@@ -37,7 +37,9 @@ ALERTING = "alerting"
 """The lock under which alerts are written."""
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
 """Between tries to deliver: each pause is twice the one before."""
-RUNS = ("raised", "repeated")
+CLAIM = timedelta(minutes=2)
+"""How long a message is left to whoever sends it: if they are killed, another one does."""
+STILL = ("raised", "repeated")
 """The last event of a problem that is open."""
 
 
@@ -251,12 +253,12 @@ def note_attempt(
 def open_problems(transaction: Transaction) -> list[Open]:
     """Every problem that was raised and is not over, by its key."""
     last = select(func.max(alert.c.alert_id)).group_by(alert.c.problem)
-    rows = transaction.execute(select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(RUNS)))
+    rows = transaction.execute(select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(STILL)))
     keys = list(rows.scalars())
     said = select(alert).where(alert.c.problem.in_(keys)).order_by(alert.c.alert_id)
     by_key: dict[str, list[RowMapping]] = defaultdict(list)
     for row in transaction.execute(said).mappings() if keys else ():
-        if row["event"] not in RUNS:
+        if row["event"] not in STILL:
             by_key[row["problem"]] = []
         else:
             by_key[row["problem"]].append(row)
@@ -350,6 +352,23 @@ def undelivered(transaction: Transaction, channels: Iterable[str], now: datetime
     return [Delivery(row.message_id, row.channel, row.title, row.body, row.tries) for row in rows]
 
 
+def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
+    """Whether a message is ours to send now. Others who look at the same time leave it alone for a while."""
+    table = alert_delivery.c
+    with warehouse.write(ALERTING) as transaction:
+        ours = transaction.execute(
+            update(alert_delivery)
+            .where(
+                table.message_id == delivery.message_id,
+                table.channel == delivery.channel,
+                table.tries == delivery.tries,
+                table.next_try_at <= now,
+            )
+            .values(next_try_at=now + CLAIM)
+        )
+    return ours.rowcount == 1
+
+
 def delivered(warehouse: Warehouse, delivery: Delivery, error: str | None, now: datetime) -> None:
     """Note that a channel took a message, or why it did not; then it is due again after a pause that grows."""
     table = alert_delivery.c
@@ -402,6 +421,11 @@ def _fared(transaction: Transaction) -> Mapping[int, str]:
 def end_organization(
     transaction: Transaction, organization_key: str, *, last_day: date, reason: str, by: str, now: datetime
 ) -> None:
-    """Record that an organization is not observed after a day, so that later days are no gaps."""
+    """Record that an organization is not observed after a day, so that later days are no gaps; its problems are closed.
+
+    The caller holds the lock `ALERTING` and commits.
+    """
     values = {"organization_key": organization_key, "last_day": last_day, "reason": reason, "decided_by": by, "decided_at": now}
     transaction.execute(insert(organization_end).values(values))
+    theirs = [one.problem for one in open_problems(transaction) if one.problem.organization_key == organization_key]
+    note(transaction, [Entry(Event.CLOSED, problem, is_told=False) for problem in theirs], (), (), now)
