@@ -23,6 +23,7 @@ from sonar_access_pipeline.alerts.problems import (
     Watched,
     carried_problems,
     flight_problem,
+    gap_problem,
     silent_sensors,
     sync_problem,
     token_problem,
@@ -249,6 +250,54 @@ def test_a_failed_run_stays_wrong_until_one_of_its_kind_succeeds() -> None:
     assert carried(known) == [f"acme:run:acme_evidence:{march}"]
     assert carried(known, run("evidence", succeeded=True, subject="2026-04-01_2026-04-30")) == [f"acme:run:acme_evidence:{march}"]
     assert carried(known, run("evidence", succeeded=True, subject=march)) == []
+
+
+def test_a_failed_run_of_a_schedule_that_fails_again_by_hand_goes_on_being_wrong() -> None:
+    known = carried_problems([], [run("verify", succeeded=False)], {"acme": ACME}, NOON, Limits())
+    known = [replace(problem, since=NOON - timedelta(days=2)) for problem in known]
+    assert carried(known, run("verify", succeeded=False, told_once=True)) == ["acme:run:acme_verify"]
+
+
+def test_what_is_told_once_silences_nobody_and_is_silenced_by_nobody() -> None:
+    ledger = Ledger()
+    gap = gap_problem(about("c1"), SyncFacts(gaps=(DAY,)))
+    missing = sync_problem(about("c2"), SyncFacts(missing_day=DAY))
+    assert gap is not None
+    assert missing is not None
+    ledger.look(NOON, missing)
+    ledger.look(NOON + timedelta(minutes=1), missing, gap)
+    ledger.look(NOON + timedelta(minutes=2), missing, gap, replace(missing, key="c3:sync", connection="c3"))
+    assert len(ledger.messages) == 2
+    assert "c1" in ledger.messages[1][2]
+    assert ledger.open["c3:sync"].message_id == 1
+
+
+def test_two_checks_of_one_connection_are_two_problems() -> None:
+    ledger = Ledger()
+    problems = carried_problems(
+        [],
+        [
+            run(
+                "daily",
+                succeeded=True,
+                checks=(CheckResult("sound", False, "Not sound."), CheckResult("reconciled", False, "No.")),
+            )
+        ],
+        {"acme": ACME},
+        NOON,
+        Limits(),
+    )
+    ledger.look(NOON, problems[0])
+    ledger.look(NOON + timedelta(minutes=1), *problems)
+    assert len(ledger.messages) == 2
+
+
+def test_a_connection_that_joins_an_outage_hours_later_is_told() -> None:
+    ledger = Ledger()
+    ledger.look(NOON, failed(Cause.UNAVAILABLE, "c1"))
+    ledger.look(NOON + timedelta(hours=5), failed(Cause.UNAVAILABLE, "c1"), failed(Cause.UNAVAILABLE, "c2"))
+    assert len(ledger.messages) == 2
+    assert "c2" in ledger.messages[1][2]
 
 
 def test_a_run_that_failed_as_a_try_to_sync_is_no_problem_beside_it() -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import select, text
 
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.alerts.channels import channels_of
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.build import build_definitions
@@ -23,7 +24,7 @@ from sonar_access_pipeline.orchestration.sensors import RETRY, WATCH
 from sonar_access_pipeline.orchestration.watch import Look, Memory, Watch, due_retries
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse.alerts import history
-from sonar_access_pipeline.warehouse.decisions import CONFIRMED, decide
+from sonar_access_pipeline.warehouse.decisions import CONFIRMED, RETRACTED, decide
 from sonar_access_pipeline.warehouse.schema import sync_attempt
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt
 from sonar_access_pipeline_tests.company import TOKEN, Company, company
@@ -182,6 +183,7 @@ def test_a_try_whose_process_was_killed_gets_an_end_once_its_run_has_one(watcher
 def test_a_try_of_a_run_that_dagster_forgot_was_lost(watcher: Watcher) -> None:
     here = watcher.here
     here.live(0)
+    here.clock.go_to(here.day(1))
     with here.warehouse() as warehouse:
         begin_attempt(
             warehouse,
@@ -191,7 +193,8 @@ def test_a_try_of_a_run_that_dagster_forgot_was_lost(watcher: Watcher) -> None:
             run_id="11111111-2222-3333-4444-555555555555",
             started_at=here.clock(),
         )
-    here.clock.go_to(here.day(1))
+    assert watcher.look().is_well, "it may be a run of another instance"
+    here.clock.go_to(here.day(1), hours=4)
     assert watcher.causes() == [Cause.LOST]
 
 
@@ -240,11 +243,25 @@ def test_days_that_were_lost_while_nobody_looked_are_told_once_though_all_is_wel
     here.live(3)
     watcher.look()
     assert watcher.told() == ["company: a day was not observed"]
+    assert watcher.look().is_well
     here.live(4)
     assert watcher.look().is_well
     here.live(5)
     assert watcher.look().is_well
     assert watcher.told() == []
+
+
+def test_after_days_without_a_daemon_every_lost_day_is_told_also_when_the_watch_looks_before_the_sync(watcher: Watcher) -> None:
+    here = watcher.here
+    here.live(0)
+    watcher.look()
+    here.clock.go_to(here.day(5), hours=1)
+    assert watcher.causes() == [Cause.MISSING]
+    here.live(5, hours=2)
+    watcher.look()
+    watcher.look()
+    said = " ".join(text for _, text in watcher.box.messages)
+    assert all(str(here.day(number)) in said for number in range(1, 5))
 
 
 def test_a_connection_that_was_never_read_is_missed_too(watcher: Watcher) -> None:
@@ -254,7 +271,8 @@ def test_a_connection_that_was_never_read_is_missed_too(watcher: Watcher) -> Non
     assert watcher.causes() == [Cause.MISSING]
 
 
-def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher) -> None:
+@pytest.mark.parametrize("said", [CONFIRMED, RETRACTED])
+def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher, said: str) -> None:
     here = watcher.here
     here.live(0)
     here.parts = replace(here.parts, settings=here.parts.settings.model_copy(update={"brake_rows": 1, "brake_share": 0.0}))
@@ -265,8 +283,9 @@ def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher) -> Non
     assert "`sonar-access snapshot confirm" in found[0].sentence
     assert due_retries(here.parts, here.instance, timedelta()) == []
     with here.warehouse() as warehouse:
-        decide(warehouse, number + 1, CONFIRMED, by="eve", reason="true", brake=Brake(1, 1000), clock=here.clock)
+        decide(warehouse, number + 1, said, by="eve", reason="true", brake=Brake(1, 1000), clock=here.clock)
     assert watcher.look().is_well
+    assert (f"{here.day(number)} is not observed yet" in watcher.box.messages[-1][1]) is (said == RETRACTED)
 
 
 def test_a_check_that_fails_is_told_until_it_passes(watcher: Watcher) -> None:
@@ -284,7 +303,7 @@ def test_a_check_that_fails_is_told_until_it_passes(watcher: Watcher) -> None:
     assert watcher.look().is_well
 
 
-def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: Watcher) -> None:
+def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: Watcher, tmp_path: Path) -> None:
     here = watcher.here
     here.clock.go_to(here.day(0))
     window = {ASSET_PARTITION_RANGE_START_TAG: str(here.day(0)), ASSET_PARTITION_RANGE_END_TAG: str(here.day(0))}
@@ -293,8 +312,16 @@ def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: 
     assert [problem.cause for problem in found] == [Cause.RUN_FAILED]
     assert "was not observed on or before" in found[0].sentence
     here.live(0)
-    assert [problem.cause for problem in watcher.look().problems] == [Cause.RUN_FAILED]
-    assert here.run("evidence", tags=window).success
+    assert watcher.look().is_well, "the day's run made the same packet"
+    longer = {**window, ASSET_PARTITION_RANGE_END_TAG: str(here.day(2))}
+    for _ in range(2):
+        (tmp_path / "data" / "evidence").rename(tmp_path / "elsewhere")
+        (tmp_path / "data" / "evidence").write_text("a file where the folder was")
+        assert not here.run("evidence", tags=longer).success
+        assert [problem.cause for problem in watcher.look().problems] == [Cause.RUN_FAILED]
+        (tmp_path / "data" / "evidence").unlink()
+        (tmp_path / "elsewhere").rename(tmp_path / "data" / "evidence")
+    assert here.run("evidence", tags=longer).success
     assert watcher.look().is_well
 
 
@@ -307,9 +334,11 @@ def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again
     assert not here.live(1).success
     assert watcher.causes() == [Cause.RUN_FAILED]
     assert len(due_retries(here.parts, here.instance, timedelta())) == 1
+    assert not here.live(1, hours=1).success
+    assert watcher.causes() == [Cause.RUN_FAILED]
+    assert len(due_retries(here.parts, here.instance, timedelta())) == 1, "as often as it takes"
     evidence.unlink()
-    here.clock.go_to(here.day(1), hours=1)
-    assert here.run("daily", day=here.day(1)).success
+    assert here.live(1, hours=2).success
     assert watcher.look().is_well
 
 
@@ -360,6 +389,32 @@ def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(watch
     ], "both, and in this order"
 
 
+def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> None:
+    here, box = watcher.here, watcher.box
+    urls = tuple(SecretStr(f"mailtos://somebody:pa55word@mail.example?to={name}@mail.example") for name in ("ada", "bob"))
+    assert len(channels_of([url.get_secret_value() for url in urls])) == 2
+    again = (SecretStr(box.alert_url), SecretStr(f"{box.alert_url}?to=b"))
+    here.parts = replace(here.parts, settings=here.settings.model_copy(update={"alert_urls": again}))
+    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.live(0)
+    watcher.look()
+    assert len(watcher.told()) == 2
+
+
+def test_while_a_channel_is_down_nothing_overtakes_what_was_said_before(watcher: Watcher) -> None:
+    here, box = watcher.here, watcher.box
+    here.live(0)
+    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    box.status = 500
+    here.live(1)
+    watcher.look()
+    here.simulator.faults.clear()
+    box.status = 200
+    here.live(1, hours=1)
+    watcher.look()
+    assert [title.split(":")[0] for title in watcher.told()] == ["company", "recovered"]
+
+
 def test_a_url_that_is_none_does_not_keep_the_others_from_being_told(watcher: Watcher) -> None:
     here = watcher.here
     urls = (SecretStr("no-such-service://x"), *here.settings.alert_urls)
@@ -380,6 +435,10 @@ def test_a_warehouse_that_cannot_be_reached_is_told_from_memory_and_written_down
     for _ in range(3):
         assert watcher.causes() == [Cause.WAREHOUSE]
     assert watcher.told() == ["this deployment: the warehouse refuses"]
+    here.clock.go_to(here.day(1), hours=1)
+    for _ in range(2):
+        watcher.look()
+    assert watcher.told() == ["still: this deployment: the warehouse refuses"]
     here.parts = real
     assert watcher.look().is_well
     assert watcher.told() == ["recovered: this deployment: the warehouse refuses"]

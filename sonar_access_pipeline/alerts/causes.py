@@ -73,14 +73,12 @@ MEANINGS = {
         "so much would disappear that a person must decide",
         "Look whether it is true, then confirm or retract the snapshot, as the sentence says.",
     ),
-    Cause.SETTINGS: Meaning("a setting is wrong", "Change the setting that the sentence names.", Shared.DEPLOYMENT),
+    Cause.SETTINGS: Meaning("a setting is wrong", "Change the setting that the sentence names."),
     Cause.WAREHOUSE: Meaning(
         "the warehouse refuses", "See that the warehouse can be reached and written; the sync is tried again.", Shared.DEPLOYMENT
     ),
     Cause.UNEXPECTED: Meaning(
-        "a sync failed unexpectedly",
-        "Open the run, and report its error: it is ours. The sync is tried again.",
-        Shared.DEPLOYMENT,
+        "a sync failed unexpectedly", "Open the run, and report its error: it is ours. The sync is tried again."
     ),
     Cause.CANCELLED: Meaning(
         "a run was cancelled",

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import requests
 
@@ -47,13 +48,9 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
     for number, url in enumerate(urls, 1):
         with _silenced():
             service = apprise.Apprise.instantiate(url)
-        name = f"number {number}" if service is None else _name(service)
+        name = f"number {number}" if service is None else f"{service.schema}:{sha256(url.encode()).hexdigest()[:8]}"
         found[name] = Channel(name, service)
     return found
-
-
-def _name(service: Any) -> str:
-    return f"{service.schema}:{service.url_id()}"
 
 
 def ping(url: str) -> str | None:

@@ -16,6 +16,8 @@ from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Problem, owner
 
 REPEATED_AFTER = timedelta(days=1)
+JOINED_WITHIN = timedelta(hours=1)
+"""After a message, for so long others with the same problem for the same reason need none of their own."""
 NAMED = 40
 """Connections that one message names; the rest are counted."""
 
@@ -31,7 +33,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class Open:
-    """A problem that was raised and is not over: as it was told last, since when, by which message, and every cause it had."""
+    """A problem that was raised and is not over: as it was told last, when and by which message, and every cause it had."""
 
     problem: Problem
     said_at: datetime
@@ -60,16 +62,20 @@ def entries_of(
     known = {one.problem.key: one for one in open_problems}
     wrong = {problem.key: problem for problem in problems}
     entries = [
-        *_raised(wrong, known),
+        *_raised(wrong, known, now),
         *_repeated(wrong, known, now),
         *_over({key: one for key, one in known.items() if key not in wrong and owner(key) in connections}, known, wrong),
     ]
     return sorted(entries, key=lambda entry: (entry.event, entry.problem.cause, entry.problem.key))
 
 
-def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open]) -> list[Entry]:
+def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime) -> list[Entry]:
     """What is new, or has got a cause that was not told of yet."""
-    told = {one.problem.group: one.message_id for one in known.values() if one.problem.key in wrong}
+    told = {
+        one.problem.group: one.message_id
+        for one in known.values()
+        if one.problem.key in wrong and not one.problem.told_once and now - one.said_at <= JOINED_WITHIN
+    }
     entries = []
     for key, problem in wrong.items():
         before = known.get(key)
@@ -79,7 +85,7 @@ def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open]) -> list[Ent
             # It goes to and fro between causes: it was told of each.
             entries.append(Entry(Event.RAISED, problem, before.message_id, is_told=False))
             continue
-        joined = told.get(problem.group)
+        joined = None if problem.told_once else told.get(problem.group)
         entries.append(Entry(Event.RAISED, problem, joined, is_told=joined is None))
     return entries
 
@@ -114,13 +120,23 @@ class Message:
     entries: tuple[Entry, ...]
 
 
-def messages_of(entries: Sequence[Entry], link: Callable[[str], str]) -> list[Message]:
-    """One message for all that has one event and one cause. `link` is how a run is named or linked."""
+def messages_of(
+    entries: Sequence[Entry], link: Callable[[str], str], earlier: Mapping[str, Sequence[Problem]] | None = None
+) -> list[Message]:
+    """One message for all that has one event and one cause. `link` is how a run is named or linked.
+
+    `earlier` are, by group, problems that were over before the rest of their group: they are told of with it.
+    """
     together: dict[tuple[Event, Cause], list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.is_told and entry.message_id is None and entry.event is not Event.CLOSED:
             together[entry.event, entry.problem.cause].append(entry)
-    return [_message(event, cause, tuple(found), link) for (event, cause), found in together.items()]
+    messages = []
+    for (event, cause), found in together.items():
+        groups = {entry.problem.group for entry in found} if event is Event.RECOVERED else set()
+        before = [problem for group in sorted(groups) for problem in (earlier or {}).get(group, ())]
+        messages.append(_message(event, cause, tuple(found), before, link))
+    return messages
 
 
 def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: int) -> list[Entry]:
@@ -129,15 +145,21 @@ def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: in
     return [replace(entry, message_id=ids.get(id(entry), entry.message_id)) for entry in entries]
 
 
+def _more(problems: Sequence[Problem]) -> list[str]:
+    return [f"And {len(problems) - NAMED} more: `sonar-access alerts list --all`."] if len(problems) > NAMED else []
+
+
 PREFIX = {Event.RAISED: "", Event.REPEATED: "still: ", Event.RECOVERED: "recovered: ", Event.CLOSED: ""}
 
 
-def _message(event: Event, cause: Cause, entries: tuple[Entry, ...], link: Callable[[str], str]) -> Message:
-    problems = [entry.problem for entry in entries]
+def _message(
+    event: Event, cause: Cause, entries: tuple[Entry, ...], before: Sequence[Problem], link: Callable[[str], str]
+) -> Message:
+    problems = [*before, *(entry.problem for entry in entries)]
     meaning = MEANINGS[cause]
     title = f"SonarCloud access, {PREFIX[event]}{_subject(problems)}: {meaning.title}"
     if event is Event.RECOVERED:
-        return Message(title, "\n".join(f"{_about(problem)}: {problem.sentence}" for problem in problems[:NAMED]), entries)
+        return Message(title, "\n".join([*(f"{_about(p)}: {p.sentence}" for p in problems[:NAMED]), *_more(problems)]), entries)
     lines = []
     by_sentence: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:

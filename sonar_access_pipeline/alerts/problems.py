@@ -245,7 +245,8 @@ def _set(found: dict[str, Problem], problem: Problem, *, failed: bool) -> None:
     if not failed:
         found.pop(problem.key, None)
     elif problem.key in found:
-        found[problem.key] = replace(problem, since=found[problem.key].since)
+        before = found[problem.key]
+        found[problem.key] = replace(problem, since=before.since, told_once=problem.told_once and before.told_once)
     else:
         found[problem.key] = problem
 
@@ -259,7 +260,7 @@ def _problem(
 ) -> Problem:
     shared = MEANINGS[cause].shared
     with_whom = {
-        Shared.NOBODY: watched.connection,
+        Shared.NOBODY: f"{watched.connection}:{what}",
         Shared.HOST: watched.host,
         Shared.TOKEN: watched.token,
         Shared.DEPLOYMENT: str(Shared.DEPLOYMENT),

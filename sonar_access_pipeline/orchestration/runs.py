@@ -32,6 +32,8 @@ OVERLAP = timedelta(minutes=1)
 """Runs are looked at again for this long: several clocks write when they ended."""
 FORGOTTEN_AT_ONCE = 20
 """Runs deleted by one look: it is to take a moment only."""
+RETAGGED = timedelta(minutes=30)
+"""A run that ended so long before what is new, and was updated since, was only tagged."""
 OF_SYNC = frozenset({"complete", "not_held"})
 """Checks that fail with the run of a sync, which is a problem of its own."""
 EVENTS = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -58,13 +60,31 @@ class Ended:
     ended_at: datetime
 
 
-def ended_since(instance: dg.DagsterInstance, since: datetime, connections: Iterable[str]) -> tuple[list[Ended], datetime]:
-    """The runs of connections that ended after `since`, in the order they did, and from when to look the next time."""
+@dataclass(frozen=True)
+class EndedRuns:
+    """Runs that ended, in the order they did; and from when to look the next time, knowing which were looked at."""
+
+    runs: Sequence[Ended]
+    until: datetime
+    known: Sequence[str]
+
+
+def ended_since(
+    instance: dg.DagsterInstance, since: datetime, connections: Iterable[str], known: Iterable[str] = ()
+) -> EndedRuns:
+    """The runs of connections that ended after `since`, without those `known` already."""
+    names, seen = list(connections), set(known)
     filters = RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
-    names = list(connections)
-    found = [_ended(instance, record, about) for record in records if (about := _about(record.dagster_run, names))]
-    return found, max([since, *(_utc(record.update_timestamp) for record in records)])
+    found = [
+        _ended(instance, record, about)
+        for record in records
+        # One that ended long ago was only tagged since.
+        if record.dagster_run.run_id not in seen and _ended_at(record) >= since - RETAGGED
+        for about in _about(record.dagster_run, names)
+    ]
+    until = max([since, *(_utc(record.update_timestamp) for record in records)])
+    return EndedRuns(found, min(until, max(since, datetime.now(UTC))), [record.dagster_run.run_id for record in records])
 
 
 def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[RunInFlight]:
@@ -72,7 +92,7 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
     names, now = list(connections), datetime.now(UTC)
     found = []
     for record in instance.get_run_records(filters=RunsFilter(statuses=IN_FLIGHT)):
-        if about := _about(record.dagster_run, names):
+        for about in _about(record.dagster_run, names):
             waiting = record.dagster_run.status in WAITING
             since = (
                 record.create_timestamp if waiting or not record.start_time else datetime.fromtimestamp(record.start_time, UTC)
@@ -82,10 +102,10 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
 
 
 def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str, datetime] | None:
-    """Why the try of a run has no end, once the run has one; None while it goes on. A run that Dagster forgot was lost."""
+    """Why the try of a run has no end, once the run has one; None while it goes on, or where this instance does not know it."""
     record = instance.get_run_record_by_id(run_id)
     if record is None:
-        return Cause.LOST, "Dagster does not know its run any more.", datetime.now(UTC)
+        return None
     if record.dagster_run.status not in FINISHED_STATUSES:
         return None
     cause = _cause(record, [])
@@ -104,14 +124,22 @@ def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable
     return len(runs)
 
 
-def last_ticks(instance: dg.DagsterInstance, sensors: Sequence[str]) -> Mapping[str, datetime | None]:
-    """When each sensor was last evaluated without an error; None for one that never was."""
+def has_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run failed, whatever it had done before."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.FAILURE
+
+
+def last_ticks(
+    instance: dg.DagsterInstance, sensors: Sequence[str], location: str | None = None
+) -> Mapping[str, datetime | None]:
+    """When each sensor of a code location was last evaluated without an error; None for one that never was."""
     found: dict[str, datetime | None] = dict.fromkeys(sensors)
     if not sensors:
         return found
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         name = state.instigator_name
-        if name not in found:
+        if name not in found or (location and state.origin.repository_origin.code_location_origin.location_name != location):
             continue
         ticks = instance.get_ticks(
             state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED]
@@ -129,19 +157,29 @@ class _About:
     has_range: bool
 
 
-def _about(run: dg.DagsterRun, connections: Sequence[str]) -> _About | None:
-    """Which connection and job a run is of; None when it is not ours."""
+def _about(run: dg.DagsterRun, connections: Sequence[str]) -> list[_About]:
+    """Which connections and jobs a run is of; none when it is not ours."""
     for name in connections:
-        for kind, has_range in (("daily", False), ("verify", False), ("history", True), ("evidence", True)):
+        for kind in ("daily", "verify", "history", "evidence"):
             if run.job_name == f"{name}_{kind}":
-                return _About(name, run.job_name, kind == "daily", has_range)
-    selected = {key.path[0]: set[str]() for key in run.asset_selection or () if key.path[0] in connections}
+                return [_About(name, run.job_name, kind == "daily" and _observes(run), kind in ("history", "evidence"))]
+    selected: dict[str, set[str]] = {}
     for key in run.asset_selection or ():
-        if key.path[0] in selected:
-            selected[key.path[0]].add(key.path[-1])
-    if not selected:
-        return None
-    name, tables = next(iter(selected.items()))
+        if key.path[0] in connections:
+            selected.setdefault(key.path[0], set()).add(key.path[-1])
+    return [_about_selection(name, tables) for name, tables in selected.items()]
+
+
+def _observes(run: dg.DagsterRun) -> bool:
+    """Whether observing is part of a run of the daily job: one that was executed again from its failure may leave it out."""
+    steps, assets = run.step_keys_to_execute, run.asset_selection
+    return (steps is None or any(step.endswith("_observe") for step in steps)) and (
+        not assets or any(key.path[-1] == "raw_snapshot" for key in assets)
+    )
+
+
+def _about_selection(name: str, tables: set[str]) -> _About:
+    """What a run of chosen assets of a connection is: by hand in the UI, or by somebody's own job."""
     if "raw_snapshot" in tables:
         kind = "daily" if "evidence_packet" in tables else "raw"
         return _About(name, f"{name}_{kind}", is_daily=True, has_range=False)
@@ -181,7 +219,11 @@ def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> En
             sentence=sentence,
             told_once=_is_by_hand(run),
             cause=Cause.CANCELLED if cause is Cause.CANCELLED else Cause.RUN_FAILED,
-            checks=tuple(_check(check) for check in checks if check.check_name not in OF_SYNC),
+            checks=tuple(
+                _check(check)
+                for check in checks
+                if check.check_name not in OF_SYNC and check.asset_key.path[0] == about.connection
+            ),
         ),
         is_daily=about.is_daily,
         day=_date(first) if first == last else None,

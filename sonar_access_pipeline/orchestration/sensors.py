@@ -12,10 +12,10 @@ import dagster as dg
 from sonar_access_pipeline.alerts import channels
 from sonar_access_pipeline.alerts.ledger import Event
 from sonar_access_pipeline.orchestration import runs
-from sonar_access_pipeline.orchestration.failures import as_failures
 from sonar_access_pipeline.orchestration.jobs import Jobs, daily_job_name
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.watch import Memory, Watch, due_retries
+from sonar_access_pipeline.orchestration.watch import Memory, Watch, due_retries, watching_since
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 WATCH, RETRY = "sonar_access_watch", "sonar_access_retry"
 SECONDS = 30
@@ -35,7 +35,7 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         "dying tokens), and tells of it: once, daily while it lasts, and when it is over.",
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        look = Watch(parts, context.instance, sensors=[RETRY]).look(Memory.read(context.cursor))
+        look = Watch(parts, context.instance, [RETRY], _location(context)).look(Memory.read(context.cursor))
         for entry in look.entries:
             about, problem = entry.problem.connection or "deployment", entry.problem
             log = context.log.error if entry.event in (Event.RAISED, Event.REPEATED) else context.log.info
@@ -58,10 +58,16 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         description="Tries a sync of today that failed again, with growing pauses, where trying again can help.",
     )
     def retry(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC)
-        with as_failures():
-            said = Watch(parts, context.instance, sensors=[WATCH]).tell_of_silence(since)
+        first, last = map(datetime.fromisoformat, context.cursor.split()) if context.cursor else (None, None)
+        watcher = Watch(parts, context.instance, [WATCH], _location(context))
+        since = watching_since(first, last, watcher.limits)
+        cursor = f"{since.isoformat()} {datetime.now(UTC).isoformat()}"
+        try:
+            said = watcher.tell_of_silence(since)
             due = due_retries(parts, context.instance)
+        except WarehouseError as error:
+            # The watch tells of it. This one runs, and can do nothing.
+            return dg.SensorResult(skip_reason=str(error), cursor=cursor)
         for entry in said:
             context.log.error(f"{entry.event.value}: {entry.problem.sentence}")
         requests = [
@@ -74,6 +80,12 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
             for connection, day, number in due
         ]
         nothing = None if requests else "Nothing is to be tried again now."
-        return dg.SensorResult(run_requests=requests, skip_reason=nothing, cursor=str(since))
+        return dg.SensorResult(run_requests=requests, skip_reason=nothing, cursor=cursor)
 
     return [watch, retry]
+
+
+def _location(context: dg.SensorEvaluationContext) -> str | None:
+    """The code location that a sensor is evaluated in: another may have sensors of the same names."""
+    origin = context.code_location_origin
+    return origin.location_name if origin else None

@@ -7,6 +7,7 @@ that is down gets it later. A warehouse that cannot be reached is the one proble
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +16,7 @@ import dagster as dg
 
 from sonar_access_pipeline.alerts import channels as sending
 from sonar_access_pipeline.alerts.causes import Cause, Shared
-from sonar_access_pipeline.alerts.ledger import Entry, Event, Open, entries_of, messages_of
+from sonar_access_pipeline.alerts.ledger import REPEATED_AFTER, Entry, Event, Open, entries_of, messages_of
 from sonar_access_pipeline.alerts.problems import (
     EndedRun,
     Limits,
@@ -54,11 +55,16 @@ class Memory:
     """What one look leaves to the next: where it stopped, since when things are watched, and a warehouse that was not there."""
 
     ended_until: datetime | None = None
+    known_runs: tuple[str, ...] = ()
+    """Runs that were looked at, among those that a next look may see again."""
+    looked_at: datetime | None = None
     watching_since: datetime | None = None
+    """Since when looks follow each other: after a pause of the daemon, sensors have to run anew first."""
     expected_since: Mapping[str, date] = field(default_factory=dict)
-    looked_until: date | None = None
-    """The last due day that was looked at."""
+    looked_until: Mapping[str, date] = field(default_factory=dict)
+    """By connection, the last due day up to which it is known what became of it."""
     outage: Problem | None = None
+    outage_said_at: datetime | None = None
     outage_told: tuple[str, ...] = ()
     """The channels that took the message about it."""
 
@@ -69,10 +75,13 @@ class Memory:
         outage = stored.get("outage")
         return cls(
             ended_until=_moment(stored.get("ended_until")),
+            known_runs=tuple(stored.get("known_runs", ())),
+            looked_at=_moment(stored.get("looked_at")),
             watching_since=_moment(stored.get("watching_since")),
             expected_since={name: date.fromisoformat(day) for name, day in stored.get("expected_since", {}).items()},
-            looked_until=date.fromisoformat(stored["looked_until"]) if stored.get("looked_until") else None,
+            looked_until={name: date.fromisoformat(day) for name, day in stored.get("looked_until", {}).items()},
             outage=_outage(outage["home"], outage["sentence"], _moment(outage["since"])) if outage else None,
+            outage_said_at=_moment(stored.get("outage_said_at")),
             outage_told=tuple(stored.get("outage_told", ())),
         )
 
@@ -82,9 +91,12 @@ class Memory:
         return json.dumps(
             {
                 "ended_until": str(self.ended_until) if self.ended_until else None,
+                "known_runs": self.known_runs,
+                "looked_at": str(self.looked_at) if self.looked_at else None,
                 "watching_since": str(self.watching_since) if self.watching_since else None,
                 "expected_since": {name: str(day) for name, day in self.expected_since.items()},
-                "looked_until": str(self.looked_until) if self.looked_until else None,
+                "looked_until": {name: str(day) for name, day in self.looked_until.items()},
+                "outage_said_at": str(self.outage_said_at) if self.outage_said_at else None,
                 "outage": {"home": owner(self.outage.key), "sentence": self.outage.sentence, "since": str(since)}
                 if self.outage
                 else None,
@@ -115,6 +127,8 @@ class Watch:
     parts: Parts
     instance: dg.DagsterInstance
     sensors: Sequence[str] = ()
+    location: str | None = None
+    """The code location that the sensors are of; None for any."""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -130,7 +144,8 @@ class Watch:
         memory = replace(
             memory,
             ended_until=memory.ended_until or datetime.now(UTC) - LOOK_BACK,
-            watching_since=memory.watching_since or datetime.now(UTC),
+            looked_at=datetime.now(UTC),
+            watching_since=watching_since(memory.watching_since, memory.looked_at, self.limits),
             expected_since={c.name: memory.expected_since.get(c.name, now.date()) for c in settings.connections},
         )
         try:
@@ -141,13 +156,13 @@ class Watch:
 
     def _look(self, warehouse: Warehouse, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime) -> Look:
         watched = {connection.name: watched_of(connection) for connection in self.parts.settings.connections}
-        ended, until = runs.ended_since(self.instance, memory.ended_until or now, watched)
+        ended = runs.ended_since(self.instance, memory.ended_until or now, watched, memory.known_runs)
         flights = runs.in_flight(self.instance, watched)
-        self._note_what_could_not(warehouse, ended, now)
+        self._note_what_could_not(warehouse, ended.runs, now)
         with warehouse.read() as transaction:
-            of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
+            of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended.runs])
             facts = {name: self._facts(transaction, about, memory, now) for name, about in watched.items()}
-        looked_at = [_with_sync(one, of_sync) for one in ended]
+        looked_at = [_with_sync(one, of_sync) for one in ended.runs]
         with warehouse.write(alerts.ALERTING) as transaction:
             known = alerts.open_problems(transaction)
             if memory.outage is not None:
@@ -157,19 +172,31 @@ class Watch:
                 *(problem for name, found in facts.items() if (problem := gap_problem(watched[name], found))),
                 *(problem for name, found in facts.items() if (problem := token_problem(watched[name], found, now))),
                 *(problem for run in flights if (problem := flight_problem(watched[run.connection], run, self.limits))),
-                *carried_problems([one.problem for one in known], looked_at, watched, now, self.limits),
+                *carried_problems(_unmended(transaction, known), looked_at, watched, now, self.limits),
                 *self._silent(memory),
             ]
             entries = entries_of(problems, known, now, connections=watched)
             entries = [_over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry for entry in entries]
-            messages = messages_of(entries, self._link)
+            over = [entry.problem.group for entry in entries if entry.event is Event.RECOVERED and entry.is_told]
+            messages = messages_of(entries, self._link, alerts.recovered_before(transaction, over))
             written = alerts.note(transaction, entries, messages, channels, now)
         unsent = self._send(warehouse, channels)
+        # A day that is missing is not settled: until it is over, days before it may still have to be told.
+        due = self._due_day(now)
+        settled = {name: due for name, found in facts.items() if found.missing_day is None}
         return Look(
             problems,
             written,
             unsent,
-            replace(memory, ended_until=until, looked_until=self._due_day(now), outage=None, outage_told=()),
+            replace(
+                memory,
+                ended_until=ended.until,
+                known_runs=tuple(ended.known),
+                looked_until={**memory.looked_until, **settled},
+                outage=None,
+                outage_said_at=None,
+                outage_told=(),
+            ),
         )
 
     def tell_of_silence(self, since: datetime) -> Sequence[Entry]:
@@ -192,7 +219,7 @@ class Watch:
         if about.organization_key is None:
             return SyncFacts()
         due = self._due_day(now)
-        since, until = memory.expected_since[about.connection], memory.looked_until or due
+        since, until = memory.expected_since[about.connection], memory.looked_until.get(about.connection, due)
         return alerts.sync_facts(transaction, about.organization_key, alerts.Expected(about.connection, due, since, until))
 
     def _due_day(self, now: datetime) -> date:
@@ -201,12 +228,15 @@ class Watch:
     def _note_what_could_not(self, warehouse: Warehouse, ended: Iterable[runs.Ended], now: datetime) -> None:
         """Note the tries of runs that were cancelled, never started, or killed: they could not do so themselves."""
         with warehouse.read() as transaction:
-            unended = alerts.unended_runs(transaction)
+            unended = alerts.unended_runs(transaction, [connection.name for connection in self.parts.settings.connections])
             noted = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
-        for run_id in unended:
+        for run_id, started_at in unended:
             if how := runs.how_it_ended(self.instance, run_id):
                 cause, sentence, ended_at = how
                 alerts.end_killed_attempt(warehouse, run_id, min(ended_at, now), cause, sentence)
+            elif now - started_at > self.limits.running:
+                # Of another instance of Dagster, or forgotten by this one: nothing runs for so long.
+                alerts.end_killed_attempt(warehouse, run_id, now, Cause.LOST, "Nothing is known of its process any more.")
         organizations = {connection.name: connection.organization for connection in self.parts.settings.connections}
         for one in ended:
             run, organization_key = one.run, organizations[one.run.connection]
@@ -230,7 +260,7 @@ class Watch:
     def _silent(self, memory: Memory) -> list[Problem]:
         """Sensors that do not run. Dagster's ticks have the machine's time, whatever the clock of the source."""
         now = datetime.now(UTC)
-        ticks = runs.last_ticks(self.instance, self.sensors)
+        ticks = runs.last_ticks(self.instance, self.sensors, self.location)
         return silent_sensors(self.home, ticks, memory.watching_since or now, now, self.limits)
 
     def _link(self, run_id: str) -> str:
@@ -241,29 +271,36 @@ class Watch:
         """Send what is due; the channels that have not taken everything."""
         began, clock = datetime.now(UTC), self.parts.clock
         with warehouse.read() as transaction:
-            due = alerts.undelivered(transaction, channels, clock())
-        for delivery in due:
-            if (datetime.now(UTC) - began).total_seconds() > SENDING_SECONDS:
-                break
-            if not alerts.claimed(warehouse, delivery, clock()):
+            waiting = alerts.undelivered(transaction, channels)
+        for name, deliveries in waiting.items():
+            # In the order it was said: what a channel has not taken holds up what came after, and what it takes lets it through.
+            if deliveries[0].next_try_at > clock():
                 continue
-            error = channels[delivery.channel].send(delivery.title, delivery.text)
-            alerts.delivered(warehouse, delivery, error, clock())
+            for delivery in deliveries:
+                late = (datetime.now(UTC) - began).total_seconds() > SENDING_SECONDS
+                if late or not alerts.claimed(warehouse, delivery, clock()):
+                    break
+                error = channels[name].send(delivery.title, delivery.text)
+                alerts.delivered(warehouse, delivery, error, clock())
+                if error:
+                    break
         with warehouse.read() as transaction:
-            return sorted({delivery.channel for delivery in alerts.undelivered(transaction, channels)})
+            return sorted(alerts.undelivered(transaction, channels))
 
     def _without_warehouse(self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime) -> Look:
-        """Tell of a warehouse that cannot be reached, once, from memory: nothing can be written down."""
+        """Tell of a warehouse that cannot be reached, and again every day, from memory: nothing can be written down."""
         outage = memory.outage or _outage(self.home, sentence, now)
-        told = list(memory.outage_told)
-        message = messages_of([Entry(Event.RAISED, outage)], self._link)[0]
+        event, told, said_at = Event.RAISED, list(memory.outage_told), memory.outage_said_at or now
+        if now - said_at >= REPEATED_AFTER:
+            event, told, said_at = Event.REPEATED, [], now
+        message = messages_of([Entry(event, outage)], self._link)[0]
         for name, channel in channels.items():
             if name not in told and channel.send(message.title, message.text) is None:
                 told.append(name)
         is_new = memory.outage is None
         entries = [Entry(Event.RAISED, outage)] if is_new else []
         unsent = sorted(set(channels) - set(told))
-        return Look([outage], entries, unsent, replace(memory, outage=outage, outage_told=tuple(told)))
+        return Look([outage], entries, unsent, replace(memory, outage=outage, outage_said_at=said_at, outage_told=tuple(told)))
 
     def _catch_up(
         self, transaction: Transaction, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime
@@ -295,9 +332,30 @@ def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
     if problem.organization_key is None or problem.day is None:
         return entry
     gaps = alerts.gaps_since(transaction, problem.organization_key, problem.day, today)
+    if not gaps and alerts.gaps_since(transaction, problem.organization_key, today, today + timedelta(days=1)):
+        return replace(entry, problem=replace(problem, sentence=f"It is over, but {today} is not observed yet."))
     days = "these days stay gaps: " if len(gaps) > 1 else "this day stays a gap: "
     said = f"It is over; {days}{', '.join(map(str, gaps))}." if gaps else "It is over; no day was lost."
     return replace(entry, problem=replace(problem, sentence=said))
+
+
+def _unmended(transaction: Transaction, known: Sequence[Open]) -> list[Problem]:
+    """The problems that are open, without runs of windows that got their packet since in another way."""
+    return [one.problem for one in known if not _is_sealed(transaction, one.problem)]
+
+
+def _is_sealed(transaction: Transaction, problem: Problem) -> bool:
+    window = re.search(r":run:.*_evidence:(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)$", problem.key)
+    if window is None or problem.organization_key is None or problem.since is None:
+        return False
+    first, last = (date.fromisoformat(day) for day in window.groups())
+    return alerts.sealed_since(transaction, problem.organization_key, first, last, problem.since)
+
+
+def watching_since(since: datetime | None, looked_at: datetime | None, limits: Limits) -> datetime:
+    """Since when looks follow each other without a pause. Ticks have the machine's time, whatever the clock of the source."""
+    now = datetime.now(UTC)
+    return since if since and looked_at and now - looked_at < limits.silent / 2 else now
 
 
 def _outage(home: str, sentence: str, since: datetime | None) -> Problem:
@@ -317,12 +375,12 @@ def due_retries(
     flying = {run.connection for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])}
     found = []
     with parts.warehouse() as warehouse, warehouse.read() as transaction:
-        unfinished = {one.problem.run_id for one in alerts.open_problems(transaction) if one.problem.cause is Cause.RUN_FAILED}
         for connection in parts.settings.connections:
             if connection.organization is None or connection.name in flying:
                 continue
             tried = [
-                replace(one, done=False, cause=Cause.UNEXPECTED) if run_id in unfinished else one
+                # It observed, and failed afterwards: what is left can only be done by another try.
+                replace(one, done=False, cause=Cause.UNEXPECTED) if one.done and runs.has_failed(instance, run_id) else one
                 for run_id, one in alerts.attempts_of(transaction, connection.organization, now.date())
             ]
             if is_due(tried, now, first_pause):

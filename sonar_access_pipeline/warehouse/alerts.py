@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
 from sonar_access_pipeline.warehouse.schema import (
     alert,
     alert_delivery,
+    evidence_packet,
     organization_end,
     raw_snapshot,
     snapshot_decision,
@@ -56,8 +57,12 @@ def sync_facts(transaction: Transaction, organization_key: str, expected: Expect
     observed_at = last.observed_at if last else None
     due = _due_days(transaction, organization_key, expected)
     is_missing = bool(due) and (last is None or last.partition_date < due[-1])
+    attempt = _last_attempt(transaction, organization_key, observed_at)
+    if attempt and last and attempt.cause is Cause.CANCELLED and attempt.partition_date == last.partition_date:
+        # Somebody cancelled what the day did not need.
+        attempt = None
     return SyncFacts(
-        last_attempt=_last_attempt(transaction, organization_key, observed_at),
+        last_attempt=attempt,
         held=_waiting(transaction, organization_key, observed_at),
         missing_day=due[-1] if is_missing else None,
         missing_reason=_reason(transaction, organization_key, due[-1]) if is_missing else None,
@@ -96,12 +101,31 @@ def _due_days(transaction: Transaction, organization_key: str, expected: Expecte
 
 
 def _untold(transaction: Transaction, organization_key: str, connection: str, days: Sequence[date]) -> list[date]:
-    """Those of some days that were not observed, and that no alert about a sync was about."""
+    """Those of some days that were not observed, and that no alert told of, or will when it says that a problem is over."""
     shown = observation.c
     seen = select(shown.partition_date).where(shown.organization_key == organization_key, shown.partition_date.in_(days))
-    about = (alert.c.problem.in_([f"{connection}:sync", f"{connection}:gap"]), alert.c.partition_date.in_(days))
-    known = {*transaction.execute(seen).scalars(), *transaction.execute(select(alert.c.partition_date).where(*about)).scalars()}
-    return [day for day in days if day not in known]
+    known = set(transaction.execute(seen).scalars())
+    left = [day for day in days if day not in known]
+    if not left:
+        return []
+    told: list[tuple[date, date]] = []
+    since: date | None = None
+    rows = transaction.execute(
+        select(alert.c.problem, alert.c.event, alert.c.partition_date, alert.c.noted_at)
+        .where(alert.c.problem.in_([f"{connection}:sync", f"{connection}:gap"]), alert.c.partition_date.is_not(None))
+        .order_by(alert.c.alert_id)
+    )
+    for row in rows:
+        if row.problem.endswith(":gap"):
+            told.append((row.partition_date, row.partition_date))
+        elif row.event not in STILL:
+            told.append((since or row.partition_date, row.noted_at.date()))
+            since = None
+        else:
+            since = since or row.partition_date
+    if since is not None:
+        told.append((since, date.max))
+    return [day for day in left if not any(first <= day <= last for first, last in told)]
 
 
 def _last_heard(transaction: Transaction, organization_key: str) -> RowMapping | None:
@@ -160,10 +184,15 @@ def _waiting(transaction: Transaction, organization_key: str, observed_at: datet
 
 
 def _reason(transaction: Transaction, organization_key: str, day: date) -> str | None:
-    row = queries.coverage(transaction, organization_key, day, day)[0]
-    if row["error"]:
-        return str(row["error"])
-    return None if row["attempts"] else "nothing tried to"
+    """Why a day was not observed, by its last try."""
+    table = sync_attempt.c
+    last = transaction.execute(
+        select(table.error)
+        .where(table.organization_key == organization_key, table.partition_date == day)
+        .order_by(table.attempt_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return "nothing tried to" if last is None else last.error
 
 
 def gaps_since(transaction: Transaction, organization_key: str, day: date, until: date) -> list[date]:
@@ -192,10 +221,36 @@ def outcomes_of(transaction: Transaction, run_ids: Sequence[str]) -> dict[str, s
     return {row.run_id: row.outcome for row in rows}
 
 
-def unended_runs(transaction: Transaction) -> list[str]:
-    """The runs of tries that have no end: they go on, or were killed."""
+def unended_runs(transaction: Transaction, connections: Iterable[str]) -> list[tuple[str, datetime]]:
+    """The runs of tries of connections that have no end, and when they began: they go on, or were killed."""
     table = sync_attempt.c
-    return list(transaction.execute(select(table.run_id).where(table.ended_at.is_(None)).distinct()).scalars())
+    mine = (table.ended_at.is_(None), table.connection.in_(list(connections)))
+    return [(row.run_id, row.started_at) for row in transaction.execute(select(table.run_id, table.started_at).where(*mine))]
+
+
+def sealed_since(transaction: Transaction, organization_key: str, first_day: date, last_day: date, since: datetime) -> bool:
+    """Whether a window got a packet after a time, whoever made it."""
+    table = evidence_packet.c
+    query = select(table.packet_id).where(
+        table.organization_key == organization_key,
+        table.first_day == first_day,
+        table.last_day == last_day,
+        table.sealed_at > since,
+    )
+    return transaction.execute(query.limit(1)).one_or_none() is not None
+
+
+def recovered_before(transaction: Transaction, groups: Iterable[str]) -> dict[str, list[Problem]]:
+    """By group, the problems that were over before the rest of it, and of whose end nobody was told yet."""
+    found: dict[str, list[Problem]] = {}
+    for group in set(groups):
+        of_it = (alert.c.shared_with == group, alert.c.event == Event.RECOVERED.value)
+        last = (
+            transaction.execute(select(func.max(alert.c.alert_id)).where(*of_it, alert.c.message_id.is_not(None))).scalar() or 0
+        )
+        rows = transaction.execute(select(alert).where(*of_it, alert.c.alert_id > last).order_by(alert.c.alert_id)).mappings()
+        found[group] = [_problem(row) for row in rows]
+    return found
 
 
 def end_killed_attempt(warehouse: Warehouse, run_id: str, ended_at: datetime, cause: Cause, error: str) -> None:
@@ -268,19 +323,24 @@ def open_problems(transaction: Transaction) -> list[Open]:
 def _open(said: Sequence[RowMapping]) -> Open:
     """From its rows since it was raised: it is about the first day, and as it was told last."""
     last = said[-1]
-    problem = Problem(
-        key=last["problem"],
-        cause=Cause(last["cause"]),
-        group=last["shared_with"],
-        sentence=last["sentence"],
-        connection=last["connection"],
-        organization_key=last["organization_key"],
-        day=said[0]["partition_date"],
-        run_id=last["run_id"],
-        told_once=last["told_once"],
-        since=said[0]["noted_at"],
+    problem = replace(_problem(last), day=said[0]["partition_date"], since=said[0]["noted_at"])
+    # What was written without being told does not put off the next repetition.
+    said_at = next(row["noted_at"] for row in said if row["message_id"] == last["message_id"])
+    return Open(problem, said_at, last["message_id"], frozenset(Cause(row["cause"]) for row in said))
+
+
+def _problem(row: RowMapping) -> Problem:
+    return Problem(
+        key=row["problem"],
+        cause=Cause(row["cause"]),
+        group=row["shared_with"],
+        sentence=row["sentence"],
+        connection=row["connection"],
+        organization_key=row["organization_key"],
+        day=row["partition_date"],
+        run_id=row["run_id"],
+        told_once=row["told_once"],
     )
-    return Open(problem, last["noted_at"], last["message_id"], frozenset(Cause(row["cause"]) for row in said))
 
 
 def note(
@@ -340,16 +400,17 @@ class Delivery:
     title: str
     text: str
     tries: int
+    next_try_at: datetime
 
 
-def undelivered(transaction: Transaction, channels: Iterable[str], now: datetime | None = None) -> list[Delivery]:
-    """What the channels have not taken yet, in the order it was said; by `now`, only what is due."""
+def undelivered(transaction: Transaction, channels: Iterable[str]) -> dict[str, list[Delivery]]:
+    """What each channel has not taken yet, in the order it was said."""
     table = alert_delivery.c
     query = select(alert_delivery).where(table.delivered_at.is_(None), table.channel.in_(list(channels)))
-    if now is not None:
-        query = query.where(table.next_try_at <= now)
-    rows = transaction.execute(query.order_by(table.message_id, table.channel))
-    return [Delivery(row.message_id, row.channel, row.title, row.body, row.tries) for row in rows]
+    found: dict[str, list[Delivery]] = defaultdict(list)
+    for row in transaction.execute(query.order_by(table.message_id)):
+        found[row.channel].append(Delivery(row.message_id, row.channel, row.title, row.body, row.tries, row.next_try_at))
+    return found
 
 
 def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
@@ -362,7 +423,8 @@ def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
                 table.message_id == delivery.message_id,
                 table.channel == delivery.channel,
                 table.tries == delivery.tries,
-                table.next_try_at <= now,
+                table.next_try_at == delivery.next_try_at,
+                table.delivered_at.is_(None),
             )
             .values(next_try_at=now + CLAIM)
         )
