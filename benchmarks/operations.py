@@ -25,7 +25,7 @@ from sonar_access_pipeline_tests.deployment import Deployment, deployment, until
 from sonar_access_pipeline_tests.mailbox import Mailbox, mailbox
 from sonar_access_pipeline_tests.test_deployment import HISTORY, QUARTER, seed
 
-CONNECTIONS, CONCURRENT, ROUNDS = 30, 4, 5
+CONNECTIONS, CONCURRENT, ROUNDS = 30, 4, 3
 TOKEN = "simulated-token"
 FEW = {"accounts": 200, "groups": 12}
 
@@ -48,7 +48,8 @@ class Site:
         """Run today's run of every connection; wall seconds, and how each ended."""
         began = time.perf_counter()
         runs = self.launch_all()
-        statuses = [self.made.ended(run, seconds=1200) for run in runs]
+        # Asked seldom, and of the last first: who asks all the time takes the time of those who work.
+        statuses = [self.made.ended(run, seconds=1200, every=1.0) for run in reversed(runs)]
         return time.perf_counter() - began, statuses
 
 
@@ -121,7 +122,8 @@ def run_connections() -> None:
         time.sleep(60)
         assert here.box.messages == [], here.box.titles
         for simulator in here.simulators.values():
-            simulator.faults.add("users/current", faults.status(503), times=None)
+            # Their one token ends: what a run finds at once. An outage of the host would be retried for minutes in each run.
+            simulator.faults.add("users/current", faults.status(401), times=None)
         for _ in range(4):
             here.run_all()
         time.sleep(60)

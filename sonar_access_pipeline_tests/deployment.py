@@ -135,12 +135,13 @@ class Deployment:
         """The status of a run."""
         return str(self.ask(STATUS, id=run_id)["status"])
 
-    def ended(self, run_id: str, *, seconds: float = PATIENCE) -> str:
+    def ended(self, run_id: str, *, seconds: float = PATIENCE, every: float = 0.2) -> str:
         """Wait for the end of a run; its status."""
         return until(
             f"end of run {run_id}",
             lambda: s if (s := self.status(run_id)) in ("SUCCESS", "FAILURE", "CANCELED") else None,
             seconds=seconds,
+            every=every,
         )
 
     def worker_of(self, run_id: str) -> int:
