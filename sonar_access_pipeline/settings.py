@@ -211,6 +211,8 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) -> Settings:
     """Settings for connections given in code, with `more` of them; the environment says the rest. Raises `SettingsError`."""
+    if not connections:
+        raise SettingsError("No connection is given; give at least one, with a name and the organization's key.")
     try:
         return _complete(Settings(connections=tuple(connections), **more), Path())
     except ValidationError as error:

@@ -35,6 +35,8 @@ def test_the_function_gives_definitions_that_merge_with_others_whatever_their_ex
 def test_what_is_wrong_in_code_is_one_sentence() -> None:
     with pytest.raises(SettingsError, match=r"connections\.0\.name: String should match pattern"):
         sonar_access([{"name": "Acme!", "organization": "acme"}])
+    with pytest.raises(SettingsError, match="No connection is given"):
+        sonar_access([])
     with pytest.raises(SettingsError, match="appears in two connections"):
         sonar_access([ACME, {**ACME, "name": "again"}])
 
