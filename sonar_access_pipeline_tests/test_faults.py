@@ -18,6 +18,7 @@ from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, UnavailableError
 from sonar_access_pipeline.sonarcloud.faults import FAULTS, NETWORK, Answered, fault_of
+from sonar_access_pipeline.sonarcloud.gather import WORKERS
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 from sonar_access_pipeline_tests.reading import QUICK, TOKEN, access_of, organization, preflight, read, serving
 
@@ -123,12 +124,13 @@ def test_no_number_of_slow_lists_outlasts_the_budget_of_the_snapshot() -> None:
 
 
 def test_a_token_revoked_in_the_middle_ends_the_reading_at_once() -> None:
-    with serving(organization(130, 40)) as simulator:
+    with serving(organization(130, 90)) as simulator:
         simulator.faults.add("user_groups/users", faults.status(401), times=None)
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert "refuses the token" in str(snapshot.reason)
-    assert len(simulator.requests) < 40, "nothing is asked that cannot be answered"
+    asked = simulator.requests.count(("GET", "user_groups/users"))
+    assert asked <= WORKERS, "no worker asks again once it was told"
 
 
 def test_a_right_taken_away_in_the_middle_is_said_in_sonarclouds_own_words() -> None:

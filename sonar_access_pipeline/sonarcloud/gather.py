@@ -2,7 +2,7 @@
 add up is read again.
 
 Knows pages, totals and threads; which lists there are is `reader.py`. All state is changed by the calling thread alone: the
-workers only fetch.
+workers only fetch, and tell each other when the token is refused, so that nothing more is sent from that moment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sonar_access_pipeline.access.readings import Reading, counting, grants_come
 from sonar_access_pipeline.access.records import GroupPermissions, UserPermissions
 from sonar_access_pipeline.access.snapshot import ListName, ListRead, Response, Verdict
 from sonar_access_pipeline.sonarcloud.client import PARALLEL, Answer, Client
-from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError
+from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError, TokenRefusedError
 
 READINGS = 3
 """How often a list is read before its numbers are believed to be wrong for good."""
@@ -193,6 +193,7 @@ class Gathering:
         self.grants_come_first: dict[str, bool] = {}
         """By endpoint: whether every list of it that was read whole had its rows with grants first. Absent: nobody knows."""
         self._stopped: set[ListPlan] = set()
+        self._refused: TokenRefusedError | None = None
         self._client = client
         self._progress = progress
         self._ends = client.pace.now() + client.patience.snapshot_seconds
@@ -253,6 +254,8 @@ class Gathering:
         """In a worker: one page, or why there is none."""
         client, endpoint = self._client, reading.plan.endpoint
         try:
+            if self._refused:
+                raise self._refused
             if reading.until is None:
                 reading.until = min(self._ends, client.pace.now() + client.patience.list_seconds)
             if reading.rereads and number == 1:
@@ -260,6 +263,8 @@ class Gathering:
                 client.pace.sleep(client.patience.pause(reading.rereads))
             arrived.put((reading, number, client.get(endpoint, reading.params(number), reading.until)))
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for it
+            if isinstance(error, TokenRefusedError) and not reading.plan.optional:
+                self._refused = error
             arrived.put((reading, number, error))
 
     def _arrived(
