@@ -6,6 +6,7 @@ never held; `Connection.token` fetches one when it is needed.
 
 from __future__ import annotations
 
+import csv
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings.exceptions import SettingsError as PydanticSettingsError
 
 from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.policy import Exemption, Policy, identity
+from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
@@ -121,6 +124,77 @@ class Connection(BaseModel):
         return token
 
 
+class PolicyException(BaseModel):
+    """A finding that somebody answers for until a day: which rule, whose (a login or group id; none for the organization)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str
+    subject: str = ""
+    by: Annotated[str, Field(min_length=1)]
+    why: Annotated[str, Field(min_length=1)]
+    until: date
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in RULES:
+            raise ValueError(f"there is no rule '{value}'; there are: {', '.join(RULES)}")
+        return value
+
+
+class PolicySettings(BaseModel):
+    """What the rules measure by. A roster is a CSV file: `login` or `email`, and, as known, name, manager, status."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_admins: Annotated[int, Field(ge=1)] = Policy.max_admins
+    max_token_days: Annotated[int, Field(ge=1)] = Policy.max_token_days
+    dormant_days: Annotated[int, Field(ge=1)] = Policy.dormant_days
+    email_domains: tuple[str, ...] = Policy.email_domains
+    active_statuses: Annotated[tuple[str, ...], Field(min_length=1)] = Policy.active_statuses
+    service_words: tuple[str, ...] = Policy.service_words
+    service_accounts: dict[str, str] = Field(default_factory=dict)
+    roster: Path | None = None
+    exceptions: tuple[PolicyException, ...] = ()
+
+    def policy(self) -> Policy:
+        """The policy, with the roster as its file is now. Raises `SettingsError` for a roster that cannot be read."""
+        return Policy(
+            max_admins=self.max_admins,
+            max_token_days=self.max_token_days,
+            dormant_days=self.dormant_days,
+            email_domains=self.email_domains,
+            active_statuses=tuple(status.strip().casefold() for status in self.active_statuses),
+            service_words=tuple(word.strip().casefold() for word in self.service_words),
+            service_accounts={identity(login): owner for login, owner in self.service_accounts.items()},
+            roster=None if self.roster is None else _roster(self.roster, self.active_statuses[0]),
+            exemptions=tuple(
+                Exemption(one.rule, identity(one.subject) if one.subject else "", one.by, one.why, one.until)
+                for one in self.exceptions
+            ),
+        )
+
+
+def _roster(file: Path, active: str) -> dict[str, str]:
+    """Status by identity. A row without a status is of somebody active; an empty roster is an error, not an empty company."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no CSV file in UTF-8"
+        raise SettingsError(f"The roster {file} cannot be read: {why}.") from None
+    columns = {str(name).strip().casefold(): name for name in (rows[0] if rows else ())}
+    keys = [columns[name] for name in ("login", "email", "e-mail") if name in columns]
+    known: dict[str, str] = {}
+    for row in rows:
+        status = (row.get(columns.get("status", "")) or "").strip().casefold() or active.strip().casefold()
+        known |= {identity(text): status for key in keys if (text := (row[key] or "").strip())}
+    if not known:
+        raise SettingsError(f"The roster {file} names nobody; give it a column login or email, and a row per person.")
+    return known
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Every default is what a small company would choose."""
 
@@ -145,6 +219,7 @@ class Settings(BaseSettings):
     heartbeat_url: SecretStr | None = None
     ui_url: str | None = None
     owners: Owners = ("team:security",)
+    policy: PolicySettings = PolicySettings()
 
     @classmethod
     def settings_customise_sources(
@@ -220,8 +295,14 @@ def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) ->
 
 
 def _complete(settings: Settings, beside: Path) -> Settings:
-    finished = tuple(_finished(connection, settings.scopes, beside) for connection in settings.connections)
-    return settings.model_copy(update={"connections": finished, "data_dir": settings.data_dir.absolute()})
+    update: dict[str, Any] = {
+        "connections": tuple(_finished(connection, settings.scopes, beside) for connection in settings.connections),
+        "data_dir": settings.data_dir.absolute(),
+    }
+    if settings.policy.roster is not None:
+        roster = (beside / settings.policy.roster).absolute()
+        update["policy"] = settings.policy.model_copy(update={"roster": roster})
+    return settings.model_copy(update=update)
 
 
 def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -> Connection:

@@ -18,11 +18,13 @@ from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
     history_tables,
     organization_end,
+    policy_version,
     raw_body,
     raw_control,
     raw_list,
     redacted_body,
     redaction,
+    signed_head,
     snapshot_decision,
 )
 from sonar_access_pipeline.warehouse.snapshots import record
@@ -124,6 +126,8 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
             insert(raw_control).values(snapshot_id=1, control="c", compares="x"),
             insert(raw_list).values(snapshot_id=1, **read),
             insert(organization_end).values(organization_key="acme", last_day=day, reason="r", decided_by="d", decided_at=EPOCH),
+            insert(policy_version).values(policy_sha256="s", document="{}", in_force_from=EPOCH),
+            insert(signed_head).values(snapshot_id=1, head_sha256="h", location="l", key_fingerprint="f", signed_at=EPOCH),
             insert(alert).values(problem="acme:sync", event="raised", cause="lost", shared_with="x", **told),
         ):
             transaction.execute(statement)

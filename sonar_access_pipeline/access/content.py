@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
 from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.readings import Reading, counting
 from sonar_access_pipeline.access.records import (
     ANYONE,
@@ -106,8 +107,8 @@ def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
         number -= 1
 
 
-def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> SnapshotContent:
-    """What the lists of a complete read say, as far as its `scopes` reach.
+def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,), in_force: PolicyInForce | None = None) -> SnapshotContent:
+    """What the lists of a complete read say, as far as its `scopes` reach, judged by the policy `in_force` (or the defaults).
 
     Members beyond the 10,000 that `search_members` shows are those that `permissions/users` lists besides; what only the
     first says of an account is then unknown. Permissions of a group that the list of groups does not know keep their name as
@@ -124,6 +125,8 @@ def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,)) -> Snapsho
     user_grants = (_grant("user", row.login, row, permission) for row in user_rows for permission in row.permissions)
     group_grants = (_group_grant(row, ids, permission) for row in group_rows for permission in row.permissions)
     return SnapshotContent(
+        scopes=frozenset(read),
+        in_force=in_force or PolicyInForce(),
         organization=_records(lists, ListName.ORGANIZATION, Organization)[0],
         members=everybody(lists),
         groups=groups,

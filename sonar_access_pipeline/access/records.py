@@ -6,9 +6,12 @@ organization has hundreds of thousands of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
+
+from sonar_access_pipeline.access.policy import PolicyInForce
+from sonar_access_pipeline.access.snapshot import Scope
 
 PrincipalType = Literal["user", "group", "anyone"]
 
@@ -157,7 +160,8 @@ class Grant(NamedTuple):
 class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
-    Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing.
+    Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing. `in_force` is the
+    policy that it is judged by.
     """
 
     organization: Organization
@@ -167,3 +171,5 @@ class SnapshotContent:
     grants: tuple[Grant, ...]
     projects: tuple[Project, ...] = ()
     account_details: tuple[AccountDetail, ...] = ()
+    scopes: frozenset[Scope] = frozenset({Scope.CORE})
+    in_force: PolicyInForce = field(default_factory=PolicyInForce)

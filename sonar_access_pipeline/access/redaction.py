@@ -9,18 +9,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from typing import Any
 
 NAMES = ("login", "name", "id")
 """What a pseudonym takes the place of; of another text in an object about the person nothing stays."""
 KEPT = ("externalProvider",)
 """Texts that say nothing about who it is."""
+PSEUDONYM = re.compile("redacted-[0-9a-f]{16}")
 
 
 def pseudonym(salt: str, login: str) -> str:
     """What stands for a login: the same for the same salt, and of no use to whoever does not know the login already."""
     digest = hmac.new(salt.encode(), login.encode(), hashlib.sha256).hexdigest()
     return f"redacted-{digest[:16]}"
+
+
+def is_pseudonym(login: str) -> bool:
+    """Whether a login is one that a pseudonym took the place of."""
+    return PSEUDONYM.fullmatch(login) is not None
 
 
 def redacted(body: bytes, login: str, stands: str) -> bytes | None:

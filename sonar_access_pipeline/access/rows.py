@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.rules import STATE_RULES
 from sonar_access_pipeline.access.snapshot import Scope
 
 Value = str | bool | None
@@ -55,6 +56,9 @@ class HistoryTable:
     parts: tuple[Part, ...]
     asked_by: tuple[tuple[str, ...], ...] = ()
     """Columns that people look rows up by, besides the key from its left: each deserves an index."""
+    is_never_empty: bool = False
+    """Whether every observation shows rows of it: one that shows none was made before there was this table, and the next is a
+    baseline."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -169,6 +173,14 @@ def _account_details(content: SnapshotContent) -> Iterator[Row]:
     return ((detail.login, detail.account_id, detail.email, detail.provider) for detail in content.account_details)
 
 
+def _findings(content: SnapshotContent) -> Iterator[Row]:
+    version, policy = content.in_force.version, content.in_force.policy
+    for rule in STATE_RULES:
+        for answer in rule.answers(content, policy):
+            about = (rule.rule_id, answer.subject_type, answer.subject)
+            yield (*about, str(rule.version), str(version), answer.result.value, rule.severity.value, answer.detail or None)
+
+
 LOGIN = Column("login", "login of the account, as SonarCloud writes it; neither stable nor unique per person")
 GROUP_ID = Column("group_id", "id of the group; survives a rename")
 PROJECT_KEY = Column("project_key", "key of the project")
@@ -269,6 +281,26 @@ FCT_USER_ACCESS = HistoryTable(
     (("entitlement", "resource"),),
 )
 
+FCT_FINDING = HistoryTable(
+    "fct_finding",
+    "what one rule answers about one subject",
+    (
+        Column("rule_id", "the rule; docs/findings.md has them all"),
+        Column("subject_type", "account, group, anyone, or organization where the rule answers for all"),
+        Column("subject", "login, group id, Anyone, or organization key"),
+    ),
+    (
+        Column("rule_version", "version of the rule"),
+        Column("policy_version", "the policy in force, as in policy_version; 0 is what holds before anybody said anything"),
+        Column("result", "fail, not_evaluable, or pass (once per rule, where it answers nothing else)"),
+        Column("severity", "high, medium or low"),
+        Column("detail", "what was found, or why nobody can tell"),
+    ),
+    (Part(Scope.CORE, _findings),),
+    (("subject",),),
+    is_never_empty=True,
+)
+
 HISTORY_TABLES = (
     DIM_ORGANIZATION,
     DIM_USER,
@@ -278,5 +310,6 @@ HISTORY_TABLES = (
     BRIDGE_GROUP_MEMBER,
     FCT_PERMISSION_GRANT,
     FCT_USER_ACCESS,
+    FCT_FINDING,
 )
 """Every history table, dimensions first."""

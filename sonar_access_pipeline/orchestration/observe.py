@@ -18,6 +18,7 @@ from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive, measured_before
+from sonar_access_pipeline.warehouse.policies import record_policy
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
 NAMED_BUNDLE = (
@@ -93,10 +94,13 @@ def observe(
     outcome, error, snapshot_id = "failed", "stopped by an unexpected error", None
     cause: Cause | None = Cause.UNEXPECTED
     try:
+        policy_fault = _policy_fault(parts, warehouse)
         snapshot = _held(parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress))
         recorded = record(warehouse, snapshot, parts.clock)
         outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
         cause = CAUSES.get(recorded.verdict)
+        if policy_fault:
+            raise policy_fault
     except (SettingsError, SourceError, WarehouseError) as fault:
         # Only our own sentences: the words of an unexpected error may hold a person's data, and this row goes into packets.
         error, cause = str(fault), cause_of(fault)
@@ -116,6 +120,18 @@ def observe(
             cause=cause,
         )
     return recorded, snapshot
+
+
+def _policy_fault(parts: Parts, warehouse: Warehouse) -> SettingsError | None:
+    """Have the policy of the settings be in force, or say why it cannot be.
+
+    A roster can be read again tomorrow, and a day of access cannot: the one in force stays, and the run fails once it has read.
+    """
+    try:
+        record_policy(warehouse, parts.settings.policy.policy(), parts.clock)
+    except SettingsError as fault:
+        return fault
+    return None
 
 
 def _read(

@@ -19,6 +19,7 @@ from sonar_access_pipeline.access.rows import (
     BRIDGE_GROUP_MEMBER,
     DIM_ACCOUNT_DETAIL,
     DIM_USER,
+    FCT_FINDING,
     FCT_PERMISSION_GRANT,
     FCT_USER_ACCESS,
     HistoryTable,
@@ -28,6 +29,7 @@ from sonar_access_pipeline.warehouse.bulk import insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import TIMES, lock_of, ours
+from sonar_access_pipeline.warehouse.rebuild import rebuild_table
 from sonar_access_pipeline.warehouse.schema import (
     history_observation,
     history_tables,
@@ -46,8 +48,11 @@ PERSONAL: Mapping[HistoryTable, tuple[str, Mapping[str, bool]]] = {
     BRIDGE_GROUP_MEMBER: ("login", {}),
     FCT_PERMISSION_GRANT: ("principal", {}),
     FCT_USER_ACCESS: ("login", {}),
+    FCT_FINDING: ("subject", {}),
 }
 """Where a login stands in a history table, and what else tells who it is: replaced by the pseudonym, or by nothing."""
+IS_A_PERSON = {FCT_PERMISSION_GRANT: (("principal_type", "user"),), FCT_FINDING: (("subject_type", "account"),)}
+"""Where that column may be about something else: what makes it a person."""
 
 
 def drop_bodies(warehouse: Warehouse, organization_key: str, before: datetime, clock: Callable[[], datetime]) -> int:
@@ -119,6 +124,8 @@ def redact(
         redaction_id = transaction.execute(noted).scalar_one()
         bodies = _replace_bodies(transaction, organization_key, login, stands, redaction_id, now)
         rows = sum(_replace_rows(transaction, table, organization_key, login, stands) for table in PERSONAL)
+        # What the rules say of others may change with it.
+        rebuild_table(transaction, organization_key, FCT_FINDING)
         if not bodies and not rows:
             raise WarehouseError(f"Nobody of login '{login}' is in what the warehouse has of '{organization_key}'.")
         own = select(raw_snapshot.c.snapshot_id).where(
@@ -149,7 +156,7 @@ def _theirs(description: HistoryTable, organization_key: str, login: str) -> Col
     """The rows of a person in a history table."""
     table, (column, _) = history_tables[description.name], PERSONAL[description]
     theirs = and_(table.c.organization_key == organization_key, table.c[column] == login)
-    return and_(theirs, table.c.principal_type == "user") if description is FCT_PERMISSION_GRANT else theirs
+    return and_(theirs, *(table.c[name] == kind for name, kind in IS_A_PERSON.get(description, ())))
 
 
 def _salt_of(transaction: Connection, organization_key: str, login: str) -> str | None:

@@ -20,6 +20,7 @@ from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.policies import policy_at
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
 from sonar_access_pipeline.warehouse.snapshots import IN_LIST, StandIns, responses_of, responses_of_many, scopes_of
 from sonar_access_pipeline.warehouse.views import observation
@@ -109,7 +110,8 @@ def merge(transaction: Connection, organization_key: str, one: Pending) -> None:
     """Put one observation into every history table that it read, and its marks beside it. The caller locks and commits."""
     neighbours = {scope: neighbours_of(transaction, organization_key, scope, one.time) for scope in one.scopes}
     if not _repeats(transaction, one, list(neighbours.values())):
-        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read)
+        in_force = policy_at(transaction, one.time.observed_at)
+        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read, in_force)
         for description, part in _parts(one.scopes):
             splice = Splice(transaction, description, part, organization_key, one.time, neighbours[part.scope])
             splice.put_in(part.rows(content))
@@ -122,8 +124,11 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
     if len(before) != 1 or any(neighbour.after for neighbour in neighbours):
         return False
     (predecessor,) = before
+    times = {one.time, *(neighbour.before for neighbour in neighbours if neighbour.before)}
     stand_ins = StandIns(transaction)
     if predecessor is None or stand_ins.number_for(predecessor) != stand_ins.number_for(one.snapshot_id):
+        return False
+    if len({policy_at(transaction, time.observed_at).version for time in times}) > 1:
         return False
     both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
     return answers(both[predecessor]) == answers(both[one.snapshot_id])
@@ -233,7 +238,9 @@ class Splice:
         table, time, before, after = self._table.c, self._time, self._before, self._after
         shown_before = self._shown(before, is_newest=after is None)
         found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
-        started_before = before.started_at if before else None
+        # Of an observation that shows nothing where all show something, nobody knows what it would have shown.
+        is_baseline = before is None or (self._description.is_never_empty and not shown_before)
+        started_before = None if before is None or is_baseline else before.started_at
         tails: list[dict[str, Any]] = []
         if before is not None:
             alive = self._alive(before, is_newest=after is None)

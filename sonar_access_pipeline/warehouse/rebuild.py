@@ -23,6 +23,7 @@ from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import AT_ONCE, insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import TIMES, alive_at, derive_in, lock_of, mark, neighbours_of, ours
+from sonar_access_pipeline.warehouse.policies import policy_at
 from sonar_access_pipeline.warehouse.schema import (
     history_observation,
     history_tables,
@@ -65,11 +66,7 @@ class Rebuilt:
 def rebuild(warehouse: Warehouse, organization_key: str) -> int:
     """Derive the history of an organization again and put it in the place of what is there; from how many observations."""
     with warehouse.write(lock_of(organization_key)) as transaction, rebuilt(transaction, organization_key) as again:
-        for name, table in history_tables.items():
-            columns = _columns(table)
-            transaction.execute(delete(table).where(again.beyond(table, organization_key)))
-            new = again.tables[name]
-            transaction.execute(insert(table).from_select(columns, select(*(new.c[column] for column in columns))))
+        _put_in_place(transaction, again, organization_key)
         marks = history_observation.c
         is_replaced = marks.organization_key == organization_key
         if again.horizon is not None:
@@ -79,6 +76,22 @@ def rebuild(warehouse: Warehouse, organization_key: str) -> int:
             mark(transaction, organization_key, one.scopes, one.time, one.snapshot_id)
         derive_in(transaction, organization_key)
     return len(again.observations)
+
+
+def rebuild_table(transaction: Connection, organization_key: str, description: HistoryTable) -> None:
+    """Derive one history table again, of what the others show, and put it in the place of what is there. The caller holds
+    `lock_of` and commits.
+    """
+    with rebuilt(transaction, organization_key, only_merged=True, tables=(description,)) as again:
+        _put_in_place(transaction, again, organization_key)
+
+
+def _put_in_place(transaction: Connection, again: Rebuilt, organization_key: str) -> None:
+    for name, new in again.tables.items():
+        table = history_tables[name]
+        columns = _columns(table)
+        transaction.execute(delete(table).where(again.beyond(table, organization_key)))
+        transaction.execute(insert(table).from_select(columns, select(*(new.c[column] for column in columns))))
 
 
 def horizon_of(transaction: Connection, organization_key: str) -> datetime | None:
@@ -104,7 +117,13 @@ def horizon_of(transaction: Connection, organization_key: str) -> datetime | Non
 
 
 @contextmanager
-def rebuilt(transaction: Connection, organization_key: str, *, only_merged: bool = False) -> Iterator[Rebuilt]:
+def rebuilt(
+    transaction: Connection,
+    organization_key: str,
+    *,
+    only_merged: bool = False,
+    tables: Sequence[HistoryTable] = HISTORY_TABLES,
+) -> Iterator[Rebuilt]:
     """Derive history again into temporary tables, which are gone afterwards; `only_merged`: from what the live ones show.
 
     Raises `BodyDroppedError`.
@@ -117,15 +136,15 @@ def rebuilt(transaction: Connection, organization_key: str, *, only_merged: bool
         merged = set(transaction.execute(shown).scalars())
         observations = [one for one in observations if one.snapshot_id in merged]
     metadata = MetaData()
-    tables = {name: _like(table, metadata) for name, table in history_tables.items()}
+    made = {one.name: _like(history_tables[one.name], metadata) for one in tables}
     metadata.drop_all(transaction)
     metadata.create_all(transaction)
-    writers = {name: _Writer(transaction, table, organization_key) for name, table in tables.items()}
-    for name, interval in _intervals(transaction, organization_key, observations, horizon):
+    writers = {name: _Writer(transaction, table, organization_key) for name, table in made.items()}
+    for name, interval in _intervals(transaction, organization_key, observations, horizon, tables):
         writers[name].add(interval)
     for writer in writers.values():
         writer.flush()
-    yield Rebuilt(tables, observations, horizon)
+    yield Rebuilt(made, observations, horizon)
     metadata.drop_all(transaction)
 
 
@@ -151,12 +170,16 @@ def _observations(transaction: Connection, organization_key: str, after: datetim
 
 
 def _intervals(
-    transaction: Connection, organization_key: str, observations: Sequence[Observed], horizon: datetime | None
+    transaction: Connection,
+    organization_key: str,
+    observations: Sequence[Observed],
+    horizon: datetime | None,
+    tables: Sequence[HistoryTable],
 ) -> Iterator[tuple[str, Interval[Row]]]:
-    """Every interval of every history table, by the table's name, when it has ended; those that have not at the end."""
+    """Every interval of history tables, by the table's name, when it has ended; those that have not at the end."""
     timelines = [
         (description, part, _timeline(transaction, description, part, organization_key, horizon))
-        for description in HISTORY_TABLES
+        for description in tables
         for part in description.parts
     ]
     for one, content in contents(transaction, observations):
@@ -181,8 +204,9 @@ def contents(transaction: Connection, observations: Sequence[Observed]) -> Itera
         several = observations[start : start + SNAPSHOTS_AT_ONCE]
         responses = responses_of_many(transaction, [one.snapshot_id for one in several])
         for one in several:
-            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id))
-            yield one, None if said == last else content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes)
+            in_force = policy_at(transaction, one.time.observed_at)
+            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id), in_force.version)
+            yield one, None if said == last else content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes, in_force)
             last = said
 
 
@@ -203,7 +227,7 @@ def _timeline(
         bytes(row["row_hash"]): Begun(tuple(row[name] for name in names), row["valid_from"], row["changed_after"])
         for row in shown.mappings()
     }
-    return Timeline(begun, last)
+    return Timeline() if description.is_never_empty and not begun else Timeline(begun, last)
 
 
 class _Writer:

@@ -26,10 +26,12 @@ from sonar_access_pipeline.warehouse.schema import (
     history_tables,
     metadata,
     organization_end,
+    policy_version,
     raw_body,
     raw_control,
     raw_list,
     raw_snapshot,
+    signed_head,
     snapshot_decision,
     sync_attempt,
 )
@@ -55,6 +57,8 @@ FACTS = frozenset(
         evidence_packet,
         organization_end,
         alert,
+        policy_version,
+        signed_head,
     )
 )
 

@@ -297,6 +297,27 @@ alert_delivery = Table(
     comment="One message on its way to one channel: tried again until it is taken",
 )
 
+policy_version = Table(
+    "policy_version",
+    metadata,
+    _column("version", "number in the order of recording", Integer, primary_key=True),
+    _required("policy_sha256", "digest of the document"),
+    _required("document", "thresholds, exceptions, roster and service accounts, as canonical JSON; accounts as digests"),
+    _required("in_force_from", "since when it holds: observations from then on are judged by it", UtcDateTime),
+    comment="Every policy, as it was from a time on; append-only",
+)
+
+signed_head = Table(
+    "signed_head",
+    metadata,
+    _column("snapshot_id", "the last snapshot that the head commits to", Integer, primary_key=True, autoincrement=False),
+    _required("head_sha256", "digest of the chain of snapshots up to that one"),
+    _required("location", "where in the evidence store the signed head lies"),
+    _required("key_fingerprint", "fingerprint of the key that signed it"),
+    _required("signed_at", "when", UtcDateTime),
+    comment="Every head of the chain of snapshots that was signed and put into the evidence store; append-only",
+)
+
 evidence_packet = Table(
     "evidence_packet",
     metadata,
@@ -311,6 +332,8 @@ evidence_packet = Table(
     _required("sealed_at", "when", UtcDateTime),
     _required("run_id", "Dagster run that sealed it"),
     _required("pipeline_version", "version of this software"),
+    _column("format_version", "version of the packet's format; NULL where it was sealed before that was noted", Integer),
+    _column("key_fingerprint", "fingerprint of the key that signed it; NULL where nobody did", Text),
     comment="Every packet ever sealed; append-only",
 )
 
@@ -325,6 +348,8 @@ APPEND_ONLY = (
     evidence_packet,
     organization_end,
     alert,
+    policy_version,
+    signed_head,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and may lose its bytes."""
 

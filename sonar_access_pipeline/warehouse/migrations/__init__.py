@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
+from sonar_access_pipeline.access.rows import FCT_FINDING
 from sonar_access_pipeline.private import new_private_file, private_folder
 from sonar_access_pipeline.warehouse.comments import comment
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.schema import SCHEMA
+from sonar_access_pipeline.warehouse.schema import SCHEMA, history_observation
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
+
+FINDINGS_SINCE = "0005"
+"""The revision that brought `fct_finding`: what was observed before is judged when a warehouse comes to it."""
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -66,7 +70,18 @@ def upgrade(warehouse: Warehouse) -> bool:
         command.upgrade(config, "head")
         if warehouse.is_postgresql:
             comment(connection)
+        if revision is not None and revision < FINDINGS_SINCE:
+            _find(connection)
     return True
+
+
+def _find(connection: Connection) -> None:
+    """Answer the rules for every observation that history shows, as far back as there are answers of SonarCloud."""
+    from sonar_access_pipeline.warehouse.rebuild import rebuild_table
+
+    marks = history_observation.c.organization_key
+    for organization_key in connection.execute(select(marks).distinct().order_by(marks)).scalars().all():
+        rebuild_table(connection, organization_key, FCT_FINDING)
 
 
 def _refuse_newer(warehouse: Warehouse, revision: str | None) -> None:

@@ -1,0 +1,436 @@
+"""The rules: what each asks of what an observation shows, or of what changed in a window, and how it answers.
+
+A rule answers `fail` for each account, group or organization that does not keep it, `pass` when all do, and `not_evaluable`,
+with the reason, where what it needs is not known. An unknown is never a pass. Pure.
+
+Rules of an observation are a function of it and of the policy in force at its time: their answers have a history
+(`fct_finding`). What they say holds no number that changes by itself from day to day. Rules of a window are asked for it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+from sonar_access_pipeline.access.policy import Policy
+from sonar_access_pipeline.access.records import CallerToken, SnapshotContent
+from sonar_access_pipeline.access.redaction import is_pseudonym
+from sonar_access_pipeline.access.snapshot import Scope
+
+READING = frozenset({"user", "codeviewer"})
+"""Permissions on a project that let one see it and its code, and no more."""
+
+
+class Result(StrEnum):
+    """A rule's answer."""
+
+    FAIL = "fail"
+    PASS = "pass"
+    NOT_EVALUABLE = "not_evaluable"
+
+
+class Severity(StrEnum):
+    """How much a finding of a rule matters, before anybody looked at it."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Answer(NamedTuple):
+    """What a rule says of one subject: `subject_type` account, group, anyone or organization; `subject` login, id or key."""
+
+    subject_type: str
+    subject: str
+    result: Result
+    detail: str
+
+
+def no_threshold(_: Policy) -> str | None:
+    """Of a rule that has none."""
+    return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. `version` counts what it means: it rises when the same facts get another answer."""
+
+    rule_id: str
+    version: int
+    severity: Severity
+    title: str
+    """What a finding says, as a sentence without its subject."""
+    needs: frozenset[Scope] = frozenset()
+    threshold: Callable[[Policy], str | None] = no_threshold
+
+
+@dataclass(frozen=True)
+class StateRule(Rule):
+    """A rule of an observation."""
+
+    ask: Callable[[SnapshotContent, Policy], Iterable[Answer]] = field(kw_only=True)
+
+    def answers(self, content: SnapshotContent, policy: Policy) -> list[Answer]:
+        """Every failure and everything unknown; one pass where there is neither."""
+        unread = sorted(scope.value for scope in self.needs - content.scopes)
+        return _at_least_one(content.organization.key, self.ask(content, policy) if not unread else None, unread)
+
+
+def _at_least_one(organization_key: str, found: Iterable[Answer] | None, unread: list[str]) -> list[Answer]:
+    if found is None:
+        return [_unknown(organization_key, f"scope {', '.join(unread)} was not read")]
+    return list(found) or [Answer("organization", organization_key, Result.PASS, "")]
+
+
+def _unknown(organization_key: str, why: str) -> Answer:
+    return Answer("organization", organization_key, Result.NOT_EVALUABLE, why)
+
+
+def _fail(login: str, detail: str) -> Answer:
+    return Answer("account", login, Result.FAIL, detail)
+
+
+def logins_of(content: SnapshotContent) -> list[str]:
+    """Every login that any list names, sorted."""
+    direct = {grant.principal for grant in content.grants if grant.principal_type == "user"}
+    in_groups = {membership.login for membership in content.group_members}
+    return sorted({member.login for member in content.members} | direct | in_groups)
+
+
+def _admins(content: SnapshotContent) -> set[str]:
+    found, groups = set[str](), set[str]()
+    for grant in content.grants:
+        if grant.scope == "organization" and grant.permission == "admin":
+            if grant.principal_type == "user":
+                found.add(grant.principal)
+            elif grant.principal_type == "group":
+                groups.add(grant.principal)
+    return found | {membership.login for membership in content.group_members if membership.group_id in groups}
+
+
+def _too_many_admins(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
+    count = len(_admins(content))
+    if count > policy.max_admins:
+        yield Answer("organization", content.organization.key, Result.FAIL, f"{count} accounts administer the organization")
+
+
+def _no_admin(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+    if not _admins(content):
+        yield Answer("organization", content.organization.key, Result.FAIL, "no account administers the organization")
+
+
+def _one_admin(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+    admins = _admins(content)
+    if len(admins) == 1:
+        yield Answer("organization", content.organization.key, Result.FAIL, "one account alone administers the organization")
+
+
+def _direct(scope: str, wanted: Callable[[str], bool]) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
+    def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+        held: Mapping[str, Counter[str]] = defaultdict(Counter)
+        for grant in content.grants:
+            if (grant.principal_type, grant.scope) == ("user", scope) and wanted(grant.permission):
+                held[grant.principal][grant.permission] += 1
+        for login, permissions in sorted(held.items()):
+            on = {key: f"{key} on {count} projects" if scope == "project" else key for key, count in permissions.items()}
+            yield _fail(login, f"granted to the account itself: {', '.join(on[key] for key in sorted(on))}")
+
+    return ask
+
+
+def _anyone(scope: str) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
+    def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+        held = Counter(grant.permission for grant in content.grants if (grant.principal_type, grant.scope) == ("anyone", scope))
+        if held:
+            said = (f"{key} on {held[key]} projects" if scope == "project" else key for key in sorted(held))
+            yield Answer("anyone", "Anyone", Result.FAIL, f"everybody, signed in or not, holds: {', '.join(said)}")
+
+    return ask
+
+
+def _default_group(scope: str, harmless: Collection[str]) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
+    def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+        defaults = {group.group_id for group in content.groups if group.is_default}
+        if not defaults:
+            yield _unknown(content.organization.key, "no group says that it is the default one")
+        for group_id in sorted(defaults):
+            held = Counter(
+                grant.permission
+                for grant in content.grants
+                if (grant.principal_type, grant.principal, grant.scope) == ("group", group_id, scope)
+                and grant.permission not in harmless
+            )
+            if held:
+                said = (f"{key} on {held[key]} projects" if scope == "project" else key for key in sorted(held))
+                yield Answer("group", group_id, Result.FAIL, f"every member holds: {', '.join(said)}")
+
+    return ask
+
+
+def _only_default_group(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+    defaults = {group.group_id for group in content.groups if group.is_default}
+    if not defaults:
+        yield _unknown(content.organization.key, "no group says that it is the default one")
+        return
+    others = {membership.login for membership in content.group_members if membership.group_id not in defaults}
+    for login in logins_of(content):
+        if login not in others:
+            yield _fail(login, "member of no group but the default one")
+
+
+LOOK_ALIKES = str.maketrans(
+    {
+        **dict(zip("\u0430\u0435\u043e\u0440\u0441\u0443\u0445", "aeopcyx", strict=True)),
+        **dict(zip("\u0458\u0455\u04bb\u0501\u051b\u051d", "jshdqw", strict=True)),
+        **dict(zip("\u03b1\u03bf\u03bd\u03ba\u03c1\u03c4\u03c5", "aovkptu", strict=True)),
+        **dict.fromkeys("i\u0456\u03b91|", "l"),
+        "0": "o",
+        "5": "s",
+    }
+)
+"""Letters that look like others, in lower case: Cyrillic and Greek ones, digits, and whatever looks like an l."""
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name to a hasty eye: no case, no accents, nothing invisible, look-alike letters as one."""
+    plain = unicodedata.normalize("NFKD", name).casefold().translate(LOOK_ALIKES)
+    return "".join(letter for letter in plain if unicodedata.category(letter)[0] not in "MCZP")
+
+
+def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+    alike: Mapping[str, list[str]] = defaultdict(list)
+    for member in content.members:
+        if member.name and not is_pseudonym(member.login) and (seen := skeleton(member.name)):
+            alike[seen].append(member.login)
+    for logins in alike.values():
+        if len(logins) > 1:
+            sign = sha256("\0".join(sorted(logins)).encode()).hexdigest()[:8]
+            for login in logins:
+                # Nobody else is named here: a person who is forgotten must not stay in what is said of another.
+                yield _fail(login, f"its name looks like that of {len(logins) - 1} other accounts (those with the sign {sign})")
+
+
+def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
+    if policy.roster is None:
+        yield _unknown(content.organization.key, "no roster is named in the settings")
+        return
+    emails = {detail.login: detail.email for detail in content.account_details}
+    for login in logins_of(content):
+        if policy.owner_of(login) is not None:
+            continue
+        if is_pseudonym(login):
+            yield Answer("account", login, Result.NOT_EVALUABLE, "the account was replaced by a pseudonym")
+            continue
+        statuses = policy.statuses_of((login, emails.get(login)))
+        if not statuses:
+            by = "login or e-mail" if emails.get(login) else "login; its e-mail is not known"
+            yield _fail(login, f"not on the roster, by {by}")
+        elif not statuses & set(policy.active_statuses):
+            yield _fail(login, f"on the roster with status: {', '.join(sorted(statuses))}")
+
+
+def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -> bool:
+    """Whether a word of a login or a name is one of those of service accounts."""
+    found = {word for text in (login, name or "") for word in re.split(r"[^a-z]+", text.casefold()) if word}
+    return not found.isdisjoint(words)
+
+
+def _service_without_owner(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
+    names = {member.login: member.name for member in content.members}
+    for login in logins_of(content):
+        if looks_like_a_service(login, names.get(login), policy.service_words) and policy.owner_of(login) is None:
+            yield _fail(login, "looks like a service account, and the settings name no owner")
+
+
+def _outside_domain(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
+    if not policy.email_domains:
+        yield _unknown(content.organization.key, "no e-mail domain is named in the settings")
+        return
+    emails = {detail.login: detail.email for detail in content.account_details}
+    ours = {domain.casefold() for domain in policy.email_domains}
+    for login in logins_of(content):
+        if policy.owner_of(login) is not None:
+            continue
+        email = emails.get(login)
+        if email is None:
+            yield Answer("account", login, Result.NOT_EVALUABLE, "its e-mail is not known")
+        elif (domain := email.rpartition("@")[2].casefold()) not in ours:
+            yield _fail(login, f"e-mail outside the organization's domains: {domain}")
+
+
+PROJECTS, DETAILS = frozenset({Scope.PROJECT_PERMISSIONS}), frozenset({Scope.ACCOUNT_DETAILS})
+
+STATE_RULES = (
+    StateRule(
+        "too-many-admins",
+        1,
+        Severity.HIGH,
+        "more accounts administer the organization than the policy allows",
+        threshold=lambda policy: f"at most {policy.max_admins}",
+        ask=_too_many_admins,
+    ),
+    StateRule("no-admin", 1, Severity.HIGH, "no account administers the organization", ask=_no_admin),
+    StateRule("one-admin", 1, Severity.MEDIUM, "one account alone administers the organization", ask=_one_admin),
+    StateRule(
+        "admin-direct",
+        1,
+        Severity.HIGH,
+        "administers the organization by a grant to itself, not through a group",
+        ask=_direct("organization", lambda permission: permission == "admin"),
+    ),
+    StateRule(
+        "direct-grant",
+        1,
+        Severity.MEDIUM,
+        "holds a permission on the organization by a grant to itself",
+        ask=_direct("organization", lambda permission: permission != "admin"),
+    ),
+    StateRule(
+        "direct-project-grant",
+        1,
+        Severity.LOW,
+        "holds permissions on projects by grants to itself",
+        PROJECTS,
+        ask=_direct("project", lambda _: True),
+    ),
+    StateRule(
+        "anyone-organization", 1, Severity.HIGH, "Anyone holds a permission on the organization", ask=_anyone("organization")
+    ),
+    StateRule("anyone-project", 1, Severity.HIGH, "Anyone holds permissions on projects", PROJECTS, ask=_anyone("project")),
+    StateRule(
+        "default-group-organization",
+        1,
+        Severity.HIGH,
+        "the default group holds a permission on the organization",
+        ask=_default_group("organization", ()),
+    ),
+    StateRule(
+        "default-group-project",
+        1,
+        Severity.MEDIUM,
+        "the default group holds more than reading on projects",
+        PROJECTS,
+        ask=_default_group("project", READING),
+    ),
+    StateRule("only-default-group", 1, Severity.LOW, "is a member of no group but the default one", ask=_only_default_group),
+    StateRule("confusable-name", 1, Severity.MEDIUM, "has a name that can be confused with another's", ask=_confusable),
+    StateRule(
+        "not-on-roster",
+        1,
+        Severity.HIGH,
+        "has access and is not an active person of the roster",
+        threshold=lambda policy: f"status {' or '.join(policy.active_statuses)}",
+        ask=_not_on_roster,
+    ),
+    StateRule(
+        "service-without-owner",
+        1,
+        Severity.MEDIUM,
+        "looks like a service account without a named owner",
+        threshold=lambda policy: f"words {', '.join(policy.service_words)}",
+        ask=_service_without_owner,
+    ),
+    StateRule(
+        "outside-email-domain",
+        1,
+        Severity.HIGH,
+        "has an e-mail address outside the organization's domains",
+        DETAILS,
+        threshold=lambda policy: f"domains {', '.join(policy.email_domains)}" if policy.email_domains else None,
+        ask=_outside_domain,
+    ),
+)
+"""The rules of an observation, in the order in which findings are shown."""
+
+
+@dataclass(frozen=True)
+class WindowFacts:
+    """What the rules of a window are asked with.
+
+    `returned`: accounts that came back after leaving, in the window. `gained`: by login, what it may do on the organization at
+    the end and might not before the window; None where there is no observation before. `tokens`: those of the account that reads;
+    None where they were not read.
+    """
+
+    organization_key: str
+    as_of: datetime
+    returned: Collection[str]
+    gained: Mapping[str, Collection[str]] | None
+    tokens: Collection[CallerToken] | None
+
+
+@dataclass(frozen=True)
+class WindowRule(Rule):
+    """A rule of a window of days."""
+
+    ask: Callable[[WindowFacts, Policy], Iterable[Answer]] = field(kw_only=True)
+
+    def answers(self, facts: WindowFacts, policy: Policy) -> list[Answer]:
+        """Every failure and everything unknown; one pass where there is neither."""
+        return _at_least_one(facts.organization_key, self.ask(facts, policy), [])
+
+
+def _returned(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
+    return (_fail(login, "a member again, after an observation that did not show it") for login in sorted(facts.returned))
+
+
+def _gained(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
+    if facts.gained is None:
+        yield _unknown(facts.organization_key, "nothing was observed before the window")
+        return
+    for login, permissions in sorted(facts.gained.items()):
+        yield _fail(login, f"holds since the window began: {', '.join(sorted(permissions))}")
+
+
+def _old_token(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
+    if facts.tokens is None:
+        yield _unknown(facts.organization_key, "the tokens of the account that reads were not read")
+        return
+    oldest = facts.as_of - timedelta(days=policy.max_token_days)
+    for token in sorted(facts.tokens):
+        if token.created_at is None:
+            yield Answer(
+                "account", token.login, Result.NOT_EVALUABLE, f"token '{token.name}': SonarCloud does not say when it was made"
+            )
+        elif token.created_at < oldest:
+            yield _fail(token.login, f"token '{token.name}' was made on {token.created_at.date()}")
+
+
+def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
+    latest = facts.as_of - timedelta(days=policy.dormant_days)
+    for token in sorted(facts.tokens or ()):
+        if token.last_used_at is not None and token.last_used_at < latest:
+            yield _fail(token.login, f"token '{token.name}' was last used on {token.last_used_at.date()}")
+    yield _unknown(facts.organization_key, "SonarCloud shows the last use of the reading account's own tokens only")
+
+
+WINDOW_RULES = (
+    WindowRule("returned", 1, Severity.MEDIUM, "is a member again after leaving", ask=_returned),
+    WindowRule("privilege-gained", 1, Severity.MEDIUM, "holds a permission that it did not hold before the window", ask=_gained),
+    WindowRule(
+        "dormant",
+        1,
+        Severity.LOW,
+        "was not used for long",
+        threshold=lambda policy: f"{policy.dormant_days} days",
+        ask=_dormant,
+    ),
+    WindowRule(
+        "old-token",
+        1,
+        Severity.MEDIUM,
+        "reads with a token that is older than the policy allows",
+        threshold=lambda policy: f"{policy.max_token_days} days",
+        ask=_old_token,
+    ),
+)
+"""The rules of a window, in the order in which findings are shown."""
+
+RULES: Mapping[str, Rule] = {rule.rule_id: rule for rule in (*STATE_RULES, *WINDOW_RULES)}
