@@ -210,6 +210,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".sonar-access")
     warehouse_url: SecretStr | None = None
     evidence_url: str | None = None
+    evidence_retention_days: Annotated[int, Field(ge=1)] | None = None
+    signing_key: str | None = None
+    timestamp_url: str | None = None
     first_day: date = date(2026, 1, 1)
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
@@ -260,9 +263,9 @@ class Settings(BaseSettings):
         return self.warehouse_url.get_secret_value() if self.warehouse_url else sqlite_url(self.data_dir / "warehouse.sqlite")
 
     @property
-    def evidence_root(self) -> Path:
-        """The folder that packets go to."""
-        return Path(self.evidence_url.removeprefix("file://")) if self.evidence_url else self.data_dir / "evidence"
+    def evidence(self) -> str:
+        """Where packets go: a folder, or the URL of an object store."""
+        return self.evidence_url or str(self.data_dir / "evidence")
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": {"access", "alerts", "demo", "evidence", "orchestration", "settings", "sonarcloud", "terminal", "warehouse"},
 }
 ONLY_IN = {
-    "requests": {"sonarcloud", "alerts"},
+    "requests": {"sonarcloud", "alerts", "evidence"},
     "apprise": {"alerts"},
     "urllib3": {"sonarcloud"},
     "sqlalchemy": {"warehouse", "orchestration"},
@@ -34,6 +34,12 @@ ONLY_IN = {
     "pandas": {"warehouse", "cli", "terminal"},
     "dagster": {"orchestration", "components"},
     "jinja2": {"evidence"},
+    "xlsxwriter": {"evidence"},
+    "reportlab": {"evidence"},
+    "cryptography": {"evidence"},
+    "paramiko": {"evidence"},
+    "fsspec": {"evidence"},
+    "rfc3161_client": {"evidence"},
     "PIL": {"orchestration"},
     "http.server": {"simulator"},
     "filelock": {"sonarcloud"},

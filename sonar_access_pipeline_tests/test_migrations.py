@@ -15,10 +15,10 @@ from sqlalchemy import Connection, MetaData, insert, select, text
 
 from sonar_access_pipeline.access.rows import HISTORY_TABLES
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
-from sonar_access_pipeline.warehouse import migrations, packets
+from sonar_access_pipeline.warehouse import migrations
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.history import derive
-from sonar_access_pipeline.warehouse.schema import SCHEMA, metadata
+from sonar_access_pipeline.warehouse.schema import SCHEMA, evidence_packet, metadata
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record
 from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
@@ -57,19 +57,10 @@ def lived(warehouse: Warehouse, scopes: tuple[Scope, ...]) -> Company:
         warehouse, connection="acme", organization_key="acme", partition_date=day, run_id="r", started_at=EPOCH
     )
     end_attempt(warehouse, attempt, ended_at=EPOCH, outcome="failed", error="the network", snapshot_id=None)
-    packets.register(
-        warehouse,
-        organization_key="acme",
-        first_day=day,
-        last_day=day,
-        digest="d",
-        previous_digest=None,
-        source_kind=here.snapshots[0].source_kind,
-        location="somewhere",
-        sealed_at=EPOCH,
-        run_id="r",
-        pipeline_version="0",
-    )
+    packet = {"organization_key": "acme", "first_day": day, "last_day": day, "digest": "d", "location": "somewhere"}
+    sealed = {"source_kind": here.snapshots[0].source_kind.value, "sealed_at": EPOCH, "run_id": "r", "pipeline_version": "0"}
+    with warehouse.write("test") as transaction:
+        transaction.execute(insert(evidence_packet).values(**packet, **sealed))
     return here
 
 

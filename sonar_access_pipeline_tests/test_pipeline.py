@@ -139,7 +139,7 @@ def test_a_range_of_days_is_one_window_one_run_and_one_packet(small: Company) ->
     numbers = metadata_of(result, "evidence_packet")
     assert (numbers["days"], numbers["days_observed"]) == (4, 3)
     assert json.loads(numbers["gaps"]) == [str(small.day(2))]
-    folders = list((small.settings.evidence_root / "acme" / f"{small.day(0)}_{small.day(3)}").iterdir())
+    folders = list((Path(small.settings.evidence) / "acme" / f"{small.day(0)}_{small.day(3)}").iterdir())
     assert [folder.name for folder in folders] == [f"{numbers['digest'][:12]}-simulated"]
 
 

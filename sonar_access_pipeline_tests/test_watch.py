@@ -328,7 +328,7 @@ def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: 
 def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again(watcher: Watcher, tmp_path: Path) -> None:
     here = watcher.here
     here.live(0)
-    evidence = here.settings.evidence_root
+    evidence = Path(here.settings.evidence)
     evidence.rename(tmp_path / "elsewhere")
     evidence.write_text("a file where the folder was")
     assert not here.live(1).success

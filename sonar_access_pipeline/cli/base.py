@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.seal import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.warehouse.database import Warehouse

@@ -1,7 +1,8 @@
-"""`evidence`: build, verify and list packets."""
+"""`evidence`: build, verify and list packets, and make of them what reviewers and auditors work with."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from sonar_access_pipeline.cli.base import (
     say,
     window_of,
 )
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
+from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 @click.group()
@@ -45,33 +49,57 @@ def evidence_build(
     """
     from sonar_access_pipeline.evidence.packet import build
     from sonar_access_pipeline.evidence.seal import seal
+    from sonar_access_pipeline.orchestration.parts import Parts
 
     window = _asked_window(first, last, month, quarter)
     if window.last > datetime.now(UTC).date():
         raise click.UsageError(f"The window ends on {window.last}, which has not come yet; end it today at the latest.")
     with opened(organization) as (warehouse, organization_key):
         packet = build(warehouse, organization_key, window)
-        sealed = seal(packet, load().evidence_root, warehouse, clock=lambda: datetime.now(UTC), run_id="command line")
+        sealed = seal(packet, Parts(load()).sealing(), warehouse, run_id="command line")
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
-    say(f"{word}: {sealed.folder}")
+    say(f"{word}: {sealed.place}")
     say(f"Digest: {sealed.digest}")
 
 
 @evidence.command("verify")
-@click.argument("path", type=click.Path(path_type=Path))
-def evidence_verify(path: Path) -> None:
-    """Check that a packet is as it was sealed. `sha256sum -c SHA256SUMS` in its folder checks the same sums.
+@click.argument("path")
+@click.option(
+    "--fingerprint", "fingerprints", multiple=True, help="Fingerprint (SHA256:...) of a key that you trust; repeatable."
+)
+@click.option(
+    "--tsa-certificates",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificates (PEM) of the time stamp authorities that you trust.",
+)
+@click.option("--offline", is_flag=True, help="Look at the files alone, not at the warehouse.")
+def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: Path | None, offline: bool) -> None:
+    """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse still says so.
+
+    Where the warehouse of the settings is not there, or does not know the organization, the files alone are checked.
 
     \b
     Example:  sonar-access evidence verify .sonar-access/evidence/acme/2026-09-01_2026-09-30/0123456789ab
     """
-    from sonar_access_pipeline.evidence.seal import verify
+    from sonar_access_pipeline.evidence.verify import verify
 
-    if faults := verify(path):
-        for fault in faults:
+    store, inside = _opened_store(path)
+    authorities = tsa_certificates.read_bytes() if tsa_certificates else None
+    with ExitStack() as stack:
+        warehouse = None if offline else _known_warehouse()
+        if warehouse is not None:
+            stack.callback(warehouse.close)
+        report = verify(store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse)
+    for note in report.notes:
+        say(plain(note))
+    if not report.is_fine:
+        for fault in report.faults:
             say(plain(fault), to=errors)
         end(f"{path} is not what was sealed.", FAILED)
-    say(f"{path} is as it was sealed.")
+    against = (
+        "as it was sealed, and the warehouse says the same" if warehouse else "as it was sealed; the warehouse was not asked"
+    )
+    say(f"{plain(path)} is {against}.")
 
 
 @evidence.command("list")
@@ -88,6 +116,101 @@ def evidence_list(organization: str | None, form: str) -> None:
     with opened(organization) as (warehouse, organization_key):
         columns = ("first_day", "last_day", "source_kind", "sealed_at", "location")
         print_frame(console, frames.packets(warehouse, organization_key), form, columns)
+
+
+@evidence.command("worksheet")
+@click.argument("path")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The new file, .xlsx.")
+def evidence_worksheet(path: str, target: Path) -> None:
+    """Make a copy of a sealed packet's review sheet to decide on: every row has the digest of the row that it is about.
+
+    \b
+    Example:  sonar-access evidence worksheet PACKET --to review-2026Q3.xlsx
+    """
+    from sonar_access_pipeline.evidence.verify import verify
+    from sonar_access_pipeline.evidence.workbook import worksheet
+
+    store, inside = _opened_store(path)
+    if faults := verify(store, inside).faults:
+        end(f"{path} is not what was sealed: {faults[0]}.", FAILED)
+    if target.exists():
+        raise click.UsageError(f"{target} is there already; name a new file.")
+    try:
+        target.write_bytes(worksheet(store.get(inside)))
+    except OSError as error:
+        end(f"{target} cannot be written: {error.strerror}.", FAILED)
+    say(f"Written: {plain(str(target))}. The sealed packet stays the record.")
+
+
+@evidence.command("export-raw")
+@organization_option
+@click.argument("path")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The new folder.")
+def evidence_export_raw(organization: str | None, path: str, target: Path) -> None:
+    """Write SonarCloud's own answers behind a packet into a folder, each named by its SHA-256, with a SHA256SUMS.
+
+    \b
+    Example:  sonar-access evidence export-raw PACKET --to answers
+    """
+    from sonar_access_pipeline.evidence.raw import export_raw
+
+    store, inside = _opened_store(path)
+    with opened(organization) as (warehouse, _):
+        exported = export_raw(store.get(inside), warehouse, target)
+    say(f"{exported.bodies} answers written to {plain(str(exported.folder))}.")
+    if exported.missing:
+        for digest in exported.missing:
+            say(digest, to=errors)
+        end(f"{len(exported.missing)} answers were dropped by age or replaced in a redaction; their digests stand above.", FAILED)
+
+
+@evidence.command("rotate-key")
+@click.argument("new", type=str)
+def evidence_rotate_key(new: str) -> None:
+    """Endorse a new signing key with the one in use, and publish it; set SONAR_ACCESS_SIGNING_KEY to it afterwards.
+
+    NEW is the path of an OpenSSH Ed25519 private key, or agent: and the path of a public key.
+
+    \b
+    Example:  sonar-access evidence rotate-key /etc/sonar-access/key-2027
+    """
+    from dataclasses import replace
+
+    from sonar_access_pipeline.evidence.seal import publish
+    from sonar_access_pipeline.evidence.signers import signer_of
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    settings = load()
+    sealing = Parts(settings).sealing()
+    signer = signer_of(new, settings.data_dir)
+    place = publish(replace(sealing, signer=signer), endorsed_by=sealing.signer)
+    say(f"Published: {plain(place)}")
+    say(f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set SONAR_ACCESS_SIGNING_KEY to {plain(new)} now.")
+
+
+def _opened_store(path: str) -> tuple[Store, str]:
+    """The store that a packet lies in, three folders above it, and where it lies there."""
+    from sonar_access_pipeline.evidence.stores import store_of
+
+    whole = path.rstrip("/") if "://" in path else str(Path(path).resolve())
+    parts = whole.rsplit("/", 3)
+    if len(parts) < 4:
+        raise EvidenceError(f"{path} is no packet: a packet lies in <organization>/<window>/<digest>.")
+    return store_of(parts[0] or "/", load().evidence_retention_days), "/".join(parts[1:])
+
+
+def _known_warehouse() -> Warehouse | None:
+    """The warehouse of the settings, if it is there and of this version."""
+    from sonar_access_pipeline.warehouse.errors import WarehouseError
+    from sonar_access_pipeline.warehouse.migrations import require_current
+
+    warehouse = Warehouse(load().warehouse)
+    try:
+        require_current(warehouse)
+    except WarehouseError:
+        warehouse.close()
+        return None
+    return warehouse
 
 
 def _asked_window(first: date | None, last: date | None, month: str | None, quarter: str | None) -> Window:

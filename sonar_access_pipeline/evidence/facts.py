@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from sonar_access_pipeline.access.policy import PolicyInForce
+from sonar_access_pipeline.access.rules import Result, WindowFacts
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.warehouse import queries
-from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows
+from sonar_access_pipeline.warehouse import proof, queries
+from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
+from sonar_access_pipeline.warehouse.policies import policy_at
+from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows, WindowObservations
+from sonar_access_pipeline.warehouse.statements import Statements
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,32 @@ class Facts:
     population: Rows
     access: Rows
     changes: Rows
+    findings: Rows
     coverage: Rows
+    requests: Rows
+    reconciliation: Rows
     controls: Rows
     waiting: Rows
     """Snapshots of the window that count for nothing, such as incomplete ones."""
     decisions: Rows
     """What people decided about snapshots up to the end of the window."""
+    redactions: Rows
+    """Persons who were replaced by pseudonyms, who are not told from others any more."""
+    in_force: PolicyInForce
+    """The policy that was in force at the last observation."""
     name: str | None
+    statements: Mapping[str, Sequence[str]]
+    """The statements behind each file, by its name."""
 
     @property
     def source_kind(self) -> SourceKind:
         """Where every fact comes from."""
         return self.as_of.source_kind
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it says something about SonarCloud; else every page says that it does not."""
+        return self.source_kind is SourceKind.SONARCLOUD
 
     @property
     def anyone(self) -> list[str]:
@@ -78,7 +97,42 @@ class Facts:
     @property
     def admins(self) -> Rows:
         """The accounts of the population that administer the organization."""
-        return [row for row in self.population if row["is_admin"]]
+        return [row for row in self.population if row["is_organization_admin"]]
+
+    @property
+    def members(self) -> int:
+        """How many of the population are members."""
+        return sum(row["is_member"] for row in self.population)
+
+    @property
+    def real_changes(self) -> Rows:
+        """The changes that are none of a baseline."""
+        return [row for row in self.changes if row["kind"] != "first_observed"]
+
+    @property
+    def failed(self) -> Rows:
+        """The findings that nobody answers for."""
+        return [row for row in self.findings if row["result"] == Result.FAIL.value and row["exception_by"] is None]
+
+    @property
+    def excepted(self) -> Rows:
+        """The findings that somebody answers for."""
+        return [row for row in self.findings if row["exception_by"] is not None]
+
+    @property
+    def not_evaluable(self) -> Rows:
+        """What rules could not answer."""
+        return [row for row in self.findings if row["result"] == Result.NOT_EVALUABLE.value]
+
+    @property
+    def untied(self) -> Rows:
+        """The reconciliations that failed."""
+        return [row for row in self.reconciliation if row["passed"] is False]
+
+    @property
+    def untold(self) -> Rows:
+        """The reconciliations for which a number is missing."""
+        return [row for row in self.reconciliation if row["passed"] is None]
 
     @property
     def age_seconds(self) -> int:
@@ -89,10 +143,28 @@ class Facts:
 def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts:
     """The facts of a window. Raises `NothingObservedError` when there is no observation in it or before it."""
     with warehouse.read() as transaction:
+        said = Statements(transaction)
         rests_on = queries.window_observations(transaction, organization_key, window)
         as_of = rests_on.as_of
-        access = queries.access_at(transaction, as_of)
-        members = queries.members_at(transaction, as_of)
+        in_force = policy_at(transaction, as_of.observed_at)
+        with said.behind("access.csv"):
+            access = queries.access_at(transaction, as_of)
+        with said.behind("population.csv"):
+            population = _population(transaction, as_of, access, in_force)
+        with said.behind("changes.csv"):
+            changes = proof.changes(transaction, rests_on)
+        with said.behind("findings.csv"):
+            asked = _window_facts(transaction, rests_on, changes, access)
+            findings = proof.findings(transaction, as_of, in_force, asked)
+        with said.behind("coverage.csv"):
+            coverage = queries.coverage(transaction, organization_key, window.first, window.last)
+        with said.behind("requests.csv"):
+            requests = proof.requests(transaction, as_of)
+        controls = queries.controls_of_snapshot(transaction, as_of.snapshot_id)
+        with said.behind("reconciliation.csv"):
+            reconciliation = proof.reconciliation(
+                transaction, rests_on, population=population, access=access, changes=changes, controls=controls
+            )
         snapshots = queries.snapshots(transaction, organization_key)
         within = {row["snapshot_id"]: row for row in snapshots if row["partition_date"] <= window.last}
         return Facts(
@@ -101,11 +173,14 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             as_of=as_of,
             before=rests_on.before,
             observations=rests_on.within,
-            population=_population(organization_key, members, access),
+            population=population,
             access=access,
-            changes=queries.changes_between(transaction, organization_key, rests_on.after, as_of.observed_at),
-            coverage=queries.coverage(transaction, organization_key, window.first, window.last),
-            controls=queries.controls_of_snapshot(transaction, as_of.snapshot_id),
+            changes=changes,
+            findings=findings,
+            coverage=coverage,
+            requests=requests,
+            reconciliation=reconciliation,
+            controls=controls,
             waiting=[
                 row
                 for row in snapshots
@@ -116,18 +191,55 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
                 for row in queries.decisions(transaction, organization_key)
                 if row["snapshot_id"] in within and within[row["snapshot_id"]]["partition_date"] >= window.first
             ],
+            redactions=proof.redactions(transaction, as_of),
+            in_force=in_force,
             name=queries.organization_name(transaction, as_of),
+            statements=said.of,
         )
 
 
-def _population(organization_key: str, members: Rows, access: Rows) -> Rows:
-    """One row per login that any list names, in order of login; unknown stays None."""
-    stated = {row["login"]: row for row in members}
+POPULATION = (
+    "organization_key",
+    "login",
+    "name",
+    "email",
+    "provider",
+    "account_type",
+    "owner",
+    "is_member",
+    "is_organization_admin",
+    "admin_through",
+    "is_admin_by_sonarcloud",
+    "groups",
+    "organization_permissions",
+    "project_admin_count",
+    "first_seen",
+    "access_unchanged_since",
+    "last_change",
+    "unknown",
+)
+UNKNOWN = ("name", "email", "provider", "is_admin_by_sonarcloud", "project_admin_count")
+"""Columns that are empty because nobody told."""
+
+
+def _population(transaction: Transaction, as_of: ObservationFacts, access: Rows, in_force: PolicyInForce) -> Rows:
+    """One row per login that any list names, in order of login; unknown stays None. Columns: `POPULATION`."""
+    stated = {row["login"]: row for row in queries.members_at(transaction, as_of)}
+    details, lives = proof.details(transaction, as_of), proof.lives(transaction, as_of)
+    project_admins = proof.project_admins(transaction, as_of)
     rows_of: dict[str, Rows] = defaultdict(list)
     for row in access:
         if row["principal_type"] == "user":
             rows_of[row["login"]].append(row)
-    return [_account(organization_key, login, stated.get(login), rows_of[login]) for login in sorted(set(stated) | set(rows_of))]
+    found = []
+    for login in sorted(set(stated) | set(rows_of)):
+        account = _account(as_of.organization_key, login, stated.get(login), rows_of[login])
+        account["email"], account["provider"] = details.get(login, (None, None))
+        account["project_admin_count"] = None if project_admins is None else project_admins[login]
+        account |= _life(lives.get(login)) | _kind(account, in_force)
+        account["unknown"] = "; ".join([name for name in UNKNOWN if account[name] is None])
+        found.append(account)
+    return found
 
 
 def _account(organization_key: str, login: str, member: dict[str, Any] | None, access: Rows) -> dict[str, Any]:
@@ -138,11 +250,11 @@ def _account(organization_key: str, login: str, member: dict[str, Any] | None, a
         "login": login,
         "name": member["name"] if member else None,
         "is_member": member is not None,
-        "is_admin": bool(admin_paths),
+        "is_organization_admin": bool(admin_paths),
         "admin_through": "; ".join(admin_paths),
         "is_admin_by_sonarcloud": member["is_organization_admin"] if member else None,
         "groups": "; ".join(sorted(row["resource_name"] or row["resource"] for row in access if row["access_type"] == "group")),
-        "organization_permissions": "; ".join(sorted({row["entitlement"] for row in permissions})),
+        "organization_permissions": "; ".join(sorted({f"{row['entitlement']} ({_path(row)})" for row in permissions})),
     }
 
 
@@ -150,3 +262,44 @@ def _path(row: dict[str, Any]) -> str:
     if row["granted_via"] == "direct":
         return "direct"
     return f"group {row['granted_via_name'] or row['granted_via'].removeprefix('group:')}"
+
+
+def _life(life: tuple[datetime, datetime, datetime | None] | None) -> dict[str, datetime | None]:
+    return dict(zip(("first_seen", "access_unchanged_since", "last_change"), life or (None, None, None), strict=True))
+
+
+def _kind(account: dict[str, Any], in_force: PolicyInForce) -> dict[str, str | None]:
+    """Service where the settings name an owner, human where the roster knows the account, else unknown."""
+    owner = in_force.policy.owner_of(account["login"])
+    if owner is not None:
+        return {"account_type": "service", "owner": owner}
+    is_known = bool(in_force.policy.statuses_of((account["login"], account["email"])))
+    return {"account_type": "human" if is_known else "unknown", "owner": None}
+
+
+def _window_facts(transaction: Transaction, rests_on: WindowObservations, changes: Rows, access: Rows) -> WindowFacts:
+    """What the rules of a window are asked with."""
+    as_of, gained = rests_on.as_of, None
+    if rests_on.before is not None:
+        held = _held(queries.access_at(transaction, rests_on.before))
+        gained = {
+            login: permissions - held.get(login, set())
+            for login, permissions in _held(access).items()
+            if permissions - held.get(login, set())
+        }
+    return WindowFacts(
+        organization_key=as_of.organization_key,
+        as_of=as_of.observed_at,
+        returned={row["login"] for row in changes if row["kind"] == "returned"},
+        gained=gained,
+        tokens=proof.own_tokens(transaction, as_of),
+    )
+
+
+def _held(access: Rows) -> dict[str, set[str]]:
+    """By login, its permissions on the organization, by whatever way."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in access:
+        if row["principal_type"] == "user" and row["access_type"] == "organization_permission":
+            found[row["login"]].add(row["entitlement"])
+    return dict(found)

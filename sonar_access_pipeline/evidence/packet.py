@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.resources import files as resources
 from typing import Any
 
-from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
+from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence import pdf, report, workbook
 from sonar_access_pipeline.evidence.facts import Facts, gather
-from sonar_access_pipeline.evidence.report import render
 from sonar_access_pipeline.evidence.tables import ESCAPING, CsvTable, limits, tables
 from sonar_access_pipeline.warehouse.database import Warehouse
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
+FORMAT_VERSION = 2
+MANIFEST, README = "manifest.json", "README.txt"
+POPULATION_CSV, FINDINGS_CSV, REQUESTS_CSV = "population.csv", "findings.csv", "requests.csv"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet
     facts = gather(warehouse, organization_key, window)
     csv_tables = tables(facts)
     files = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
-    files["report.html"] = render(facts).encode()
+    files["access-review.xlsx"] = workbook.write(facts, files[POPULATION_CSV])
+    files["report.html"] = report.render(facts).encode()
+    files["report.pdf"] = pdf.render(facts)
+    files[README] = (resources("sonar_access_pipeline.evidence") / "templates" / README).read_bytes()
     manifest = canonical_json(_manifest(facts, csv_tables, files))
     return Packet(facts, {MANIFEST: manifest, **files}, hashlib.sha256(manifest).hexdigest())
 
@@ -67,6 +72,7 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             "observed_at": facts.as_of.observed_at,
             "seconds_before_end_of_window": facts.age_seconds,
             "scopes": list(facts.as_of.scopes),
+            "content_sha256": facts.as_of.content_sha256,
         },
         "source": {
             "url": facts.as_of.source_url,
@@ -82,27 +88,27 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             {name: row[name] for name in ("content_sha256", "decision", "reason", "decided_by", "decided_at")}
             for row in facts.decisions
         ],
+        "redactions": facts.redactions,
         "not_counted": [
             {"observed_at": row["observed_at"], "verdict": row["verdict"], "content_sha256": row["content_sha256"]}
             for row in facts.waiting
         ],
+        "policy": {"version": facts.in_force.version, "sha256": facts.in_force.policy.sha256},
         "coverage": {
             "days": len(facts.coverage),
             **{f"days_{status}": count for status, count in sorted(Counter(row["status"] for row in facts.coverage).items())},
         },
-        "counts": {
-            "accounts": len(facts.population),
-            "members": sum(row["is_member"] for row in facts.population),
-            "admins": len(facts.admins),
-            "access_rows": len(facts.access),
-            "changes": len(facts.changes),
-        },
+        "counts": counts(facts),
         "controls": [
             {"name": row["control"], "left": row["left_count"], "right": row["right_count"], "passed": row["passed"]}
             for row in facts.controls
         ],
         "not_observed": [row["subject"] for row in limits(facts)],
         "escaping": ESCAPING,
+        "queries": {
+            name: {"statements": statements, "sha256": canonical_digest(statements)}
+            for name, statements in facts.statements.items()
+        },
         "files": {
             name: {
                 "sha256": hashlib.sha256(body).hexdigest(),
@@ -111,4 +117,19 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             }
             for name, body in files.items()
         },
+    }
+
+
+def counts(facts: Facts) -> dict[str, int]:
+    """The numbers of the manifest, which can be counted again in its files."""
+    return {
+        "accounts": len(facts.population),
+        "members": facts.members,
+        "admins": len(facts.admins),
+        "access_rows": len(facts.access),
+        "changes": len(facts.changes),
+        "findings": len(facts.failed),
+        "exceptions": len(facts.excepted),
+        "not_evaluable": len(facts.not_evaluable),
+        "failed_reconciliations": len(facts.untied),
     }

@@ -1,4 +1,4 @@
-"""Sealing: a packet becomes a folder, all at once, and a line in the register. Verifying: does it still hold what was sealed?
+"""Sealing: a packet becomes a bundle of files, signed, all at once, and a line in the register that names the one before.
 
 Layout: `<root>/<organization>/<first>_<last>/<digest, first 12>`, with the source kind behind it unless it is SonarCloud.
 """
@@ -7,133 +7,168 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import quote
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
-from sonar_access_pipeline.evidence.packet import MANIFEST, Packet
-from sonar_access_pipeline.private import new_private_file, private_folder
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet
+from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
+from sonar_access_pipeline.evidence.sshsig import PublicKey
+from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.evidence.timestamps import Stamp
+from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.packets import predecessor, register
 
-SEAL, SUMS = "seal.json", "SHA256SUMS"
+SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
+OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
+"""The files that the sums cannot hold: they, their signature, and the time stamp of that."""
+OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS}
+"""The files that belong to one building: all others are the same bytes whenever the same content is sealed."""
+HEAD, KEY = "head.json", "key.pub"
 
 
-class EvidenceError(Exception):
-    """A packet cannot be written, or is not what it says; the sentence names the file."""
+@dataclass(frozen=True)
+class Sealing:
+    """What seals: where it goes, who signs, by what clock, and an authority that says when, if there is one."""
+
+    store: Store
+    signer: Signer
+    clock: Callable[[], datetime]
+    stamp: Stamp | None = None
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A packet on disk. `is_new` is False when the same content had been sealed before: then it was verified instead."""
+    """A packet that lies somewhere. `is_new` is False when the same content had been sealed before: it was verified instead."""
 
-    folder: Path
+    place: str
     digest: str
     is_new: bool
 
 
-def seal(packet: Packet, root: Path, warehouse: Warehouse, *, clock: Callable[[], datetime], run_id: str) -> Sealed:
-    """Write a packet and enter it in the register. A packet that lies there already is verified and kept.
+def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str) -> Sealed:
+    """Put a packet into the store and enter it in the register. One that lies there already is verified and kept.
 
-    No reader ever sees half a packet. Raises `EvidenceError` with what to do.
+    Packets of an organization are sealed one after the other, so that each has one predecessor. No reader ever sees half of one.
+    Raises `EvidenceError` with what to do.
     """
-    folder = root / _path_of(packet)
-    is_new = not folder.exists()
-    previous = predecessor(warehouse, packet.organization_key, packet.digest)
-    if is_new:
-        sealed_at = clock()
-        about = {
-            "digest": packet.digest,
-            "previous_digest": previous,
-            "sealed_at": sealed_at,
-            "run_id": run_id,
-            "version": __version__,
-        }
-        _write(folder, {**packet.files, SEAL: canonical_json(about)})
-    elif faults := verify(folder):
-        raise EvidenceError(
-            f"A packet with this digest lies at {folder} and has been changed: {faults[0]}; move it away, then build again."
+    path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
+    publish(sealing)
+    with packets.sealing(warehouse, packet.organization_key) as register:
+        is_new = not sealing.store.has(path, SUMS)
+        if is_new:
+            sealing.store.put(path, _files(packet, sealing, register, run_id), SUMS)
+        else:
+            _require_unchanged(packet, sealing.store.get(path), sealing.store.place(path))
+        about = json.loads(sealing.store.get(path)[SEAL])
+        register.enter(
+            first_day=packet.window.first,
+            last_day=packet.window.last,
+            digest=packet.digest,
+            previous_digest=about["previous_digest"],
+            source_kind=packet.source_kind.value,
+            location=sealing.store.place(path),
+            sealed_at=datetime.fromisoformat(about["sealed_at"]),
+            run_id=about["run_id"],
+            pipeline_version=about["version"],
+            format_version=FORMAT_VERSION,
+            key_fingerprint=about["signed_by"],
         )
-    register(
-        warehouse,
-        organization_key=packet.organization_key,
-        first_day=packet.window.first,
-        last_day=packet.window.last,
-        digest=packet.digest,
-        previous_digest=previous,
-        source_kind=packet.source_kind,
-        location=str(folder),
-        sealed_at=datetime.fromisoformat(json.loads((folder / SEAL).read_bytes())["sealed_at"]),
-        run_id=run_id,
-        pipeline_version=__version__,
+    return Sealed(sealing.store.place(path), packet.digest, is_new)
+
+
+def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
+    """Where a packet lies under the root. No key of an organization leads out of it."""
+    suffix = "" if source_kind is SourceKind.SONARCLOUD else f"-{source_kind.value}"
+    return f"{folder_of(organization_key)}/{window}/{digest[:12]}{suffix}"
+
+
+def folder_of(organization_key: str) -> str:
+    """The folder of an organization's packets."""
+    return quote(organization_key, safe="").replace(".", "%2E")
+
+
+def _files(packet: Packet, sealing: Sealing, register: packets.Register, run_id: str) -> dict[str, bytes]:
+    signer = sealing.signer
+    about = {
+        "digest": packet.digest,
+        "previous_digest": register.predecessor_of(packet.digest),
+        "snapshot_chain_head": register.chain_head(),
+        "sealed_at": sealing.clock(),
+        "run_id": run_id,
+        "version": __version__,
+        "signed_by": signer.key.fingerprint,
+        "key": signer.origin,
+    }
+    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers}
+    sums = sums_of(content)
+    signature = signer.sign(sums, PACKETS)
+    return {**content, SUMS: sums, SIGNATURE: signature, **({STAMP: sealing.stamp(signature)} if sealing.stamp else {})}
+
+
+def sums_of(content: Mapping[str, bytes]) -> bytes:
+    """The digests of files, as `sha256sum` writes and checks them."""
+    return "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(content.items())).encode()
+
+
+def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -> None:
+    """What lies there is what is built now, to the byte: rebuilding a packet verifies it."""
+    built = packet.files
+    content = {name: body for name, body in found.items() if name not in OUTSIDE}
+    changed = sorted(name for name in built if found.get(name) != built[name])
+    added = sorted(found.keys() - built.keys() - OF_ONE_SEAL)
+    if not changed and not added and found.get(SUMS) == sums_of(content):
+        return
+    what = changed[0] if changed else added[0] if added else SUMS
+    raise EvidenceError(
+        f"A packet with this digest lies at {place} and has been changed: {what} is not what it was; `sonar-access evidence "
+        "verify` says more. Move it away, then build again."
     )
-    return Sealed(folder, packet.digest, is_new)
 
 
-def _path_of(packet: Packet) -> Path:
-    suffix = "" if packet.source_kind is SourceKind.SONARCLOUD else f"-{packet.source_kind.value}"
-    # An organization's key is a name from outside: whatever it is, it stays one folder below the root.
-    organization = quote(packet.organization_key, safe="").replace(".", "%2E")
-    return Path(organization, str(packet.window), packet.digest[:12] + suffix)
+def publish(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
+    """Put the public key beside the packets, once; endorsed by the key before it, where there is one. Where it lies."""
+    path = key_path(sealing.signer.key)
+    if not sealing.store.has(path, KEY):
+        public = f"{sealing.signer.key.line} {sealing.signer.origin}\n".encode()
+        endorsement = {}
+        if endorsed_by is not None:
+            endorsement = {f"{KEY}.sig": endorsed_by.sign(public, KEYS), SIGNERS: endorsed_by.allowed_signers}
+        sealing.store.put(path, {KEY: public, **endorsement}, KEY)
+    return sealing.store.place(path)
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    sums = "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(files.items()))
-    partial = folder.parent / f".{folder.name}.partial"
-    try:
-        private_folder(folder.parent)
-        shutil.rmtree(partial, ignore_errors=True)
-        private_folder(partial)
-        for name, body in {**files, SUMS: sums.encode()}.items():
-            with new_private_file(partial / name) as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-        partial.rename(folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise EvidenceError(
-            f"The packet cannot be written to {folder}: {error.strerror}; free some space or set SONAR_ACCESS_EVIDENCE_URL."
-        ) from None
+def key_path(key: PublicKey) -> str:
+    """Where a public key lies under the root."""
+    return f"keys/{hashlib.sha256(key.blob).hexdigest()[:32]}"
 
 
-def verify(folder: Path) -> list[str]:
-    """What is wrong with a packet, one sentence each; empty when every file is as it was sealed. Raises `EvidenceError`.
+def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
+    """Sign the head of the chain of snapshots and put it into the store, if that was not done yet; where it lies.
 
-    Checks the sums, that no file is missing or added, and that the manifest has the digest of the seal and names every file.
+    The head commits to every snapshot recorded so far: what is rewritten later does not lead to it any more.
     """
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-        bodies = {name: (folder / name).read_bytes() for name in names}
-    except OSError as error:
-        raise EvidenceError(f"{folder} cannot be read as a packet: {error.strerror}.") from None
-    if SUMS not in bodies or MANIFEST not in bodies or SEAL not in bodies:
-        raise EvidenceError(f"{folder} is no packet: it must hold {MANIFEST}, {SEAL} and {SUMS}.")
-    digests = {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items() if name != SUMS}
-    listed = dict(_sum_line(line) for line in bodies[SUMS].decode(errors="replace").splitlines())
-    faults = [f"{name} is listed but missing" for name in sorted(set(listed) - set(digests))]
-    faults += [f"{name} is not listed" for name in sorted(set(digests) - set(listed))]
-    faults += [f"{name} was changed" for name in sorted(set(listed) & set(digests)) if listed[name] != digests[name]]
-    return faults + _manifest_faults(bodies, digests)
-
-
-def _manifest_faults(bodies: dict[str, bytes], digests: dict[str, str]) -> list[str]:
-    try:
-        manifest, about = json.loads(bodies[MANIFEST]), json.loads(bodies[SEAL])
-        stated = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
-        sealed = str(about["digest"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{MANIFEST} or {SEAL} is not what it should be"]
-    faults = [] if sealed == digests[MANIFEST] else [f"{SEAL} names another manifest"]
-    return faults + [f"{MANIFEST} and {name} disagree" for name in sorted(stated) if digests.get(name) != stated[name]]
-
-
-def _sum_line(line: str) -> tuple[str, str]:
-    digest, _, name = line.partition("  ")
-    return name, digest
+    head = packets.unsigned_head(warehouse)
+    if head is None:
+        return None
+    said = {
+        "snapshot_id": head.snapshot_id,
+        "head_sha256": head.head_sha256,
+        "organization": head.organization_key,
+        "observed_at": head.observed_at,
+        "content_sha256": head.content_sha256,
+        "signed_at": sealing.clock(),
+    }
+    body, path = canonical_json(said), f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
+    publish(sealing)
+    if not sealing.store.has(path, HEAD):
+        signed = {f"{HEAD}.sig": sealing.signer.sign(body, HEADS), SIGNERS: sealing.signer.allowed_signers, HEAD: body}
+        sealing.store.put(path, signed, HEAD)
+    place = sealing.store.place(path)
+    packets.note_signed(warehouse, head, place, sealing.signer.key.fingerprint, sealing.clock())
+    return place

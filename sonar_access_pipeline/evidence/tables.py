@@ -7,18 +7,26 @@ UTC. Every row says where it comes from.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import Scope, iso
-from sonar_access_pipeline.evidence.facts import Facts
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.evidence.facts import POPULATION, Facts
+from sonar_access_pipeline.warehouse import proof, queries
 from sonar_access_pipeline.warehouse.queries import Rows
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
-ESCAPING = "A value that begins with one of = + - @ ' TAB or CR has one ' put before it; remove it to get the original."
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+ESCAPING = (
+    "CSV: a value that begins with one of = + - @ (also their full-width forms) TAB CR LF ' has one ' put before it; remove it "
+    "to get the original. XLSX: every value is a text cell, never a formula; what XML cannot hold is written as _xHHHH_, as "
+    "Excel does; of a text over 32,000 characters the beginning is shown. HTML: every value is escaped. PDF: a character that "
+    "the font does not have, that is invisible or that changes direction is written as its number, like <U+202E>; long texts end "
+    "with ... The CSV files hold every value whole."
+)
 """A spreadsheet takes such a value for a formula. The mark is reversible, and the manifest states it."""
 
 
@@ -33,12 +41,37 @@ class CsvTable:
 
     def encode(self, source_kind: str) -> bytes:
         """The file's bytes, with `source` as the first column of every row."""
-        buffer = io.StringIO(newline="")
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["source", *self.columns])
+        return encoded([("source", *self.columns), *self.fields(source_kind)]).encode()
+
+    def fields(self, source_kind: str) -> Iterator[list[str]]:
+        """The fields of every row, as they are written, `source` first."""
         columns = self.columns
-        writer.writerows([source_kind, *[_field(row[column]) for column in columns]] for row in self.rows)
-        return buffer.getvalue().encode()
+        return ([source_kind, *[_field(row[column]) for column in columns]] for row in self.rows)
+
+
+def encoded(records: Iterable[Iterable[str]]) -> str:
+    """Records as CSV, the one way in which this format writes them."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows(records)
+    return buffer.getvalue()
+
+
+def row_digest(fields: Iterable[str]) -> str:
+    """Hex SHA-256 of one row of a CSV file, as its bytes stand there, without the LF at its end."""
+    return hashlib.sha256(encoded([fields]).removesuffix("\n").encode()).hexdigest()
+
+
+def parsed(body: bytes) -> list[list[str]]:
+    """The records of a CSV file, the header first, as they are written. Raises `ValueError` for what is no such file."""
+    try:
+        return list(csv.reader(io.StringIO(body.decode(), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+
+
+def original(field: str) -> str:
+    """The value of a field, without the mark that keeps a spreadsheet from taking it for a formula."""
+    return field.removeprefix("'")
 
 
 def tables(facts: Facts) -> list[CsvTable]:
@@ -47,36 +80,36 @@ def tables(facts: Facts) -> list[CsvTable]:
         CsvTable(
             "population.csv",
             "one row per login seen in any list at the end of the window",
-            (
-                "organization_key",
-                "login",
-                "name",
-                "is_member",
-                "is_admin",
-                "admin_through",
-                "is_admin_by_sonarcloud",
-                "groups",
-                "organization_permissions",
-            ),
+            POPULATION,
             facts.population,
         ),
         CsvTable(
             "access.csv",
-            "one row per way in which an account, or Anyone, has one right at the end of the window",
+            "one row per way in which an account, or Anyone, has one right at the end of the window; what groups may do on "
+            "projects stands once per group",
             queries.ACCESS,
             facts.access,
         ),
         CsvTable(
             "changes.csv",
-            "one row per access row that opened or closed; the change lies after changed_after and at the latest at changed_by",
-            queries.CHANGES,
+            "one row per access row that opened or closed; the change lies after changed_after (last seen as it was before) and "
+            "at the latest at changed_by (first seen as it is since)",
+            proof.NAMED_CHANGES,
             facts.changes,
         ),
+        CsvTable("findings.csv", "one row per answer of a rule", proof.FINDINGS, facts.findings),
+        CsvTable("coverage.csv", "one row per day of the window", queries.COVERAGE, facts.coverage),
         CsvTable(
-            "coverage.csv",
-            "one row per day of the window",
-            queries.COVERAGE,
-            facts.coverage,
+            "requests.csv",
+            "one row per HTTP response behind the last observation, and the digest of its body",
+            proof.REQUESTS,
+            facts.requests,
+        ),
+        CsvTable(
+            "reconciliation.csv",
+            "one row per comparison of numbers that should be the same",
+            proof.RECONCILIATION,
+            facts.reconciliation,
         ),
         CsvTable("limits.csv", "one row per thing that is not observed", ("subject", "why"), limits(facts)),
     ]
@@ -98,6 +131,14 @@ def limits(facts: Facts) -> Rows:
                 f"(SHA-256 {facts.as_of.tls_bundle_sha256}): whoever holds one of them can alter answers",
             }
         )
+    if facts.redactions:
+        rows.append(
+            {
+                "subject": "persons who were replaced by a pseudonym",
+                "why": f"{len(facts.redactions)} by decisions of which manifest.json has basis, time and who took them; the "
+                "bodies of requests.csv are named by the digests that they came with",
+            }
+        )
     if facts.before is None:
         rows.append(
             {"subject": "before the first observation", "why": f"nothing is known before {iso(facts.observations[0].started_at)}"}
@@ -114,7 +155,7 @@ SCOPE_LIMITS = {
     Scope.ACCOUNT_DETAILS: (
         "e-mail, durable id and identity provider",
         "scope account_details was not read by the last observation; the member list does not give them",
-        "they stand in dim_account_detail, as far as SonarCloud gives them",
+        "as far as SonarCloud gives them: an empty field of population.csv is unknown",
     ),
 }
 """Per scope: its subject, why it is not observed when it was not read, and what it does not show when it was."""

@@ -18,7 +18,7 @@ from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
-from sonar_access_pipeline.evidence.seal import seal
+from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.orchestration.failures import KIND, as_failures
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
@@ -88,6 +88,8 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
             began = time.monotonic()
             recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or logged(context.log))
             seconds = round(time.monotonic() - began, 3)
+            # At once: what was read today must not be rewritten before the next packet is sealed.
+            head = sign_head(warehouse, parts.sealing())
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
@@ -119,7 +121,8 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         for table in RAW_TABLES:
             metadata: dict[str, Any] = {"snapshot_id": recorded.snapshot_id}
             if table is raw_snapshot:
-                metadata |= numbers | {"lists": list_table(lists), "content_sha256": recorded.content_sha256}
+                said = {"content_sha256": recorded.content_sha256, "signed_head": head or "signed before"}
+                metadata |= numbers | {"lists": list_table(lists)} | said
             elif table is raw_list:
                 metadata["dagster/partition_row_count"] = len(lists)
             yield dg.MaterializeResult(asset_key=_key(connection, table.name), metadata=metadata)
@@ -194,7 +197,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         connection,
         evidence_packet,
         "evidence",
-        kinds={"html", "csv"},
+        kinds={"html", "csv", "excel"},
         deps=[_key(connection, d.name) for d in history_tables_of(connection)],
     )
 
@@ -208,7 +211,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         window = window_of(context)
         with as_failures(), parts.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
-            sealed = seal(packet, parts.settings.evidence_root, warehouse, clock=parts.clock, run_id=context.run.run_id)
+            sealed = seal(packet, parts.sealing(), warehouse, run_id=context.run.run_id)
             gaps = gaps_of(warehouse, connection.organization_key(), window)
             pictures = pictures_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts
@@ -217,12 +220,14 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             metadata={
                 **pictures,
                 "digest": sealed.digest,
-                "folder": dg.MetadataValue.path(str(sealed.folder)),
+                "folder": dg.MetadataValue.path(sealed.place),
                 "source": facts.source_kind.value,
                 "is_new": sealed.is_new,
                 "accounts": len(facts.population),
                 "admins": len(facts.admins),
                 "changes": len(facts.changes),
+                "findings": len(facts.failed),
+                "failed_reconciliations": len(facts.untied),
                 "files": table_of(
                     [{"file": name, "bytes": len(body)} for name, body in sorted(packet.files.items())], ("file", "bytes")
                 ),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sonar_access_pipeline.evidence.seal import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, UnavailableError
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOrderError, SourceMismatchError, WarehouseError

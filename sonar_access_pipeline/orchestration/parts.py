@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from sonar_access_pipeline.evidence.seal import Sealing
+from sonar_access_pipeline.evidence.signers import signer_of
+from sonar_access_pipeline.evidence.stores import store_of
+from sonar_access_pipeline.evidence.timestamps import stamped_by
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
@@ -52,6 +56,16 @@ class Parts:
             # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate is this process's own.
             pace = Pace(self.settings.requests_per_minute)
         return Client(connection.host_url, token, api_url=connection.api_url, patience=self.patience, pace=pace, clock=self.clock)
+
+    def sealing(self) -> Sealing:
+        """What seals packets and signs heads. Raises `EvidenceError`."""
+        settings = self.settings
+        return Sealing(
+            store=store_of(settings.evidence, settings.evidence_retention_days),
+            signer=signer_of(settings.signing_key, settings.data_dir),
+            clock=self.clock,
+            stamp=stamped_by(settings.timestamp_url) if settings.timestamp_url else None,
+        )
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:

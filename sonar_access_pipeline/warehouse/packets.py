@@ -1,60 +1,122 @@
-"""The register of sealed packets: append-only, each naming the one before it."""
+"""The register of what was sealed and signed: packets, each naming the one before it, and heads of the chain of snapshots."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, Row, insert, select
 
-from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.access.snapshot import chain_head
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.schema import evidence_packet
+from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, signed_head
 
 
-def predecessor(warehouse: Warehouse, organization_key: str, digest: str) -> str | None:
-    """The digest of the packet sealed before `digest`, or of the last one when `digest` is new; None for the first."""
-    table = evidence_packet.c
+class Register:
+    """The packets of one organization, while one of them is sealed."""
+
+    def __init__(self, transaction: Connection, organization_key: str) -> None:
+        self._transaction = transaction
+        self._organization_key = organization_key
+
+    def predecessor_of(self, digest: str) -> str | None:
+        """The digest of the packet sealed before `digest`, or of the last one when `digest` is new; None for the first."""
+        digests = self._digests()
+        before = digests[: digests.index(digest)] if digest in digests else digests
+        return before[-1] if before else None
+
+    def chain_head(self) -> str | None:
+        """The digest of everything that was recorded so far; None before the first snapshot."""
+        head = last_head(self._transaction)
+        return head.head_sha256 if head else None
+
+    def enter(self, *, digest: str, **values: Any) -> None:
+        """Enter a packet, once."""
+        if digest not in self._digests():
+            entry = {"organization_key": self._organization_key, "digest": digest, **values}
+            self._transaction.execute(insert(evidence_packet).values(**entry))
+
+    def _digests(self) -> list[str]:
+        table = evidence_packet.c
+        query = select(table.digest).where(table.organization_key == self._organization_key).order_by(table.packet_id)
+        return list(self._transaction.execute(query).scalars())
+
+
+@contextmanager
+def sealing(warehouse: Warehouse, organization_key: str) -> Iterator[Register]:
+    """The register of an organization, which nobody else enters anything in meanwhile."""
+    with warehouse.write(f"packets:{organization_key}") as transaction:
+        yield Register(transaction, organization_key)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of the chain of snapshots, and the snapshot there."""
+
+    snapshot_id: int
+    organization_key: str
+    observed_at: datetime
+    content_sha256: str
+    head_sha256: str
+
+
+HEAD_COLUMNS = (
+    raw_snapshot.c.snapshot_id,
+    raw_snapshot.c.organization_key,
+    raw_snapshot.c.observed_at,
+    raw_snapshot.c.content_sha256,
+    raw_snapshot.c.previous_sha256,
+)
+
+
+def _head(row: Row[int, str, datetime, str, str]) -> Head:
+    head = chain_head(row.previous_sha256, row.content_sha256)
+    return Head(row.snapshot_id, row.organization_key, row.observed_at, row.content_sha256, head)
+
+
+def heads(transaction: Connection) -> dict[int, Head]:
+    """The head after every snapshot of the warehouse, as its rows have it, by snapshot and in recording order."""
+    found = map(_head, transaction.execute(select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id)))
+    return {head.snapshot_id: head for head in found}
+
+
+def last_head(transaction: Connection) -> Head | None:
+    """The end of the chain; None where there is no snapshot."""
+    query = select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id.desc()).limit(1)
+    row = transaction.execute(query).one_or_none()
+    return _head(row) if row else None
+
+
+def unsigned_head(warehouse: Warehouse) -> Head | None:
+    """The end of the chain, if it was not signed yet; None where it was, and where there is no snapshot."""
     with warehouse.read() as transaction:
-        digests = list(
+        head = last_head(transaction)
+        return None if head is None or _is_signed(transaction, head) else head
+
+
+def _is_signed(transaction: Connection, head: Head) -> bool:
+    query = select(signed_head.c.snapshot_id).where(signed_head.c.snapshot_id == head.snapshot_id)
+    return transaction.execute(query).first() is not None
+
+
+def signed_heads(transaction: Connection) -> list[dict[str, Any]]:
+    """Every head that was signed. Columns of `signed_head`; ordered by snapshot."""
+    return [dict(row) for row in transaction.execute(select(signed_head).order_by(signed_head.c.snapshot_id)).mappings()]
+
+
+def note_signed(warehouse: Warehouse, head: Head, location: str, key_fingerprint: str, signed_at: datetime) -> None:
+    """Note that a head was signed and where it lies, once."""
+    with warehouse.write("heads") as transaction:
+        if not _is_signed(transaction, head):
             transaction.execute(
-                select(table.digest).where(table.organization_key == organization_key).order_by(table.packet_id)
-            ).scalars()
-        )
-    before = digests[: digests.index(digest)] if digest in digests else digests
-    return before[-1] if before else None
-
-
-def register(
-    warehouse: Warehouse,
-    *,
-    organization_key: str,
-    first_day: date,
-    last_day: date,
-    digest: str,
-    previous_digest: str | None,
-    source_kind: SourceKind,
-    location: str,
-    sealed_at: datetime,
-    run_id: str,
-    pipeline_version: str,
-) -> bool:
-    """Enter a packet once; whether it was new."""
-    with warehouse.write("packets") as transaction:
-        known = transaction.execute(select(evidence_packet.c.packet_id).where(evidence_packet.c.digest == digest)).scalar()
-        if known is not None:
-            return False
-        transaction.execute(
-            insert(evidence_packet).values(
-                organization_key=organization_key,
-                first_day=first_day,
-                last_day=last_day,
-                digest=digest,
-                previous_digest=previous_digest,
-                source_kind=source_kind.value,
-                location=location,
-                sealed_at=sealed_at,
-                run_id=run_id,
-                pipeline_version=pipeline_version,
+                insert(signed_head).values(
+                    snapshot_id=head.snapshot_id,
+                    head_sha256=head.head_sha256,
+                    location=location,
+                    key_fingerprint=key_fingerprint,
+                    signed_at=signed_at,
+                )
             )
-        )
-    return True

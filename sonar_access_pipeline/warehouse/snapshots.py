@@ -6,6 +6,7 @@ Nothing is derived here. Everything but `sync_attempt` is append-only.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -225,24 +226,32 @@ def _response_row(response: Response) -> dict[str, Any]:
     }
 
 
-def responses_of(transaction: Connection, snapshot_id: int) -> list[Response]:
-    """Every response of a snapshot with its exact body, in the order received. Raises `BodyDroppedError`."""
-    return responses_of_many(transaction, [snapshot_id])[snapshot_id]
+def responses_of(transaction: Connection, snapshot_id: int, list_name: ListName | None = None) -> list[Response]:
+    """Every response of a snapshot, or of one list of it, with its exact body, in the order received.
+
+    Raises `BodyDroppedError`.
+    """
+    return responses_of_many(transaction, [snapshot_id], list_name=list_name)[snapshot_id]
 
 
-def responses_of_many(transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True) -> dict[int, list[Response]]:
+def responses_of_many(
+    transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True, list_name: ListName | None = None
+) -> dict[int, list[Response]]:
     """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can be missing.
 
     Where a body was redacted, the one that stands in its place is given, under the digest of the one that came.
     Raises `BodyDroppedError`.
     """
     body = raw_body.c.zlib_body if bodies else literal(b"", LargeBinary)
-    rows = transaction.execute(
+    query = (
         select(raw_response, raw_body.c.size_bytes, body.label("zlib_body"))
         .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
         .where(raw_response.c.snapshot_id.in_(snapshot_ids))
         .order_by(raw_response.c.snapshot_id, raw_response.c.sequence)
-    ).all()
+    )
+    if list_name is not None:
+        query = query.where(raw_response.c.list_name == list_name.value)
+    rows = transaction.execute(query).all()
     stand_ins = StandIns(transaction) if bodies else None
     found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
     for row in rows:
@@ -462,3 +471,13 @@ def end_attempt(
             .where(sync_attempt.c.attempt_id == attempt_id)
             .values(ended_at=ended_at, outcome=outcome, error=error, snapshot_id=snapshot_id, cause=cause)
         )
+
+
+def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, bytes]:
+    """The bodies with these digests, as they came; those that were dropped or replaced are left out."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(digests), IN_LIST):
+        chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
+        query = select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(chosen, raw_body.c.dropped_at.is_(None))
+        found |= {digest: zlib.decompress(packed) for digest, packed in transaction.execute(query)}
+    return found

@@ -1,0 +1,80 @@
+"""The charts of a packet as numbers: lines of counts over the window, bars of changes per week. Report and PDF draw them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from sonar_access_pipeline.access.changes import closes
+from sonar_access_pipeline.evidence.facts import Facts
+
+
+@dataclass(frozen=True)
+class Line:
+    """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last, least and most value."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    first: int
+    last: int
+    least: int
+    most: int
+
+    @property
+    def words(self) -> str:
+        """The chart in words."""
+        return (
+            f"{self.label}: {self.first} at the first observation, {self.last} at the last; between {self.least} and "
+            f"{self.most}. A dot is an observation."
+        )
+
+
+@dataclass(frozen=True)
+class Week:
+    """Changes in seven days of the window, or what is left of them at its end; `share`s are of the tallest bar."""
+
+    first: date
+    opened: int
+    closed: int
+    opened_share: float
+    closed_share: float
+
+
+def lines(facts: Facts) -> list[Line]:
+    """Members and admins over the window."""
+    return [_line(facts, "members", "Members"), _line(facts, "admins", "Organization admins")]
+
+
+def _line(facts: Facts, count: str, label: str) -> Line:
+    days = max(1, (facts.window.last - facts.window.first).days)
+    shown = list(facts.observations) or [facts.as_of]
+    values = [observed.counts.get(count, 0) for observed in shown]
+    least, most = min(values), max(values)
+    points = tuple(
+        (
+            max(0, (observed.started_at.date() - facts.window.first).days) / days,
+            (value - least) / (most - least) if most > least else 0.5,
+        )
+        for observed, value in zip(shown, values, strict=True)
+    )
+    return Line(label, points, values[0], values[-1], least, most)
+
+
+def weeks(facts: Facts) -> list[Week]:
+    """Access rows that opened and closed, per week of the window."""
+    counts: Counter[tuple[int, bool]] = Counter()
+    for row in facts.real_changes:
+        counts[max(0, (row["changed_by"].date() - facts.window.first).days) // 7, closes(row)] += 1
+    most = max([1, *counts.values()])
+    number = (facts.window.last - facts.window.first).days // 7 + 1
+    return [
+        Week(
+            facts.window.first + timedelta(days=7 * place),
+            counts[place, False],
+            counts[place, True],
+            counts[place, False] / most,
+            counts[place, True] / most,
+        )
+        for place in range(number)
+    ]

@@ -1,0 +1,7 @@
+"""What can go wrong with evidence."""
+
+from __future__ import annotations
+
+
+class EvidenceError(Exception):
+    """A packet cannot be written, or is not what it says; the sentence names the file and what to do."""

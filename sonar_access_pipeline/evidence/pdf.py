@@ -1,0 +1,355 @@
+"""`report.pdf`: the report on paper, for evidence libraries that take nothing else. The same facts give the same bytes.
+
+Nothing in it is compressed, since zlib differs between machines; no clock and no name of a machine goes into it; its font
+comes with this package. A character that the font does not have, that is invisible, or that changes direction, is written as
+its number.
+"""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+from reportlab.lib.colors import HexColor
+from reportlab.lib.pagesizes import A4, landscape
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+
+from sonar_access_pipeline.evidence import charts, words
+from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.evidence.tables import limits
+
+REGULAR, BOLD = "sonar-access", "sonar-access-bold"
+WIDTH, HEIGHT = landscape(A4)
+MARGIN, TOP, BOTTOM = 36.0, HEIGHT - 50, 36.0
+SIZE, LEADING, PAD = 7.5, 9.5, 4.0
+"""Points: of table text, of its lines, and between columns."""
+MOST_LINES = 4
+"""Lines of a cell; a longer text ends with ... and is whole in the CSV file."""
+INK, SOFT, RULE, GOOD, BAD, WARN, ACCENT = map(
+    HexColor, ("#1b2330", "#5b6675", "#d8dee6", "#2f7d57", "#b3402e", "#8a5a00", "#2b5f9e")
+)
+CHART_WIDTH, CHART_HEIGHT = 360.0, 90.0
+STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its key, its head, and its share of the page's width."""
+
+    key: str
+    head: str
+    share: float
+
+
+ACCOUNTS = (
+    Column("login", "Login", 14),
+    Column("name", "Name", 14),
+    Column("email", "E-mail", 14),
+    Column("account_type", "Type", 6),
+    Column("is_member", "Member", 5),
+    Column("is_organization_admin", "Admin", 5),
+    Column("groups", "Groups", 17),
+    Column("organization_permissions", "Organization permissions", 17),
+    Column("access_unchanged_since", "Unchanged since", 9),
+)
+ADMINS = (
+    Column("login", "Login", 20),
+    Column("name", "Name", 25),
+    Column("admin_through", "Admin through", 40),
+    Column("is_admin_by_sonarcloud", "SonarCloud says admin", 15),
+)
+CHANGES = (
+    Column("changed_after", "Last seen as before", 12),
+    Column("changed_by", "First seen as since", 12),
+    Column("kind", "What", 12),
+    Column("login", "Login", 16),
+    Column("entitlement", "Right", 10),
+    Column("resource_name", "On", 15),
+    Column("granted_via_name", "Through", 13),
+    Column("detail", "", 10),
+)
+FINDINGS = (
+    Column("rule_id", "Rule", 14),
+    Column("severity", "Severity", 6),
+    Column("result", "Answer", 8),
+    Column("subject", "Whose", 16),
+    Column("name", "Name", 14),
+    Column("detail", "What was found, or why nobody can tell", 30),
+    Column("exception_by", "Exception by", 6),
+    Column("exception_why", "Why", 6),
+)
+RECONCILIATION = (
+    Column("what", "What", 40),
+    Column("reported", "Reported", 7),
+    Column("extracted", "Extracted", 7),
+    Column("stored", "Stored", 7),
+    Column("delivered", "Delivered", 7),
+    Column("passed", "Same", 6),
+    Column("detail", "", 26),
+)
+LIMITS = (Column("subject", "What", 25), Column("why", "Why", 75))
+
+
+def render(facts: Facts) -> bytes:
+    """The report of a packet as PDF."""
+    _fonts()
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT), pageCompression=0, invariant=1, lang="en")
+    canvas.setTitle(f"{words.title(facts)}, {facts.window.first} to {facts.window.last}")
+    canvas.setSubject(words.source(facts))
+    canvas.setAuthor("sonar-access-pipeline")
+    canvas.setCreator("sonar-access-pipeline")
+    paper = _Paper(canvas, words.source(facts), warns=not facts.is_evidence)
+    _first_page(paper, facts)
+    paper.heading("Over the window")
+    for line in charts.lines(facts):
+        paper.line_chart(line)
+    paper.week_chart(charts.weeks(facts))
+    paper.table("Organization admins", ADMINS, facts.admins, empty="Nobody administers the organization.")
+    paper.table("Findings", FINDINGS, facts.findings)
+    paper.heading("Changes")
+    paper.paragraph(words.kinds(facts))
+    paper.table(None, CHANGES, map(_shown_change, facts.real_changes[: words.MOST_CHANGES]))
+    paper.table("Every account", ACCOUNTS, facts.population)
+    paper.table("Reconciliation", RECONCILIATION, facts.reconciliation)
+    paper.table("What is not observed", LIMITS, limits(facts))
+    paper.end()
+    canvas.save()
+    return buffer.getvalue()
+
+
+def _first_page(paper: _Paper, facts: Facts) -> None:
+    paper.paragraph(words.title(facts), size=17, font=BOLD)
+    paper.paragraph(words.about(facts), size=9, color=SOFT)
+    paper.numbers(words.numbers(facts))
+    for sentence in words.sentences(facts):
+        paper.paragraph(sentence.text, size=9, font=BOLD if sentence.matters else REGULAR)
+    paper.heading("Coverage")
+    paper.calendar([(f"{row['day']:%m-%d}", row["status"]) for row in facts.coverage])
+
+
+def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
+    via = "direct" if row["granted_via"] == "direct" else row["granted_via_name"] or row["granted_via"]
+    # What a change has no value for is nothing, not unknown.
+    shown = {**row, "granted_via_name": via, "resource_name": row["resource_name"] or row["resource"]}
+    blank = {name: "" for name in ("login", "entitlement", "resource_name", "granted_via_name", "detail") if shown[name] is None}
+    return shown | blank | {"kind": row["kind"].replace("_", " ")}
+
+
+@cache
+def _fonts() -> None:
+    folder = files("sonar_access_pipeline.evidence") / "fonts"
+    for name, file in ((REGULAR, "DejaVuSansCondensed.ttf"), (BOLD, "DejaVuSansCondensed-Bold.ttf")):
+        pdfmetrics.registerFont(TTFont(name, io.BytesIO((folder / file).read_bytes())))
+
+
+@cache
+def _covered() -> frozenset[int]:
+    """The characters that the font has."""
+    font: Any = pdfmetrics.getFont(REGULAR)
+    return frozenset(font.face.charToGlyph)
+
+
+@cache
+def _glyph(letter: str) -> str:
+    """A character as paper shows it: itself, or its number."""
+    if letter in "\n\r\t":
+        return " "
+    if unicodedata.category(letter)[0] == "C" or ord(letter) not in _covered():
+        return f"<U+{ord(letter):04X}>"
+    return letter
+
+
+def printable(text: str) -> str:
+    """A text of which every character can be seen."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_glyph, text))
+
+
+@cache
+def _width(letter: str, font: str) -> float:
+    """Of one character, in font sizes."""
+    return float(pdfmetrics.stringWidth(letter, font, 1000)) / 1000
+
+
+def wrapped(text: str, font: str, size: float, room: float, most: int) -> list[str]:
+    """A text in lines that fit, broken at spaces where there are any; the last ends with ... where there are too many."""
+    lines, line, width, limit = list[str](), list[str](), 0.0, room / size
+    last_space = -1
+    for letter in text[: most * 400]:
+        width += _width(letter, font)
+        if width > limit and line:
+            rest = line[last_space + 1 :] if last_space > 0 else []
+            lines.append("".join(line[:last_space] if last_space > 0 else line))
+            if len(lines) == most:
+                break
+            line = rest
+            width = sum(_width(one, font) for one in rest) + _width(letter, font)
+            last_space = -1
+        if letter == " ":
+            last_space = len(line)
+        line.append(letter)
+    else:
+        lines.append("".join(line))
+    if len("".join(lines)) + len(lines) < len(text) - 1:
+        lines[-1] = lines[-1][: max(0, len(lines[-1]) - 3)] + "..."
+    return lines
+
+
+class _Paper:
+    """Pages that fill from top to bottom."""
+
+    def __init__(self, canvas: Canvas, source: str, *, warns: bool) -> None:
+        self._canvas = canvas
+        self._source = source
+        self._warns = warns
+        self._page = 0
+        self._y = TOP
+        self._begin_page()
+
+    def _begin_page(self) -> None:
+        self._page += 1
+        self._y = TOP
+        self._text(MARGIN, HEIGHT - 30, self._source, 8, BOLD if self._warns else REGULAR, BAD if self._warns else SOFT)
+        self._text(WIDTH - MARGIN - 40, HEIGHT - 30, f"Page {self._page}", 8, REGULAR, SOFT)
+
+    def _next_page(self) -> None:
+        self._canvas.showPage()
+        self._begin_page()
+
+    def end(self) -> None:
+        """Finish the last page."""
+        self._canvas.showPage()
+
+    def _need(self, height: float) -> bool:
+        if self._y - height >= BOTTOM:
+            return False
+        self._next_page()
+        return True
+
+    def _text(self, x: float, y: float, text: str, size: float, font: str, color: Any) -> None:
+        self._canvas.setFillColor(color)
+        self._canvas.setFont(font, size)
+        self._canvas.drawString(x, y, text)
+
+    def paragraph(self, text: str, size: float = 9, font: str = REGULAR, color: Any = INK) -> None:
+        """Text over the whole width."""
+        for line in wrapped(printable(text), font, size, WIDTH - 2 * MARGIN, 60):
+            self._need(size * 1.4)
+            self._y -= size * 1.35
+            self._text(MARGIN, self._y, line, size, font, color)
+        self._y -= size * 0.4
+
+    def heading(self, text: str) -> None:
+        """A section's head, which is in the outline too."""
+        self._need(60)
+        self._y -= 22
+        self._text(MARGIN, self._y, text, 12, BOLD, INK)
+        self._canvas.bookmarkPage(text)
+        self._canvas.addOutlineEntry(text, text, 0)
+        self._y -= 8
+
+    def numbers(self, numbers: Sequence[tuple[str, str]]) -> None:
+        """The counts of the first page, side by side."""
+        self._y -= 24
+        room = (WIDTH - 2 * MARGIN) / len(numbers)
+        for place, (number, label) in enumerate(numbers):
+            self._text(MARGIN + place * room, self._y, number, 15, BOLD, INK)
+            self._text(MARGIN + place * room, self._y - 11, label, 7.5, REGULAR, SOFT)
+        self._y -= 22
+
+    def calendar(self, days: Sequence[tuple[str, str]]) -> None:
+        """A box per day, with its status in words."""
+        width, height, per_row = 62.0, 20.0, int((WIDTH - 2 * MARGIN) // 62)
+        for start in range(0, len(days), per_row):
+            self._need(height + 2)
+            self._y -= height
+            for place, (day, status) in enumerate(days[start : start + per_row]):
+                x = MARGIN + place * width
+                self._canvas.setFillColor(STATUS.get(status, BAD))
+                self._canvas.rect(x, self._y, width - 3, height - 3, stroke=0, fill=1)
+                self._text(x + 3, self._y + 9, day, 6.5, BOLD, HexColor("#ffffff"))
+                self._text(x + 3, self._y + 2.5, status, 6, REGULAR, HexColor("#ffffff"))
+        self._y -= 4
+
+    def line_chart(self, line: charts.Line) -> None:
+        """A count over the window."""
+        self._chart_frame(line.words)
+        self._canvas.setStrokeColor(ACCENT)
+        self._canvas.setFillColor(ACCENT)
+        places = [(MARGIN + x * CHART_WIDTH, self._y + 4 + y * (CHART_HEIGHT - 8)) for x, y in line.points]
+        for (x1, y1), (x2, y2) in pairwise(places):
+            self._canvas.line(x1, y1, x2, y2)
+        for x, y in places:
+            self._canvas.circle(x, y, 1.6, stroke=0, fill=1)
+
+    def week_chart(self, weeks: Sequence[charts.Week]) -> None:
+        """What opened and closed per week."""
+        self._chart_frame("Access rows opened (up, green) and closed (down, red) per week of the window.")
+        slot, middle = CHART_WIDTH / len(weeks), self._y + CHART_HEIGHT / 2
+        for place, week in enumerate(weeks):
+            x, bar = MARGIN + place * slot + slot * 0.15, slot * 0.7
+            for share, count, color, sign in (
+                (week.opened_share, week.opened, GOOD, 1),
+                (week.closed_share, week.closed, BAD, -1),
+            ):
+                height = share * (CHART_HEIGHT / 2 - 10)
+                self._canvas.setFillColor(color)
+                self._canvas.rect(x, middle if sign > 0 else middle - height, bar, height, stroke=0, fill=1)
+                if len(weeks) <= 20:
+                    self._text(x, middle + height + 2 if sign > 0 else middle - height - 7, str(count), 6, REGULAR, SOFT)
+
+    def _chart_frame(self, text: str) -> None:
+        self._need(CHART_HEIGHT + 30)
+        self.paragraph(text, size=8, color=SOFT)
+        self._y -= CHART_HEIGHT
+        self._canvas.setStrokeColor(RULE)
+        self._canvas.rect(MARGIN, self._y, CHART_WIDTH, CHART_HEIGHT, stroke=1, fill=0)
+        self._canvas.setLineWidth(1)
+
+    def table(
+        self, head: str | None, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], empty: str = "Nothing."
+    ) -> None:
+        """A table with its head on every page."""
+        if head:
+            self.heading(head)
+        total = sum(column.share for column in columns)
+        room = WIDTH - 2 * MARGIN
+        widths = [room * column.share / total for column in columns]
+        self._row(widths, [[column.head] for column in columns], BOLD)
+        is_empty = True
+        for cells in _cells(columns, widths, rows):
+            is_empty = False
+            if self._need(max(map(len, cells)) * LEADING + 4):
+                self._row(widths, [[column.head] for column in columns], BOLD)
+            self._row(widths, cells, REGULAR)
+        if is_empty:
+            self.paragraph(empty)
+
+    def _row(self, widths: Sequence[float], cells: Sequence[Sequence[str]], font: str) -> None:
+        canvas, x = self._canvas, MARGIN
+        canvas.setFillColor(INK)
+        canvas.setFont(font, SIZE)
+        for width, lines in zip(widths, cells, strict=True):
+            for place, line in enumerate(lines):
+                canvas.drawString(x, self._y - LEADING * (place + 1), line)
+            x += width
+        self._y -= LEADING * max(map(len, cells)) + 3
+        canvas.setStrokeColor(RULE)
+        canvas.setLineWidth(0.4)
+        canvas.line(MARGIN, self._y, WIDTH - MARGIN, self._y)
+
+
+def _cells(columns: Sequence[Column], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[list[str]]]:
+    for row in rows:
+        yield [
+            wrapped(printable(words.plain(row[column.key])), REGULAR, SIZE, width - PAD, MOST_LINES)
+            for column, width in zip(columns, widths, strict=True)
+        ]

@@ -1,0 +1,117 @@
+"""Who signs: a key in a file, a key in an SSH agent, or one that is made where evidence is collected, and says so.
+
+A private key is read when something is signed, and kept nowhere else. Raises `EvidenceError` with what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, armored, to_sign
+from sonar_access_pipeline.private import new_private_file, private_folder
+
+PRINCIPAL = "sonar-access"
+"""Whom `ssh-keygen -Y verify -I` is asked about."""
+PACKETS, HEADS, KEYS = "sonar-access-packet", "sonar-access-head", "sonar-access-key"
+"""Namespaces: what is signed as one thing is never taken for another."""
+SELF_SIGNED = "self-signed on the collecting machine"
+GIVEN = "signed with a key of the operator"
+AGENT = "agent:"
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A key that signs. `origin` says where it comes from, which is what a reader needs to judge it."""
+
+    key: PublicKey
+    origin: str
+    sign_bytes: Callable[[bytes], bytes]
+
+    def sign(self, message: bytes, namespace: str) -> bytes:
+        """The signature file of a message."""
+        return armored(self.sign_bytes(to_sign(message, namespace)), self.key, namespace)
+
+    @property
+    def allowed_signers(self) -> bytes:
+        """The file that `ssh-keygen -Y verify -f` takes."""
+        namespaces = f'namespaces="{PACKETS},{HEADS},{KEYS}"'
+        return f"# {self.key.fingerprint}: {self.origin}\n{PRINCIPAL} {namespaces} {self.key.line}\n".encode()
+
+
+def signer_of(setting: str | None, data_dir: Path) -> Signer:
+    """The signer that the settings name: the path of a private key, `agent:` and the path of a public key, or none."""
+    if setting is None:
+        return _own(data_dir / "signing_key")
+    if setting.startswith(AGENT):
+        return _in_agent(Path(setting.removeprefix(AGENT)))
+    return _from_file(Path(setting), GIVEN)
+
+
+def _own(file: Path) -> Signer:
+    """The key of this machine, made when there is none yet."""
+    if not file.exists():
+        made = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        try:
+            private_folder(file.parent)
+            with new_private_file(file) as opened:
+                opened.write(made)
+        except FileExistsError:
+            # Another process made it just now.
+            pass
+        except OSError as error:
+            raise EvidenceError(
+                f"A signing key cannot be made at {file}: {error.strerror}; set SONAR_ACCESS_SIGNING_KEY."
+            ) from None
+    return _from_file(file, SELF_SIGNED)
+
+
+def _from_file(file: Path, origin: str) -> Signer:
+    try:
+        key = serialization.load_ssh_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        raise EvidenceError(f"The signing key {file} cannot be read: {error.strerror}; set SONAR_ACCESS_SIGNING_KEY.") from None
+    except TypeError:
+        raise EvidenceError(
+            f"The signing key {file} has a passphrase; load it into an SSH agent and set SONAR_ACCESS_SIGNING_KEY to "
+            f"{AGENT}{file}.pub."
+        ) from None
+    except ValueError:
+        raise EvidenceError(f"{file} is no OpenSSH private key; make one with `ssh-keygen -t ed25519 -f {file.name}`.") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise EvidenceError(f"{file} is not an Ed25519 key; make one with `ssh-keygen -t ed25519 -f {file.name}`.")
+    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return Signer(PublicKey.of(raw), origin, key.sign)
+
+
+def _in_agent(public: Path) -> Signer:
+    try:
+        key = PublicKey.parsed(public.read_text(encoding="ascii").splitlines()[0])
+    except (OSError, UnicodeDecodeError, IndexError, SignatureError):
+        raise EvidenceError(f"{public} is no Ed25519 public key; name the .pub file of a key that the agent holds.") from None
+    try:
+        from paramiko.agent import Agent
+        from paramiko.ssh_exception import SSHException
+    except ImportError:
+        raise EvidenceError("Signing with an SSH agent needs `pip install sonar-access-pipeline[agent]`.") from None
+
+    def sign(message: bytes) -> bytes:
+        try:
+            agent = Agent()
+            held = {one.asbytes(): one for one in agent.get_keys()}
+            if key.blob not in held:
+                raise EvidenceError(f"The SSH agent does not hold {key.fingerprint}; add it with ssh-add, and set SSH_AUTH_SOCK.")
+            signed = bytes(held[key.blob].sign_ssh_data(message))
+            agent.close()
+        except SSHException:
+            raise EvidenceError("The SSH agent refuses to sign; look whether it is locked.") from None
+        return signed[-64:]
+
+    return Signer(key, GIVEN, sign)

@@ -1,0 +1,144 @@
+"""SSH signatures of files, as `ssh-keygen -Y sign` makes and `ssh-keygen -Y verify` checks them: Ed25519 and SHA-512.
+
+The format is OpenSSH's PROTOCOL.sshsig. No key is kept here, and none is trusted: `verified` says which key signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MAGIC, VERSION, HASH, KIND = b"SSHSIG", 1, b"sha512", b"ssh-ed25519"
+BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+LINE = 70
+
+
+class SignatureError(ValueError):
+    """A signature that is not one, or not of this file; the sentence says which."""
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """An Ed25519 public key as SSH writes it."""
+
+    blob: bytes
+
+    @classmethod
+    def of(cls, raw: bytes) -> PublicKey:
+        """From its 32 bytes."""
+        return cls(_string(KIND) + _string(raw))
+
+    @classmethod
+    def parsed(cls, text: str) -> PublicKey:
+        """From a line of an authorized_keys, .pub or allowed_signers file. Raises `SignatureError`."""
+        fields = text.split()
+        if KIND.decode() not in fields[:-1]:
+            raise SignatureError("it is no Ed25519 public key")
+        try:
+            key = cls(base64.b64decode(fields[fields.index(KIND.decode()) + 1], validate=True))
+            Ed25519PublicKey.from_public_bytes(key.raw)
+        except (binascii.Error, ValueError):
+            raise SignatureError("it is no Ed25519 public key") from None
+        return key
+
+    @property
+    def raw(self) -> bytes:
+        """The 32 bytes. Raises `SignatureError` for another kind of key."""
+        reader = _Reader(self.blob)
+        kind, raw = reader.string(), reader.string()
+        if kind != KIND or len(raw) != 32 or reader.left:
+            raise SignatureError("the key is not an Ed25519 key")
+        return raw
+
+    @property
+    def line(self) -> str:
+        """As it stands in a file: kind and key."""
+        return f"{KIND.decode()} {base64.b64encode(self.blob).decode()}"
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ssh-keygen -l` prints it: `SHA256:` and 43 characters."""
+        return f"SHA256:{base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip('=')}"
+
+
+def to_sign(message: bytes, namespace: str) -> bytes:
+    """What the key signs for a message."""
+    return MAGIC + _string(namespace.encode()) + _string(b"") + _string(HASH) + _string(hashlib.sha512(message).digest())
+
+
+def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
+    """The signature file for the 64 bytes that a key signed `to_sign` with."""
+    blob = MAGIC + struct.pack(">I", VERSION) + _string(key.blob) + _string(namespace.encode()) + _string(b"") + _string(HASH)
+    text = base64.b64encode(blob + _string(_string(KIND) + _string(signature))).decode()
+    lines = [text[place : place + LINE] for place in range(0, len(text), LINE)]
+    return "\n".join([BEGIN, *lines, END, ""]).encode()
+
+
+def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey:
+    """The key that signed a message. Raises `SignatureError`."""
+    reader = _Reader(_unarmored(signature_file))
+    if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
+        raise SignatureError("it is no SSH signature of version 1")
+    key, said, reserved, algorithm = PublicKey(reader.string()), reader.string(), reader.string(), reader.string()
+    signature = _Reader(reader.string())
+    kind, signed = signature.string(), signature.string()
+    if reader.left or signature.left or reserved or kind != KIND:
+        raise SignatureError("it is not what an Ed25519 key makes")
+    if said != namespace.encode():
+        raise SignatureError(f"it is a signature for '{said.decode(errors='replace')}', not for '{namespace}'")
+    if algorithm != HASH:
+        raise SignatureError("it does not use SHA-512")
+    try:
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(signed, to_sign(message, namespace))
+    except InvalidSignature:
+        raise SignatureError("it is a signature of something else") from None
+    return key
+
+
+def _unarmored(file: bytes) -> bytes:
+    try:
+        lines = file.decode("ascii").strip().splitlines()
+        if len(lines) < 3 or lines[0] != BEGIN or lines[-1] != END:
+            raise SignatureError("it is no SSH signature")
+        return base64.b64decode("".join(lines[1:-1]), validate=True)
+    except (UnicodeDecodeError, binascii.Error):
+        raise SignatureError("it is no SSH signature") from None
+
+
+def _string(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+class _Reader:
+    """Reads SSH's wire format, and nothing beyond its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = 0
+
+    @property
+    def left(self) -> bool:
+        """Whether anything is left to read."""
+        return self._place < len(self._data)
+
+    def take(self, count: int) -> bytes:
+        """The next bytes. Raises `SignatureError` where there are fewer."""
+        found = self._data[self._place : self._place + count]
+        if len(found) < count:
+            raise SignatureError("it is cut off")
+        self._place += count
+        return found
+
+    def number(self) -> int:
+        """The next four bytes as a number."""
+        return int(struct.unpack(">I", self.take(4))[0])
+
+    def string(self) -> bytes:
+        """The next string, which begins with its length."""
+        return self.take(self.number())

@@ -1,0 +1,191 @@
+"""Where evidence lies: a folder, or an object store that fsspec knows. What is put there is put whole, and never changed.
+
+A bundle is a folder of files that belong together. In a folder it appears by one rename. An object store has no rename: there the
+file that completes a bundle is written last, and a bundle without it is none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.private import new_private_file, private_folder
+
+
+class Store(Protocol):
+    """A place for bundles. Paths are relative, with `/` between. Raises `EvidenceError`."""
+
+    def place(self, path: str) -> str:
+        """Where a path is, for people and for `store_and_path`."""
+
+    def has(self, path: str, completed_by: str) -> bool:
+        """Whether a whole bundle lies there."""
+
+    def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
+        """Put a bundle where there is none."""
+
+    def get(self, path: str) -> dict[str, bytes]:
+        """The files of a bundle, by name."""
+
+    def read(self, path: str, name: str) -> bytes:
+        """One file of a bundle."""
+
+    def names(self, path: str) -> list[str]:
+        """What lies in a folder, sorted; nothing where there is no such folder."""
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """Bundles in a local folder."""
+
+    root: Path
+
+    def place(self, path: str) -> str:
+        """Where a path is."""
+        return str(self.root / path)
+
+    def has(self, path: str, completed_by: str) -> bool:
+        """Whether a whole bundle lies there."""
+        return (self.root / path).exists()
+
+    def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
+        """Put a bundle where there is none, by one rename."""
+        folder = self.root / path
+        partial = folder.parent / f".{folder.name}.partial"
+        try:
+            private_folder(folder.parent)
+            shutil.rmtree(partial, ignore_errors=True)
+            private_folder(partial)
+            for name, body in files.items():
+                with new_private_file(partial / name) as file:
+                    file.write(body)
+                    file.flush()
+                    os.fsync(file.fileno())
+            partial.rename(folder)
+            _flush(folder.parent)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise EvidenceError(
+                f"The evidence cannot be written to {folder}: {error.strerror}; free some space or set SONAR_ACCESS_EVIDENCE_URL."
+            ) from None
+
+    def get(self, path: str) -> dict[str, bytes]:
+        """The files of a bundle, by name."""
+        folder = self.root / path
+        try:
+            return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+        except OSError as error:
+            raise EvidenceError(f"{folder} cannot be read as a packet: {error.strerror}.") from None
+
+    def read(self, path: str, name: str) -> bytes:
+        """One file of a bundle."""
+        try:
+            return (self.root / path / name).read_bytes()
+        except OSError as error:
+            raise EvidenceError(f"{self.root / path / name} cannot be read: {error.strerror}.") from None
+
+    def names(self, path: str) -> list[str]:
+        """What lies in a folder, sorted."""
+        folder = self.root / path
+        return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Bundles in an object store. With `retention_days` every object is locked for so long, where the store can do that (S3)."""
+
+    url: str
+    retention_days: int | None = None
+
+    def place(self, path: str) -> str:
+        """Where a path is."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def has(self, path: str, completed_by: str) -> bool:
+        """Whether a whole bundle lies there."""
+        with self._translated(path):
+            return bool(self._files.exists(f"{self._root}/{path}/{completed_by}"))
+
+    def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
+        """Put a bundle where there is none: what completes it is written last."""
+        lock = self._lock()
+        last = {completed_by: files[completed_by]}
+        with self._translated(path):
+            for name, body in {**{name: body for name, body in files.items() if name != completed_by}, **last}.items():
+                self._files.pipe_file(f"{self._root}/{path}/{name}", body, **lock)
+
+    def get(self, path: str) -> dict[str, bytes]:
+        """The files of a bundle, by name."""
+        with self._translated(path):
+            found = sorted(self._files.ls(f"{self._root}/{path}", detail=False, refresh=True))
+            return {PurePosixPath(file).name: self._files.cat_file(file) for file in found}
+
+    def read(self, path: str, name: str) -> bytes:
+        """One file of a bundle."""
+        with self._translated(path):
+            return bytes(self._files.cat_file(f"{self._root}/{path}/{name}"))
+
+    def names(self, path: str) -> list[str]:
+        """What lies in a folder, sorted."""
+        with self._translated(path):
+            try:
+                found = self._files.ls(f"{self._root}/{path}", detail=False, refresh=True)
+            except FileNotFoundError:
+                return []
+            return sorted(PurePosixPath(one).name for one in found)
+
+    def _lock(self) -> dict[str, Any]:
+        if self.retention_days is None:
+            return {}
+        until = datetime.now(UTC) + timedelta(days=self.retention_days)
+        return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+
+    @property
+    def _files(self) -> Any:
+        import fsspec
+
+        try:
+            return fsspec.filesystem(self.url.split("://")[0], use_listings_cache=False)
+        except (ImportError, ValueError):
+            raise EvidenceError(
+                f"Nothing here speaks to {self.url.split('://')[0]}://; install what does, such as sonar-access-pipeline[s3]."
+            ) from None
+
+    @property
+    def _root(self) -> str:
+        return self.url.split("://", 1)[1].rstrip("/")
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except EvidenceError:
+            raise
+        except Exception as error:  # noqa: BLE001  # each store has errors of its own, and their words may hold credentials
+            raise EvidenceError(
+                f"The evidence store refuses {self.place(path)} ({type(error).__name__}); check SONAR_ACCESS_EVIDENCE_URL, its "
+                "credentials, and what they may do there."
+            ) from None
+
+
+def store_of(place: str, retention_days: int | None = None) -> Store:
+    """The store of a folder, a file:// URL, or the URL of an object store."""
+    if "://" in place and not place.startswith("file://"):
+        return ObjectStore(place, retention_days)
+    return FolderStore(Path(place.removeprefix("file://")))
+
+
+def _flush(folder: Path) -> None:
+    """Have a rename be on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

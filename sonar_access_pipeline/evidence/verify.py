@@ -1,0 +1,387 @@
+"""Verifying: does a packet still hold what was sealed, by whom, after which packet, and does the warehouse still say so?
+
+Nothing that lies in a packet is believed: every byte of it may have been written by somebody else. What is wrong is named, one
+sentence each; nothing is raised for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json, iso
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build
+from sonar_access_pipeline.evidence.seal import (
+    HEAD,
+    KEY,
+    OF_ONE_SEAL,
+    OUTSIDE,
+    SEAL,
+    SIGNATURE,
+    SIGNERS,
+    STAMP,
+    SUMS,
+    folder_of,
+    key_path,
+    path_of,
+    sums_of,
+)
+from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS
+from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
+from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.evidence.tables import parsed
+from sonar_access_pipeline.evidence.timestamps import stamp_fault
+from sonar_access_pipeline.warehouse import packets, queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError)
+"""What reading a file of another shape raises."""
+REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
+
+
+@dataclass
+class Report:
+    """What a verification found: faults, and what a reader must know besides."""
+
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def verify(
+    store: Store,
+    path: str,
+    *,
+    fingerprints: Collection[str] = (),
+    authorities: bytes | None = None,
+    warehouse: Warehouse | None = None,
+) -> Report:
+    """Verify the packet at a path of a store.
+
+    `fingerprints`: of keys that the reader got from elsewhere; `authorities`: certificates of time stamp authorities, PEM;
+    `warehouse`: the one it was built from. Raises `EvidenceError` where there is nothing to read.
+    """
+    files, report = store.get(path), Report()
+    if missing := [name for name in REQUIRED if name not in files]:
+        report.faults += [f"{name} is missing" for name in missing]
+        return report
+    report.faults += _sum_faults(files)
+    key = _signature(files, report)
+    if key is not None:
+        _trust(store, key, fingerprints, report)
+    about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
+    if STAMP in files:
+        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities)
+        report.faults += [f"{STAMP}: {fault}"] if fault else []
+        report.notes += [note] if note else []
+    if about is None or manifest is None:
+        return report
+    try:
+        report.faults += _statements(files, about, manifest, key)
+        report.faults += _chain(store, path, about, manifest, report)
+    except UNREADABLE:
+        report.faults.append(f"{MANIFEST} or {SEAL} is not what it should be")
+        return report
+    report.faults += _head_faults(store, fingerprints)
+    if warehouse is not None:
+        report.faults += _warehouse_faults(store, path, files, about, manifest, warehouse, report)
+    return report
+
+
+def _sum_faults(files: Mapping[str, bytes]) -> Iterator[str]:
+    content = {name: body for name, body in files.items() if name not in OUTSIDE}
+    if files[SUMS] == sums_of(content):
+        return
+    listed = dict(_sum_line(line) for line in files[SUMS].decode(errors="replace").splitlines())
+    digests = {name: hashlib.sha256(body).hexdigest() for name, body in content.items()}
+    found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
+    found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
+    found += [f"{name} was changed" for name in sorted(listed.keys() & digests.keys()) if listed[name] != digests[name]]
+    yield from found or [f"{SUMS} is not written as it was sealed"]
+
+
+def _sum_line(line: str) -> tuple[str, str]:
+    digest, _, name = line.partition("  ")
+    return name, digest
+
+
+def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
+    """The key that signed the packet, as far as anything here can say."""
+    try:
+        key = verified(files[SUMS], files[SIGNATURE], PACKETS)
+    except SignatureError as fault:
+        report.faults.append(f"{SIGNATURE} does not fit {SUMS}: {fault}")
+        return None
+    if key.line not in files[SIGNERS].decode(errors="replace"):
+        report.faults.append(f"{SIGNERS} names another key than the one that signed")
+    return key
+
+
+def _trust(store: Store, key: PublicKey, fingerprints: Collection[str], report: Report) -> None:
+    if not fingerprints:
+        report.notes.append(f"Signed by {key.fingerprint}: compare it with the fingerprint that you got from elsewhere.")
+    elif trusted := _endorsed(store, key, fingerprints):
+        report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
+    else:
+        report.faults.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
+
+
+def _endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
+    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key."""
+    if key.fingerprint in fingerprints:
+        return "which you named"
+    try:
+        files = store.get(key_path(key))
+        before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
+        is_its_own = PublicKey.parsed(files[KEY].decode()) == key
+    except (EvidenceError, *UNREADABLE):
+        return None
+    if most and is_its_own and before != key and _endorsed(store, before, fingerprints, most - 1):
+        return f"which {before.fingerprint} endorses"
+    return None
+
+
+def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, Any] | None:
+    try:
+        document = json.loads(files[name])
+        if isinstance(document, dict) and canonical_json(document) == files[name]:
+            return document
+    except UNREADABLE:
+        pass
+    report.faults.append(f"{name} is not what it should be")
+    return None
+
+
+def _statements(
+    files: Mapping[str, bytes], about: Mapping[str, Any], manifest: Mapping[str, Any], key: PublicKey | None
+) -> list[str]:
+    """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
+    found = []
+    if about["digest"] != hashlib.sha256(files[MANIFEST]).hexdigest():
+        found.append(f"{SEAL} names another manifest")
+    if key is not None and about["signed_by"] != key.fingerprint:
+        found.append(f"{SEAL} names another key than the one that signed")
+    stated = manifest["files"]
+    content = files.keys() - OF_ONE_SEAL - {MANIFEST}
+    found += [f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)]
+    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys())]
+    for name in sorted(stated.keys() & content):
+        body, said = files[name], stated[name]
+        if (said["sha256"], said["bytes"]) != (hashlib.sha256(body).hexdigest(), len(body)):
+            found.append(f"{MANIFEST} and {name} disagree")
+        elif name.endswith(".csv"):
+            found += _table_faults(name, body, said, str(manifest["source"]["kind"]))
+    found += [
+        f"{MANIFEST}: the statements behind {name} have another digest"
+        for name, said in sorted(manifest["queries"].items())
+        if canonical_digest(said["statements"]) != said["sha256"]
+    ]
+    if manifest["format_version"] == FORMAT_VERSION and not found:
+        found += _count_faults(files, manifest)
+    return found
+
+
+def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:
+    header, *records = parsed(body)
+    if len(records) != said["rows"]:
+        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {len(records)}"
+    if any(len(record) != len(header) for record in records):
+        yield f"{name} has rows of another length than its header"
+    if header[0] != "source" or any(record[0] != source for record in records if record):
+        yield f"{name} has rows of another source than {source}"
+
+
+def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The manifest's numbers, counted again in the files."""
+
+    def rows(name: str) -> list[dict[str, str]]:
+        header, *records = parsed(files[name])
+        return [dict(zip(header, record, strict=True)) for record in records]
+
+    population, findings = rows(POPULATION_CSV), rows(FINDINGS_CSV)
+    failing = [row for row in findings if row["result"] == Result.FAIL.value]
+    counted = {
+        "accounts": len(population),
+        "members": sum(row["is_member"] == "true" for row in population),
+        "admins": sum(row["is_organization_admin"] == "true" for row in population),
+        "access_rows": manifest["files"]["access.csv"]["rows"],
+        "changes": manifest["files"]["changes.csv"]["rows"],
+        "findings": sum(not row["exception_by"] for row in failing),
+        "exceptions": sum(bool(row["exception_by"]) for row in failing),
+        "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
+        "failed_reconciliations": sum(row["passed"] == "false" for row in rows("reconciliation.csv")),
+    }
+    for name, number in counted.items():
+        if manifest["counts"][name] != number:
+            yield f"{MANIFEST} says {manifest['counts'][name]} {name}, and the files hold {number}"
+    days = Counter(f"days_{row['status']}" for row in rows("coverage.csv"))
+    if manifest["coverage"] != {"days": days.total(), **days}:
+        yield f"{MANIFEST} and coverage.csv disagree about the days"
+
+
+def _place(manifest: Mapping[str, Any], digest: str) -> str:
+    """Where a packet belongs under its root."""
+    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+    return path_of(manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"]))
+
+
+def _chain(store: Store, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> Iterable[str]:
+    """The packets before this one, as far as the store has them, back to the first."""
+    place = _place(manifest, about["digest"])
+    if path != place:
+        if path.rpartition("/")[2] != place.rpartition("/")[2]:
+            return [f"its folder is not called {place.rpartition('/')[2]}, as its digest says"]
+        report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
+        return []
+    others = _sealed(store, manifest["organization"]["key"])
+    found = list(others.faults)
+    previous, seen = about["previous_digest"], {about["digest"]}
+    while previous is not None:
+        before = others.by_digest.get(previous)
+        if before is None:
+            found.append(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder")
+            break
+        if previous in seen:
+            found.append("the chain of packets runs in a circle")
+            break
+        seen.add(previous)
+        previous = before["previous_digest"]
+    followers = Counter(seal["previous_digest"] for seal in others.by_digest.values())
+    found += [
+        f"{count} packets name {'the same packet ' + digest[:12] if digest else 'none'} as the one before them"
+        for digest, count in followers.items()
+        if count > 1
+    ]
+    return found
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    by_digest: Mapping[str, Mapping[str, Any]]
+    faults: list[str]
+
+
+def _sealed(store: Store, organization_key: str) -> _Sealed:
+    """What every packet of an organization says of itself; those that do not fit their folder are faults."""
+    found: dict[str, Mapping[str, Any]] = {}
+    faults = []
+    folder = folder_of(organization_key)
+    for window in store.names(folder):
+        for name in store.names(f"{folder}/{window}"):
+            path = f"{folder}/{window}/{name}"
+            try:
+                about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
+                digest = hashlib.sha256(manifest).hexdigest()
+                if about["digest"] != digest or _place(json.loads(manifest), digest) != path:
+                    faults.append(f"the packet at {path} is not the one that was sealed there")
+                found[digest] = {"previous_digest": about["previous_digest"], "path": path}
+            except (EvidenceError, *UNREADABLE):
+                faults.append(f"the packet at {path} cannot be read")
+    return _Sealed(found, faults)
+
+
+def _head_faults(store: Store, fingerprints: Collection[str]) -> Iterator[str]:
+    for said in _heads(store, fingerprints):
+        if isinstance(said, str):
+            yield said
+
+
+def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[str, Any]]:
+    """Every signed head of the store, or what is wrong with it."""
+    for name in store.names("heads"):
+        path = f"heads/{name}"
+        try:
+            files = store.get(path)
+            key, said = verified(files[HEAD], files[f"{HEAD}.sig"], HEADS), json.loads(files[HEAD])
+            if name != f"{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
+                yield f"the signed head at {path} is of another snapshot"
+            elif fingerprints and not _endorsed(store, key, fingerprints):
+                yield f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
+            else:
+                yield {**said, "path": path}
+        except (EvidenceError, *UNREADABLE):
+            yield f"the signed head at {path} is not what was signed"
+
+
+def _warehouse_faults(
+    store: Store,
+    path: str,
+    files: Mapping[str, bytes],
+    about: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    warehouse: Warehouse,
+    report: Report,
+) -> list[str]:
+    """The packet against the register, the register against the store, heads against the chain, the content against a rebuild."""
+    organization_key = manifest["organization"]["key"]
+    with warehouse.read() as transaction:
+        registered = queries.packets(transaction, organization_key)
+        chain, signed = packets.heads(transaction), packets.signed_heads(transaction)
+    found = list(_register_faults(store, about, registered, organization_key))
+    at_head = {said["snapshot_id"]: said for said in _heads(store, ()) if isinstance(said, dict)}
+    for number, said in sorted(at_head.items()):
+        if number not in chain:
+            found.append(f"the warehouse has lost snapshot {number}, whose head was signed")
+        elif chain[number].head_sha256 != said["head_sha256"]:
+            found.append(f"the warehouse's snapshots up to {number} are not those whose head was signed")
+    found += [
+        f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store"
+        for row in signed
+        if row["snapshot_id"] not in at_head
+    ]
+    if about["snapshot_chain_head"] not in {None, *(head.head_sha256 for head in chain.values())}:
+        found.append("the warehouse's snapshots do not lead to the head that the packet was sealed with")
+    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+    try:
+        built = build(warehouse, organization_key, window)
+        found += [f"in the warehouse: {one.sentence}" for one in verify_warehouse(warehouse, organization_key).findings]
+    except WarehouseError as error:
+        return [*found, f"the warehouse cannot give this packet again: {error}"]
+    differing = sorted(name for name, body in built.files.items() if files.get(name) != body)
+    if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
+        report.notes.append(f"It was superseded: the warehouse gives packet {built.digest[:12]} for this window since.")
+    elif differing:
+        found.append(f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}")
+    return found
+
+
+def _register_faults(
+    store: Store, about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]], organization_key: str
+) -> Iterator[str]:
+    rows = list(registered)
+    ours = next((row for row in rows if row["digest"] == about["digest"]), None)
+    if ours is None:
+        yield "the warehouse's register does not know this packet"
+    else:
+        said: Mapping[str, Callable[[], Any]] = {
+            "previous_digest": lambda: ours["previous_digest"],
+            "sealed_at": lambda: iso(ours["sealed_at"]),
+            "signed_by": lambda: ours["key_fingerprint"],
+            "run_id": lambda: ours["run_id"],
+        }
+        for name, value in said.items():
+            if about[name] != value():
+                yield f"{SEAL} and the warehouse's register disagree about {name}"
+    for before, row in zip([None, *rows], rows, strict=False):
+        if row["previous_digest"] != (before["digest"] if before else None):
+            yield f"in the warehouse's register packet {row['digest'][:12]} does not name the one before it"
+    there = _sealed(store, organization_key).by_digest
+    for row in rows:
+        if row["digest"] not in there and row["format_version"] is not None:
+            yield f"packet {row['digest'][:12]} of the warehouse's register is not in the evidence store"
+    for digest in there.keys() - {row["digest"] for row in rows}:
+        yield f"the warehouse's register has lost packet {digest[:12]}, which is in the evidence store"

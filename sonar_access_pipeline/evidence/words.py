@@ -1,0 +1,142 @@
+"""The first page of a packet in words: what it is, in numbers, and everything a reader must know before believing the rest.
+
+The report, the PDF and the workbook say the same sentences.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.evidence.tables import limits
+
+MOST_CHANGES = 2000
+"""Rows of the change table in report and PDF; the CSV file holds all, and both say so."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of the first page. `matters`: something is missing, waits, or does not tie."""
+
+    text: str
+    matters: bool = False
+
+
+def title(facts: Facts) -> str:
+    """What the packet is about."""
+    return f"Who had access to {facts.name or facts.organization_key}"
+
+
+def source(facts: Facts) -> str:
+    """Where it is from; of what is not from SonarCloud, a warning that stands on every page."""
+    if facts.is_evidence:
+        return f"Source: {facts.source_kind.value}."
+    return f"Source: {facts.source_kind.value}. This is not evidence about SonarCloud."
+
+
+def about(facts: Facts) -> str:
+    """Organization, window, as of when, from where, by whose token."""
+    hours, minutes = facts.age_seconds // 3600, facts.age_seconds % 3600 // 60
+    return (
+        f"SonarCloud organization {facts.organization_key}, {facts.window.first} to {facts.window.last} (UTC days). As of "
+        f"{moment(facts.as_of.observed_at)} UTC, the last observation in or before the window, {hours} h {minutes} min before "
+        f"the window's end. Read from {facts.as_of.source_url} (source: {facts.source_kind.value}) with the token of "
+        f"{facts.as_of.token_login}."
+    )
+
+
+def numbers(facts: Facts) -> list[tuple[str, str]]:
+    """The counts of the first page: number and label."""
+    days, agreeing = len(facts.coverage), sum(row["passed"] is True for row in facts.reconciliation)
+    return [
+        (str(len(facts.population)), "accounts"),
+        (str(facts.members), "members"),
+        (str(len(facts.admins)), "organization admins"),
+        (str(len(facts.real_changes)), "changes of access"),
+        (f"{days - len(facts.gaps)} of {days}", "days observed"),
+        (f"{agreeing} of {len(facts.reconciliation)}", "reconciliations pass"),
+        (str(len(facts.failed)), "findings"),
+    ]
+
+
+def sentences(facts: Facts) -> list[Sentence]:
+    """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they matter."""
+    found = [_gaps(facts)]
+    for row in facts.held:
+        why = f" {row['reason']}" if row["reason"] else ""
+        waits = f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing until a person confirms or"
+        found.append(Sentence(f"{waits} retracts it.{why}", matters=True))
+    for row in facts.untied:
+        found.append(
+            Sentence(f"A reconciliation fails: {row['what']}: {_numbers(row)}. {row['detail'] or ''}".strip(), matters=True)
+        )
+    for row in facts.untold:
+        found.append(Sentence(f"Not comparable: {row['what']}{': ' + row['detail'] if row['detail'] else ''}."))
+    if facts.anyone:
+        found.append(Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True))
+    if facts.projects_of_anyone:
+        found.append(
+            Sentence(f"Anyone, signed in or not, has a permission on {facts.projects_of_anyone} projects.", matters=True)
+        )
+    if baseline := len(facts.changes) - len(facts.real_changes):
+        found.append(Sentence(f"{baseline} access rows were first observed in this window. When they were granted is not known."))
+    if facts.imported:
+        said = f"{len(facts.imported)} of the {len(facts.used)} observations behind this packet came in an archive"
+        found.append(Sentence(f"{said} from another warehouse; manifest.json says which."))
+    if facts.redactions:
+        found.append(
+            Sentence(f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says by whose decision.")
+        )
+    found.append(_findings(facts))
+    found.append(Sentence(f"Not observed: {', '.join(row['subject'] for row in limits(facts))}. limits.csv says why."))
+    return found
+
+
+def _gaps(facts: Facts) -> Sentence:
+    if not facts.gaps:
+        return Sentence("Every day of the window was observed.")
+    days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
+    was = "day was" if len(facts.gaps) == 1 else "days were"
+    only = "SonarCloud only ever shows the present, so a gap stays a gap and nothing is filled in"
+    return Sentence(f"{len(facts.gaps)} {was} not observed. {only}: {days}.", matters=True)
+
+
+def _findings(facts: Facts) -> Sentence:
+    rules = Counter(row["rule_id"] for row in facts.failed)
+    version = facts.in_force.version
+    judged = f"Rules were asked with policy version {version}" if version else "Rules were asked with the policy that is shipped"
+    said = ", ".join(f"{rule_id} ({count})" for rule_id, count in rules.items()) or "none"
+    unknown = len({row["rule_id"] for row in facts.not_evaluable})
+    excepted = f" {len(facts.excepted)} findings have an exception." if facts.excepted else ""
+    return Sentence(f"{judged}. Findings: {said}. {unknown} rules could not be answered for all.{excepted}")
+
+
+def _numbers(row: dict[str, Any]) -> str:
+    names = ("reported", "extracted", "stored", "delivered")
+    return ", ".join(f"{name} {row[name]}" for name in names if row[name] is not None)
+
+
+def kinds(facts: Facts) -> str:
+    """How many changes of each kind, and what a change's two times mean."""
+    counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
+    said = "; ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counts)
+    left = len(facts.real_changes) - MOST_CHANGES
+    more = f" The last {left} are in changes.csv only." if left > 0 else ""
+    return f"{said or 'Nothing changed'}. Each lies between two observations: last seen as before, first seen as since.{more}"
+
+
+def moment(when: datetime | None) -> str:
+    """A time as people read it, to the second; the CSV files have it whole."""
+    return when.strftime("%Y-%m-%d %H:%M:%S") if when else "unknown"
+
+
+def plain(value: Any) -> str:
+    """A value as people read it: unknown is a word, and so are yes and no."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return moment(value) if isinstance(value, datetime) else str(value)

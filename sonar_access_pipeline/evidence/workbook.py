@@ -1,0 +1,250 @@
+"""`access-review.xlsx`: what a reviewer decides on, and what the decision rests on. The same facts give the same bytes.
+
+A workbook is a zip file, and zlib differs between machines: its parts are stored, not compressed, with one fixed date. Every
+value is a text cell, so that nothing is ever a formula; numbers that one wants to add up are numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import xlsxwriter
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.evidence import words
+from sonar_access_pipeline.evidence.facts import POPULATION, Facts
+from sonar_access_pipeline.evidence.tables import limits, original, parsed, row_digest
+from sonar_access_pipeline.warehouse import proof, queries
+
+REVIEW = (
+    "login",
+    "name",
+    "email",
+    "account_type",
+    "owner",
+    "is_member",
+    "is_organization_admin",
+    "admin_through",
+    "groups",
+    "organization_permissions",
+    "project_admin_count",
+    "first_seen",
+    "access_unchanged_since",
+    "last_change",
+)
+"""What a reviewer sees of an account, as `population.csv` has it."""
+DECISIONS = ("keep", "change", "revoke")
+TO_FILL = ("decision", "reason", "reviewer")
+LONGEST, MOST_ROWS = 32_000, 1_000_000
+"""Characters of a cell, rows of a sheet: a little less than Excel takes."""
+WIDTHS = {
+    "login": 24,
+    "name": 26,
+    "email": 28,
+    "groups": 40,
+    "organization_permissions": 44,
+    "admin_through": 26,
+    "detail": 60,
+    "title": 48,
+    "why": 90,
+    "error": 60,
+    "findings": 30,
+    "reason": 40,
+    "row sha256": 20,
+    "resource": 26,
+    "resource_name": 26,
+    "granted_via_name": 26,
+    "run_id": 38,
+    "subject": 40,
+    "what": 48,
+    "check": 36,
+}
+USUAL_WIDTH = 18
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)
+"""The date of every part of the zip file: the first that one can have."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet with a header, a filter and frozen panes: its rows in the order of its columns."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+    count: int
+
+
+def review_rows(
+    population: Iterable[Mapping[str, str]], digests: Iterable[str], findings: Mapping[str, Sequence[str]]
+) -> Iterator[list[str]]:
+    """The rows of the review sheet: of each account what is known, what rules found, room to decide, and the row's digest."""
+    for account, digest in zip(population, digests, strict=True):
+        known = [account[name] for name in REVIEW]
+        yield [*known, "; ".join(findings.get(account["login"], ())), *("" for _ in TO_FILL), digest]
+
+
+REVIEW_COLUMNS = (*REVIEW, "findings", *TO_FILL, "row sha256")
+
+
+def write(facts: Facts, population_csv: bytes) -> bytes:
+    """The sealed workbook of a packet. `population_csv` is the packet's own file: rows are known by its rows' digests."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in facts.failed:
+        if row["subject_type"] == "account":
+            found[row["subject"]].append(row["rule_id"])
+    sheets = [
+        _review(population_csv, found),
+        _sheet("Access paths", queries.ACCESS, facts.access),
+        _sheet("Changes", proof.NAMED_CHANGES, facts.changes),
+        _sheet("Findings", proof.FINDINGS, facts.findings),
+        _sheet("Coverage", queries.COVERAGE, facts.coverage),
+        _sheet("Reconciliation", proof.RECONCILIATION, facts.reconciliation),
+        _sheet("Not observed", ("subject", "why"), limits(facts)),
+    ]
+    return _workbook(_summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at)
+
+
+def worksheet(packet: Mapping[str, bytes]) -> bytes:
+    """A copy to work on, from the files of a sealed packet: the review sheet alone, with the packet's digest.
+
+    Raises `ValueError` for files of another shape.
+    """
+    about, population_csv = json.loads(packet["manifest.json"]), packet["population.csv"]
+    digest = hashlib.sha256(packet["manifest.json"]).hexdigest()
+    header, *records = parsed(packet["findings.csv"])
+    found: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        row = dict(zip(header, map(original, record), strict=True))
+        is_ours = (row["subject_type"], row["result"], row["exception_by"]) == ("account", Result.FAIL.value, "")
+        if is_ours:
+            found[row["subject"]].append(row["rule_id"])
+    organization, window, kind = about["organization"]["key"], about["window"], about["source"]["kind"]
+    summary = [
+        ("This is a copy to work on. The sealed packet is the record.", ""),
+        ("Packet", digest),
+        ("Organization", organization),
+        ("Window", f"{window['first_day']} to {window['last_day']} (UTC days)"),
+        ("As of", about["as_of"]["observed_at"]),
+        ("Source", kind if kind == "sonarcloud" else f"{kind}: this is not evidence about SonarCloud"),
+        ("Rows", "Each row has the SHA-256 of its row in the packet's population.csv: the decision is on exactly that row."),
+    ]
+    made = datetime.fromisoformat(about["as_of"]["observed_at"])
+    return _workbook(summary, [_review(population_csv, found)], f"Source: {kind}", f"Access review of {organization}", made)
+
+
+def _review(population_csv: bytes, findings: Mapping[str, Sequence[str]]) -> Sheet:
+    header, *records = parsed(population_csv)
+    if header != ["source", *POPULATION]:
+        raise ValueError("population.csv has other columns")
+    accounts = (dict(zip(header, map(original, record), strict=True)) for record in records)
+    return Sheet("Review", REVIEW_COLUMNS, review_rows(accounts, map(row_digest, records), findings), len(records))
+
+
+def _sheet(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    return Sheet(name, columns, ([row[column] for column in columns] for row in rows), len(rows))
+
+
+def _summary(facts: Facts) -> list[tuple[str, str]]:
+    lines = [(words.title(facts), ""), (words.about(facts), ""), (words.source(facts), "")]
+    lines += [(label, number) for number, label in words.numbers(facts)]
+    return lines + [(sentence.text, "") for sentence in words.sentences(facts)]
+
+
+def _workbook(summary: Sequence[tuple[str, str]], sheets: Sequence[Sheet], source: str, title: str, made: datetime) -> bytes:
+    buffer = io.BytesIO()
+    # Row by row onto disk: a hundred thousand access rows must not be in memory twice.
+    with xlsxwriter.Workbook(buffer, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}) as book:
+        book.set_properties({"title": title, "created": made.replace(tzinfo=None), "comments": source})
+        book.set_size(2400, 1400)
+        looks = _Looks(book)
+        _write_summary(book.add_worksheet("Summary"), summary, looks, source)
+        for sheet in sheets:
+            _write_sheet(book.add_worksheet(sheet.name), sheet, looks, source)
+    return _stored(buffer)
+
+
+class _Looks:
+    """The formats of a workbook."""
+
+    def __init__(self, book: Any) -> None:
+        top = {"valign": "top", "font_name": "Calibri", "font_size": 10}
+        self.text: Format = book.add_format({**top, "num_format": "@"})
+        self.number: Format = book.add_format(top)
+        self.wrapped: Format = book.add_format({**top, "text_wrap": True, "num_format": "@"})
+        self.fill_in: Format = book.add_format({**top, "bg_color": "#FFF8E1", "border": 1, "border_color": "#D8DEE6"})
+        self.header: Format = book.add_format(
+            {**top, "bold": True, "bg_color": "#E8EDF3", "bottom": 1, "text_wrap": True, "num_format": "@"}
+        )
+        self.title: Format = book.add_format({**top, "bold": True, "font_size": 14, "num_format": "@"})
+
+
+def _write_summary(sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: _Looks, source: str) -> None:
+    _prepare_pages(sheet, source)
+    sheet.set_column(0, 0, 100)
+    sheet.set_column(1, 1, 68)
+    for place, (left, right) in enumerate(summary):
+        sheet.write_string(place, 0, _fitting(left), looks.wrapped if place else looks.title)
+        sheet.write_string(place, 1, _fitting(right), looks.text)
+
+
+def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> None:
+    _prepare_pages(sheet, source)
+    sheet.repeat_rows(0)
+    sheet.freeze_panes(1, 1)
+    for place, column in enumerate(one.columns):
+        sheet.set_column(place, place, WIDTHS.get(column, USUAL_WIDTH))
+        sheet.write_string(0, place, column.replace("_", " "), looks.header)
+    to_fill = {place for place, column in enumerate(one.columns) if column in TO_FILL and one.name == "Review"}
+    shown = min(one.count, MOST_ROWS)
+    for number, row in enumerate(one.rows, start=1):
+        if number > MOST_ROWS:
+            sheet.write_string(number, 0, f"{one.count - MOST_ROWS} rows more are in the CSV file only", looks.text)
+            break
+        for place, value in enumerate(row):
+            if place in to_fill:
+                sheet.write_blank(number, place, None, looks.fill_in)
+            elif value is None or value == "":
+                continue
+            elif isinstance(value, int) and not isinstance(value, bool):
+                sheet.write_number(number, place, value, looks.number)
+            else:
+                sheet.write_string(number, place, _fitting(words.plain(value)), looks.text)
+    sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
+    if to_fill and shown:
+        decision = one.columns.index("decision")
+        choice = {"validate": "list", "source": list(DECISIONS), "error_message": "Choose keep, change or revoke."}
+        sheet.data_validation(1, decision, shown, decision, choice)
+
+
+def _prepare_pages(sheet: Worksheet, source: str) -> None:
+    sheet.set_landscape()
+    sheet.set_paper(9)
+    sheet.fit_to_pages(1, 0)
+    sheet.set_header(f"&C{source.replace('&', '&&')}")
+    sheet.set_footer("&CPage &P of &N")
+
+
+def _fitting(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (whole in the CSV file)"
+
+
+def _stored(buffer: io.BytesIO) -> bytes:
+    """The same zip file with its parts stored, in the same order, all of one date."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(buffer) as made, zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as again:
+        for part in made.infolist():
+            info = zipfile.ZipInfo(part.filename, FIRST_DAY)
+            info.create_system = 3
+            info.external_attr = 0o600 << 16
+            again.writestr(info, made.read(part))
+    return packed.getvalue()
