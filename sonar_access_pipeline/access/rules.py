@@ -132,6 +132,13 @@ def _one_admin(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         yield Answer("organization", content.organization.key, Result.FAIL, "one account alone administers the organization")
 
 
+def _said(permissions: Mapping[str, int], scope: str) -> str:
+    """Permissions in words: those on projects with on how many."""
+    if scope == "organization":
+        return ", ".join(sorted(permissions))
+    return ", ".join(f"{key} on {count} project{'s' if count > 1 else ''}" for key, count in sorted(permissions.items()))
+
+
 def _direct(scope: str, wanted: Callable[[str], bool]) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
     def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         held: Mapping[str, Counter[str]] = defaultdict(Counter)
@@ -139,8 +146,7 @@ def _direct(scope: str, wanted: Callable[[str], bool]) -> Callable[[SnapshotCont
             if (grant.principal_type, grant.scope) == ("user", scope) and wanted(grant.permission):
                 held[grant.principal][grant.permission] += 1
         for login, permissions in sorted(held.items()):
-            on = {key: f"{key} on {count} projects" if scope == "project" else key for key, count in permissions.items()}
-            yield _fail(login, f"granted to the account itself: {', '.join(on[key] for key in sorted(on))}")
+            yield _fail(login, f"granted to the account itself: {_said(permissions, scope)}")
 
     return ask
 
@@ -149,8 +155,7 @@ def _anyone(scope: str) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]
     def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         held = Counter(grant.permission for grant in content.grants if (grant.principal_type, grant.scope) == ("anyone", scope))
         if held:
-            said = (f"{key} on {held[key]} projects" if scope == "project" else key for key in sorted(held))
-            yield Answer("anyone", "Anyone", Result.FAIL, f"everybody, signed in or not, holds: {', '.join(said)}")
+            yield Answer("anyone", "Anyone", Result.FAIL, f"everybody, signed in or not, holds: {_said(held, scope)}")
 
     return ask
 
@@ -168,8 +173,7 @@ def _default_group(scope: str, harmless: Collection[str]) -> Callable[[SnapshotC
                 and grant.permission not in harmless
             )
             if held:
-                said = (f"{key} on {held[key]} projects" if scope == "project" else key for key in sorted(held))
-                yield Answer("group", group_id, Result.FAIL, f"every member holds: {', '.join(said)}")
+                yield Answer("group", group_id, Result.FAIL, f"every member holds: {_said(held, scope)}")
 
     return ask
 
@@ -214,7 +218,7 @@ def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
             sign = sha256("\0".join(sorted(logins)).encode()).hexdigest()[:8]
             for login in logins:
                 # Nobody else is named here: a person who is forgotten must not stay in what is said of another.
-                yield _fail(login, f"its name looks like that of {len(logins) - 1} other accounts (those with the sign {sign})")
+                yield _fail(login, f"one of {len(logins)} accounts whose names look alike (those with the sign {sign})")
 
 
 def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:

@@ -36,38 +36,40 @@ MOST_LINES = 4
 INK, SOFT, RULE, GOOD, BAD, WARN, ACCENT = map(
     HexColor, ("#1b2330", "#5b6675", "#d8dee6", "#2f7d57", "#b3402e", "#8a5a00", "#2b5f9e")
 )
-CHART_WIDTH, CHART_HEIGHT = 360.0, 90.0
+CHART_WIDTH, CHART_HEIGHT = 245.0, 80.0
 STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its key, its head, and its share of the page's width."""
+    """A column of a table: its key, its head, its share of the page's width, and what stands there for nothing."""
 
     key: str
     head: str
     share: float
+    nothing: str = ""
 
 
+UNKNOWN = "unknown"
 ACCOUNTS = (
     Column("login", "Login", 14),
-    Column("name", "Name", 14),
-    Column("email", "E-mail", 14),
+    Column("name", "Name", 14, UNKNOWN),
+    Column("email", "E-mail", 14, UNKNOWN),
     Column("account_type", "Type", 6),
-    Column("is_member", "Member", 5),
-    Column("is_organization_admin", "Admin", 5),
+    Column("is_member", "Member", 5, UNKNOWN),
+    Column("is_organization_admin", "Admin", 5, UNKNOWN),
     Column("groups", "Groups", 17),
     Column("organization_permissions", "Organization permissions", 17),
-    Column("access_unchanged_since", "Unchanged since", 9),
+    Column("access_unchanged_since", "Unchanged since", 9, UNKNOWN),
 )
 ADMINS = (
     Column("login", "Login", 20),
-    Column("name", "Name", 25),
+    Column("name", "Name", 25, UNKNOWN),
     Column("admin_through", "Admin through", 40),
-    Column("is_admin_by_sonarcloud", "SonarCloud says admin", 15),
+    Column("is_admin_by_sonarcloud", "SonarCloud says admin", 15, UNKNOWN),
 )
 CHANGES = (
-    Column("changed_after", "Last seen as before", 12),
+    Column("changed_after", "Last seen as before", 12, UNKNOWN),
     Column("changed_by", "First seen as since", 12),
     Column("kind", "What", 12),
     Column("login", "Login", 16),
@@ -110,9 +112,7 @@ def render(facts: Facts) -> bytes:
     paper = _Paper(canvas, words.source(facts), warns=not facts.is_evidence)
     _first_page(paper, facts)
     paper.heading("Over the window")
-    for line in charts.lines(facts):
-        paper.line_chart(line)
-    paper.week_chart(charts.weeks(facts))
+    paper.draw_charts(charts.lines(facts), charts.weeks(facts))
     paper.table("Organization admins", ADMINS, facts.admins, empty="Nobody administers the organization.")
     paper.table("Findings", FINDINGS, facts.findings)
     paper.heading("Changes")
@@ -138,10 +138,8 @@ def _first_page(paper: _Paper, facts: Facts) -> None:
 
 def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
     via = "direct" if row["granted_via"] == "direct" else row["granted_via_name"] or row["granted_via"]
-    # What a change has no value for is nothing, not unknown.
-    shown = {**row, "granted_via_name": via, "resource_name": row["resource_name"] or row["resource"]}
-    blank = {name: "" for name in ("login", "entitlement", "resource_name", "granted_via_name", "detail") if shown[name] is None}
-    return shown | blank | {"kind": row["kind"].replace("_", " ")}
+    on = row["resource_name"] or row["resource"]
+    return {**row, "granted_via_name": via, "resource_name": on, "kind": row["kind"].replace("_", " ")}
 
 
 @cache
@@ -181,8 +179,10 @@ def _width(letter: str, font: str) -> float:
 
 def wrapped(text: str, font: str, size: float, room: float, most: int) -> list[str]:
     """A text in lines that fit, broken at spaces where there are any; the last ends with ... where there are too many."""
-    lines, line, width, limit = list[str](), list[str](), 0.0, room / size
-    last_space = -1
+    limit = room / size
+    if len(text) <= most * 100 and sum([_width(letter, font) for letter in text]) <= limit:
+        return [text]
+    lines, line, width, last_space = list[str](), list[str](), 0.0, -1
     for letter in text[: most * 400]:
         width += _width(letter, font)
         if width > limit and line:
@@ -279,40 +279,54 @@ class _Paper:
                 self._text(x + 3, self._y + 2.5, status, 6, REGULAR, HexColor("#ffffff"))
         self._y -= 4
 
-    def line_chart(self, line: charts.Line) -> None:
-        """A count over the window."""
-        self._chart_frame(line.words)
+    def draw_charts(self, lines: Sequence[charts.Line], weeks: Sequence[charts.Week]) -> None:
+        """All charts side by side, each under its words."""
+        heads = [line.words for line in lines] + ["Access rows opened (up, green) and closed (down, red) per week of the window."]
+        wrapped_heads = [wrapped(head, REGULAR, 7.5, CHART_WIDTH, 3) for head in heads]
+        self._need(CHART_HEIGHT + 40)
+        for place, head in enumerate(wrapped_heads):
+            for number, text in enumerate(head, start=1):
+                self._text(self._left_of(place), self._y - 9.5 * number, text, 7.5, REGULAR, SOFT)
+        self._y -= 9.5 * max(map(len, wrapped_heads)) + CHART_HEIGHT + 6
+        for place, line in enumerate(lines):
+            self._line_chart(self._left_of(place), line)
+        self._week_chart(self._left_of(len(lines)), weeks)
+
+    def _left_of(self, place: int) -> float:
+        return MARGIN + place * (WIDTH - 2 * MARGIN - CHART_WIDTH) / 2
+
+    def _frame(self, left: float) -> None:
+        self._canvas.setLineWidth(0.6)
+        self._canvas.setStrokeColor(RULE)
+        self._canvas.rect(left, self._y, CHART_WIDTH, CHART_HEIGHT, stroke=1, fill=0)
+
+    def _line_chart(self, left: float, line: charts.Line) -> None:
+        self._frame(left)
         self._canvas.setStrokeColor(ACCENT)
         self._canvas.setFillColor(ACCENT)
-        places = [(MARGIN + x * CHART_WIDTH, self._y + 4 + y * (CHART_HEIGHT - 8)) for x, y in line.points]
+        self._canvas.setLineWidth(1)
+        places = [(left + x * CHART_WIDTH, self._y + 4 + y * (CHART_HEIGHT - 8)) for x, y in line.points]
         for (x1, y1), (x2, y2) in pairwise(places):
             self._canvas.line(x1, y1, x2, y2)
         for x, y in places:
             self._canvas.circle(x, y, 1.6, stroke=0, fill=1)
 
-    def week_chart(self, weeks: Sequence[charts.Week]) -> None:
-        """What opened and closed per week."""
-        self._chart_frame("Access rows opened (up, green) and closed (down, red) per week of the window.")
+    def _week_chart(self, left: float, weeks: Sequence[charts.Week]) -> None:
+        self._frame(left)
         slot, middle = CHART_WIDTH / len(weeks), self._y + CHART_HEIGHT / 2
         for place, week in enumerate(weeks):
-            x, bar = MARGIN + place * slot + slot * 0.15, slot * 0.7
-            for share, count, color, sign in (
-                (week.opened_share, week.opened, GOOD, 1),
-                (week.closed_share, week.closed, BAD, -1),
-            ):
-                height = share * (CHART_HEIGHT / 2 - 10)
-                self._canvas.setFillColor(color)
-                self._canvas.rect(x, middle if sign > 0 else middle - height, bar, height, stroke=0, fill=1)
-                if len(weeks) <= 20:
-                    self._text(x, middle + height + 2 if sign > 0 else middle - height - 7, str(count), 6, REGULAR, SOFT)
+            x = left + place * slot + slot * 0.15
+            self._bar(x, slot * 0.7, middle, week.opened_share, GOOD)
+            self._bar(x, slot * 0.7, middle, -week.closed_share, BAD)
+            if len(weeks) <= 20:
+                up, down = (share * (CHART_HEIGHT / 2 - 10) for share in (week.opened_share, week.closed_share))
+                self._text(x, middle + up + 2, str(week.opened), 6, REGULAR, SOFT)
+                self._text(x, middle - down - 7, str(week.closed), 6, REGULAR, SOFT)
 
-    def _chart_frame(self, text: str) -> None:
-        self._need(CHART_HEIGHT + 30)
-        self.paragraph(text, size=8, color=SOFT)
-        self._y -= CHART_HEIGHT
-        self._canvas.setStrokeColor(RULE)
-        self._canvas.rect(MARGIN, self._y, CHART_WIDTH, CHART_HEIGHT, stroke=1, fill=0)
-        self._canvas.setLineWidth(1)
+    def _bar(self, x: float, width: float, middle: float, share: float, color: Any) -> None:
+        height = share * (CHART_HEIGHT / 2 - 10)
+        self._canvas.setFillColor(color)
+        self._canvas.rect(x, min(middle, middle + height), width, abs(height), stroke=0, fill=1)
 
     def table(
         self, head: str | None, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], empty: str = "Nothing."
@@ -350,6 +364,10 @@ class _Paper:
 def _cells(columns: Sequence[Column], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[list[str]]]:
     for row in rows:
         yield [
-            wrapped(printable(words.plain(row[column.key])), REGULAR, SIZE, width - PAD, MOST_LINES)
+            wrapped(_shown(row[column.key], column), REGULAR, SIZE, width - PAD, MOST_LINES)
             for column, width in zip(columns, widths, strict=True)
         ]
+
+
+def _shown(value: Any, column: Column) -> str:
+    return column.nothing if value is None else printable(words.plain(value))

@@ -75,9 +75,7 @@ def to_sign(message: bytes, namespace: str) -> bytes:
 def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
     """The signature file for the 64 bytes that a key signed `to_sign` with."""
     blob = MAGIC + struct.pack(">I", VERSION) + _string(key.blob) + _string(namespace.encode()) + _string(b"") + _string(HASH)
-    text = base64.b64encode(blob + _string(_string(KIND) + _string(signature))).decode()
-    lines = [text[place : place + LINE] for place in range(0, len(text), LINE)]
-    return "\n".join([BEGIN, *lines, END, ""]).encode()
+    return _lines(blob + _string(_string(KIND) + _string(signature)))
 
 
 def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey:
@@ -90,6 +88,8 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     kind, signed = signature.string(), signature.string()
     if reader.left or signature.left or reserved or kind != KIND:
         raise SignatureError("it is not what an Ed25519 key makes")
+    if _lines(reader.whole) != signature_file:
+        raise SignatureError("it is not written as OpenSSH writes it")
     if said != namespace.encode():
         raise SignatureError(f"it is a signature for '{said.decode(errors='replace')}', not for '{namespace}'")
     if algorithm != HASH:
@@ -99,6 +99,11 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     except InvalidSignature:
         raise SignatureError("it is a signature of something else") from None
     return key
+
+
+def _lines(blob: bytes) -> bytes:
+    text = base64.b64encode(blob).decode()
+    return "\n".join([BEGIN, *(text[place : place + LINE] for place in range(0, len(text), LINE)), END, ""]).encode()
 
 
 def _unarmored(file: bytes) -> bytes:
@@ -119,17 +124,17 @@ class _Reader:
     """Reads SSH's wire format, and nothing beyond its end."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self.whole = data
         self._place = 0
 
     @property
     def left(self) -> bool:
         """Whether anything is left to read."""
-        return self._place < len(self._data)
+        return self._place < len(self.whole)
 
     def take(self, count: int) -> bytes:
         """The next bytes. Raises `SignatureError` where there are fewer."""
-        found = self._data[self._place : self._place + count]
+        found = self.whole[self._place : self._place + count]
         if len(found) < count:
             raise SignatureError("it is cut off")
         self._place += count

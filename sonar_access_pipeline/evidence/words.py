@@ -78,9 +78,8 @@ def sentences(facts: Facts) -> list[Sentence]:
     if facts.anyone:
         found.append(Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True))
     if facts.projects_of_anyone:
-        found.append(
-            Sentence(f"Anyone, signed in or not, has a permission on {facts.projects_of_anyone} projects.", matters=True)
-        )
+        on = f"{facts.projects_of_anyone} project{'s' if facts.projects_of_anyone > 1 else ''}"
+        found.append(Sentence(f"Anyone, signed in or not, has permissions on {on}.", matters=True))
     if baseline := len(facts.changes) - len(facts.real_changes):
         found.append(Sentence(f"{baseline} access rows were first observed in this window. When they were granted is not known."))
     if facts.imported:

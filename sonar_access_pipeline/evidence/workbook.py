@@ -43,8 +43,12 @@ REVIEW = (
     "last_change",
 )
 """What a reviewer sees of an account, as `population.csv` has it."""
+TIMES, DAY = frozenset({"first_seen", "access_unchanged_since", "last_change"}), 10
+"""What is shown to the day; the CSV file has it whole."""
 DECISIONS = ("keep", "change", "revoke")
 TO_FILL = ("decision", "reason", "reviewer")
+A3 = 8
+"""As Excel numbers papers."""
 LONGEST, MOST_ROWS = 32_000, 1_000_000
 """Characters of a cell, rows of a sheet: a little less than Excel takes."""
 WIDTHS = {
@@ -89,7 +93,7 @@ def review_rows(
 ) -> Iterator[list[str]]:
     """The rows of the review sheet: of each account what is known, what rules found, room to decide, and the row's digest."""
     for account, digest in zip(population, digests, strict=True):
-        known = [account[name] for name in REVIEW]
+        known = [account[name][:DAY] if name in TIMES else account[name] for name in REVIEW]
         yield [*known, "; ".join(findings.get(account["login"], ())), *("" for _ in TO_FILL), digest]
 
 
@@ -200,7 +204,7 @@ def _write_summary(sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: 
 def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> None:
     _prepare_pages(sheet, source)
     sheet.repeat_rows(0)
-    sheet.freeze_panes(1, 1)
+    sheet.freeze_panes(1, 2 if one.name == "Review" else 1)
     for place, column in enumerate(one.columns):
         sheet.set_column(place, place, WIDTHS.get(column, USUAL_WIDTH))
         sheet.write_string(0, place, column.replace("_", " "), looks.header)
@@ -228,7 +232,7 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
 
 def _prepare_pages(sheet: Worksheet, source: str) -> None:
     sheet.set_landscape()
-    sheet.set_paper(9)
+    sheet.set_paper(A3)
     sheet.fit_to_pages(1, 0)
     sheet.set_header(f"&C{source.replace('&', '&&')}")
     sheet.set_footer("&CPage &P of &N")

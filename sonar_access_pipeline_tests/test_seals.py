@@ -1,0 +1,739 @@
+"""Seals: who signed what after what, checkable without our code; and every way of tampering that we thought of is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from sonar_access_pipeline.access.snapshot import canonical_json
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.evidence.raw import export_raw
+from sonar_access_pipeline.evidence.seal import Sealed, publish, seal, sign_head, sums_of
+from sonar_access_pipeline.evidence.signers import PACKETS, signer_of
+from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
+from sonar_access_pipeline.evidence.stores import FolderStore, ObjectStore
+from sonar_access_pipeline.evidence.timestamps import stamped_by
+from sonar_access_pipeline.evidence.verify import Report, verify
+from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of, unguard
+from sonar_access_pipeline_tests.sealed import sealing, signer
+
+DAYS = [EPOCH.date() + timedelta(days=number) for number in range(3)]
+WINDOWS = [Window(DAYS[0], DAYS[number]) for number in range(3)]
+ALL = {
+    "README.txt",
+    "SHA256SUMS",
+    "SHA256SUMS.sig",
+    "access-review.xlsx",
+    "access.csv",
+    "allowed_signers",
+    "changes.csv",
+    "coverage.csv",
+    "findings.csv",
+    "limits.csv",
+    "manifest.json",
+    "population.csv",
+    "reconciliation.csv",
+    "report.html",
+    "report.pdf",
+    "requests.csv",
+    "seal.json",
+}
+
+
+class Sealings:
+    """Three days of a small organization, each signed at once, and three packets in a chain; the last is looked at."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.root = folder / "evidence"
+        self.warehouse = Warehouse(url)
+        upgrade(self.warehouse)
+        self.sealing = sealing(self.root)
+        people = ["ada", "bob", "cleo"]
+        for number in range(3):
+            logins = people[: number + 1]
+            world = World(
+                members=dict.fromkeys(logins, "Somebody"),
+                groups={"1": "Members"},
+                group_members={"1": logins},
+                user_permissions={login: ["admin"] if login == "ada" else [] for login in logins},
+            )
+            record(self.warehouse, snapshot_of(world, EPOCH + timedelta(days=number)), lambda: EPOCH)
+            derive(self.warehouse, "acme")
+            sign_head(self.warehouse, self.sealing)
+        self.packets = [self.seal(window) for window in WINDOWS]
+
+    def seal(self, window: Window) -> Sealed:
+        return seal(build(self.warehouse, "acme", window), self.sealing, self.warehouse, run_id="run")
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sealing.signer.key.fingerprint
+
+    @property
+    def last(self) -> Path:
+        return Path(self.packets[-1].place)
+
+    def verify(self, folder: Path | None = None, *, offline: bool = False, trusting: str | None = None) -> Report:
+        folder = folder or self.last
+        store, path = FolderStore(folder.parents[2]), str(folder.relative_to(folder.parents[2]))
+        warehouse = None if offline else self.warehouse
+        return verify(store, path, fingerprints=[trusting or self.fingerprint], warehouse=warehouse)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealings]:
+    folder = tmp_path_factory.mktemp("sealed")
+    here = Sealings(folder, sqlite_url(folder / "warehouse.sqlite"))
+    yield here
+    here.warehouse.close()
+
+
+@pytest.fixture
+def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
+    """A copy of it all, to tamper with."""
+    copy = tmp_path / "copy"
+    original.warehouse.close()
+    shutil.copytree(original.folder, copy)
+    found = object.__new__(Sealings)
+    found.folder, found.root = copy, copy / "evidence"
+    found.warehouse = Warehouse(sqlite_url(copy / "warehouse.sqlite"))
+    found.sealing = sealing(found.root)
+    found.packets = [
+        Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new) for one in original.packets
+    ]
+    yield found
+    found.warehouse.close()
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"this machine has no {program}")
+
+
+def resigned(folder: Path, key: Path | None = None) -> None:
+    """Make sums and signature anew, as somebody with a key of their own can; without one, only the sums."""
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    content = {name: body for name, body in files.items() if not name.startswith("SHA256SUMS")}
+    (folder / "SHA256SUMS").write_bytes(sums_of(content))
+    if key is not None:
+        (folder / "SHA256SUMS.sig").write_bytes(signer(key).sign(sums_of(content), PACKETS))
+
+
+def edit(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads((folder / name).read_bytes())
+    change(document)
+    (folder / name).write_bytes(canonical_json(document))
+
+
+def test_a_packet_has_every_file_of_the_design_and_is_fine(original: Sealings) -> None:
+    assert {file.name for file in original.last.iterdir()} == ALL
+    assert original.verify().faults == []
+    assert original.verify(offline=True).faults == []
+    for packet in original.packets:
+        assert original.verify(Path(packet.place)).faults == []
+
+
+def test_sha256sum_and_ssh_keygen_alone_verify_a_packet(original: Sealings) -> None:
+    needs("sha256sum")
+    needs("ssh-keygen")
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=original.last, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(": OK") == len(ALL) - 2
+    ask = ["ssh-keygen", "-Y", "verify", "-f", "allowed_signers", "-I", "sonar-access", "-n", PACKETS, "-s", "SHA256SUMS.sig"]
+    sums = (original.last / "SHA256SUMS").read_bytes()
+    done_too = subprocess.run(ask, cwd=original.last, input=sums, capture_output=True, check=False)
+    assert done_too.returncode == 0, done_too.stderr
+    assert original.fingerprint in done_too.stdout.decode()
+    for wrong in (sums + b"x", b""):
+        assert subprocess.run(ask, cwd=original.last, input=wrong, capture_output=True, check=False).returncode != 0
+    other = [PACKETS if word == PACKETS else word for word in ask]
+    other[other.index(PACKETS)] = "file"
+    assert subprocess.run(other, cwd=original.last, input=sums, capture_output=True, check=False).returncode != 0
+
+
+def test_the_commands_of_the_readme_are_the_ones_that_work(original: Sealings) -> None:
+    needs("ssh-keygen")
+    readme = (original.last / "README.txt").read_text()
+    commands = [line.strip() for line in readme.splitlines() if line.startswith("     ")]
+    assert len(commands) == 3
+    for command in commands[:2]:
+        done = subprocess.run(["bash", "-c", command], cwd=original.last, capture_output=True, check=False)
+        assert done.returncode == 0, command
+
+
+def test_what_ssh_keygen_signs_we_verify_and_both_say_the_same_of_a_key(tmp_path: Path) -> None:
+    needs("ssh-keygen")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "x", "-f", tmp_path / "key"], check=True)
+    (tmp_path / "file").write_bytes(b"message")
+    sign = ["ssh-keygen", "-Y", "sign", "-f", str(tmp_path / "key"), "-n", PACKETS, str(tmp_path / "file")]
+    subprocess.run(sign, check=True, capture_output=True)
+    theirs = (tmp_path / "file.sig").read_bytes()
+    ours = signer_of(str(tmp_path / "key"), tmp_path)
+    assert ours.sign(b"message", PACKETS) == theirs, "Ed25519 signs the same way twice"
+    key = verified(b"message", theirs, PACKETS)
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", tmp_path / "key.pub"], check=True, capture_output=True, text=True).stdout
+    assert key.fingerprint in shown
+    for message, namespace in ((b"massage", PACKETS), (b"message", "file")):
+        with pytest.raises(SignatureError):
+            verified(message, theirs, namespace)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (["-t", "ed25519", "-N", "secret"], "has a passphrase"),
+        (["-t", "rsa", "-b", "2048", "-N", ""], "not an Ed25519 key"),
+        (None, "no OpenSSH private key"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_a_sentence(tmp_path: Path, make: list[str] | None, said: str) -> None:
+    key = tmp_path / "key"
+    if make is None:
+        key.write_text("nothing")
+    else:
+        needs("ssh-keygen")
+        subprocess.run(["ssh-keygen", "-q", "-f", key, *make], check=True)
+    with pytest.raises(EvidenceError, match=said):
+        signer_of(str(key), tmp_path)
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        signer_of(str(tmp_path / "none"), tmp_path)
+
+
+def test_a_key_in_an_agent_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("ssh-agent")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", tmp_path / "key"], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", tmp_path / "key"], check=True)
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        held = signer_of(f"agent:{tmp_path / 'key.pub'}", tmp_path)
+        for _ in range(100):
+            if (tmp_path / "agent").exists():
+                break
+            subprocess.run(["sleep", "0.05"], check=True)
+        with pytest.raises(EvidenceError, match="does not hold"):
+            held.sign(b"message", PACKETS)
+        subprocess.run(["ssh-add", "-q", tmp_path / "key"], check=True, env=os.environ)
+        assert verified(b"message", held.sign(b"message", PACKETS), PACKETS) == held.key
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def _changed(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+def _reordered(body: bytes) -> bytes:
+    lines = body.splitlines(keepends=True)
+    return b"".join(reversed(lines)) if len(lines) > 2 else body[::-1]
+
+
+CHANGES: Mapping[str, Callable[[bytes], bytes]] = {
+    "one bit": _changed,
+    "cut short": lambda body: body[: len(body) // 2],
+    "emptied": lambda _: b"",
+    "lengthened": lambda body: body + b"\n",
+    "reordered": _reordered,
+}
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_was_changed_is_named(original: Sealings, tmp_path: Path, name: str, change: str) -> None:
+    folder = tmp_path / "evidence" / "acme" / original.last.parent.name / original.last.name
+    shutil.copytree(original.last, folder)
+    body = (folder / name).read_bytes()
+    (folder / name).write_bytes(CHANGES[change](body))
+    assert [fault for fault in original.verify(folder, offline=True).faults if name in fault], f"{name}, {change}"
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_file_that_is_missing_is_named(original: Sealings, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "evidence" / "acme" / original.last.parent.name / original.last.name
+    shutil.copytree(original.last, folder)
+    (folder / name).unlink()
+    assert [fault for fault in original.verify(folder, offline=True).faults if name in fault]
+
+
+def _add(here: Sealings) -> None:
+    (here.last / "more.csv").write_text("more")
+
+
+def _add_with_sums(here: Sealings) -> None:
+    (here.last / "more.csv").write_text("more")
+    resigned(here.last)
+
+
+def _csv_with_everything_made_anew_but_the_signature(here: Sealings) -> None:
+    """Rows in another order, with manifest, seal and sums to fit; only the key is missing."""
+    rows = (here.last / "population.csv").read_bytes().splitlines(keepends=True)
+    body = b"".join([rows[0], *reversed(rows[1:])])
+    (here.last / "population.csv").write_bytes(body)
+    said = {"sha256": hashlib.sha256(body).hexdigest()}
+    edit(here.last, "manifest.json", lambda manifest: manifest["files"]["population.csv"].update(said))
+    digest = hashlib.sha256((here.last / "manifest.json").read_bytes()).hexdigest()
+    edit(here.last, "seal.json", lambda about: about.update(digest=digest))
+    resigned(here.last)
+
+
+def _the_same_with_a_key_of_their_own(here: Sealings) -> None:
+    _csv_with_everything_made_anew_but_the_signature(here)
+    stranger = here.folder / "stranger"
+    (here.last / "allowed_signers").write_bytes(signer(stranger).allowed_signers)
+    edit(here.last, "seal.json", lambda about: about.update(signed_by=signer(stranger).key.fingerprint))
+    resigned(here.last, stranger)
+
+
+def _another_key(here: Sealings) -> None:
+    stranger = here.folder / "stranger"
+    (here.last / "allowed_signers").write_bytes(signer(stranger).allowed_signers)
+    resigned(here.last, stranger)
+
+
+def _another_signature(here: Sealings) -> None:
+    shutil.copy(Path(here.packets[0].place) / "SHA256SUMS.sig", here.last / "SHA256SUMS.sig")
+
+
+def _another_allowed_signers(here: Sealings) -> None:
+    (here.last / "allowed_signers").write_bytes(signer(here.folder / "stranger").allowed_signers)
+
+
+def _another_packet(here: Sealings) -> None:
+    shutil.rmtree(here.last)
+    shutil.copytree(here.packets[0].place, here.last)
+
+
+def _another_seal(here: Sealings) -> None:
+    shutil.copy(Path(here.packets[0].place) / "seal.json", here.last / "seal.json")
+    resigned(here.last)
+
+
+def _predecessor_gone(here: Sealings) -> None:
+    shutil.rmtree(here.packets[1].place)
+
+
+def _first_gone(here: Sealings) -> None:
+    shutil.rmtree(here.packets[0].place)
+
+
+def _predecessor_swapped(here: Sealings) -> None:
+    shutil.rmtree(here.packets[1].place)
+    shutil.copytree(here.packets[0].place, here.packets[1].place)
+
+
+def _link_changed(here: Sealings) -> None:
+    edit(Path(here.packets[1].place), "seal.json", lambda about: about.update(previous_digest=None))
+
+
+def _head_changed(here: Sealings) -> None:
+    edit(sorted((here.root / "heads").iterdir())[0], "head.json", lambda head: head.update(snapshot_id=7))
+
+
+def _head_gone(here: Sealings) -> None:
+    shutil.rmtree(sorted((here.root / "heads").iterdir())[1])
+
+
+def _head_swapped(here: Sealings) -> None:
+    first, second, *_ = sorted((here.root / "heads").iterdir())
+    shutil.rmtree(second)
+    shutil.copytree(first, second)
+
+
+def _sql(*statements: str, unguarded: tuple[str, ...] = ()) -> Callable[[Sealings], None]:
+    def change(here: Sealings) -> None:
+        with here.warehouse.write("test") as transaction:
+            for table in unguarded:
+                unguard(transaction, table)
+            for statement in statements:
+                assert transaction.execute(text(statement)).rowcount, statement
+
+    return change
+
+
+def _rolled_back(here: Sealings) -> None:
+    """The last packet and the last day never were: gone from the warehouse and from the evidence folder, but for a head."""
+    _sql("DELETE FROM evidence_packet WHERE packet_id = 3", unguarded=("evidence_packet",))(here)
+    shutil.rmtree(here.last)
+    here.packets.pop()
+    tables = ("raw_response", "raw_list", "raw_control", "raw_snapshot", "signed_head")
+    with here.warehouse.write("test") as transaction:
+        for table in tables:
+            unguard(transaction, table)
+        transaction.execute(text("PRAGMA defer_foreign_keys = ON"))
+        transaction.execute(text("DELETE FROM history_observation WHERE snapshot_id = 3"))
+        for name in ("fct_user_access", "dim_user", "bridge_group_member", "fct_finding", "fct_permission_grant"):
+            last = "(SELECT observed_at FROM raw_snapshot WHERE snapshot_id = 3)"
+            transaction.execute(text(f"DELETE FROM {name} WHERE valid_from = {last}"))
+            reopened = "SET valid_to = NULL, last_seen_at = NULL"
+            transaction.execute(text(f"UPDATE {name} {reopened} WHERE valid_to = {last}"))
+        for table in tables:
+            transaction.execute(text(f"DELETE FROM {table} WHERE snapshot_id = 3"))
+
+
+TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
+    "a file more": (_add, "more.csv is not listed"),
+    "a file more, with sums to fit": (_add_with_sums, "does not fit SHA256SUMS"),
+    "rows reordered, and all digests with them": (_csv_with_everything_made_anew_but_the_signature, "does not fit SHA256SUMS"),
+    "the same, signed by a stranger": (_the_same_with_a_key_of_their_own, "none of the keys that you named"),
+    "signed again by a stranger": (_another_key, "none of the keys that you named"),
+    "the signature of another packet": (_another_signature, "does not fit SHA256SUMS"),
+    "the signers of a stranger": (_another_allowed_signers, "allowed_signers"),
+    "another packet in its place": (_another_packet, "its folder is not called"),
+    "the seal of another packet": (_another_seal, "seal.json names another manifest"),
+    "the packet before it gone": (_predecessor_gone, "is not in the evidence folder"),
+    "the first packet gone": (_first_gone, "is not in the evidence folder"),
+    "the packet before it swapped": (_predecessor_swapped, "is not the one that was sealed there"),
+    "a link of the chain changed": (_link_changed, "name none as the one before them"),
+    "a signed head changed": (_head_changed, "is not what was signed"),
+    "a signed head gone": (_head_gone, "is not in the evidence store"),
+    "a signed head swapped": (_head_swapped, "is of another snapshot"),
+    "an access row changed in the warehouse": (
+        _sql("UPDATE fct_user_access SET granted_via = 'group:9' WHERE login = 'ada' AND entitlement = 'admin'"),
+        "does not give this packet any more",
+    ),
+    "an access row taken out of the warehouse": (
+        _sql("DELETE FROM fct_user_access WHERE login = 'bob' AND access_type = 'group'"),
+        "access.csv",
+    ),
+    "a name changed in the warehouse": (_sql("UPDATE dim_user SET name = 'Nobody' WHERE login = 'ada'"), "population.csv"),
+    "a finding taken out of the warehouse": (
+        _sql("DELETE FROM fct_finding WHERE rule_id = 'admin-direct'"),
+        "findings.csv",
+    ),
+    "a snapshot's digest changed in the warehouse": (
+        _sql("UPDATE raw_snapshot SET content_sha256 = 'x' WHERE snapshot_id = 2", unguarded=("raw_snapshot",)),
+        "whose head was signed",
+    ),
+    "an answer changed in the warehouse": (
+        _sql("UPDATE raw_body SET zlib_body = x'789c030000000001'", unguarded=("raw_body",)),
+        "in the warehouse",
+    ),
+    "a packet taken out of the register": (
+        _sql("DELETE FROM evidence_packet WHERE packet_id = 1", unguarded=("evidence_packet",)),
+        "has lost packet",
+    ),
+    "a link changed in the register": (
+        _sql("UPDATE evidence_packet SET previous_digest = 'x' WHERE packet_id = 2", unguarded=("evidence_packet",)),
+        "does not name the one before it",
+    ),
+    "this packet taken out of the register": (
+        _sql("DELETE FROM evidence_packet WHERE packet_id = 3", unguarded=("evidence_packet",)),
+        "does not know this packet",
+    ),
+    "the time of sealing changed in the register": (
+        _sql("UPDATE evidence_packet SET sealed_at = '2020-01-01 00:00:00.000000'", unguarded=("evidence_packet",)),
+        "disagree about sealed_at",
+    ),
+    "the last day and its packet never were": (_rolled_back, "has lost snapshot 3"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampering_is_found_and_named(here: Sealings, name: str) -> None:
+    tamper, said = TAMPERINGS[name]
+    tamper(here)
+    faults = here.verify().faults
+    assert [fault for fault in faults if said in fault], faults
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_random_bytes_are_never_fine_and_never_a_traceback(original: Sealings, tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "evidence" / "acme" / original.last.parent.name / original.last.name
+    if not folder.exists():
+        shutil.copytree(original.last, folder)
+    names = data.draw(st.lists(st.sampled_from(sorted(ALL)), min_size=1, max_size=3, unique=True))
+    before = {name: (folder / name).read_bytes() for name in names}
+    nested = st.integers(1, 3000).map(lambda depth: b"[" * depth)
+    documents = st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda x: st.dictionaries(st.text(max_size=5), x))
+    for name, body in before.items():
+        new = data.draw(st.binary(max_size=400) | nested | documents.map(lambda one: json.dumps(one).encode()), label=name)
+        if data.draw(st.booleans(), label="spliced"):
+            place = data.draw(st.integers(0, len(body)), label="place")
+            new = body[:place] + new + body[place + len(new) :]
+        (folder / name).write_bytes(new)
+    try:
+        is_changed = any((folder / name).read_bytes() != body for name, body in before.items())
+        assert original.verify(folder, offline=True).is_fine is not is_changed
+    finally:
+        for name, body in before.items():
+            (folder / name).write_bytes(body)
+
+
+def test_a_new_key_is_trusted_through_the_old_one_that_endorses_it(here: Sealings) -> None:
+    old, new = here.sealing.signer, signer(here.folder / "new-key")
+    rotated = sealing(here.root, signed_by=new)
+    publish(rotated, endorsed_by=old)
+    window = Window(DAYS[1], DAYS[2])
+    sealed = seal(build(here.warehouse, "acme", window), rotated, here.warehouse, run_id="run")
+    assert here.verify(Path(sealed.place)).faults == []
+    assert here.verify(Path(sealed.place), trusting=new.key.fingerprint, offline=True).faults != [], (
+        "old heads are of the old key"
+    )
+    assert "endorses" in " ".join(here.verify(Path(sealed.place)).notes)
+    endorsement = next(path for path in (here.root / "keys").rglob("key.pub.sig"))
+    endorsement.unlink()
+    assert [fault for fault in here.verify(Path(sealed.place)).faults if "none of the keys" in fault]
+
+
+def test_rebuilding_a_packet_with_another_key_and_at_another_time_verifies_it(here: Sealings) -> None:
+    later = sealing(here.root, signed_by=signer(here.folder / "new-key"), clock=lambda: EPOCH + timedelta(days=900))
+    again = seal(build(here.warehouse, "acme", WINDOWS[2]), later, here.warehouse, run_id="later")
+    assert (again.is_new, again.place) == (False, here.packets[2].place)
+    assert here.verify().faults == []
+
+
+def test_other_content_is_a_new_version_and_the_old_one_stays_and_says_so(here: Sealings) -> None:
+    late = World(members={"ada": None}, user_permissions={"ada": ["admin"]})
+    record(here.warehouse, snapshot_of(late, EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
+    derive(here.warehouse, "acme")
+    newer = seal(build(here.warehouse, "acme", WINDOWS[2]), here.sealing, here.warehouse, run_id="run")
+    assert newer.is_new
+    assert Path(newer.place).parent == here.last.parent
+    assert here.verify(Path(newer.place)).faults == []
+    old = here.verify()
+    assert old.faults == []
+    assert "superseded" in " ".join(old.notes)
+
+
+def test_packets_that_are_sealed_at_once_follow_each_other(here: Sealings) -> None:
+    windows = [Window(first, last) for first in DAYS for last in DAYS if first <= last and first != DAYS[0]]
+    built = [build(here.warehouse, "acme", window) for window in windows]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda packet: seal(packet, here.sealing, here.warehouse, run_id="run"), built))
+    with here.warehouse.read() as transaction:
+        rows = queries.packets(transaction, "acme")
+    assert [row["previous_digest"] for row in rows] == [None, *(row["digest"] for row in rows[:-1])]
+    assert here.verify().faults == []
+
+
+def test_a_head_is_signed_once_and_what_was_missed_is_made_up_for(here: Sealings) -> None:
+    assert sign_head(here.warehouse, here.sealing) is None
+    for hour in (7, 8):
+        record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=2, hours=hour)), lambda: EPOCH)
+    place = sign_head(here.warehouse, here.sealing)
+    assert place is not None
+    assert Path(place).name.startswith("00000005-")
+    assert sign_head(here.warehouse, here.sealing) is None
+    assert sorted(path.name for path in Path(place).iterdir()) == ["allowed_signers", "head.json", "head.json.sig"]
+
+
+def test_the_answers_behind_a_packet_are_delivered_with_their_digests(here: Sealings, tmp_path: Path) -> None:
+    needs("sha256sum")
+    files = FolderStore(here.root).get(str(here.last.relative_to(here.root)))
+    exported = export_raw(files, here.warehouse, tmp_path / "answers")
+    assert exported.missing == ()
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "answers", capture_output=True, check=False)
+    assert done.returncode == 0
+    for file in (tmp_path / "answers").glob("*.json"):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
+    documents = [json.loads(file.read_bytes()) for file in (tmp_path / "answers").glob("*.json")]
+    logins = {row["login"] for document in documents for row in document.get("users", ()) if "selected" not in row}
+    population = [line.split(",")[2] for line in (here.last / "population.csv").read_text().splitlines()[1:]]
+    assert logins == set(population), "an auditor counts the population from SonarCloud's own words"
+    with here.warehouse.write("test") as transaction:
+        transaction.execute(text("UPDATE raw_body SET zlib_body = x'', dropped_at = '2026-03-09 00:00:00.000000'"))
+    assert len(export_raw(files, here.warehouse, tmp_path / "fewer").missing) == exported.bodies
+    with pytest.raises(EvidenceError, match="is there already"):
+        export_raw(files, here.warehouse, tmp_path / "fewer")
+
+
+def test_an_object_store_takes_packets_and_a_half_written_one_is_none(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(f"memory://{here.folder.name}-{here.packets[0].digest[:8]}/evidence")
+    there = sealing(here.root, store=store)
+    packet = build(here.warehouse, "acme", Window(DAYS[1], DAYS[1]))
+    whole, left = store._files.pipe_file, 5
+
+    def fails(path: str, body: bytes, **options: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError("the network is gone")
+        whole(path, body, **options)
+
+    publish(there)
+    monkeypatch.setattr(type(store._files), "pipe_file", staticmethod(fails))
+    with pytest.raises(EvidenceError, match="refuses"):
+        seal(packet, there, here.warehouse, run_id="run")
+    monkeypatch.undo()
+    path = f"acme/{DAYS[1]}_{DAYS[1]}/{packet.digest[:12]}-simulated"
+    assert store.names(path), "something is there"
+    assert not store.has(path, "SHA256SUMS"), "and nobody takes it for a packet"
+    sealed = seal(packet, there, here.warehouse, run_id="run")
+    assert sealed.is_new
+    faults = verify(store, path, fingerprints=[here.fingerprint]).faults
+    assert [fault for fault in faults if "packet before it" not in fault] == [], "that one lies elsewhere"
+
+
+def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+    from botocore.exceptions import ClientError
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():
+            monkeypatch.setenv(name, value)
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="evidence", ObjectLockEnabledForBucket=True)
+        store = ObjectStore("s3://evidence/sonar", retention_days=365)
+        there = sealing(here.root, store=store)
+        head = sign_head_anew(here, there)
+        sealed = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), there, here.warehouse, run_id="run")
+        path = sealed.place.removeprefix("s3://evidence/sonar/")
+        report = verify(store, path, fingerprints=[here.fingerprint])
+        assert [fault for fault in report.faults if "packet before it" not in fault] == []
+        assert seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), there, here.warehouse, run_id="run").is_new is False
+        objects = s3.list_object_versions(Bucket="evidence")["Versions"]
+        assert {Path(one["Key"]).name for one in objects if path in one["Key"]} == ALL
+        assert any(head.removeprefix("s3://evidence/") in one["Key"] for one in objects)
+        for one in objects:
+            about = {"Bucket": "evidence", "Key": one["Key"], "VersionId": one["VersionId"]}
+            kept = s3.head_object(**about)
+            assert kept["ObjectLockMode"] == "COMPLIANCE"
+            assert kept["ObjectLockRetainUntilDate"] > datetime.now(UTC) + timedelta(days=364)
+            with pytest.raises(ClientError, match=r"AccessDenied|WORM|denied"):
+                s3.delete_object(**about)
+    finally:
+        server.stop()
+
+
+def sign_head_anew(here: Sealings, there: Any) -> str:
+    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
+    place = sign_head(here.warehouse, there)
+    assert place is not None
+    return place
+
+
+class Authority:
+    """A time stamp authority of our own: `openssl ts` behind HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificates = folder / "ca.pem"
+        folder.mkdir()
+        (folder / "conf").write_text(
+            "[tsa]\ndefault_tsa = us\n[us]\nserial = serial\nsigner_cert = tsa.pem\nsigner_key = tsa.key\n"
+            "default_policy = 1.2.3.4\ndigests = sha256, sha512\nsigner_digest = sha256\naccuracy = secs:1\n"
+            "[stamping]\nextendedKeyUsage = critical,timeStamping\nkeyUsage = critical,digitalSignature\n"
+            "[ca]\nbasicConstraints = critical,CA:true\nkeyUsage = critical,keyCertSign,cRLSign\n"
+            "[req]\ndistinguished_name = dn\n[dn]\n"
+        )
+        (folder / "serial").write_text("01")
+        new = ["-newkey", "rsa:2048", "-nodes", "-config", "conf"]
+        self.run(
+            "req", "-x509", *new, "-subj", "/CN=Root", "-keyout", "ca.key", "-out", "ca.pem", "-days", "9", "-extensions", "ca"
+        )
+        self.run("req", *new, "-subj", "/CN=Stamps", "-keyout", "tsa.key", "-out", "tsa.csr")
+        sign = [
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "9",
+            "-extfile",
+            "conf",
+            "-extensions",
+            "stamping",
+        ]
+        self.run("x509", "-req", "-in", "tsa.csr", "-out", "tsa.pem", *sign)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+    def answer(self, query: bytes) -> bytes:
+        (self.folder / "query").write_bytes(query)
+        self.run("ts", "-reply", "-config", "conf", "-section", "us", "-queryfile", "query", "-out", "reply")
+        return (self.folder / "reply").read_bytes()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[tuple[Authority, str]]:
+    needs("openssl")
+    ours = Authority(tmp_path / "authority")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = ours.answer(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/timestamp-reply")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield ours, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_time_stamp_says_when_and_openssl_verifies_it(here: Sealings, authority: tuple[Authority, str]) -> None:
+    ours, url = authority
+    there = sealing(here.root, stamp=stamped_by(url))
+    sealed = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    folder = Path(sealed.place)
+    ask = ["openssl", "ts", "-verify", "-data", "SHA256SUMS.sig", "-in", "SHA256SUMS.sig.tsr", "-CAfile", str(ours.certificates)]
+    done = subprocess.run(ask, cwd=folder, capture_output=True, text=True, check=False)
+    assert "Verification: OK" in done.stdout + done.stderr
+    store, path, mine = FolderStore(here.root), str(folder.relative_to(here.root)), [here.fingerprint]
+    report = verify(store, path, fingerprints=mine, authorities=ours.certificates.read_bytes())
+    assert report.faults == []
+    assert "by an authority whose certificates you named" in " ".join(report.notes)
+    assert "was not checked" in " ".join(verify(store, path, fingerprints=mine).notes)
+    stranger = Authority(here.folder / "stranger-authority").certificates.read_bytes()
+    assert "not signed by an authority" in " ".join(verify(store, path, fingerprints=mine, authorities=stranger).faults)
+    stamp = (folder / "SHA256SUMS.sig.tsr").read_bytes()
+    for wrong in (b"", stamp[:-9], ours.answer(_query_for(ours, b"something else")), b"x" * 99):
+        (folder / "SHA256SUMS.sig.tsr").write_bytes(wrong)
+        assert [fault for fault in verify(store, path, fingerprints=mine).faults if "SHA256SUMS.sig.tsr" in fault]
+
+
+def _query_for(ours: Authority, data: bytes) -> bytes:
+    (ours.folder / "data").write_bytes(data)
+    ours.run("ts", "-query", "-data", "data", "-sha256", "-cert", "-out", "asked")
+    return (ours.folder / "asked").read_bytes()
+
+
+def test_an_authority_that_does_not_answer_is_a_sentence(here: Sealings) -> None:
+    there = sealing(here.root, stamp=stamped_by("http://127.0.0.1:9"))
+    with pytest.raises(EvidenceError, match="does not answer"):
+        seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    assert not (here.root / "acme" / f"{DAYS[1]}_{DAYS[1]}").exists(), "nothing half-written is left"
