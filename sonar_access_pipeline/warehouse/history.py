@@ -130,8 +130,20 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
         return False
     if len({policy_at(transaction, time.observed_at).version for time in times}) > 1:
         return False
+    if any(_is_empty(transaction, description, one.snapshot_id) for description, _ in _parts(one.scopes)):
+        return False
     both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
     return answers(both[predecessor]) == answers(both[one.snapshot_id])
+
+
+def _is_empty(transaction: Connection, description: HistoryTable, snapshot_id: int) -> bool:
+    """Whether a table shows nothing where every observation shows something: its predecessor was never asked."""
+    if not description.is_never_empty:
+        return False
+    table = history_tables[description.name]
+    of = select(observation.c.organization_key).where(observation.c.snapshot_id == snapshot_id).scalar_subquery()
+    shown = select(table.c.valid_from).where(table.c.organization_key == of, table.c.valid_to.is_(None)).limit(1)
+    return transaction.execute(shown).first() is None
 
 
 def _parts(scopes: Set[Scope]) -> Iterator[tuple[HistoryTable, Part]]:

@@ -1,0 +1,437 @@
+"""Rules: each answers fail, pass or not evaluable with its reason, by the policy in force on the day; unknown is never a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from sonar_access_pipeline.access.policy import Exemption, Policy, PolicyInForce, identity
+from sonar_access_pipeline.access.records import (
+    AccountDetail,
+    CallerToken,
+    Grant,
+    Group,
+    GroupMember,
+    Member,
+    Organization,
+    SnapshotContent,
+)
+from sonar_access_pipeline.access.rules import (
+    RULES,
+    STATE_RULES,
+    WINDOW_RULES,
+    Answer,
+    Result,
+    WindowFacts,
+    looks_like_a_service,
+    skeleton,
+)
+from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.facts import gather
+from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.policies import policy_at, record_policy
+from sonar_access_pipeline.warehouse.rebuild import rebuild
+from sonar_access_pipeline.warehouse.schema import history_tables
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline.warehouse.verify import State, verify
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+
+EVERYTHING = frozenset(Scope)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def content(
+    *,
+    members: Mapping[str, str | None] | None = None,
+    groups: Mapping[str, list[str]] | None = None,
+    default: str | None = "1",
+    grants: list[Grant] | None = None,
+    emails: Mapping[str, str | None] | None = None,
+    scopes: frozenset[Scope] = EVERYTHING,
+) -> SnapshotContent:
+    groups = {"1": []} if groups is None else groups
+    return SnapshotContent(
+        organization=Organization("acme", "Acme", None, None, True),
+        members=tuple(Member(login, name, None, None) for login, name in (members or {}).items()),
+        groups=tuple(Group(key, f"group {key}", None, key == default if default else None, None) for key in groups),
+        group_members=tuple(GroupMember(key, login) for key, logins in groups.items() for login in logins),
+        grants=tuple(grants or ()),
+        account_details=tuple(AccountDetail(login, None, email, None) for login, email in (emails or {}).items()),
+        scopes=scopes,
+    )
+
+
+def to_user(login: str, permission: str, project: str | None = None) -> Grant:
+    return Grant("user", login, "project" if project else "organization", project, permission)
+
+
+def to_group(group: str, permission: str, project: str | None = None) -> Grant:
+    return Grant("group", group, "project" if project else "organization", project, permission)
+
+
+def to_anyone(permission: str, project: str | None = None) -> Grant:
+    return Grant("anyone", "Anyone", "project" if project else "organization", project, permission)
+
+
+def failing(rule_id: str, shown: SnapshotContent, policy: Policy | None = None) -> set[str]:
+    """The subjects that fail a rule; nothing else is said of the others."""
+    rule = next(rule for rule in STATE_RULES if rule.rule_id == rule_id)
+    answers = rule.answers(shown, policy or Policy())
+    assert answers, "every rule answers"
+    fails = {answer.subject for answer in answers if answer.result is Result.FAIL}
+    if not fails and all(answer.result is not Result.NOT_EVALUABLE for answer in answers):
+        assert answers == [Answer("organization", "acme", Result.PASS, "")]
+    return fails
+
+
+ROSTER = {identity("ada"): "active", identity("bob@x.example"): "active", identity("carl"): "left"}
+SERVICE = {identity("ci-bot"): "Platform"}
+CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
+    "six admins are too many": (
+        "too-many-admins",
+        content(grants=[to_user(f"u{number}", "admin") for number in range(6)]),
+        Policy(),
+        {"acme"},
+    ),
+    "five are not": ("too-many-admins", content(grants=[to_user(f"u{n}", "admin") for n in range(5)]), Policy(), set()),
+    "the threshold is the policy's": (
+        "too-many-admins",
+        content(groups={"1": [], "2": ["a", "b"]}, grants=[to_group("2", "admin")]),
+        Policy(max_admins=1),
+        {"acme"},
+    ),
+    "an account that is admin twice is one": (
+        "too-many-admins",
+        content(groups={"2": ["a"]}, grants=[to_group("2", "admin"), to_user("a", "admin")]),
+        Policy(max_admins=1),
+        set(),
+    ),
+    "nobody administers": ("no-admin", content(groups={"2": []}, grants=[to_group("2", "admin")]), Policy(), {"acme"}),
+    "somebody administers": ("no-admin", content(grants=[to_user("a", "admin")]), Policy(), set()),
+    "one administers alone": ("one-admin", content(grants=[to_user("a", "admin")]), Policy(), {"acme"}),
+    "two do": ("one-admin", content(grants=[to_user("a", "admin"), to_user("b", "admin")]), Policy(), set()),
+    "an admin of a project is no admin": ("no-admin", content(grants=[to_user("a", "admin", "p")]), Policy(), {"acme"}),
+    "admin by a grant to itself": (
+        "admin-direct",
+        content(groups={"2": ["b"]}, grants=[to_user("a", "admin"), to_group("2", "admin")]),
+        Policy(),
+        {"a"},
+    ),
+    "a permission by a grant to itself": (
+        "direct-grant",
+        content(grants=[to_user("a", "scan"), to_user("b", "admin"), to_user("c", "scan", "p")]),
+        Policy(),
+        {"a"},
+    ),
+    "on a project": (
+        "direct-project-grant",
+        content(grants=[to_user("a", "scan"), to_user("c", "user", "p")]),
+        Policy(),
+        {"c"},
+    ),
+    "Anyone on the organization": ("anyone-organization", content(grants=[to_anyone("scan")]), Policy(), {"Anyone"}),
+    "Anyone on a project": (
+        "anyone-project",
+        content(grants=[to_anyone("user", "p"), to_user("a", "user", "p")]),
+        Policy(),
+        {"Anyone"},
+    ),
+    "nobody is Anyone": ("anyone-organization", content(grants=[to_anyone("user", "p")]), Policy(), set()),
+    "the default group on the organization": (
+        "default-group-organization",
+        content(groups={"1": [], "2": []}, grants=[to_group("1", "provisioning"), to_group("2", "admin")]),
+        Policy(),
+        {"1"},
+    ),
+    "the default group may browse": (
+        "default-group-project",
+        content(grants=[to_group("1", "user", "p"), to_group("1", "codeviewer", "p")]),
+        Policy(),
+        set(),
+    ),
+    "and no more": ("default-group-project", content(grants=[to_group("1", "issueadmin", "p")]), Policy(), {"1"}),
+    "in no group but the default": (
+        "only-default-group",
+        content(members={"a": None, "b": None}, groups={"1": ["a", "b"], "2": ["b"]}),
+        Policy(),
+        {"a"},
+    ),
+    "names that look alike": (
+        "confusable-name",
+        content(members={"a": "Paul", "b": "P\u0430ul", "c": "PAU\u0399", "d": "Pau1\u200b", "e": "Pauline", "f": None}),
+        Policy(),
+        {"a", "b", "c", "d"},
+    ),
+    "pseudonyms do not": (
+        "confusable-name",
+        content(members={"redacted-0123456789abcdef": "Paul", "b": "Paul"}),
+        Policy(),
+        set(),
+    ),
+    "not on the roster, by login or e-mail": (
+        "not-on-roster",
+        content(members=dict.fromkeys(["ADA ", "bob", "carl", "dora", "ci-bot"]), emails={"bob": "Bob@X.example"}),
+        Policy(roster=ROSTER, service_accounts=SERVICE),
+        {"carl", "dora"},
+    ),
+    "a service account without an owner": (
+        "service-without-owner",
+        content(members={"ci-bot": None, "deploy": None, "x": "Release Robot", "abbot": "Abbot Costello"}),
+        Policy(service_accounts=SERVICE),
+        {"deploy", "x"},
+    ),
+    "an e-mail from outside": (
+        "outside-email-domain",
+        content(members=dict.fromkeys(["a", "b", "ci-bot"]), emails={"a": "a@ACME.example", "b": "b@else.example"}),
+        Policy(email_domains=("acme.example",), service_accounts=SERVICE),
+        {"b"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_rule_finds_what_it_says_and_nothing_else(case: str) -> None:
+    rule_id, shown, policy, expected = CASES[case]
+    assert failing(rule_id, shown, policy) == expected
+
+
+def test_every_rule_of_an_observation_has_a_case_that_fails_and_every_rule_is_documented() -> None:
+    assert {rule_id for rule_id, _, _, fails in CASES.values() if fails} == {rule.rule_id for rule in STATE_RULES}
+    documented = (Path(__file__).parent.parent / "docs" / "findings.md").read_text()
+    for rule in RULES.values():
+        assert f"| `{rule.rule_id}` | {rule.version} | {rule.severity} | {rule.title}" in documented
+
+
+UNKNOWN = {
+    "direct-project-grant": "scope project_permissions was not read",
+    "anyone-project": "scope project_permissions was not read",
+    "default-group-project": "scope project_permissions was not read",
+    "default-group-organization": "no group says that it is the default one",
+    "only-default-group": "no group says that it is the default one",
+    "not-on-roster": "no roster is named in the settings",
+    "outside-email-domain": "scope account_details was not read",
+}
+
+
+@pytest.mark.parametrize("rule_id", UNKNOWN)
+def test_what_is_not_known_is_not_evaluable_and_never_a_pass(rule_id: str) -> None:
+    shown = content(members={"a": None}, default=None, scopes=frozenset({Scope.CORE}))
+    rule = next(rule for rule in STATE_RULES if rule.rule_id == rule_id)
+    assert rule.answers(shown, Policy()) == [Answer("organization", "acme", Result.NOT_EVALUABLE, UNKNOWN[rule_id])]
+
+
+def test_an_account_whose_email_is_unknown_is_not_evaluable_by_itself() -> None:
+    shown = content(members={"a": None, "b": None}, emails={"a": "a@acme.example", "b": None})
+    rule = next(rule for rule in STATE_RULES if rule.rule_id == "outside-email-domain")
+    answers = rule.answers(shown, Policy(email_domains=("acme.example",)))
+    assert answers == [Answer("account", "b", Result.NOT_EVALUABLE, "its e-mail is not known")]
+
+
+def window_answers(rule_id: str, facts: WindowFacts, policy: Policy | None = None) -> list[tuple[str, Result]]:
+    rule = next(rule for rule in WINDOW_RULES if rule.rule_id == rule_id)
+    return [(answer.subject, answer.result) for answer in rule.answers(facts, policy or Policy())]
+
+
+def test_the_rules_of_a_window() -> None:
+    def token(name: str, made: int | None, used: int | None) -> CallerToken:
+        ago = [None if days is None else NOW - timedelta(days=days) for days in (made, used)]
+        return CallerToken("reader", name, ago[0], ago[1], None)
+
+    tokens = [token("old", 400, 1), token("new", 3, 1), token("unknown", None, None), token("unused", 100, 99)]
+    facts = WindowFacts("acme", NOW, {"b", "a"}, {"c": {"admin"}}, tokens)
+    assert window_answers("returned", facts) == [("a", Result.FAIL), ("b", Result.FAIL)]
+    assert window_answers("privilege-gained", facts) == [("c", Result.FAIL)]
+    assert window_answers("old-token", facts) == [("reader", Result.FAIL), ("reader", Result.NOT_EVALUABLE)]
+    assert window_answers("old-token", facts, Policy(max_token_days=500)) == [("reader", Result.NOT_EVALUABLE)]
+    assert window_answers("dormant", facts) == [("reader", Result.FAIL), ("acme", Result.NOT_EVALUABLE)]
+    nothing = WindowFacts("acme", NOW, (), None, None)
+    assert window_answers("returned", nothing) == [("acme", Result.PASS)]
+    for rule_id in ("privilege-gained", "old-token", "dormant"):
+        assert window_answers(rule_id, nothing) == [("acme", Result.NOT_EVALUABLE)], rule_id
+
+
+@given(st.text(max_size=30), st.sampled_from(["\u200b", "\u0301", "\u202e", " ", "-"]), st.data())
+def test_what_a_hasty_eye_does_not_see_changes_no_skeleton(name: str, unseen: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(name)))
+    if unseen != "\u0301" or place > 0:
+        seen = skeleton(name[:place] + unseen + name[place:])
+        assert unseen == "\u0301" or seen == skeleton(name)
+    assert skeleton(skeleton(name)) == skeleton(name)
+
+
+def test_service_words_are_words_of_their_own() -> None:
+    assert looks_like_a_service("acme-ci", None, Policy.service_words)
+    assert looks_like_a_service("x9", "Build Server", Policy.service_words)
+    assert not looks_like_a_service("lucia", "Lucia Abbot", Policy.service_words)
+
+
+def test_a_policy_is_what_its_document_says_and_names_nobody() -> None:
+    policy = Policy(
+        max_admins=3,
+        roster=ROSTER,
+        service_accounts=SERVICE,
+        exemptions=(Exemption("admin-direct", identity("ada"), "eve", "founder", date(2026, 12, 31)),),
+    )
+    assert Policy.of(policy.document) == policy
+    assert not [name for name in ("ada", "bob", "carl", "ci-bot") if name.encode() in policy.document]
+    with pytest.raises(ValueError, match="fields"):
+        Policy.of(b"{}")
+
+
+def test_an_exemption_holds_for_its_rule_its_subject_and_until_its_last_day() -> None:
+    policy = Policy(exemptions=(Exemption("admin-direct", identity("Ada"), "eve", "founder", date(2026, 6, 1)),))
+    assert policy.exemption("admin-direct", "ada", date(2026, 6, 1)) is not None
+    assert policy.exemption("admin-direct", "ada", date(2026, 6, 2)) is None
+    assert policy.exemption("admin-direct", "bob", date(2026, 6, 1)) is None
+    assert policy.exemption("direct-grant", "ada", date(2026, 6, 1)) is None
+    assert policy.exemption("admin-direct", "", date(2026, 6, 1)) is None
+
+
+WORLD = World(
+    members={"ada": "Ada", "bob": "Bob"},
+    groups={"1": "Members"},
+    group_members={"1": ["ada", "bob"]},
+    user_permissions={"ada": ["admin"], "bob": ["admin"]},
+)
+
+
+def observe(warehouse: Warehouse, day: int, world: World = WORLD) -> None:
+    record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day)), lambda: EPOCH)
+
+
+def of_rule(warehouse: Warehouse, rule_id: str) -> list[tuple[str, str, int, int | None]]:
+    """The history of a rule: subject, policy version, and from which day to which."""
+    table = history_tables["fct_finding"]
+    with warehouse.read() as transaction:
+        rows = transaction.execute(select(table).where(table.c.rule_id == rule_id).order_by(table.c.valid_from)).mappings()
+        return [
+            (
+                f"{row['subject']} {row['result']}",
+                row["policy_version"],
+                (row["valid_from"] - EPOCH).days,
+                (row["valid_to"] - EPOCH).days if row["valid_to"] else None,
+            )
+            for row in rows
+        ]
+
+
+def test_findings_have_a_history_by_the_policy_in_force_on_the_day(warehouse: Warehouse) -> None:
+    observe(warehouse, 0)
+    derive(warehouse, "acme")
+    assert record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1, hours=-1))
+    assert not record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1))
+    observe(warehouse, 1)
+    observe(warehouse, 2, replace(WORLD, user_permissions={"ada": ["admin"], "bob": []}))
+    derive(warehouse, "acme")
+    history = [("acme pass", "0", 0, 1), ("acme fail", "1", 1, 2), ("acme pass", "1", 2, None)]
+    assert of_rule(warehouse, "too-many-admins") == history
+    rebuild(warehouse, "acme")
+    assert of_rule(warehouse, "too-many-admins") == history, "rebuilding judges each day as it was judged"
+    assert verify(warehouse, "acme").state is State.FINE
+
+
+def test_a_policy_that_changes_while_nothing_else_does_is_seen(warehouse: Warehouse) -> None:
+    observe(warehouse, 0)
+    observe(warehouse, 1)
+    record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1, hours=5))
+    observe(warehouse, 2)
+    derive(warehouse, "acme")
+    assert of_rule(warehouse, "too-many-admins") == [("acme pass", "0", 0, 2), ("acme fail", "1", 2, None)]
+    with warehouse.read() as transaction:
+        assert policy_at(transaction, EPOCH) == PolicyInForce()
+        assert policy_at(transaction, EPOCH + timedelta(days=2)) == PolicyInForce(1, Policy(max_admins=1))
+
+
+def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse) -> None:
+    kept = Exemption("admin-direct", identity("ada"), "eve", "founder", EPOCH.date() + timedelta(days=1))
+    record_policy(warehouse, Policy(exemptions=(kept,)), lambda: EPOCH)
+    for day in range(3):
+        observe(warehouse, day)
+    derive(warehouse, "acme")
+
+    def admin_direct(day: int) -> dict[str, str | None]:
+        window = Window(EPOCH.date(), EPOCH.date() + timedelta(days=day))
+        rows = [row for row in gather(warehouse, "acme", window).findings if row["rule_id"] == "admin-direct"]
+        return {row["subject"]: row["exception_by"] for row in rows if row["result"] == "fail"}
+
+    assert admin_direct(1) == {"ada": "eve", "bob": None}
+    assert admin_direct(2) == {"ada": None, "bob": None}, "its last day is over"
+
+
+def test_a_rule_that_was_not_asked_on_a_day_is_not_evaluable(warehouse: Warehouse) -> None:
+    observe(warehouse, 0)
+    derive(warehouse, "acme")
+    with warehouse.write("test") as transaction:
+        transaction.execute(history_tables["fct_finding"].delete())
+    facts = gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date()))
+    asked = {row["rule_id"]: row for row in facts.findings}
+    for rule in STATE_RULES:
+        assert asked[rule.rule_id]["result"] == "not_evaluable"
+        assert "was not asked" in asked[rule.rule_id]["detail"]
+    observe(warehouse, 1)
+    derive(warehouse, "acme")
+    table = history_tables["fct_finding"]
+    with warehouse.read() as transaction:
+        assert set(transaction.execute(select(table.c.changed_after)).scalars()) == {None}, "a baseline, not a finding of today"
+
+
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, roster: str | None = None) -> None:
+    (tmp_path / "settings.toml").write_text(f"[connections.acme]\norganization = 'acme'\n{policy}")
+    if roster is not None:
+        (tmp_path / "roster.csv").write_text(roster, encoding="utf-8-sig")
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "settings.toml"))
+
+
+def test_a_policy_comes_from_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config(
+        tmp_path,
+        monkeypatch,
+        """[policy]
+max_admins = 2
+roster = "roster.csv"
+email_domains = ["acme.example"]
+[policy.service_accounts]
+ci-bot = "Platform"
+[[policy.exceptions]]
+rule = "admin-direct"
+subject = "ada"
+by = "Eve"
+why = "founder"
+until = 2026-12-31
+""",
+        "Login,E-Mail,Name,Manager,Status\nada,ada@acme.example,Ada,Eve,Active\ncarl,,Carl,Eve,Left\nbob,bob@acme.example,Bob,Eve,\n",
+    )
+    policy = load().policy.policy()
+    assert (policy.max_admins, policy.owner_of("CI-Bot")) == (2, "Platform")
+    assert policy.statuses_of(["ada"]) == policy.statuses_of(["BOB@acme.example"]) == {"active"}
+    assert policy.statuses_of(["carl", None]) == {"left"}
+    assert policy.exemption("admin-direct", "ada", date(2026, 12, 31)) is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "roster", "said"),
+    [
+        ('[policy]\nroster = "none.csv"', None, "cannot be read"),
+        ('[policy]\nroster = "roster.csv"', "", "names nobody"),
+        ('[policy]\nroster = "roster.csv"', "name,manager\nAda,Eve\n", "names nobody"),
+        ("[policy]\nmax_admins = 0", None, "POLICY|policy"),
+        ('[[policy.exceptions]]\nrule = "no-rule"\nby = "e"\nwhy = "w"\nuntil = 2026-01-01', None, "there is no rule"),
+        ('[[policy.exceptions]]\nrule = "no-admin"\nby = ""\nwhy = "w"\nuntil = 2026-01-01', None, "policy"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, roster: str | None, said: str
+) -> None:
+    config(tmp_path, monkeypatch, policy, roster)
+    with pytest.raises(SettingsError, match=said):
+        load().policy.policy()
