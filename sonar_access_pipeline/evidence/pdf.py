@@ -7,10 +7,12 @@ its number.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -18,6 +20,7 @@ from typing import Any
 
 from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4, landscape
+from reportlab.lib.utils import TimeStamp
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
@@ -105,6 +108,7 @@ def render(facts: Facts) -> bytes:
     _fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT), pageCompression=0, invariant=1, lang="en")
+    _date(canvas, facts.as_of.observed_at)
     canvas.setTitle(f"{words.title(facts)}, {facts.window.first} to {facts.window.last}")
     canvas.setSubject(words.source(facts))
     canvas.setAuthor("sonar-access-pipeline")
@@ -140,6 +144,15 @@ def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
     via = "direct" if row["granted_via"] == "direct" else row["granted_via_name"] or row["granted_via"]
     on = row["resource_name"] or row["resource"]
     return {**row, "granted_via_name": via, "resource_name": on, "kind": row["kind"].replace("_", " ")}
+
+
+def _date(canvas: Canvas, made: datetime) -> None:
+    """Have the document be made as of the last observation; by itself it would take a date that the environment names."""
+    document: Any = vars(canvas)["_doc"]
+    stamp = TimeStamp(invariant=1)
+    stamp.YMDhms = made.timetuple()[:6]
+    document._timeStamp = stamp
+    document.signature = hashlib.md5(usedforsecurity=False)
 
 
 @cache

@@ -51,9 +51,23 @@ class CsvTable:
 
 def encoded(records: Iterable[Iterable[str]]) -> str:
     """Records as CSV, the one way in which this format writes them."""
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows(records)
-    return buffer.getvalue()
+    lines = _Lines()
+    csv.writer(lines, lineterminator="\r\n").writerows(records)
+    return "".join(lines.written)
+
+
+class _Lines:
+    """Takes rows from a writer that ends them with CR LF, and ends them with LF.
+
+    So a field with a CR has quotes: later Pythons give it some in any case, and earlier ones only where lines end with one.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        """One row."""
+        self.written.append(f"{line[:-2]}\n")
 
 
 def row_digest(fields: Iterable[str]) -> str:
