@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,30 @@ def test_the_demo_shows_what_it_must(demo: dict[str, str], page: Any) -> None:
         page.get_by_text("Materialize").first.click()
         page.get_by_text("Backfills all partitions in a single run").wait_for(state="visible")
         shows(page, f"{address}/automation", "sonar_access_watch", "sonar_access_retry", "demo_daily_schedule")
+
+
+def test_the_report_is_searched_and_filtered_and_asks_no_network(demo: dict[str, str], page: Any) -> None:
+    root = Path(demo["SONAR_ACCESS_CONFIG"]).parent / "evidence" / "acme"
+    report = max(root.glob("*/*/report.html"), key=lambda file: file.stat().st_size)
+    asked, said = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(report.as_uri())
+    rows = page.locator("#accounts-table tbody tr")
+    everybody, first = rows.count(), rows.first.locator("th").inner_text()
+    page.get_by_role("search", name="Search the accounts").get_by_role("searchbox").fill(first.upper())
+    assert 1 <= page.locator("#accounts-table tbody tr:visible").count() < everybody
+    assert f"of {everybody} rows shown" in page.get_by_role("search", name="Search the accounts").inner_text()
+    page.get_by_role("search", name="Search the accounts").get_by_role("searchbox").fill("")
+    page.get_by_role("search", name="Search the findings").get_by_role("combobox").select_option("not_evaluable")
+    shown = page.locator("#findings-table tbody tr:visible")
+    assert {cell.inner_text() for cell in shown.locator("td:nth-of-type(2)").all()} == {"not evaluable"}
+    for chart in page.get_by_role("img").all():
+        assert chart.get_attribute("aria-label")
+    page.emulate_media(media="print")
+    assert not page.locator("form.search").first.is_visible()
+    assert asked == [report.as_uri()]
+    assert said == [], "nothing is refused and nothing fails"
 
 
 def test_a_reviewer_finds_no_way_to_change_anything(demo: dict[str, str], page: Any) -> None:

@@ -71,7 +71,17 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
     ends(run(tmp_path, "sync", **known), 0)
     folder = synced.stdout.split("Evidence packet ")[1].split(": ")[1].splitlines()[0].strip()
-    ends(run(tmp_path, "evidence", "verify", folder), 0, "as it was sealed")
+    verified = run(tmp_path, "evidence", "verify", folder)
+    ends(verified, 0, "as it was sealed, and the warehouse says the same", "compare it with the fingerprint")
+    fingerprint = next(word for word in verified.stdout.split() if word.startswith("SHA256:")).rstrip(":,.")
+    ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", fingerprint), 0, "which you named")
+    ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", "SHA256:x"), 1, "none of the keys that you named")
+    ends(run(tmp_path, "evidence", "verify", folder, "--offline"), 0, "the warehouse was not asked")
+    ends(run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 0, "stays the record")
+    ends(run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 2, "is there already")
+    ends(run(tmp_path, "evidence", "export-raw", folder, "--to", "answers", **known), 0, "answers written to")
+    assert (tmp_path / "answers" / "SHA256SUMS").read_text().count("\n") == len(list((tmp_path / "answers").iterdir())) - 1
+    ends(run(tmp_path, "evidence", "rotate-key", str(tmp_path / "none"), **known), 1, "cannot be read")
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert len({row["login"] for row in rows if row["access_type"] == "membership"}) == 30
     ends(run(tmp_path, "access", "--as-of", "2020-01-01", **known), 1, "the past cannot be fetched")

@@ -54,6 +54,7 @@ HISTORY = (
     "bridge_group_member",
     "fct_permission_grant",
     "fct_user_access",
+    "fct_finding",
 )
 
 

@@ -333,9 +333,11 @@ def test_a_packet_shows_project_rights_once_per_group_and_says_what_was_not_read
     assert stopped == [], "sixty accounts fit one page: nothing was left unread"
     limits = packet.files["limits.csv"].decode()
     assert "only the projects that the token's owner may see" in limits
-    emails = {found.details_of(login).email for login in found.names}
-    stored = b"".join(packet.files.values()).decode()
-    assert not [email for email in emails if email and email in stored]
+    emails = {login: found.details_of(login).email for login in found.names}
+    assert {row["login"]: row["email"] for row in packet.facts.population} == emails
+    with_people = ("population.csv", "report.html", "report.pdf", "access-review.xlsx")
+    elsewhere = b"".join(body for name, body in packet.files.items() if name not in with_people).decode()
+    assert not [email for email in emails.values() if email and email in elsewhere]
 
 
 def test_more_than_ten_thousand_members_are_found_and_what_is_unknown_stays_unknown() -> None:

@@ -5,6 +5,8 @@ A private key is read when something is signed, and kept nowhere else. Raises `E
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +61,15 @@ def _own(file: Path) -> Signer:
         made = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
+        whole = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
             private_folder(file.parent)
-            with new_private_file(file) as opened:
+            with new_private_file(whole) as opened:
                 opened.write(made)
-        except FileExistsError:
-            # Another process made it just now.
-            pass
+            # At once or not at all: another process may make one just now, and the first one counts.
+            with contextlib.suppress(FileExistsError):
+                file.hardlink_to(whole)
+            whole.unlink()
         except OSError as error:
             raise EvidenceError(
                 f"A signing key cannot be made at {file}: {error.strerror}; set SONAR_ACCESS_SIGNING_KEY."

@@ -76,6 +76,8 @@ def verify(
     `warehouse`: the one it was built from. Raises `EvidenceError` where there is nothing to read.
     """
     files, report = store.get(path), Report()
+    if not files.keys() & set(REQUIRED):
+        raise EvidenceError(f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}.")
     if missing := [name for name in REQUIRED if name not in files]:
         report.faults += [f"{name} is missing" for name in missing]
         return report
