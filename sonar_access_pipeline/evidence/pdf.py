@@ -366,7 +366,8 @@ class _Paper:
         canvas.setFont(font, SIZE)
         for width, lines in zip(widths, cells, strict=True):
             for place, line in enumerate(lines):
-                canvas.drawString(x, self._y - LEADING * (place + 1), line)
+                if line:
+                    canvas.drawString(x, self._y - LEADING * (place + 1), line)
             x += width
         self._y -= LEADING * max(map(len, cells)) + 3
         canvas.setStrokeColor(RULE)

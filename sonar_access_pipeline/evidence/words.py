@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sonar_access_pipeline.evidence.facts import Facts
@@ -129,7 +130,12 @@ def kinds(facts: Facts) -> str:
 
 def moment(when: datetime | None) -> str:
     """A time as people read it, to the second; the CSV files have it whole."""
-    return when.strftime("%Y-%m-%d %H:%M:%S") if when else "unknown"
+    return _seconds(when) if when else "unknown"
+
+
+@lru_cache(maxsize=4096)
+def _seconds(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(value: Any) -> str:

@@ -109,7 +109,8 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
     sheets = [
         _review(population_csv, found),
         _sheet("Access paths", queries.ACCESS, facts.access),
-        _sheet("Changes", proof.NAMED_CHANGES, facts.changes),
+        # Without a baseline, which is no change; changes.csv has it.
+        _sheet("Changes", proof.NAMED_CHANGES, facts.real_changes),
         _sheet("Findings", proof.FINDINGS, facts.findings),
         _sheet("Coverage", queries.COVERAGE, facts.coverage),
         _sheet("Reconciliation", proof.RECONCILIATION, facts.reconciliation),
@@ -219,10 +220,11 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
                 sheet.write_blank(number, place, None, looks.fill_in)
             elif value is None or value == "":
                 continue
-            elif isinstance(value, int) and not isinstance(value, bool):
+            elif type(value) is int:
                 sheet.write_number(number, place, value, looks.number)
             else:
-                sheet.write_string(number, place, _fitting(words.plain(value)), looks.text)
+                text = value if type(value) is str else words.plain(value)
+                sheet.write_string(number, place, text if len(text) <= LONGEST else _beginning(text), looks.text)
     sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
     if to_fill and shown:
         decision = one.columns.index("decision")
@@ -238,8 +240,12 @@ def _prepare_pages(sheet: Worksheet, source: str) -> None:
     sheet.set_footer("&CPage &P of &N")
 
 
+def _beginning(text: str) -> str:
+    return f"{text[:LONGEST]} ... (whole in the CSV file)"
+
+
 def _fitting(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (whole in the CSV file)"
+    return text if len(text) <= LONGEST else _beginning(text)
 
 
 def _stored(buffer: io.BytesIO) -> bytes:
