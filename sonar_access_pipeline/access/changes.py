@@ -76,13 +76,13 @@ def kind_of(row: Row, context: Context, renamed: Mapping[tuple[str, datetime], s
     return kind, None
 
 
-def called(rows: Iterable[Row], context: Context) -> list[dict[str, Any]]:
+def called(rows: Iterable[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
     """Changes with their kinds and a `detail`."""
     renamed = context.renamed()
     answer = []
     for row in rows:
         kind, detail = kind_of(row, context, renamed)
-        answer.append({**row, "kind": kind, "detail": detail})
+        answer.append(row | {"kind": kind, "detail": detail})
     return answer
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from operator import itemgetter
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import Scope, iso
@@ -19,7 +20,7 @@ from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.warehouse import proof, queries
 from sonar_access_pipeline.warehouse.queries import Rows
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 ESCAPING = (
     "CSV: a value that begins with one of = + - @ (also their full-width forms) TAB CR LF ' has one ' put before it; remove it "
     "to get the original. XLSX: every value is a text cell, never a formula; what XML cannot hold is written as _xHHHH_, as "
@@ -45,8 +46,8 @@ class CsvTable:
 
     def fields(self, source_kind: str) -> Iterator[list[str]]:
         """The fields of every row, as they are written, `source` first."""
-        columns = self.columns
-        return ([source_kind, *[_field(row[column]) for column in columns]] for row in self.rows)
+        values = itemgetter(*self.columns)
+        return ([source_kind, *[SPELLED[type(value)](value) for value in values(row)]] for row in self.rows)
 
 
 def encoded(records: Iterable[Iterable[str]]) -> str:
@@ -185,11 +186,16 @@ FIXED_LIMITS = (
 )
 
 
-def _field(value: Any) -> str:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return iso(value) if isinstance(value, datetime) else str(value)
+def _text(value: str) -> str:
+    return f"'{value}" if value[:1] in FORMULA_STARTS else value
+
+
+SPELLED: dict[type, Callable[[Any], str]] = {
+    str: _text,
+    type(None): lambda _: "",
+    bool: lambda value: "true" if value else "false",
+    int: str,
+    datetime: iso,
+    date: date.isoformat,
+}
+"""How a field of each type is written. There are millions of fields: a type is looked up, not asked for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -253,22 +254,29 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
     Columns: `CHANGES`; the change lies between the last two. Ordered by changed_by, kind, login and the rest of the access row.
     """
     view = fct_access_change.c
-    rows = transaction.execute(
-        select(fct_access_change).where(
-            view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
-        )
-    ).mappings()
+    ordered = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
+    query = select(*(view[name] for name in ordered), view.changed_after).where(
+        view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
+    )
     names = Names(transaction, organization_key, until, of_all_times=True)
-    answer = [
+    # There may be a hundred thousand: sorted as the tuples they are.
+    found = sorted(rows(transaction, query), key=itemgetter(*range(len(ordered))))
+    return [
         {
-            **row,
-            "name": names.users.get(row["login"]),
-            "resource_name": names.of(row["access_type"], row["resource"]),
-            "granted_via_name": names.groups.get(row["granted_via"].removeprefix("group:")),
+            "kind": kind,
+            "login": login,
+            "name": names.users.get(login),
+            "access_type": access_type,
+            "resource": resource,
+            "resource_name": names.of(access_type, resource),
+            "entitlement": entitlement,
+            "granted_via": granted_via,
+            "granted_via_name": names.groups.get(granted_via.removeprefix("group:")),
+            "changed_after": changed_after,
+            "changed_by": changed_by,
         }
-        for row in rows
+        for changed_by, kind, login, access_type, resource, entitlement, granted_via, changed_after in found
     ]
-    return _sorted(answer, "changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
 
 
 def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
