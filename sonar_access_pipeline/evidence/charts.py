@@ -12,18 +12,23 @@ from sonar_access_pipeline.evidence.facts import Facts
 
 @dataclass(frozen=True)
 class Line:
-    """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last, least and most value."""
+    """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last, least and most value.
+
+    An observation that did not count has no point.
+    """
 
     label: str
     points: tuple[tuple[float, float], ...]
-    first: int
-    last: int
-    least: int
-    most: int
+    first: int = 0
+    last: int = 0
+    least: int = 0
+    most: int = 0
 
     @property
     def words(self) -> str:
         """The chart in words."""
+        if not self.points:
+            return f"{self.label}: not counted in these observations."
         return (
             f"{self.label}: {self.first} at the first observation, {self.last} at the last; between {self.least} and "
             f"{self.most}. A dot is an observation."
@@ -48,8 +53,10 @@ def lines(facts: Facts) -> list[Line]:
 
 def _line(facts: Facts, count: str, label: str) -> Line:
     days = max(1, (facts.window.last - facts.window.first).days)
-    shown = list(facts.observations) or [facts.as_of]
-    values = [observed.counts.get(count, 0) for observed in shown]
+    shown = [observed for observed in list(facts.observations) or [facts.as_of] if count in observed.counts]
+    if not shown:
+        return Line(label, ())
+    values = [observed.counts[count] for observed in shown]
     least, most = min(values), max(values)
     points = tuple(
         (

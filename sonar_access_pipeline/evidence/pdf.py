@@ -87,9 +87,10 @@ FINDINGS = (
     Column("result", "Answer", 8),
     Column("subject", "Whose", 16),
     Column("name", "Name", 14),
-    Column("detail", "What was found, or why nobody can tell", 30),
-    Column("exception_by", "Exception by", 6),
-    Column("exception_why", "Why", 6),
+    Column("detail", "What was found, or why nobody can tell", 28),
+    Column("exception_by", "Exception by", 8),
+    Column("exception_until", "until", 6),
+    Column("exception_why", "because", 10),
 )
 RECONCILIATION = (
     Column("what", "What", 40),

@@ -75,7 +75,7 @@ def sentences(facts: Facts) -> list[Sentence]:
             Sentence(f"A reconciliation fails: {row['what']}: {_numbers(row)}. {row['detail'] or ''}".strip(), matters=True)
         )
     for row in facts.untold:
-        found.append(Sentence(f"Not comparable: {row['what']}{': ' + row['detail'] if row['detail'] else ''}."))
+        found.append(Sentence(f"Not comparable: {row['what']}: {row['detail'] or 'fewer than two of its numbers are known'}."))
     if facts.anyone:
         found.append(Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True))
     if facts.projects_of_anyone:

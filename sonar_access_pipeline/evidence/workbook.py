@@ -198,6 +198,8 @@ def _write_summary(sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: 
     sheet.set_column(0, 0, 100)
     sheet.set_column(1, 1, 68)
     for place, (left, right) in enumerate(summary):
+        # Nobody fits a row to its wrapped text but the one who types it.
+        sheet.set_row(place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(right) // 70)))
         sheet.write_string(place, 0, _fitting(left), looks.wrapped if place else looks.title)
         sheet.write_string(place, 1, _fitting(right), looks.text)
 
