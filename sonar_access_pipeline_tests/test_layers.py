@@ -37,6 +37,7 @@ ONLY_IN = {
     "xlsxwriter": {"evidence"},
     "reportlab": {"evidence"},
     "cryptography": {"evidence"},
+    "deflate": {"evidence"},
     "paramiko": {"evidence"},
     "fsspec": {"evidence"},
     "rfc3161_client": {"evidence"},

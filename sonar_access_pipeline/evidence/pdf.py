@@ -1,8 +1,8 @@
 """`report.pdf`: the report on paper, for evidence libraries that take nothing else. The same facts give the same bytes.
 
-Nothing in it is compressed, since zlib differs between machines; no clock and no name of a machine goes into it; its font
-comes with this package. A character that the font does not have, that is invisible, or that changes direction, is written as
-its number.
+It is compressed by a library that gives the same bytes on every machine, which zlib does not; no clock and no name of a machine
+goes into it; its font comes with this package. A character that the font does not have, that is invisible, or that changes
+direction, is written as its number.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from sonar_access_pipeline.evidence import charts, words
+from sonar_access_pipeline.evidence.deflated import compressed
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.tables import limits
 
@@ -109,7 +110,7 @@ def render(facts: Facts) -> bytes:
     _fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT), pageCompression=0, invariant=1, lang="en")
-    _date(canvas, facts.as_of.observed_at)
+    _prepare(canvas, facts.as_of.observed_at)
     canvas.setTitle(f"{words.title(facts)}, {facts.window.first} to {facts.window.last}")
     canvas.setSubject(words.source(facts))
     canvas.setAuthor("sonar-access-pipeline")
@@ -147,9 +148,20 @@ def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "granted_via_name": via, "resource_name": on, "kind": row["kind"].replace("_", " ")}
 
 
-def _date(canvas: Canvas, made: datetime) -> None:
+class _Deflated:
+    """How streams of the document are compressed: as ReportLab's own filter, but the same everywhere."""
+
+    pdfname = "FlateDecode"
+
+    def encode(self, content: str | bytes) -> bytes:
+        """A stream, compressed."""
+        return compressed(content.encode("latin-1") if isinstance(content, str) else content)
+
+
+def _prepare(canvas: Canvas, made: datetime) -> None:
     """Have the document be made as of the last observation; by itself it would take a date that the environment names."""
     document: Any = vars(canvas)["_doc"]
+    document.defaultStreamFilters = [_Deflated()]
     stamp = TimeStamp(invariant=1)
     stamp.YMDhms = made.timetuple()[:6]
     document._timeStamp = stamp

@@ -1,7 +1,7 @@
 """`access-review.xlsx`: what a reviewer decides on, and what the decision rests on. The same facts give the same bytes.
 
-A workbook is a zip file, and zlib differs between machines: its parts are stored, not compressed, with one fixed date. Every
-value is a text cell, so that nothing is ever a formula; numbers that one wants to add up are numbers.
+A workbook is a zip file, and zlib differs between machines: its parts are compressed anew, by a library that does not, with one
+fixed date. Every value is a text cell, so that nothing is ever a formula; numbers that one wants to add up are numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.evidence import words
+from sonar_access_pipeline.evidence.deflated import zipped
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.tables import limits, original, parsed, row_digest
 from sonar_access_pipeline.warehouse import proof, queries
@@ -74,8 +75,6 @@ WIDTHS = {
     "check": 36,
 }
 USUAL_WIDTH = 18
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)
-"""The date of every part of the zip file: the first that one can have."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _workbook(summary: Sequence[tuple[str, str]], sheets: Sequence[Sheet], sourc
         _write_summary(book.add_worksheet("Summary"), summary, looks, source)
         for sheet in sheets:
             _write_sheet(book.add_worksheet(sheet.name), sheet, looks, source)
-    return _stored(buffer)
+    return _packed_anew(buffer)
 
 
 class _Looks:
@@ -250,13 +249,7 @@ def _fitting(text: str) -> str:
     return text if len(text) <= LONGEST else _beginning(text)
 
 
-def _stored(buffer: io.BytesIO) -> bytes:
-    """The same zip file with its parts stored, in the same order, all of one date."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(buffer) as made, zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as again:
-        for part in made.infolist():
-            info = zipfile.ZipInfo(part.filename, FIRST_DAY)
-            info.create_system = 3
-            info.external_attr = 0o600 << 16
-            again.writestr(info, made.read(part))
-    return packed.getvalue()
+def _packed_anew(buffer: io.BytesIO) -> bytes:
+    """The same zip file, its parts compressed the same way everywhere, in the same order, all of one date."""
+    with zipfile.ZipFile(buffer) as made:
+        return zipped((part.filename, made.read(part)) for part in made.infolist())
