@@ -113,7 +113,17 @@ def _files(packet: Packet, sealing: Sealing, register: packets.Register, run_id:
 
 def sums_of(content: Mapping[str, bytes]) -> bytes:
     """The digests of files, as `sha256sum` writes and checks them."""
-    return "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(content.items())).encode()
+    return sums_from(digests_of(content))
+
+
+def digests_of(content: Mapping[str, bytes]) -> dict[str, str]:
+    """The hex SHA-256 of each file."""
+    return {name: hashlib.sha256(body).hexdigest() for name, body in content.items()}
+
+
+def sums_from(digests: Mapping[str, str]) -> bytes:
+    """Digests as `sha256sum` writes them, in order of name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -> None:

@@ -31,6 +31,10 @@ ESCAPING = (
 """A spreadsheet takes such a value for a formula. The mark is reversible, and the manifest states it."""
 
 
+LONGEST_FIELD = 1 << 30
+"""Characters: somebody may be in ten thousand groups."""
+
+
 @dataclass(frozen=True)
 class CsvTable:
     """One CSV file: its columns, the rows that fill them, and what one row is."""
@@ -79,9 +83,15 @@ def row_digest(fields: Iterable[str]) -> str:
 def parsed(body: bytes) -> list[list[str]]:
     """The records of a CSV file, the header first, as they are written. Raises `ValueError` for what is no such file."""
     try:
-        return list(csv.reader(io.StringIO(body.decode(), newline=""), strict=True))
+        return list(reading(body))
     except csv.Error as error:
         raise ValueError(str(error)) from None
+
+
+def reading(body: bytes) -> Iterator[list[str]]:
+    """The records of a CSV file one by one. Raises `ValueError` and `csv.Error`."""
+    csv.field_size_limit(LONGEST_FIELD)
+    return csv.reader(io.StringIO(body.decode(), newline=""), strict=True)
 
 
 def original(field: str) -> str:

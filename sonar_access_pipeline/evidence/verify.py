@@ -6,19 +6,21 @@ sentence each; nothing is raised for it.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from operator import itemgetter
 from typing import Any
 
 from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build
+from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build, uncollected
 from sonar_access_pipeline.evidence.seal import (
     HEAD,
     KEY,
@@ -29,22 +31,33 @@ from sonar_access_pipeline.evidence.seal import (
     SIGNERS,
     STAMP,
     SUMS,
+    digests_of,
     folder_of,
     key_path,
     path_of,
-    sums_of,
+    sums_from,
 )
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
-from sonar_access_pipeline.evidence.tables import parsed
+from sonar_access_pipeline.evidence.tables import parsed, reading
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
 
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError)
+UNREADABLE = (
+    csv.Error,
+    StopIteration,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    OverflowError,
+)
 """What reading a file of another shape raises."""
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
 
@@ -81,7 +94,8 @@ def verify(
     if missing := [name for name in REQUIRED if name not in files]:
         report.faults += [f"{name} is missing" for name in missing]
         return report
-    report.faults += _sum_faults(files)
+    digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
+    report.faults += _sum_faults(files[SUMS], digests)
     key = _signature(files, report)
     if key is not None:
         _trust(store, key, fingerprints, report)
@@ -93,7 +107,8 @@ def verify(
     if about is None or manifest is None:
         return report
     try:
-        report.faults += _statements(files, about, manifest, key)
+        with uncollected():
+            report.faults += _statements(files, digests, about, manifest, key)
         report.faults += _chain(store, path, about, manifest, report)
     except UNREADABLE:
         report.faults.append(f"{MANIFEST} or {SEAL} is not what it should be")
@@ -104,12 +119,10 @@ def verify(
     return report
 
 
-def _sum_faults(files: Mapping[str, bytes]) -> Iterator[str]:
-    content = {name: body for name, body in files.items() if name not in OUTSIDE}
-    if files[SUMS] == sums_of(content):
+def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
+    if sums == sums_from(digests):
         return
-    listed = dict(_sum_line(line) for line in files[SUMS].decode(errors="replace").splitlines())
-    digests = {name: hashlib.sha256(body).hexdigest() for name, body in content.items()}
+    listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
     found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
     found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
     found += [f"{name} was changed" for name in sorted(listed.keys() & digests.keys()) if listed[name] != digests[name]]
@@ -169,11 +182,15 @@ def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, 
 
 
 def _statements(
-    files: Mapping[str, bytes], about: Mapping[str, Any], manifest: Mapping[str, Any], key: PublicKey | None
+    files: Mapping[str, bytes],
+    digests: Mapping[str, str],
+    about: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    key: PublicKey | None,
 ) -> list[str]:
     """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
     found = []
-    if about["digest"] != hashlib.sha256(files[MANIFEST]).hexdigest():
+    if about["digest"] != digests[MANIFEST]:
         found.append(f"{SEAL} names another manifest")
     if key is not None and about["signed_by"] != key.fingerprint:
         found.append(f"{SEAL} names another key than the one that signed")
@@ -183,7 +200,7 @@ def _statements(
     found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys())]
     for name in sorted(stated.keys() & content):
         body, said = files[name], stated[name]
-        if (said["sha256"], said["bytes"]) != (hashlib.sha256(body).hexdigest(), len(body)):
+        if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
             found.append(f"{MANIFEST} and {name} disagree")
         elif name.endswith(".csv"):
             found += _table_faults(name, body, said, str(manifest["source"]["kind"]))
@@ -198,12 +215,13 @@ def _statements(
 
 
 def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:
-    header, *records = parsed(body)
-    if len(records) != said["rows"]:
-        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {len(records)}"
-    if any(len(record) != len(header) for record in records):
-        yield f"{name} has rows of another length than its header"
-    if header[0] != "source" or any(record[0] != source for record in records if record):
+    """Rows and their sources, counted as they go by: there may be millions."""
+    records = reading(body)
+    header = next(records)
+    sources = Counter(map(itemgetter(0), records))
+    if sources.total() != said["rows"]:
+        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {sources.total()}"
+    if header[0] != "source" or sources.keys() - {source}:
         yield f"{name} has rows of another source than {source}"
 
 
