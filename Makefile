@@ -31,6 +31,7 @@ benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.extraction
 	$(BIN)/python -m benchmarks.history
 	$(BIN)/python -m benchmarks.operations
+	$(BIN)/python -m benchmarks.evidence
 
 dictionary: $(VENV)/.development  ## docs/data-dictionary.md, from the comments of a PostgreSQL warehouse
 	$(BIN)/python -m sonar_access_pipeline_tests.dictionary

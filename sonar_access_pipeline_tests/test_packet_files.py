@@ -22,7 +22,7 @@ from sonar_access_pipeline.access.policy import Policy, identity
 from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.facts import Facts, gather
-from sonar_access_pipeline.evidence.packet import Packet, build
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet, build
 from sonar_access_pipeline.evidence.pdf import printable
 from sonar_access_pipeline.evidence.tables import original, parsed, row_digest
 from sonar_access_pipeline.evidence.workbook import REVIEW_COLUMNS, worksheet
@@ -369,3 +369,13 @@ def test_another_time_zone_locale_folder_and_hash_seed_give_the_same_bytes(tmp_p
         words = [sys.executable, "-c", BUILD, url, str(WINDOW.first), str(WINDOW.last)]
         done = subprocess.run(words, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == here, place
+
+
+GOLDEN = {2: "d11f124f152601c2ef239833b375f87fa5f3940c4a0c33e0b681e60f5d70f3af"}
+"""By version of the format, the digest of one packet. A library that writes other bytes makes another format."""
+
+
+def test_a_format_gives_the_same_bytes_for_ever(hostile: Packet) -> None:
+    assert GOLDEN[FORMAT_VERSION] == hostile.digest, (
+        "other bytes: raise FORMAT_VERSION, and write the new digest beside the old one"
+    )
