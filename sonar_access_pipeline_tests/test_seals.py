@@ -532,6 +532,44 @@ def test_packets_that_are_sealed_at_once_follow_each_other(here: Sealings) -> No
     assert here.verify().faults == []
 
 
+class Killed(BaseException):
+    """A process that ends here."""
+
+
+def test_a_packet_whose_process_was_killed_before_it_was_written_is_made_up_for(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    windows = [Window(DAYS[1], DAYS[1]), Window(DAYS[1], DAYS[2])]
+    monkeypatch.setattr(FolderStore, "put", killed)
+    for window in windows:
+        with pytest.raises(Killed):
+            here.seal(window)
+    monkeypatch.undo()
+    assert [fault for fault in here.verify().faults if "is not in the evidence store" in fault], "until then it is said"
+    last = here.seal(Window(DAYS[2], DAYS[2]))
+    assert here.verify(Path(last.place)).faults == []
+    for window in windows:
+        again = here.seal(window)
+        assert not again.is_new
+        assert here.verify(Path(again.place)).faults == []
+    with here.warehouse.read() as transaction:
+        rows = queries.packets(transaction, "acme")
+    assert len(rows) == 6
+    assert [row["previous_digest"] for row in rows] == [None, *(row["digest"] for row in rows[:-1])]
+
+
+def test_one_packet_that_two_seal_at_once_is_one(here: Sealings) -> None:
+    packet = build(here.warehouse, "acme", Window(DAYS[1], DAYS[1]))
+    with ThreadPoolExecutor(4) as threads:
+        sealed = list(threads.map(lambda _: seal(packet, here.sealing, here.warehouse, run_id="run"), range(8)))
+    assert {one.place for one in sealed} == {sealed[0].place}
+    assert here.verify(Path(sealed[0].place)).faults == []
+    assert not list(here.root.rglob(".*.partial"))
+
+
 def test_a_head_is_signed_once_and_what_was_missed_is_made_up_for(here: Sealings) -> None:
     assert sign_head(here.warehouse, here.sealing) is None
     for hour in (7, 8):

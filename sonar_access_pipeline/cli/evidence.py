@@ -76,7 +76,7 @@ def evidence_build(
 def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: Path | None, offline: bool) -> None:
     """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse still says so.
 
-    Where the warehouse of the settings is not there, or does not know the organization, the files alone are checked.
+    Where the warehouse of the settings is not there, the files alone are checked, as with --offline.
 
     \b
     Example:  sonar-access evidence verify .sonar-access/evidence/acme/2026-09-01_2026-09-30/0123456789ab

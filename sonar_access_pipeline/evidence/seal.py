@@ -6,7 +6,6 @@ Layout: `<root>/<organization>/<first>_<last>/<digest, first 12>`, with the sour
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +15,14 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet, build
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
 from sonar_access_pipeline.evidence.sshsig import PublicKey
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
@@ -52,34 +52,54 @@ class Sealed:
 
 
 def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str) -> Sealed:
-    """Put a packet into the store and enter it in the register. One that lies there already is verified and kept.
+    """Enter a packet in the register and put it into the store. One that lies there already is verified and kept.
 
-    Packets of an organization are sealed one after the other, so that each has one predecessor. No reader ever sees half of one.
-    Raises `EvidenceError` with what to do.
+    Packets of an organization are entered one after the other, so that each has one predecessor. No reader ever sees half of one.
+    What an earlier run entered and did not come to write is made up for. Raises `EvidenceError` with what to do.
     """
     path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
     publish(sealing)
-    with packets.sealing(warehouse, packet.organization_key) as register:
-        is_new = not sealing.store.has(path, SUMS)
-        if is_new:
-            sealing.store.put(path, _files(packet, sealing, register, run_id), SUMS)
-        else:
-            _require_unchanged(packet, sealing.store.get(path), sealing.store.place(path))
-        about = json.loads(sealing.store.get(path)[SEAL])
-        register.enter(
-            first_day=packet.window.first,
-            last_day=packet.window.last,
-            digest=packet.digest,
-            previous_digest=about["previous_digest"],
-            source_kind=packet.source_kind.value,
-            location=sealing.store.place(path),
-            sealed_at=datetime.fromisoformat(about["sealed_at"]),
-            run_id=about["run_id"],
-            pipeline_version=about["version"],
-            format_version=FORMAT_VERSION,
-            key_fingerprint=about["signed_by"],
-        )
+    entry = packets.enter(
+        warehouse,
+        packet.organization_key,
+        packet.digest,
+        first_day=packet.window.first,
+        last_day=packet.window.last,
+        source_kind=packet.source_kind.value,
+        location=sealing.store.place(path),
+        sealed_at=sealing.clock(),
+        run_id=run_id,
+        pipeline_version=__version__,
+        format_version=FORMAT_VERSION,
+        key_fingerprint=sealing.signer.key.fingerprint,
+    )
+    is_new = not sealing.store.has(path, SUMS)
+    if is_new:
+        _make_up_for(warehouse, sealing, packet.organization_key, entry)
+        sealing.store.put(path, _files(packet, sealing, entry, warehouse), SUMS)
+    else:
+        _require_unchanged(packet, sealing.store.get(path), sealing.store.place(path))
     return Sealed(sealing.store.place(path), packet.digest, is_new)
+
+
+def _make_up_for(warehouse: Warehouse, sealing: Sealing, organization_key: str, entry: packets.Entry) -> None:
+    """Write the packets that were entered before and are not where they should be, back to the first that is.
+
+    A run was killed, or the store was down. One that the warehouse does not give any more stays away, and `verify` says so.
+    """
+    with warehouse.read() as transaction:
+        register = packets.entries(transaction, organization_key)
+    for earlier in reversed(register[: [one.digest for one in register].index(entry.digest)]):
+        window = Window(earlier.first_day, earlier.last_day)
+        path = path_of(organization_key, window, earlier.digest, SourceKind(earlier.source_kind))
+        if earlier.location != sealing.store.place(path) or sealing.store.has(path, SUMS):
+            return
+        try:
+            again = build(warehouse, organization_key, window)
+        except WarehouseError:
+            continue
+        if again.digest == earlier.digest:
+            sealing.store.put(path, _files(again, sealing, earlier, warehouse), SUMS)
 
 
 def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
@@ -93,15 +113,17 @@ def folder_of(organization_key: str) -> str:
     return quote(organization_key, safe="").replace(".", "%2E")
 
 
-def _files(packet: Packet, sealing: Sealing, register: packets.Register, run_id: str) -> dict[str, bytes]:
+def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, warehouse: Warehouse) -> dict[str, bytes]:
     signer = sealing.signer
+    with warehouse.read() as transaction:
+        head = packets.last_head(transaction)
     about = {
         "digest": packet.digest,
-        "previous_digest": register.predecessor_of(packet.digest),
-        "snapshot_chain_head": register.chain_head(),
-        "sealed_at": sealing.clock(),
-        "run_id": run_id,
-        "version": __version__,
+        "previous_digest": entry.previous_digest,
+        "snapshot_chain_head": head.head_sha256 if head else None,
+        "sealed_at": entry.sealed_at,
+        "run_id": entry.run_id,
+        "version": entry.pipeline_version,
         "signed_by": signer.key.fingerprint,
         "key": signer.origin,
     }

@@ -7,7 +7,9 @@ file that completes a bundle is written last, and a bundle without it is none.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from typing import Any, Protocol
 
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.private import new_private_file, private_folder
+
+ABANDONED_SECONDS = 24 * 3600
+"""After so long nobody writes a bundle any more: its process was killed."""
 
 
 class Store(Protocol):
@@ -58,20 +63,26 @@ class FolderStore:
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
         """Put a bundle where there is none, by one rename."""
         folder = self.root / path
-        partial = folder.parent / f".{folder.name}.partial"
+        # Of its own: another process may be writing the same, and whoever is first is right.
+        partial = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
         try:
-            private_folder(folder.parent)
-            shutil.rmtree(partial, ignore_errors=True)
             private_folder(partial)
+            for left in folder.parent.glob(f".{folder.name}.*.partial"):
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
             for name, body in files.items():
                 with new_private_file(partial / name) as file:
                     file.write(body)
                     file.flush()
                     os.fsync(file.fileno())
-            partial.rename(folder)
-            _flush(folder.parent)
+            if not folder.exists():
+                partial.rename(folder)
+                _flush(folder.parent)
+            shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
+            if folder.exists():
+                return
             raise EvidenceError(
                 f"The evidence cannot be written to {folder}: {error.strerror}; free some space or set SONAR_ACCESS_EVIDENCE_URL."
             ) from None

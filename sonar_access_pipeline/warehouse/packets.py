@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
@@ -15,41 +13,48 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, signed_head
 
 
-class Register:
-    """The packets of one organization, while one of them is sealed."""
+@dataclass(frozen=True)
+class Entry:
+    """A line of the register: a packet, and what its seal says."""
 
-    def __init__(self, transaction: Connection, organization_key: str) -> None:
-        self._transaction = transaction
-        self._organization_key = organization_key
-
-    def predecessor_of(self, digest: str) -> str | None:
-        """The digest of the packet sealed before `digest`, or of the last one when `digest` is new; None for the first."""
-        digests = self._digests()
-        before = digests[: digests.index(digest)] if digest in digests else digests
-        return before[-1] if before else None
-
-    def chain_head(self) -> str | None:
-        """The digest of everything that was recorded so far; None before the first snapshot."""
-        head = last_head(self._transaction)
-        return head.head_sha256 if head else None
-
-    def enter(self, *, digest: str, **values: Any) -> None:
-        """Enter a packet, once."""
-        if digest not in self._digests():
-            entry = {"organization_key": self._organization_key, "digest": digest, **values}
-            self._transaction.execute(insert(evidence_packet).values(**entry))
-
-    def _digests(self) -> list[str]:
-        table = evidence_packet.c
-        query = select(table.digest).where(table.organization_key == self._organization_key).order_by(table.packet_id)
-        return list(self._transaction.execute(query).scalars())
+    first_day: date
+    last_day: date
+    digest: str
+    previous_digest: str | None
+    source_kind: str
+    location: str
+    sealed_at: datetime
+    run_id: str
+    pipeline_version: str
+    format_version: int | None
+    key_fingerprint: str | None
 
 
-@contextmanager
-def sealing(warehouse: Warehouse, organization_key: str) -> Iterator[Register]:
-    """The register of an organization, which nobody else enters anything in meanwhile."""
+ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
+
+
+def enter(warehouse: Warehouse, organization_key: str, digest: str, **values: Any) -> Entry:
+    """Enter a packet behind the last one, or find it where it was entered before.
+
+    It is entered before it is written: a run that is killed in between leaves a line whose packet can be made up for, and never a
+    packet that no line knows.
+    """
     with warehouse.write(f"packets:{organization_key}") as transaction:
-        yield Register(transaction, organization_key)
+        before = entries(transaction, organization_key)
+        known = next((entry for entry in before if entry.digest == digest), None)
+        if known is not None:
+            return known
+        previous = before[-1].digest if before else None
+        entry = Entry(digest=digest, previous_digest=previous, **values)
+        transaction.execute(insert(evidence_packet).values(organization_key=organization_key, **vars(entry)))
+        return entry
+
+
+def entries(transaction: Connection, organization_key: str) -> list[Entry]:
+    """The register of an organization, in the order of entering."""
+    table = evidence_packet.c
+    query = select(*ENTRY).where(table.organization_key == organization_key).order_by(table.packet_id)
+    return [Entry(*row) for row in transaction.execute(query)]
 
 
 @dataclass(frozen=True)

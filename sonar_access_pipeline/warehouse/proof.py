@@ -65,7 +65,7 @@ FINDINGS = (
     "detail",
     "threshold",
     "policy_version",
-    "first_found",
+    "unchanged_since",
     "changed_after",
     "exception_by",
     "exception_why",
@@ -253,7 +253,7 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     found: Rows = []
     for rule in STATE_RULES:
         for row in kept.get(rule.rule_id) or [_unasked(rule.rule_id, answering.organization_key)]:
-            found.append({**row, "first_found": row["valid_from"]})
+            found.append({**row, "unchanged_since": row["valid_from"]})
     for window_rule in WINDOW_RULES:
         for answer in window_rule.answers(window_facts, in_force.policy):
             found.append(_asked(window_rule.rule_id, answer, in_force.version))
@@ -275,7 +275,7 @@ def _asked(rule_id: str, answer: Answer, version: int | None) -> dict[str, Any]:
         "rule_version": str(RULES[rule_id].version),
         "severity": RULES[rule_id].severity.value,
         "policy_version": None if version is None else str(version),
-        "first_found": None,
+        "unchanged_since": None,
         "changed_after": None,
         **answer._asdict(),
         "result": answer.result.value,
