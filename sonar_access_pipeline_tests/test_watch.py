@@ -311,7 +311,7 @@ def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: 
     found = watcher.look().problems
     assert [problem.cause for problem in found] == [Cause.RUN_FAILED]
     assert "was not observed on or before" in found[0].sentence
-    here.live(0)
+    here.live(0, hours=1)
     assert watcher.look().is_well, "the day's run made the same packet"
     longer = {**window, ASSET_PARTITION_RANGE_END_TAG: str(here.day(2))}
     for _ in range(2):
