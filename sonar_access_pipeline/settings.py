@@ -246,6 +246,12 @@ class Settings(BaseSettings):
         return tuple({"name": name, **table} for name, table in value.items()) if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
+    def _lockable(self) -> Settings:
+        if self.evidence_retention_days is not None and not (self.evidence_url or "").startswith("s3://"):
+            raise ValueError("evidence_retention_days needs an evidence_url that begins with s3://; nothing else is locked")
+        return self
+
+    @model_validator(mode="after")
     def _distinct(self) -> Settings:
         keys = [connection.organization for connection in self.connections if connection.organization]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
@@ -282,9 +288,17 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(f"The settings cannot be read: {str(error).splitlines()[0]}.") from None
     # A path in a file is relative to that file, as people who write it there mean it.
     beside = Path(config).parent if config else Path()
-    in_file = "data_dir" in settings.model_fields_set and "SONAR_ACCESS_DATA_DIR" not in environment
-    folder = beside / settings.data_dir if in_file else settings.data_dir
-    return _complete(settings.model_copy(update={"connections": connections, "data_dir": folder}), beside)
+
+    def is_in_file(name: str) -> bool:
+        return name in settings.model_fields_set and f"SONAR_ACCESS_{name.upper()}" not in environment
+
+    update: dict[str, Any] = {"connections": connections}
+    if is_in_file("data_dir"):
+        update["data_dir"] = beside / settings.data_dir
+    if settings.signing_key is not None and is_in_file("signing_key"):
+        agent = "agent:" if settings.signing_key.startswith("agent:") else ""
+        update["signing_key"] = f"{agent}{beside / settings.signing_key.removeprefix(agent)}"
+    return _complete(settings.model_copy(update=update), beside)
 
 
 def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) -> Settings:

@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent / "sonar_access_pipeline"
 MAY_IMPORT = {
     "access": set(),
-    "sonarcloud": {"access"},
+    "sonarcloud": {"access", "collector"},
     "private": set(),
+    "collector": set(),
     "alerts": set(),
     "warehouse": {"access", "alerts", "private"},
-    "evidence": {"access", "private", "warehouse"},
+    "evidence": {"access", "collector", "private", "warehouse"},
     "orchestration": {"access", "alerts", "sonarcloud", "warehouse", "evidence", "private", "settings"},
     "simulator": set(),
     "settings": {"access", "warehouse"},

@@ -64,7 +64,7 @@ def kind_of(row: Row, context: Context, renamed: Mapping[tuple[str, datetime], s
     """The kind of a change, and what there is to say of it besides."""
     kind, login, at = row["kind"], row["login"], row["changed_by"]
     if kind in ("joined", "left") and (other := renamed.get((login, at))):
-        return "renamed", f"was {other}" if kind == "joined" else f"{NOW}{other}"
+        return "renamed", f"was {other}" if kind == "joined" else f"is now {other}"
     if kind == "joined" and any(span.ends is not None and span.ends <= at for span in context.memberships.get(login, ())):
         return "returned", None
     if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin"):
@@ -77,21 +77,14 @@ def kind_of(row: Row, context: Context, renamed: Mapping[tuple[str, datetime], s
 
 
 def called(rows: Iterable[dict[str, Any]], context: Context) -> list[dict[str, Any]]:
-    """Changes with their kinds and a `detail`."""
+    """Changes with their kinds, a `detail`, and whether each is the end of an access row (`closes`), not its begin."""
     renamed = context.renamed()
     answer = []
     for row in rows:
         kind, detail = kind_of(row, context, renamed)
-        answer.append(row | {"kind": kind, "detail": detail})
+        answer.append(row | {"closes": row["kind"] in CLOSING, "kind": kind, "detail": detail})
     return answer
 
 
-def closes(row: Row) -> bool:
-    """Whether a change is the end of an access row, not its begin."""
-    if row["kind"] == "renamed":
-        return str(row["detail"]).startswith(NOW)
-    return row["kind"] in CLOSING
-
-
-CLOSING = frozenset({"left", "demoted", "removed_from_group", "permission_revoked"})
-NOW = "is now "
+CLOSING = frozenset({"left", "removed_from_group", "permission_revoked"})
+"""The kinds of a row's end, as the view has them."""

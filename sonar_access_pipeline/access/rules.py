@@ -208,7 +208,15 @@ def skeleton(name: str) -> str:
     return "".join(letter for letter in plain if unicodedata.category(letter)[0] not in "MCZP")
 
 
+def _unnamed(content: SnapshotContent) -> Iterator[Answer]:
+    """What a rule that goes by names cannot say."""
+    names = {member.login: member.name for member in content.members}
+    if count := sum(names.get(login) is None for login in logins_of(content)):
+        yield _unknown(content.organization.key, f"the names of {count} accounts are not known")
+
+
 def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
+    yield from _unnamed(content)
     alike: Mapping[str, list[str]] = defaultdict(list)
     for member in content.members:
         if member.name and not is_pseudonym(member.login) and (seen := skeleton(member.name)):
@@ -247,6 +255,7 @@ def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -
 
 
 def _service_without_owner(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
+    yield from _unnamed(content)
     names = {member.login: member.name for member in content.members}
     for login in logins_of(content):
         if looks_like_a_service(login, names.get(login), policy.service_words) and policy.owner_of(login) is None:
@@ -390,7 +399,11 @@ def _gained(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
         yield _unknown(facts.organization_key, "nothing was observed before the window")
         return
     for login, permissions in sorted(facts.gained.items()):
-        yield _fail(login, f"holds since the window began: {', '.join(sorted(permissions))}")
+        yield _fail(login, f"gained in the window: {', '.join(sorted(permissions))}")
+
+
+def _named(token: CallerToken) -> tuple[str, str]:
+    return token.login, token.name
 
 
 def _old_token(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
@@ -398,7 +411,7 @@ def _old_token(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
         yield _unknown(facts.organization_key, "the tokens of the account that reads were not read")
         return
     oldest = facts.as_of - timedelta(days=policy.max_token_days)
-    for token in sorted(facts.tokens):
+    for token in sorted(facts.tokens, key=_named):
         if token.created_at is None:
             yield Answer(
                 "account", token.login, Result.NOT_EVALUABLE, f"token '{token.name}': SonarCloud does not say when it was made"
@@ -409,7 +422,7 @@ def _old_token(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
 
 def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
     latest = facts.as_of - timedelta(days=policy.dormant_days)
-    for token in sorted(facts.tokens or ()):
+    for token in sorted(facts.tokens or (), key=_named):
         if token.last_used_at is not None and token.last_used_at < latest:
             yield _fail(token.login, f"token '{token.name}' was last used on {token.last_used_at.date()}")
     yield _unknown(facts.organization_key, "SonarCloud shows the last use of the reading account's own tokens only")
@@ -417,7 +430,13 @@ def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
 
 WINDOW_RULES = (
     WindowRule("returned", 1, Severity.MEDIUM, "is a member again after leaving", ask=_returned),
-    WindowRule("privilege-gained", 1, Severity.MEDIUM, "holds a permission that it did not hold before the window", ask=_gained),
+    WindowRule(
+        "privilege-gained",
+        1,
+        Severity.MEDIUM,
+        "holds a permission on the organization that it did not hold before the window",
+        ask=_gained,
+    ),
     WindowRule(
         "dormant",
         1,

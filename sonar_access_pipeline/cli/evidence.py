@@ -196,7 +196,7 @@ def _opened_store(path: str) -> tuple[Store, str]:
     parts = whole.rsplit("/", 3)
     if len(parts) < 4:
         raise EvidenceError(f"{path} is no packet: a packet lies in <organization>/<window>/<digest>.")
-    return store_of(parts[0] or "/", load().evidence_retention_days), "/".join(parts[1:])
+    return store_of(parts[0] or "/"), "/".join(parts[1:])
 
 
 def _known_warehouse() -> Warehouse | None:

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sonar_access_pipeline.access.changes import closes
 from sonar_access_pipeline.evidence.facts import Facts
 
 
@@ -72,7 +71,7 @@ def weeks(facts: Facts) -> list[Week]:
     """Access rows that opened and closed, per week of the window."""
     counts: Counter[tuple[int, bool]] = Counter()
     for row in facts.real_changes:
-        counts[max(0, (row["changed_by"].date() - facts.window.first).days) // 7, closes(row)] += 1
+        counts[max(0, (row["changed_by"].date() - facts.window.first).days) // 7, row["closes"]] += 1
     most = max([1, *counts.values()])
     number = (facts.window.last - facts.window.first).days // 7 + 1
     return [

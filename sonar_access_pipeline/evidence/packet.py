@@ -6,17 +6,15 @@ seal, so that the same warehouse gives the same packet anywhere, in any year.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence import pdf, report, workbook
 from sonar_access_pipeline.evidence.facts import Facts, gather
 from sonar_access_pipeline.evidence.tables import ESCAPING, CsvTable, limits, tables
@@ -55,18 +53,6 @@ def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet
     """The packet of a window, from the warehouse alone. Raises `NothingObservedError`."""
     with uncollected():
         return _built(gather(warehouse, organization_key, window))
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the garbage collector: millions of small values are made, none in a cycle, and it would look at all of them."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _built(facts: Facts) -> Packet:

@@ -78,8 +78,8 @@ CHANGES = (
     Column("kind", "What", 12),
     Column("login", "Login", 16),
     Column("entitlement", "Right", 10),
-    Column("resource_name", "On", 15),
-    Column("granted_via_name", "Through", 13),
+    Column("on", "On", 15),
+    Column("through", "Through", 13),
     Column("detail", "", 10),
 )
 FINDINGS = (
@@ -143,9 +143,7 @@ def _first_page(paper: _Paper, facts: Facts) -> None:
 
 
 def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
-    via = "direct" if row["granted_via"] == "direct" else row["granted_via_name"] or row["granted_via"]
-    on = row["resource_name"] or row["resource"]
-    return {**row, "granted_via_name": via, "resource_name": on, "kind": row["kind"].replace("_", " ")}
+    return {**row, "through": words.through(row), "on": words.on(row), "kind": row["kind"].replace("_", " ")}
 
 
 class _Deflated:

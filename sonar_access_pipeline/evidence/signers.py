@@ -108,14 +108,13 @@ def _in_agent(public: Path) -> Signer:
 
     def sign(message: bytes) -> bytes:
         try:
-            agent = Agent()
-            held = {one.asbytes(): one for one in agent.get_keys()}
-            if key.blob not in held:
-                raise EvidenceError(f"The SSH agent does not hold {key.fingerprint}; add it with ssh-add, and set SSH_AUTH_SOCK.")
-            signed = bytes(held[key.blob].sign_ssh_data(message))
-            agent.close()
+            with contextlib.closing(Agent()) as agent:
+                held = {one.asbytes(): one for one in agent.get_keys()}
+                if key.blob in held:
+                    # The last 64 bytes: before them stands the kind of signature, which is that of the key.
+                    return bytes(held[key.blob].sign_ssh_data(message))[-64:]
         except SSHException:
             raise EvidenceError("The SSH agent refuses to sign; look whether it is locked.") from None
-        return signed[-64:]
+        raise EvidenceError(f"The SSH agent does not hold {key.fingerprint}; add it with ssh-add, and set SSH_AUTH_SOCK.")
 
     return Signer(key, GIVEN, sign)

@@ -28,7 +28,7 @@ class Store(Protocol):
     """A place for bundles. Paths are relative, with `/` between. Raises `EvidenceError`."""
 
     def place(self, path: str) -> str:
-        """Where a path is, for people and for `store_and_path`."""
+        """Where a path is: the folder or the URL."""
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""

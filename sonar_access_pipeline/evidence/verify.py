@@ -19,8 +19,9 @@ from typing import Any
 from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build, uncollected
+from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build
 from sonar_access_pipeline.evidence.seal import (
     HEAD,
     KEY,

@@ -6,6 +6,7 @@ The report, the PDF and the workbook say the same sentences.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -126,6 +127,17 @@ def kinds(facts: Facts) -> str:
     left = len(facts.real_changes) - MOST_CHANGES
     more = f" The last {left} are in changes.csv only." if left > 0 else ""
     return f"{said or 'Nothing changed'}. Each lies between two observations: last seen as before, first seen as since.{more}"
+
+
+def through(change: Mapping[str, Any]) -> str | None:
+    """By what way an account has or had a right: directly, or the name of the group."""
+    return "direct" if change["granted_via"] == "direct" else change["granted_via_name"] or change["granted_via"]
+
+
+def on(change: Mapping[str, Any]) -> str | None:
+    """What a right is on, by its name where it has one."""
+    named: str | None = change["resource_name"] or change["resource"]
+    return named
 
 
 def moment(when: datetime | None) -> str:

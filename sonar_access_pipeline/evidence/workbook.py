@@ -27,22 +27,7 @@ from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.tables import limits, original, parsed, row_digest
 from sonar_access_pipeline.warehouse import proof, queries
 
-REVIEW = (
-    "login",
-    "name",
-    "email",
-    "account_type",
-    "owner",
-    "is_member",
-    "is_organization_admin",
-    "admin_through",
-    "groups",
-    "organization_permissions",
-    "project_admin_count",
-    "first_seen",
-    "access_unchanged_since",
-    "last_change",
-)
+REVIEW = tuple(name for name in POPULATION if name not in ("organization_key", "provider", "is_admin_by_sonarcloud"))
 """What a reviewer sees of an account, as `population.csv` has it."""
 TIMES, DAY = frozenset({"first_seen", "access_unchanged_since", "last_change"}), 10
 """What is shown to the day; the CSV file has it whole."""
@@ -73,6 +58,7 @@ WIDTHS = {
     "subject": 40,
     "what": 48,
     "check": 36,
+    "unknown": 30,
 }
 USUAL_WIDTH = 18
 
@@ -224,8 +210,7 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
             elif type(value) is int:
                 sheet.write_number(number, place, value, looks.number)
             else:
-                text = value if type(value) is str else words.plain(value)
-                sheet.write_string(number, place, text if len(text) <= LONGEST else _beginning(text), looks.text)
+                sheet.write_string(number, place, _fitting(words.plain(value)), looks.text)
     sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
     if to_fill and shown:
         decision = one.columns.index("decision")
@@ -241,12 +226,8 @@ def _prepare_pages(sheet: Worksheet, source: str) -> None:
     sheet.set_footer("&CPage &P of &N")
 
 
-def _beginning(text: str) -> str:
-    return f"{text[:LONGEST]} ... (whole in the CSV file)"
-
-
 def _fitting(text: str) -> str:
-    return text if len(text) <= LONGEST else _beginning(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (whole in the CSV file)"
 
 
 def _packed_anew(buffer: io.BytesIO) -> bytes:

@@ -7,7 +7,6 @@ workers only fetch, and tell each other when the token is refused, so that nothi
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from sonar_access_pipeline.access.endpoints import Endpoint, Page
 from sonar_access_pipeline.access.readings import Reading, counting, grants_come_first, keys_of, list_read
 from sonar_access_pipeline.access.records import GroupPermissions, UserPermissions
 from sonar_access_pipeline.access.snapshot import ListName, ListRead, Response, Verdict
+from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.sonarcloud.client import PARALLEL, Answer, Client
 from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError, TokenRefusedError
 
@@ -208,37 +208,32 @@ class Gathering:
         arrived: SimpleQueue[Arrival] = SimpleQueue()
         in_the_air = 0
         workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="sonar-access-read")
-        collects = gc.isenabled()
-        # Hundreds of thousands of small records are made, none of them in a cycle: the collector would look at all of them, and
-        # at all that was imported, again and again, for a third of the time.
-        gc.disable()
         try:
-            while ready or in_the_air:
-                while ready and in_the_air < AHEAD:
-                    reading = ready[0]
-                    if reading.has_more:
-                        workers.submit(self._fetch, reading, reading.next_page(), arrived)
-                        reading.in_the_air += 1
-                        in_the_air += 1
-                    else:
-                        ready.popleft().is_queued = False
-                if not in_the_air:
-                    break
-                reading, number, outcome = arrived.get()
-                reading.in_the_air -= 1
-                in_the_air -= 1
-                ready.extend(self._arrived(reading, number, outcome, on_complete))
-                if reading.has_more and not reading.is_queued:
-                    # A list that is begun is finished first: long lists must not be what is left at the end.
-                    reading.is_queued = True
-                    ready.appendleft(reading)
+            with uncollected():
+                while ready or in_the_air:
+                    while ready and in_the_air < AHEAD:
+                        reading = ready[0]
+                        if reading.has_more:
+                            workers.submit(self._fetch, reading, reading.next_page(), arrived)
+                            reading.in_the_air += 1
+                            in_the_air += 1
+                        else:
+                            ready.popleft().is_queued = False
+                    if not in_the_air:
+                        break
+                    reading, number, outcome = arrived.get()
+                    reading.in_the_air -= 1
+                    in_the_air -= 1
+                    ready.extend(self._arrived(reading, number, outcome, on_complete))
+                    if reading.has_more and not reading.is_queued:
+                        # A list that is begun is finished first: long lists must not be what is left at the end.
+                        reading.is_queued = True
+                        ready.appendleft(reading)
         except BaseException:
             self._client.stop()
             raise
         finally:
             workers.shutdown(cancel_futures=True)
-            if collects:
-                gc.enable()
 
     def _first(self, plan: ListPlan) -> _Reading:
         earlier = self.reads.get(plan.part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, insert, select
 
@@ -31,9 +32,15 @@ def policy_at(transaction: Connection, moment: datetime) -> PolicyInForce:
     return _newest(transaction, moment)
 
 
+@lru_cache(maxsize=8)
+def _policy(document: str) -> Policy:
+    """A rebuild asks for the same one again and again, and a roster may name ten thousand."""
+    return Policy.of(document.encode())
+
+
 def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInForce:
     query = select(policy_version.c.version, policy_version.c.document).order_by(policy_version.c.version.desc()).limit(1)
     if until is not None:
         query = query.where(policy_version.c.in_force_from <= until)
     found = transaction.execute(query).one_or_none()
-    return PolicyInForce(found.version, Policy.of(found.document.encode())) if found else PolicyInForce()
+    return PolicyInForce(found.version, _policy(found.document)) if found else PolicyInForce()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from sonar_access_pipeline.access.changes import Context, Span, called, closes
+from sonar_access_pipeline.access.changes import Context, Span, called
 from sonar_access_pipeline.access.content import lists_of
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.records import CallerToken
@@ -120,17 +120,13 @@ def lives(transaction: Connection, answering: ObservationFacts) -> dict[str, tup
     ended = select(by_login, func.max(table.c.valid_to)).where(*ours, table.c.valid_to <= until)
     changed: dict[str, datetime] = {}
     for query in (began, ended):
-        for login, moment in _all(transaction, query.group_by(by_login)):
+        for login, moment in rows(transaction, query.group_by(by_login)):
             changed[login] = max(moment, changed.get(login, moment))
     found = {}
-    for login, first_seen, newest in _all(transaction, first.group_by(by_login)):
+    for login, first_seen, newest in rows(transaction, first.group_by(by_login)):
         last_change = changed.get(login)
         found[login] = (first_seen, max(newest, last_change or newest), last_change)
     return found
-
-
-def _all(transaction: Connection, query: Any) -> Iterable[Any]:
-    return transaction.execute(query).all()
 
 
 def project_admins(transaction: Connection, answering: ObservationFacts) -> Counter[str] | None:
@@ -192,7 +188,7 @@ def _grouped(pairs: Iterable[tuple[str, K]]) -> dict[str, list[K]]:
 
 
 def _blank() -> dict[str, Any]:
-    return dict.fromkeys(NAMED_CHANGES)
+    return {**dict.fromkeys(NAMED_CHANGES), "closes": False}
 
 
 def _renamed_groups(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
@@ -252,35 +248,29 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     names = Names(transaction, answering.organization_key, answering.observed_at)
     found: Rows = []
     for rule in STATE_RULES:
-        for row in kept.get(rule.rule_id) or [_unasked(rule.rule_id, answering.organization_key)]:
-            found.append({**row, "unchanged_since": row["valid_from"]})
+        found += kept.get(rule.rule_id) or [_asked(rule.rule_id, _unasked(answering.organization_key), None)]
     for window_rule in WINDOW_RULES:
-        for answer in window_rule.answers(window_facts, in_force.policy):
-            found.append(_asked(window_rule.rule_id, answer, in_force.version))
+        answers = window_rule.answers(window_facts, in_force.policy)
+        found += [_asked(window_rule.rule_id, answer, in_force.version) for answer in answers]
     day = answering.observed_at.date()
     order = {rule_id: place for place, rule_id in enumerate(RULES)}
     finished = [_finished(row, in_force, names, day) for row in found]
-    return sorted(finished, key=lambda row: (order[row["rule_id"]], row["result"], row["subject_type"], row["subject"]))
+    return sorted(
+        finished, key=lambda row: (order[row["rule_id"]], row["result"], row["subject_type"], row["subject"], row["detail"] or "")
+    )
 
 
-def _unasked(rule_id: str, organization_key: str) -> dict[str, Any]:
+def _unasked(organization_key: str) -> Answer:
     why = "the rule was not asked of this observation: it was read before there was the rule, and its answers are not kept"
-    answer = Answer("organization", organization_key, Result.NOT_EVALUABLE, why)
-    return _asked(rule_id, answer, None) | {"valid_from": None}
+    return Answer("organization", organization_key, Result.NOT_EVALUABLE, why)
 
 
 def _asked(rule_id: str, answer: Answer, version: int | None) -> dict[str, Any]:
-    return {
-        "rule_id": rule_id,
-        "rule_version": str(RULES[rule_id].version),
-        "severity": RULES[rule_id].severity.value,
-        "policy_version": None if version is None else str(version),
-        "unchanged_since": None,
-        "changed_after": None,
-        **answer._asdict(),
-        "result": answer.result.value,
-        "detail": answer.detail or None,
-    }
+    """An answer as `fct_finding` has them, without a history."""
+    rule = RULES[rule_id]
+    about = {"rule_id": rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
+    policy = {"policy_version": None if version is None else str(version), "valid_from": None, "changed_after": None}
+    return {**about, **policy, **answer._asdict(), "result": answer.result.value, "detail": answer.detail or None}
 
 
 def _finished(row: dict[str, Any], in_force: PolicyInForce, names: Names, day: Any) -> dict[str, Any]:
@@ -290,6 +280,7 @@ def _finished(row: dict[str, Any], in_force: PolicyInForce, names: Names, day: A
     called_as = {"account": names.users, "group": names.groups}.get(row["subject_type"], {})
     return {
         **{name: row.get(name) for name in FINDINGS},
+        "unchanged_since": row["valid_from"],
         "title": rule.title,
         "name": called_as.get(row["subject"]),
         "threshold": rule.threshold(in_force.policy),
@@ -373,7 +364,7 @@ def _rolled_forward(
         if row["login"] is None or (row["access_type"] == "project_permission" and not reads_projects):
             continue
         is_membership = row["access_type"] == "membership"
-        (closed if closes(row) else opened)[is_membership] += 1
+        (closed if row["closes"] else opened)[is_membership] += 1
     members_before = _stored(transaction, "dim_user", before) if before else 0
     members_now = sum(row["is_member"] for row in population)
     since = f"of {before.observed_at:%Y-%m-%d}" if before else "of nobody, before the first observation"

@@ -177,19 +177,26 @@ def _user_access_at(transaction: Connection, answering: ObservationFacts, names:
     return [
         {
             "principal_type": "user",
-            "login": login,
-            "name": names.users.get(login),
-            "access_type": access_type,
-            "resource": resource,
-            "resource_name": names.of(access_type, resource),
-            "entitlement": entitlement,
-            "granted_via": granted_via,
-            "granted_via_name": names.groups.get(granted_via.removeprefix("group:")),
+            **_right(names, login, access_type, resource, entitlement, granted_via),
             "changed_after": changed_after,
             "valid_from": valid_from,
         }
         for login, access_type, resource, entitlement, granted_via, changed_after, valid_from in sorted(rows(transaction, query))
     ]
+
+
+def _right(names: Names, login: str, access_type: str, resource: str, entitlement: str, granted_via: str) -> dict[str, Any]:
+    """A right of an account, with names. Columns: `RIGHT`."""
+    return {
+        "login": login,
+        "name": names.users.get(login),
+        "access_type": access_type,
+        "resource": resource,
+        "resource_name": names.of(access_type, resource),
+        "entitlement": entitlement,
+        "granted_via": granted_via,
+        "granted_via_name": names.groups.get(granted_via.removeprefix("group:")),
+    }
 
 
 def _principals_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
@@ -264,14 +271,7 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
     return [
         {
             "kind": kind,
-            "login": login,
-            "name": names.users.get(login),
-            "access_type": access_type,
-            "resource": resource,
-            "resource_name": names.of(access_type, resource),
-            "entitlement": entitlement,
-            "granted_via": granted_via,
-            "granted_via_name": names.groups.get(granted_via.removeprefix("group:")),
+            **_right(names, login, access_type, resource, entitlement, granted_via),
             "changed_after": changed_after,
             "changed_by": changed_by,
         }
