@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.orchestration.observe import observe
+from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.simulator.organization import Organization as Simulated
 from sonar_access_pipeline.warehouse import queries
@@ -85,7 +87,8 @@ def test_a_small_organization_is_not_held_for_one_leaver() -> None:
             for number in range(1, 9)
             for permission in ("admin", "gateadmin", "profileadmin", "provisioning", "scan")
         )
-        before = replace(content(people, teams=(1,) * 8), grants=through_groups)
+        stays = Grant("user", logins[-1], "organization", None, "admin")
+        before = replace(content(people, teams=(1,) * 8), grants=(*through_groups, stays))
         gone = logins[0]
         after = replace(
             before,
@@ -100,7 +103,46 @@ def test_a_list_that_had_rows_and_comes_back_empty_is_held_whatever_its_size() -
     assert {(removal.what, removal.before, removal.gone) for removal in found(content(3), emptied)} == {
         ("groups", 9, 9),
         ("group members", 3, 3),
+        ("access rows of type group", 3, 3),
     }
+
+
+def test_an_access_type_that_empties_is_held_in_an_organization_of_three() -> None:
+    """A list of permissions that comes back empty once would close every right there is."""
+    (removed,) = found(content(3), replace(content(3), grants=()))
+    assert removed == Removal("access rows of type organization_permission", 5, 5)
+
+
+def without_members(here: Company, logins: set[str]) -> faults.Fault:
+    """A member list that lacks some, and counts itself as whole."""
+
+    def fault(answer: faults.Answer) -> faults.Answer:
+        document = json.loads(json.dumps(answer.document))
+        before = len(document["users"])
+        document["users"] = [row for row in document["users"] if row["login"] not in logins]
+        document["paging"]["total"] -= before - len(document["users"])
+        return replace(answer, document=document)
+
+    return fault
+
+
+def test_who_is_listed_with_permissions_and_not_as_member_is_a_persons_to_decide_once(here: Company) -> None:
+    """Nobody can tell who left and kept rights from a short list, day after day the same."""
+    assert here.live(0).success
+    gone = set(sorted(set(here.truth(2).names) & members(here) - {READER})[:2])
+    here.simulator.faults.add("organizations/search_members", without_members(here, gone), times=None)
+    for number in (1, 2):
+        assert "2 accounts stand in the list of permissions and not in that of members" in failure_sentence(here.live(number))
+    assert gone <= members(here), "nobody left by this alone"
+    assert decided(here, 2, CONFIRMED).released == (3,), "the same two, so the same answer"
+    assert not gone & members(here)
+    assert here.live(3).success, "no question any more"
+
+
+def test_a_first_observation_with_accounts_that_are_no_members_waits_for_a_person(here: Company) -> None:
+    gone = set(sorted(set(here.truth(0).names) - {READER})[:1])
+    here.simulator.faults.add("organizations/search_members", without_members(here, gone), times=None)
+    assert "1 account stands in the list of permissions" in failure_sentence(here.live(0))
 
 
 def test_a_group_that_was_large_and_is_empty_is_held_and_one_that_was_deleted_is_not() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -477,6 +478,39 @@ def test_a_host_whose_clock_is_not_sonarclouds_is_refused(minutes: int) -> None:
 def test_a_host_whose_clock_differs_a_little_is_not(tmp_path: Path) -> None:
     with serving(organization(20, 3)) as simulator:
         observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(minutes=4))
+
+
+def without_date(answer: faults.Answer) -> faults.Answer:
+    """The answer as a proxy passes it on that takes the date away."""
+
+    def delivery(wire: faults.Wire, head: bytes, body: bytes) -> None:
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"date:", b"x-sonar-server-time:"))]
+        wire.send(b"\r\n".join(lines) + body)
+
+    return replace(answer, delivery=delivery)
+
+
+def test_a_source_that_says_no_time_is_refused_whatever_the_host_clock_says() -> None:
+    with serving(organization(20, 3)) as simulator:
+        simulator.faults.add(faults.ANY, without_date, times=None)
+        with pytest.raises(RefusedError, match="without a date"):
+            observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(days=365))
+
+
+@pytest.mark.parametrize(
+    ("host", "api", "kind"),
+    [
+        ("https://sonarcloud.io", None, SourceKind.SONARCLOUD),
+        ("https://sonarcloud.io", "https://api.sonarcloud.io", SourceKind.SONARCLOUD),
+        ("https://sonarcloud.io", "http://127.0.0.1:1/v2", SourceKind.OTHER),
+        ("https://sonarcloud.io", "https://elsewhere.example", SourceKind.OTHER),
+        ("https://sonarqube.us", None, SourceKind.SONARCLOUD),
+        ("http://127.0.0.1:1", None, SourceKind.OTHER),
+    ],
+)
+def test_a_source_is_sonarcloud_only_if_every_address_that_is_asked_is(host: str, api: str | None, kind: SourceKind) -> None:
+    with Client(host, "t", api_url=api) as client:
+        assert client.source_kind is kind
 
 
 def test_a_server_clock_that_stands_still_is_refused() -> None:

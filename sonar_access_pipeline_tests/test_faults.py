@@ -14,13 +14,15 @@ from threading import Thread
 import pytest
 import requests
 
-from sonar_access_pipeline.access.snapshot import Verdict
+from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.simulator import faults
+from sonar_access_pipeline.sonarcloud.client import KNOWN_HOSTS, Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, UnavailableError
 from sonar_access_pipeline.sonarcloud.faults import FAULTS, NETWORK, Answered, fault_of
 from sonar_access_pipeline.sonarcloud.gather import WORKERS
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
-from sonar_access_pipeline_tests.reading import QUICK, TOKEN, access_of, organization, preflight, read, serving
+from sonar_access_pipeline.sonarcloud.reader import Reader
+from sonar_access_pipeline_tests.reading import FAST, QUICK, TOKEN, access_of, organization, preflight, read, serving
 
 MEMBERS = "organizations/search_members"
 GONE_BY = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
@@ -125,12 +127,76 @@ def test_no_number_of_slow_lists_outlasts_the_budget_of_the_snapshot() -> None:
 
 def test_a_token_revoked_in_the_middle_ends_the_reading_at_once() -> None:
     with serving(organization(130, 90)) as simulator:
-        simulator.faults.add("user_groups/users", faults.status(401), times=None)
+
+        def revoke(number: int) -> None:
+            if simulator.requests[number - 1][1] == "user_groups/users":
+                simulator.tokens.clear()
+
+        simulator.on_request = revoke
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert "refuses the token" in str(snapshot.reason)
     asked = simulator.requests.count(("GET", "user_groups/users"))
     assert asked <= WORKERS, "no worker asks again once it was told"
+    confirming = [request for request in simulator.requests if request[1] == "users/current"]
+    assert len(confirming) == 2, "once to begin with, and once to confirm, whatever the number of workers"
+
+
+WRONGED = {
+    "a JSON 401 of a server that is starting": (faults.error(401, "User is not authenticated"), MEMBERS),
+    "a gateway's HTML 401": (faults.page(401), "users/current"),
+    "an empty 401 of one endpoint alone": (faults.status(401), "permissions/users"),
+    "a JSON 404 of a server that is starting": (faults.error(404, "Unknown url : /api/users/current"), "users/current"),
+    "a gateway's HTML 404": (faults.page(404), "user_groups/search"),
+}
+"""What is not SonarCloud's word on the token or the organization, and may pass."""
+
+
+@pytest.mark.parametrize("name", WRONGED)
+def test_what_is_not_sonarclouds_word_is_tried_again(name: str) -> None:
+    fault, endpoint = WRONGED[name]
+    found = organization(accounts=60, groups=3)
+    with serving(found) as simulator:
+        simulator.faults.add(endpoint, fault, times=2)
+        snapshot = read(simulator)
+    assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
+    assert access_of(snapshot) == found.truth()
+
+
+@pytest.mark.parametrize("name", WRONGED)
+def test_what_is_not_sonarclouds_word_sends_nobody_for_a_new_token_however_long_it_lasts(name: str) -> None:
+    fault, endpoint = WRONGED[name]
+    with serving(organization(accounts=60, groups=3)) as simulator:
+        simulator.faults.add(endpoint, fault, times=None)
+        try:
+            reason = str(read(simulator).reason)
+        except UnavailableError as unavailable:
+            reason = str(unavailable)
+    assert "make a new one" not in reason
+    assert "tried 3 times" in reason
+
+
+def test_a_block_at_the_edge_is_said_and_not_asked_against() -> None:
+    block = faults.page(429, CF_Ray="8a1b2c3d4e5f-FRA", CF_Mitigated="challenge")
+    with serving(organization(accounts=60, groups=3)) as simulator:
+        simulator.faults.add("permissions/users", block, times=None)
+        snapshot = read(simulator)
+        asked = simulator.requests.count(("GET", "permissions/users"))
+    assert snapshot.verdict is Verdict.INCOMPLETE
+    assert "the edge before SonarCloud blocks this address" in str(snapshot.reason)
+    assert asked == 1, "asking again makes it worse"
+
+
+def test_the_second_address_of_the_v2_interface_is_asked_when_the_first_shows_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = organization(accounts=60, groups=3)
+    gateway = Answering(404, "text/html", b"<html>not here</html>")
+    with serving(found) as simulator, gateway as elsewhere:
+        monkeypatch.setitem(KNOWN_HOSTS, "127.0.0.1", elsewhere)
+        with Client(simulator.url, TOKEN, patience=QUICK, pace=Pace(FAST)) as client:
+            reader = Reader(client, "acme", scopes=(Scope.ACCOUNT_DETAILS,))
+            snapshot = reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)).snapshot
+    assert Scope.ACCOUNT_DETAILS in snapshot.scopes
+    assert gateway.asked == 2, "once for each of its endpoints"
 
 
 def test_a_right_taken_away_in_the_middle_is_said_in_sonarclouds_own_words() -> None:
@@ -178,6 +244,36 @@ def test_a_group_that_stays_listed_but_cannot_be_read_leaves_the_snapshot_incomp
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert f"group_members of group {unreadable}" in str(snapshot.reason)
+
+
+class Answering:
+    """A host that gives one answer to everything, and counts."""
+
+    def __init__(self, status: int, content_type: str, body: bytes) -> None:
+        self.asked = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked += 1
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> str:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_address[1]}/api/v2"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 @pytest.fixture
@@ -283,22 +379,26 @@ def test_pauses_grow_and_are_shaken() -> None:
 
 
 def test_every_answer_is_judged_by_the_first_row_that_matches_and_a_page_of_json_by_none() -> None:
-    assert fault_of(Answered(200, True, 2, None)) is None
+    assert fault_of(Answered(200, True, 2)) is None
     judged = {
         row.name: fault_of(answered)
         for row, answered in zip(
             FAULTS,
             [
-                Answered(302, False, 0, None),
-                Answered(401, False, 0, None),
-                Answered(429, False, 0, None),
-                Answered(500, True, 5, None),
-                Answered(403, False, 5, None),
-                Answered(404, True, 5, None),
-                Answered(400, True, 5, None),
-                Answered(200, True, 0, None),
-                Answered(200, True, 1 << 40, None),
-                Answered(200, False, 5, None),
+                Answered(302, False, 0),
+                Answered(401, False, 0),
+                Answered(401, True, 5),
+                Answered(429, False, 5),
+                Answered(429, False, 0),
+                Answered(500, True, 5),
+                Answered(404, False, 5, is_v2=True),
+                Answered(404, True, 5, message="Unknown url : /api/users/current"),
+                Answered(403, False, 5),
+                Answered(404, True, 5),
+                Answered(400, True, 5),
+                Answered(200, True, 0),
+                Answered(200, True, 1 << 40),
+                Answered(200, False, 5),
                 Answered(200, True, 5, 61.0),
             ],
             strict=True,

@@ -41,6 +41,8 @@ LISTS = {
     DIM_ACCOUNT_DETAIL.name: "account details",
 }
 """The tables that are one list each, and what the list is called. Such a list must not become empty."""
+OF_TYPE = "access rows of type "
+"""What the rows of one access type are called. Such a type must not become empty either, however few rows it had."""
 OF_GROUP = "members of group "
 """What the list of one group is called. It may become empty only if it was small: teams are disbanded every day."""
 MEASURED = (DIM_USER, DIM_GROUP, BRIDGE_GROUP_MEMBER, DIM_PROJECT, DIM_ACCOUNT_DETAIL, FCT_PERMISSION_GRANT, FCT_USER_ACCESS)
@@ -88,7 +90,7 @@ def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[Measure
 
 def _what(description: HistoryTable, key: Row) -> str:
     if description is FCT_USER_ACCESS:
-        return f"access rows of type {key[1]}"
+        return f"{OF_TYPE}{key[1]}"
     if description is FCT_PERMISSION_GRANT:
         return f"{key[2]} permissions granted to {'users' if key[0] == 'user' else 'groups'}"
     return LISTS[description.name]
@@ -129,13 +131,27 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
             exists = (what.removeprefix(OF_GROUP),) in groups
             is_held = exists and there[what] >= brake.rows and not new.get(what)
         else:
-            emptied = what in LISTS.values() and not new.get(what)
+            emptied = (what in LISTS.values() or what.startswith(OF_TYPE)) and not new.get(what)
             is_much = gone[what] >= brake.rows and gone[what] > brake.share * there[what]
             is_many = len(losers[what]) > max(1, brake.share * len(owners[what]))
             is_held = emptied or (is_much and is_many)
         if is_held:
             found.append(Removal(what, there[what], gone[what]))
     return found
+
+
+def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -> str | None:
+    """Why accounts that are listed with permissions and not as members need a person first; None where they do not.
+
+    They left and kept rights, or the member list is short: nobody can tell, but for accounts that were no members by the last
+    observation either. `members_before` are the members that it shows; None where there is none.
+    """
+    doubtful = non_members if members_before is None else non_members & members_before
+    if not doubtful:
+        return None
+    were = "" if members_before is None else ", and were members by the last observation"
+    accounts = "1 account stands" if len(doubtful) == 1 else f"{len(doubtful)} accounts stand"
+    return f"{accounts} in the list of permissions and not in that of members, in every reading{were}: left, or missing there"
 
 
 def held_reason(found: Iterable[Removal], brake: Brake) -> str:

@@ -1,7 +1,8 @@
 """Is a snapshot all there is? Controls that compare lists which know nothing of each other, and the verdict on all of them.
 
 Two kinds of controls: about *who exists* (a disagreement makes the snapshot incomplete) and about *counts* (a
-disagreement is a failed reconciliation, stored and shown, but the lists themselves were complete).
+disagreement is a failed reconciliation, stored and shown, but the lists themselves were complete). Accounts that are no members
+and keep their rights are of the second kind, once the lists stand still: SonarCloud leaves such rows behind (reference 9).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from datetime import datetime
 from operator import attrgetter, ne
 from typing import cast
 
-from sonar_access_pipeline.access.content import Lists, everybody, is_anyone
+from sonar_access_pipeline.access.content import Lists, everybody, is_anyone, is_cut_off, non_members
 from sonar_access_pipeline.access.records import (
     AccountDetail,
+    Caller,
     CallerToken,
     Group,
     GroupMember,
@@ -26,17 +28,19 @@ from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, S
 LOGIN, GROUP_ID = attrgetter("login"), attrgetter("group_id")
 
 
-def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> tuple[Control, ...]:
+def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead], *, stand_still: bool = False) -> tuple[Control, ...]:
     """Controls on who exists: two independent lists of everybody, and no group that only one list knows. None may fail.
 
     A member list cut off at its window agrees when everybody it shows is in `permissions/users`, and that list has exactly as
-    many accounts as the member list reports.
+    many accounts as the member list reports. Lists that `stand_still` may differ by accounts that are no members any more: then
+    `lists_agree` says so, and nobody is missing.
     """
     members = set(map(LOGIN, lists.get(ListName.MEMBERS, ())))
     permitted = set(map(LOGIN, lists.get(ListName.USER_PERMISSIONS, ())))
     reported = reads[ListName.MEMBERS, ""].reported_total if (ListName.MEMBERS, "") in reads else None
     expected = max(len(members), reported or 0)
-    agree = members <= permitted and len(permitted) == expected
+    left_behind = stand_still and len(members) == expected and not is_cut_off(lists)
+    agree = members <= permitted and (len(permitted) == expected or left_behind)
     detail = f"{len(members - permitted)} only in search_members, {len(permitted - members)} only in permissions/users"
     cut_off = f"{len(members)} of {expected} in both, the others in permissions/users alone" if expected > len(members) else None
     listed = {_group_of(row) for row in _group_rows(lists)}
@@ -48,7 +52,7 @@ def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead]) -> 
             expected,
             len(permitted),
             agree,
-            cut_off if agree else detail,
+            cut_off or (detail if permitted - members else None) if agree else detail,
         ),
         Control(
             "groups_with_permissions_are_listed",
@@ -78,6 +82,23 @@ def _group_of(row: GroupPermissions) -> str:
     return row.group_id or row.name
 
 
+def somebody_administers(content: SnapshotContent) -> tuple[Control, ...]:
+    """The control that an organization whose admin reads has an admin in its lists, too. It may not fail."""
+    if not content.organization.caller_is_admin:
+        return ()
+    admins = len(admin_logins(content))
+    return (
+        Control(
+            "somebody_administers",
+            "the account that reads administers the organization, and the accounts that do so by the lists of permissions",
+            1,
+            admins,
+            admins > 0,
+            None if admins else "no list of permissions shows an admin",
+        ),
+    )
+
+
 def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
     """Controls on lists that should hold the same, though nobody's access hangs on one of them alone."""
     members, in_groups = set(map(LOGIN, content.members)), set(map(LOGIN, content.group_members))
@@ -101,7 +122,38 @@ def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
             unlisted == 0,
             f"{unlisted} groups are not in the list of permissions" if unlisted else None,
         ),
+        *_of_non_members(lists),
+        *_caller_administers(lists, content),
     )
+
+
+def _of_non_members(lists: Lists) -> Iterator[Control]:
+    """Where accounts stand in the list of permissions and not in that of members: how many."""
+    if left_behind := len(non_members(lists)):
+        permitted = len(lists.get(ListName.USER_PERMISSIONS, ()))
+        yield Control(
+            "holders_are_members",
+            "accounts of permissions/users, and those of them that are members",
+            permitted,
+            permitted - left_behind,
+            False,
+            f"{left_behind} accounts are listed with permissions, often none, without being members",
+        )
+
+
+def _caller_administers(lists: Lists, content: SnapshotContent) -> Iterator[Control]:
+    """Where SonarCloud says that the account that reads is an admin: whether the lists say so, too."""
+    callers = {caller.login for caller in cast(tuple[Caller, ...], lists.get(ListName.CALLER, ()))}
+    if callers and content.organization.caller_is_admin:
+        shown = len(callers & admin_logins(content))
+        yield Control(
+            "caller_administers",
+            "the account that reads administers the organization by its own word, and by the lists",
+            len(callers),
+            shown,
+            shown == len(callers),
+            None if shown else "no list shows the right by which it administers",
+        )
 
 
 def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
@@ -164,7 +216,7 @@ def details_are_of_members(lists: Lists, read: ListRead) -> str | None:
     """
     if read.verdict is not Verdict.COMPLETE:
         return f"the list {label(read)} is incomplete: {read.reason}"
-    members = {member.login for member in everybody(lists)}
+    members = {member.login for member in everybody(lists)} | non_members(lists)
     strangers = {detail.login for detail in cast(tuple[AccountDetail, ...], lists.get(ListName.ACCOUNT_DETAILS, ()))} - members
     return f"{len(strangers)} of its accounts are no members, so it is not the list of this organization" if strangers else None
 

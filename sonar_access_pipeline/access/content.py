@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
-from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.readings import Reading, counting
 from sonar_access_pipeline.access.records import (
@@ -107,7 +107,12 @@ def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
         number -= 1
 
 
-def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,), in_force: PolicyInForce | None = None) -> SnapshotContent:
+def content_of(
+    lists: Lists,
+    scopes: Iterable[Scope] = (Scope.CORE,),
+    in_force: PolicyInForce | None = None,
+    pseudonyms: frozenset[str] = frozenset(),
+) -> SnapshotContent:
     """What the lists of a complete read say, as far as its `scopes` reach, judged by the policy `in_force` (or the defaults).
 
     Members beyond the 10,000 that `search_members` shows are those that `permissions/users` lists besides; what only the
@@ -134,6 +139,8 @@ def content_of(lists: Lists, scopes: Iterable[Scope] = (Scope.CORE,), in_force: 
         grants=(*user_grants, *group_grants),
         projects=_records(lists, ListName.PROJECTS, Project) if Scope.PROJECT_PERMISSIONS in read else (),
         account_details=_records(lists, ListName.ACCOUNT_DETAILS, AccountDetail) if Scope.ACCOUNT_DETAILS in read else (),
+        non_members=non_members(lists),
+        pseudonyms=pseudonyms,
     )
 
 
@@ -193,10 +200,25 @@ def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
 
 
 def everybody(lists: Lists) -> tuple[Member, ...]:
-    """Every member: the member list, then who is only in `permissions/users`, with everything but the name unknown."""
+    """Every member: the member list, and behind its window who is only in `permissions/users`, of whom only the name is known."""
     listed = _records(lists, ListName.MEMBERS, Member)
-    logins, rows = {member.login for member in listed}, _records(lists, ListName.USER_PERMISSIONS, UserPermissions)
-    return (*listed, *[Member(row.login, row.name, None, None) for row in rows if row.login not in logins])
+    return (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)]) if is_cut_off(lists) else listed
+
+
+def non_members(lists: Lists) -> frozenset[str]:
+    """The logins in `permissions/users` that a whole member list does not hold: they left, and some of their rights stayed."""
+    return frozenset() if is_cut_off(lists) else frozenset(row.login for row in _unlisted(lists))
+
+
+def is_cut_off(lists: Lists) -> bool:
+    """Whether the member list may go on behind the last row that SonarCloud shows of it."""
+    window = ENDPOINTS["organizations/search_members"].window
+    return window is not None and len(lists.get(ListName.MEMBERS, ())) >= window
+
+
+def _unlisted(lists: Lists) -> list[UserPermissions]:
+    logins = {member.login for member in _records(lists, ListName.MEMBERS, Member)}
+    return [row for row in _records(lists, ListName.USER_PERMISSIONS, UserPermissions) if row.login not in logins]
 
 
 def _records(lists: Lists, name: ListName, kind: type[T]) -> tuple[T, ...]:
@@ -215,5 +237,8 @@ def _group_grant(row: GroupPermissions, ids: Mapping[str, str], permission: str)
 
 
 def is_anyone(row: GroupPermissions) -> bool:
-    """Whether the row is the pseudo group of everybody; a real group of that name has an id."""
-    return row.group_id is None and row.name == ANYONE
+    """Whether the row is the pseudo group of everybody: without an id, or, on newer servers, with its name for an id.
+
+    A real group of that name has an id of its own.
+    """
+    return row.name == ANYONE and row.group_id in (None, ANYONE)

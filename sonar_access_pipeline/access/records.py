@@ -161,7 +161,8 @@ class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
     Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing. `in_force` is the
-    policy that it is judged by.
+    policy that it is judged by. `non_members` are the logins that SonarCloud lists with permissions, often none, and not as
+    members. `pseudonyms` are the logins that stand for persons who were taken out.
     """
 
     organization: Organization
@@ -173,3 +174,5 @@ class SnapshotContent:
     account_details: tuple[AccountDetail, ...] = ()
     scopes: frozenset[Scope] = frozenset({Scope.CORE})
     in_force: PolicyInForce = field(default_factory=PolicyInForce)
+    non_members: frozenset[str] = frozenset()
+    pseudonyms: frozenset[str] = frozenset()

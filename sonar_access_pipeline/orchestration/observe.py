@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sonar_access_pipeline.access.brake import held_reason, measured, removals
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.alerts.causes import Cause
@@ -17,7 +16,7 @@ from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError, WarehouseError
-from sonar_access_pipeline.warehouse.history import derive, measured_before
+from sonar_access_pipeline.warehouse.history import derive, why_held
 from sonar_access_pipeline.warehouse.policies import record_policy
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
@@ -150,14 +149,12 @@ def _read(
 
 
 def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
-    """The snapshot as it was read, or held: too much of what the last observation shows would disappear."""
+    """The snapshot as it was read, or held: a person must look before something disappears."""
     snapshot = observed.snapshot
     if observed.content is None:
         return snapshot
     # What a killed run left is merged first: the comparison is with the last observation, not with the last merged one.
     derive(warehouse, snapshot.organization_key)
-    brake = parts.settings.brake
     with warehouse.read() as transaction:
-        before = measured_before(transaction, snapshot.organization_key, set(snapshot.scopes), snapshot.observed_at)
-        found = removals(before, measured(observed.content, snapshot.scopes), brake)
-    return replace(snapshot, verdict=Verdict.HELD, reason=held_reason(found, brake)) if found else snapshot
+        reason = why_held(transaction, snapshot.organization_key, observed.content, snapshot.observed_at, parts.settings.brake)
+    return replace(snapshot, verdict=Verdict.HELD, reason=reason) if reason else snapshot

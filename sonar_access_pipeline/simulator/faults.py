@@ -105,6 +105,18 @@ def forbidden_html(answer: Answer) -> Answer:
     return replace(answer, status=403, raw=page, content_type="text/html", document=None)
 
 
+def page(code: int, **headers: str) -> Fault:
+    """A page of HTML with an error status, as gateways and the edge before SonarCloud send; `_` in a header's name is `-`."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    html = b"<html><body><h1>Something stands between</h1></body></html>"
+    return lambda answer: replace(answer, status=code, raw=html, content_type="text/html", document=None, headers=sent)
+
+
+def error(code: int, message: str) -> Fault:
+    """SonarCloud's envelope for an error."""
+    return lambda answer: replace(answer, status=code, raw=None, document={"errors": [{"msg": message}]})
+
+
 def redirect(location: str) -> Fault:
     """302 to another address."""
     return status(302, Location=location)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,11 +23,12 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
 from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
 from sonar_access_pipeline.sonarcloud.errors import (
+    BlockedError,
     NotFoundError,
     RefusedError,
     SourceError,
@@ -43,6 +45,8 @@ PARALLEL = 8
 """Requests in the air at once."""
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
 """To connect, and between two pieces of an answer."""
+WITNESSES = ("users/current", "user_tokens/search")
+"""Endpoints that need no right and no parameter: one of them must refuse a token that another endpoint refuses."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ class Client:
         self._found: dict[str, str] = {}
         self._watch = Watch()
         self._newest: float | None = None
+        self._doubting = Lock()
+        self._refused_by: set[str] = set()
         # Every request is a copy of one, sent by the adapter itself: no session, so no redirect is followed, no cookie kept,
         # and no .netrc asked for another token.
         headers = {
@@ -133,8 +139,7 @@ class Client:
     @property
     def source_kind(self) -> SourceKind:
         """What kind of source answered: a known host over verified TLS, the simulator by its own word, or something else."""
-        url = urlsplit(self.host_url)
-        if url.scheme == "https" and url.hostname in KNOWN_HOSTS:
+        if all(_is_known(base) for bases in self._bases.values() for base in bases):
             return SourceKind.SONARCLOUD
         return SourceKind.SIMULATED if self.server_name == SIMULATOR else SourceKind.OTHER
 
@@ -181,14 +186,41 @@ class Client:
             try:
                 body, page, server_time = self._try(base, endpoint, params, max(0.0, ends - self.pace.now()))
                 break
+            except TokenRefusedError as refused:
+                self._wait_or_give_up(self._doubted(refused, endpoint, ends), attempt, ends)
             except UnavailableError as fault:
                 self._wait_or_give_up(fault, attempt, ends)
-                attempt += 1
+            attempt += 1
         duration_ms = round((self.pace.now() - began) * 1000)
         return Answer(200, packed(body), page, started_at, duration_ms, server_time, attempt)
 
+    def _doubted(self, refused: TokenRefusedError, endpoint: Endpoint, ends: float) -> UnavailableError:
+        """What a refusal means that another endpoint does not confirm. Raises `TokenRefusedError` where one does.
+
+        One endpoint alone may refuse for reasons of its own, and so does the v2 interface: nobody is sent for a new token then.
+        """
+        if endpoint.api is Api.V2:
+            raise RefusedError(f"{refused} The v2 interface alone says so.") from None
+        self._refused_by.add(endpoint.path)
+        with self._doubting:
+            if len(self._refused_by) < 2 and not self.pace.stopped:
+                witness = next(path for path in WITNESSES if path != endpoint.path)
+                self.pace.wait()
+                try:
+                    self._try(self._bases[Api.V1][0], ENDPOINTS[witness], {}, max(0.0, ends - self.pace.now()))
+                    self._refused_by.discard(endpoint.path)
+                except TokenRefusedError:
+                    self._refused_by.add(witness)
+                except SourceError:
+                    self._refused_by.discard(endpoint.path)
+        if len(self._refused_by) > 1:
+            raise refused
+        return UnavailableError(f"{self.host_url} answers {endpoint.path} as if the token were refused, and another endpoint not")
+
     def _wait_or_give_up(self, fault: UnavailableError, attempt: int, ends: float) -> None:
         """Wait as long as the fault asks for. A limit makes every thread wait, other faults only this one."""
+        if isinstance(fault, BlockedError):
+            raise fault
         tries = f"tried {attempt} times" if attempt > 1 else "tried once"
         if attempt >= self.patience.attempts:
             raise UnavailableError(f"{fault} ({tries})", fault.retry_after) from None
@@ -217,7 +249,15 @@ class Client:
                 raise self._network_error(None, limit, host, path) from None
         self.server_name = response.headers.get("Server", self.server_name)
         server_time = _server_time(response)
-        self._judge(response, body, f"{host} answers {path} with {response.status_code}", _age(response, server_time, newest))
+        answered = Answered(
+            status=response.status_code,
+            is_json="json" in response.headers.get("Content-Type", "").lower(),
+            size=len(body),
+            age=_age(response, server_time, newest),
+            message=_message(body) if response.status_code >= 400 else "",
+            is_v2=endpoint.api is Api.V2,
+        )
+        self._judge(answered, f"{host} answers {path} with {response.status_code}", _retry_after(response))
         try:
             page = page_of(path, params, body)
         except ShapeError as fault:
@@ -247,18 +287,25 @@ class Client:
         sentence = broken.why.format(host=host, path=path)
         return RefusedError(sentence) if broken.kind is Kind.PERMANENT else UnavailableError(sentence)
 
-    def _judge(self, response: requests.Response, body: bytes, said: str, age: float | None) -> None:
-        """Nothing for an answer to parse, else the error that says whether trying again can help."""
-        is_json = "json" in response.headers.get("Content-Type", "").lower()
-        fault = fault_of(Answered(response.status_code, is_json, len(body), age))
+    def _judge(self, answered: Answered, said: str, asked: float | None) -> None:
+        """Nothing for an answer to parse, else the error that says whether trying again can help, and when it `asked` for it."""
+        fault = fault_of(answered)
         if fault is None:
             return
-        sentence = f"{said}: {fault.why or _message(body)}"
-        if fault.kind is Kind.TRANSIENT:
-            asked = _retry_after(response)
-            limited = self.patience.limited_pause if response.status_code == 429 else None
-            raise UnavailableError(sentence, limited if asked is None else asked)
+        sentence = f"{said}: {fault.why or answered.message or 'no message'}"
+        if fault.kind in TRANSIENT:
+            limited = self.patience.limited_pause if answered.status == 429 else None
+            raise TRANSIENT[fault.kind](sentence, limited if asked is None else asked)
         raise PERMANENT[fault.kind](sentence)
+
+
+TRANSIENT = {Kind.TRANSIENT: UnavailableError, Kind.BLOCKED: BlockedError}
+
+
+def _is_known(base: str) -> bool:
+    """Whether an address is SonarCloud's own, over TLS: one other among those that are asked makes it another source."""
+    url, v2 = urlsplit(base), [urlsplit(address).hostname for address in KNOWN_HOSTS.values()]
+    return url.scheme == "https" and url.hostname in (*KNOWN_HOSTS, *v2)
 
 
 PERMANENT = {Kind.PERMANENT: RefusedError, Kind.NOT_FOUND: NotFoundError, Kind.TOKEN: TokenRefusedError}
@@ -296,11 +343,11 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _message(body: bytes) -> str:
-    """SonarCloud's own words for an error: they name parameters, keys and rights, not people."""
+    """SonarCloud's own words for an error: they name parameters, keys and rights, not people. Empty where there are none."""
     try:
         document = json.loads(body)
         if "errors" in document:
             return "; ".join(str(error["msg"]) for error in document["errors"])[:300]
         return str(document["message"])[:300]
     except (ValueError, KeyError, TypeError):
-        return "no message"
+        return ""

@@ -28,3 +28,7 @@ class UnavailableError(SourceError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class BlockedError(UnavailableError):
+    """Transient, but asking again now makes it worse: the edge before SonarCloud blocks the address that asks."""

@@ -26,6 +26,7 @@ class Kind(Enum):
     PERMANENT = "permanent"
     NOT_FOUND = "not found"
     TOKEN = "permanent: the token"
+    BLOCKED = "transient, but not now"
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,12 @@ class Answered:
     status: int
     is_json: bool
     size: int
-    age: float | None
+    age: float | None = None
     """Seconds by which it is older than the question; None where nothing tells."""
+    message: str = ""
+    """SonarCloud's own words for an error, where it has any."""
+    is_v2: bool = False
+    """Whether the v2 interface was asked, which may be at another address, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,30 @@ class Fault:
 
 TOKEN = "it refuses the token, which is wrong, expired or revoked (60 days without use end one); make a new one and set it."
 REDIRECT = "a redirect, which is not followed so that the token stays here; check SONAR_HOST_URL."
+NO_REFUSAL = "no refusal of the token, which has no body: a server that is starting, or a gateway"
+STARTING = "it does not know the address, as a server that is starting"
+BLOCKED = (
+    "the edge before SonarCloud blocks this address, whoever asks from it: leave it alone for some minutes, then ask for fewer "
+    "requests a minute from all that share the address."
+)
 NO_JSON = "no JSON comes, but what a proxy, firewall or login page sends"
 OLD = "an old answer comes again, as from a caching proxy; it must pass requests through"
 
+
+def _knows_no_address(answered: Answered) -> bool:
+    """Whether a 404 is about the address itself, not about what was asked for there (reference 1.3, seen on real servers)."""
+    return answered.is_json and answered.message.startswith("Unknown url")
+
+
 FAULTS = (
     Fault("redirect", lambda a: 300 <= a.status < 400, Kind.PERMANENT, REDIRECT),
-    Fault("token refused", lambda a: a.status == 401, Kind.TOKEN, TOKEN),
+    Fault("token refused", lambda a: a.status == 401 and a.size == 0, Kind.TOKEN, TOKEN),
+    Fault("401 with a body", lambda a: a.status == 401, Kind.TRANSIENT, NO_REFUSAL),
+    Fault("blocked at the edge", lambda a: a.status == 429 and not a.is_json and a.size > 0, Kind.BLOCKED, BLOCKED),
     Fault("too many requests", lambda a: a.status == 429, Kind.TRANSIENT, "too many requests"),
     Fault("server error", lambda a: a.status >= 500 or a.status == 408, Kind.TRANSIENT, "an error of the server"),
+    Fault("not at this address", lambda a: a.status == 404 and a.is_v2, Kind.NOT_FOUND, "not at this address"),
+    Fault("a server that is starting", lambda a: a.status == 404 and _knows_no_address(a), Kind.TRANSIENT, STARTING),
     Fault("a proxy's or firewall's page", lambda a: a.status >= 400 and not a.is_json, Kind.TRANSIENT, NO_JSON),
     Fault("not found", lambda a: a.status == 404, Kind.NOT_FOUND, ""),
     Fault("refused", lambda a: a.status >= 400, Kind.PERMANENT, ""),

@@ -22,6 +22,7 @@ from sonar_access_pipeline.access.completeness import (
     lists_agree,
     rows_of_unknown_groups,
     snapshot_verdict,
+    somebody_administers,
     token_ages,
     who_exists,
 )
@@ -330,24 +331,28 @@ class Reader:
         before: object = None
         for readings_left in range(READINGS, -1, -1):
             lists = self._gathering.gathered.lists()
-            controls = who_exists(lists, self._gathering.reads)
-            disagreeing = [control for control in controls if control.passed is False]
             if any(read.verdict is not Verdict.COMPLETE for read in self._needed()):
                 # A list that did not settle by itself was read often enough.
-                return Settled(controls)
-            if not disagreeing:
-                content = content_of(lists, self._scopes)
-                settled = Settled(controls, (*lists_agree(lists, content), *counts_agree(content)), content)
-                doubts = [control for control in settled.counts if control.passed is False]
-                if not doubts or (now := in_any_order(content)) == before:
-                    return settled
-                before = now
+                return Settled(who_exists(lists, self._gathering.reads))
+            content = content_of(lists, self._scopes)
+            now = (in_any_order(content), content.non_members)
+            # Who keeps rights after having left is believed last of all: a short list would look the same.
+            controls = self._who_exists(lists, content, stand_still=now == before and not readings_left)
+            settled = Settled(controls, (*lists_agree(lists, content), *counts_agree(content)), content)
+            disagreeing = [control for control in controls if control.passed is False]
+            doubts = [control for control in settled.counts if control.passed is False]
+            if not disagreeing and (not doubts or now == before):
+                return settled
+            before = now
             if readings_left:
                 doubtful = self._projects_of_unknown_groups(lists) if disagreeing else self._doubtful_groups(content)
                 self._read_again(EVERYBODY, doubtful)
         if disagreeing:
             return Settled(controls)
         raise UnavailableError(f"lists change as fast as they are read ({'; '.join(doubt.compares for doubt in doubts)})")
+
+    def _who_exists(self, lists: Lists, content: SnapshotContent, *, stand_still: bool) -> tuple[Control, ...]:
+        return (*who_exists(lists, self._gathering.reads, stand_still=stand_still), *somebody_administers(content))
 
     def _needed(self) -> list[ListRead]:
         """The lists without which a snapshot is not complete."""
@@ -394,8 +399,13 @@ class Reader:
     def _check_clocks(self, host_time: datetime) -> None:
         """Evidence with a wrong date is worse than none: refuse a host whose clock is not SonarCloud's."""
         server_time = self._gathering.responses[0].server_time
-        if self._client.source_kind is not SourceKind.SONARCLOUD or server_time is None:
+        if self._client.source_kind is not SourceKind.SONARCLOUD:
             return
+        if server_time is None:
+            raise RefusedError(
+                "SonarCloud's answers come without a date, so nothing says whether this machine's clock is right; something "
+                "between takes the header Date away: let it through, then sync again."
+            )
         if abs(host_time - server_time) > CLOCK_TOLERANCE:
             raise RefusedError(
                 f"This machine's clock is {abs(host_time - server_time)} away from SonarCloud's; set it by NTP, then sync again."

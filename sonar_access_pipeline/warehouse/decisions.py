@@ -13,12 +13,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
-from sonar_access_pipeline.access.brake import Brake, measured, removals
+from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history import derive_in, lock_of, measured_before, take_out
+from sonar_access_pipeline.warehouse.history import derive_in, lock_of, take_out, why_held
 from sonar_access_pipeline.warehouse.schema import raw_snapshot, snapshot_decision
 from sonar_access_pipeline.warehouse.snapshots import responses_of, scopes_of
 
@@ -118,7 +118,5 @@ def _held_after(transaction: Connection, snapshot: RowMapping) -> list[RowMappin
 
 
 def _would_be_held(transaction: Connection, held: RowMapping, brake: Brake) -> bool:
-    scopes = scopes_of(held["scopes"])
-    content = content_of(lists_of(responses_of(transaction, held["snapshot_id"])), scopes)
-    before = measured_before(transaction, held["organization_key"], set(scopes), held["observed_at"])
-    return bool(removals(before, measured(content, scopes), brake))
+    content = content_of(lists_of(responses_of(transaction, held["snapshot_id"])), scopes_of(held["scopes"]))
+    return why_held(transaction, held["organization_key"], content, held["observed_at"], brake) is not None

@@ -13,10 +13,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, insert, or_, select, update
 
-from sonar_access_pipeline.access.brake import Measure, measured_parts, measures
+from sonar_access_pipeline.access.brake import (
+    Brake,
+    Measure,
+    held_reason,
+    left_behind_reason,
+    measured,
+    measured_parts,
+    measures,
+    removals,
+)
 from sonar_access_pipeline.access.content import answers, content_of, lists_of
 from sonar_access_pipeline.access.history import Compared, ObservationTime, compare
-from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
+from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.rows import DIM_USER, HISTORY_TABLES, HistoryTable, Part, Row
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -218,6 +228,27 @@ def measured_before(transaction: Connection, organization_key: str, scopes: Set[
             keys = select(*(table.c[column.name] for column in description.key))
             shown = keys.where(ours(table, part, organization_key), alive_at(table, before.observed_at))
             yield from measures(description, tuples(transaction, shown))
+
+
+def why_held(
+    transaction: Connection, organization_key: str, content: SnapshotContent, moment: datetime, brake: Brake
+) -> str | None:
+    """Why a person must look before what was read until `moment` counts, in one sentence; None where nobody must."""
+    before = measured_before(transaction, organization_key, content.scopes, moment)
+    found = removals(before, measured(content, content.scopes), brake)
+    members = _members_before(transaction, organization_key, moment)
+    reasons = [held_reason(found, brake) if found else None, left_behind_reason(content.non_members, members)]
+    return "; ".join(filter(None, reasons)) or None
+
+
+def _members_before(transaction: Connection, organization_key: str, moment: datetime) -> set[str] | None:
+    """The members that the merged observation before `moment` shows; None where there is none."""
+    before = neighbours_of(transaction, organization_key, Scope.CORE, ObservationTime(moment, moment)).before
+    if before is None:
+        return None
+    table = history_tables[DIM_USER.name]
+    shown = select(table.c.login).where(table.c.organization_key == organization_key, alive_at(table, before.observed_at))
+    return set(transaction.execute(shown).scalars())
 
 
 class Splice:

@@ -132,10 +132,12 @@ def optional_texts(rows: Rows, name: str) -> list[str | None]:
 
 
 def text_lists(rows: Rows, name: str) -> list[tuple[str, ...]]:
-    """Lists of texts, whatever they are: unknown permission keys pass through."""
+    """Lists of texts, whatever they are: unknown permission keys pass through. An empty text is no key of anything."""
     lists: list[Any] = [row.get(name) for row in rows]
     if not set(map(type, lists)) <= {list} or not {type(value) for values in lists for value in values} <= {str}:
         raise ShapeError(f"'{name}' is not a list of texts")
+    if any("" in values for values in lists):
+        raise ShapeError(f"'{name}' holds an empty text")
     return [tuple(map(storable, values)) for values in lists]
 
 
