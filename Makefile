@@ -21,10 +21,10 @@ lint: $(VENV)/.development
 types: $(VENV)/.development
 	$(BIN)/mypy
 tests: $(VENV)/.development
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 proofs: $(VENV)/.development  ## the property and kill tests at full length (make test runs them short)
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist worksteal
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 4 --dist worksteal
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run

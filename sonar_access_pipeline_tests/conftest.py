@@ -22,6 +22,17 @@ settings.register_profile("thorough", max_examples=500, deadline=None, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have tests that wait begin first, each on a worker of its own: every worker begins with an equal share of all tests."""
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if item not in waiting]
+    share = len(items) // workers
+    for number, item in enumerate(waiting):
+        others.insert(min(number * share, len(others)), item)
+    items[:] = others
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings, the Dagster instance or the working folder of whoever runs it."""
