@@ -123,7 +123,7 @@ def run_connections() -> None:
         assert here.box.messages == [], here.box.titles
         for simulator in here.simulators.values():
             # Their one token ends: what a run finds at once. An outage of the host would be retried for minutes in each run.
-            simulator.faults.add("users/current", faults.status(401), times=None)
+            simulator.faults.add(faults.ANY, faults.status(401), times=None)
         for _ in range(4):
             here.run_all()
         time.sleep(60)
@@ -146,7 +146,7 @@ def run_alert() -> None:
         here.made.switch_on(sensors=["sonar_access_watch", "sonar_access_retry"])
         took = []
         for number in range(ROUNDS):
-            here.simulators["c00"].faults.add("users/current", faults.status(401), times=None)
+            here.simulators["c00"].faults.add(faults.ANY, faults.status(401), times=None)
             run = here.launch_all()[0]
             assert here.made.ended(run) == "FAILURE"
             took.append(_seconds_until(here, 2 * number + 1))

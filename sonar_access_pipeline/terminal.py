@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Moment(click.ParamType[datetime]):
-    """A UTC time as ISO 8601; a date alone means the end of that day."""
+class Moment(click.ParamType[datetime | date]):
+    """A UTC time as ISO 8601; a date alone is a day, and means what was observed by its end."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | date:
         """`2026-10-31`, `2026-10-31T12:00` or with an offset."""
         try:
             if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-                return datetime.fromisoformat(value).replace(tzinfo=UTC) + timedelta(days=1, microseconds=-1)
+                return date.fromisoformat(value)
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"'{value}' is no time; write 2026-10-31 or 2026-10-31T12:00 (UTC).", param, ctx)

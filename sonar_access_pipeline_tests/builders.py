@@ -67,7 +67,7 @@ def snapshot_of(
             "",
             "permissions/users",
             {},
-            _list("users", [{"login": login, "permissions": list(keys)} for login, keys in world.user_permissions.items()]),
+            _list("users", [{"login": login, "permissions": list(keys)} for login, keys in _permissions(world).items()]),
         ),
         (
             ListName.GROUP_PERMISSIONS,
@@ -84,7 +84,7 @@ def snapshot_of(
             ),
         ),
     ]
-    for number, logins in world.group_members.items():
+    for number, logins in (dict.fromkeys(world.groups, ()) | dict(world.group_members)).items():
         document = {"users": [{"login": login, "selected": True} for login in logins], "total": len(logins)}
         bodies.append((ListName.GROUP_MEMBERS, number, "user_groups/users", {"id": number}, document))
     if Scope.PROJECT_PERMISSIONS in scopes:
@@ -133,6 +133,12 @@ def snapshot_of(
             for sequence, (name, subject, endpoint, params, document) in enumerate(bodies, start=1)
         ),
     )
+
+
+def _permissions(world: World) -> Mapping[str, Sequence[str]]:
+    """What each account was granted itself, those with grants first: every member is listed, as SonarCloud does."""
+    listed = dict.fromkeys((*world.emails, *world.members), ()) | dict(world.user_permissions)
+    return dict(sorted(listed.items(), key=lambda entry: not entry[1]))
 
 
 def _project_bodies(world: World) -> Iterator[tuple[ListName, str, str, dict[str, str], dict[str, Any]]]:

@@ -15,18 +15,23 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
+from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.policy import Policy, identity
+from sonar_access_pipeline.access.snapshot import ListName, Snapshot, Verdict, canonical_json
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse import queries
-from sonar_access_pipeline.warehouse.archive import SNAPSHOTS, Carried, export, import_
+from sonar_access_pipeline.warehouse.archive import FORMER, LEDGER, SNAPSHOTS, Carried, export, import_
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
-from sonar_access_pipeline.warehouse.decisions import RETRACTED, decide
+from sonar_access_pipeline.warehouse.decisions import CONFIRMED, RETRACTED, decide
 from sonar_access_pipeline.warehouse.errors import SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.policies import record_policy
 from sonar_access_pipeline.warehouse.schema import history_tables, raw_body, raw_response, raw_snapshot
-from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of, unguard
 from sonar_access_pipeline_tests.company import Company, company
 
@@ -132,6 +137,120 @@ def change(file: Path, edit: Callable[[dict[str, bytes]], object]) -> None:
             archive.writestr(name, content)
 
 
+def forged(members: dict[str, bytes], edit: Callable[[Snapshot], Snapshot]) -> None:
+    """The first snapshot of an archive with something else in it, and every digest made anew to fit."""
+    lines = [json.loads(line) for line in members[SNAPSHOTS].splitlines()]
+    made = edit(snapshot_of(ONE, EPOCH))
+    for answer in made.responses:
+        members[f"bodies/{answer.body_sha256}"] = answer.body
+    lines[0] |= {"snapshot": json.loads(canonical_json(made.facts())), "content_sha256": made.content_sha256}
+    members[SNAPSHOTS] = b"\n".join(json.dumps(line).encode() for line in lines)
+
+
+def without(name: ListName) -> Callable[[Snapshot], Snapshot]:
+    def edit(snapshot: Snapshot) -> Snapshot:
+        kept = tuple(answer for answer in snapshot.responses if answer.list_name is not name)
+        return replace(snapshot, responses=kept)
+
+    return edit
+
+
+def of_the_far_future(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, observed_at=snapshot.observed_at.replace(year=9998))
+
+
+FORGED: dict[str, tuple[Callable[[Snapshot], Snapshot], str]] = {
+    "the answers of one list left out": (
+        without(ListName.GROUP_PERMISSIONS),
+        "by its own answers it is incomplete: the list group_permissions was not read",
+    ),
+    "the members of one group left out": (without(ListName.GROUP_MEMBERS), "the list group_members of 1 was not read"),
+    "a snapshot of the year 9998": (of_the_far_future, "a future that nobody can have seen"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_an_archive_that_was_forged_with_all_its_digests_is_refused_by_its_answers(name: str, tmp_path: Path) -> None:
+    edit, said = FORGED[name]
+    source, target = (Warehouse(sqlite_url(tmp_path / f"{place}.sqlite")) for place in ("source", "target"))
+    for warehouse in (source, target):
+        upgrade(warehouse)
+    record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+    change(tmp_path / "acme.zip", lambda members: forged(members, edit))
+    with pytest.raises(WarehouseError, match=said):
+        import_(target, tmp_path / "acme.zip", lambda: EPOCH + timedelta(days=1))
+    with target.read() as transaction:
+        assert transaction.execute(select(raw_snapshot)).all() == []
+
+
+def test_members_who_vanish_from_one_list_alone_are_not_imported_without_a_persons_word(tmp_path: Path) -> None:
+    source, target = (Warehouse(sqlite_url(tmp_path / f"{place}.sqlite")) for place in ("source", "target"))
+    for warehouse in (source, target):
+        upgrade(warehouse)
+    record(source, snapshot_of(replace(ONE, members={"ada": "Ada", "bob": "Bob"}), EPOCH), lambda: EPOCH)
+    shorter = replace(ONE, user_permissions={"bob": ["admin"]})
+    record(source, snapshot_of(shorter, EPOCH + timedelta(days=1)), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+    with pytest.raises(WarehouseError, match="needed nobody's decision, and it did: 1 account stands in the list of permissions"):
+        import_(target, tmp_path / "acme.zip", lambda: EPOCH + timedelta(days=9))
+
+
+def test_policies_come_along_so_that_every_day_is_judged_as_it_was(tmp_path: Path, warehouse: Warehouse) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    for day in range(2):
+        policy = Policy(max_admins=1 + day, roster={identity("zoe"): "active"})
+        record_policy(source, policy, lambda day=day: EPOCH + timedelta(days=day, hours=-1))  # type: ignore[misc]
+        record(source, snapshot_of(ONE, EPOCH + timedelta(days=day)), lambda: EPOCH)
+        derive(source, "acme")
+    end_day = EPOCH.date() + timedelta(days=1)
+    attempt = begin_attempt(
+        source, connection="acme", organization_key="acme", partition_date=end_day, run_id="failed", started_at=EPOCH
+    )
+    end_attempt(source, attempt, ended_at=EPOCH, outcome="failed", error="the network", snapshot_id=None)
+    export(source, "acme", tmp_path / "acme.zip")
+    carried = taken(warehouse, tmp_path / "acme.zip")
+    assert (carried.policies, carried.lacking) == (2, ())
+    assert history(warehouse) == history(source)
+    window = Window(EPOCH.date(), end_day)
+    assert {row["rule_id"] for row in gather(warehouse, "acme", window).failed} >= {"not-on-roster"}
+    with warehouse.read() as transaction:
+        (_, day_after) = queries.coverage(transaction, "acme", window.first, window.last)
+    assert day_after["attempts"] == 1, "tries come along"
+    again = taken(warehouse, tmp_path / "acme.zip")
+    assert (again.policies, again.lacking, again.known) == (0, (), 2)
+
+
+def test_policies_that_cannot_hold_here_are_said_to_be_lacking_and_what_follows(tmp_path: Path, warehouse: Warehouse) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    record_policy(source, Policy(max_admins=1), lambda: EPOCH - timedelta(days=1))
+    record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+    record_policy(warehouse, Policy(max_admins=9), lambda: EPOCH)
+    carried = taken(warehouse, tmp_path / "acme.zip")
+    assert carried.policies == 0
+    assert "1 policies of the archive were not taken" in carried.lacking[0]
+    assert "by the defaults before its first one" in carried.lacking[0]
+
+
+def test_an_archive_of_the_format_before_is_taken_in_and_says_what_it_lacks(tmp_path: Path, warehouse: Warehouse) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+
+    def former(members: dict[str, bytes]) -> None:
+        del members[LEDGER]
+        edited_line(members, lambda line: line.update(format=FORMER))
+
+    change(tmp_path / "acme.zip", former)
+    carried = taken(warehouse, tmp_path / "acme.zip")
+    assert carried.snapshots == 1
+    assert "carried no policies" in carried.lacking[0]
+
+
 def edited_line(members: dict[str, bytes], edit: Callable[[dict[str, object]], object]) -> None:
     lines = [json.loads(line) for line in members[SNAPSHOTS].splitlines()]
     edit(lines[0])
@@ -223,3 +342,58 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path, warehouse: W
         export(
             warehouse, "acme", tmp_path / "none.zip", Window(EPOCH.date() - timedelta(days=9), EPOCH.date() - timedelta(days=8))
         )
+
+
+def test_an_honest_archive_is_taken_in_whatever_part_of_it_and_whatever_was_decided_later(tmp_path: Path) -> None:
+    source, target, whole = (Warehouse(sqlite_url(tmp_path / f"{place}.sqlite")) for place in ("source", "target", "whole"))
+    for warehouse in (source, target, whole):
+        upgrade(warehouse)
+    left = replace(ONE, user_permissions={"bob": ["admin"]})
+    for day, world in enumerate((replace(ONE, members={"ada": "Ada", "bob": "Bob"}), left, left)):
+        verdict = Verdict.HELD if day == 1 else Verdict.COMPLETE
+        record(source, snapshot_of(world, EPOCH + timedelta(days=day), verdict=verdict), lambda: EPOCH)
+        if day == 1:
+            decide(
+                source, 2, CONFIRMED, by="ada", reason="he left", brake=Brake(), clock=lambda: EPOCH + timedelta(days=1, hours=2)
+            )
+        derive(source, "acme")
+    days = [EPOCH.date() + timedelta(days=number) for number in range(3)]
+    for number, window in enumerate((Window(days[0], days[1]), Window(days[2], days[2]))):
+        export(source, "acme", tmp_path / f"{number}.zip", window)
+        assert taken(target, tmp_path / f"{number}.zip").snapshots == 2 - number
+    decide(source, 2, RETRACTED, by="ada", reason="after all", brake=Brake(), clock=lambda: EPOCH + timedelta(days=9))
+    export(source, "acme", tmp_path / "whole.zip")
+    assert taken(whole, tmp_path / "whole.zip").snapshots == 3
+
+
+FOREIGN = {
+    "another organization's": lambda ledger: ledger | {"organization_key": "other"},
+    "a policy of another digest": lambda ledger: ledger | {"policies": [ledger["policies"][0] | {"policy_sha256": "0" * 64}]},
+    "a policy of a time to come": lambda ledger: (
+        ledger | {"policies": [ledger["policies"][0] | {"in_force_from": "2099-01-01T00:00:00.000000Z"}]}
+    ),
+    "a time without a zone": lambda ledger: (
+        ledger | {"policies": [ledger["policies"][0] | {"in_force_from": "2020-01-01T00:00:00"}]}
+    ),
+    "an end of a time to come": lambda ledger: (
+        ledger
+        | {"ends": [{"last_day": "2020-01-01", "reason": "r", "decided_by": "x", "decided_at": "2099-01-01T00:00:00.000000Z"}]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_ledger_that_is_not_of_the_snapshots_that_came_with_it_is_refused(
+    name: str, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    record_policy(source, Policy(max_admins=1), lambda: EPOCH - timedelta(hours=1))
+    record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+    with zipfile.ZipFile(tmp_path / "acme.zip") as archive, zipfile.ZipFile(tmp_path / "forged.zip", "w") as forged:
+        for entry in archive.namelist():
+            body = archive.read(entry)
+            forged.writestr(entry, canonical_json(FOREIGN[name](json.loads(body))) if entry == LEDGER else body)
+    with pytest.raises(WarehouseError, match="are not those of its snapshots"):
+        taken(warehouse, tmp_path / "forged.zip")

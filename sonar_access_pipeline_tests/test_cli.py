@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -22,12 +22,14 @@ from sonar_access_pipeline.alerts.problems import Problem
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
-from sonar_access_pipeline.warehouse.alerts import ALERTING, note
+from sonar_access_pipeline.warehouse.alerts import ALERTING, note, note_look
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline_tests.commands import Commands
 from sonar_access_pipeline_tests.mailbox import mailbox
 
 TOKEN = "t0ken-of-the-command-line"
 TODAY = datetime.now(UTC).date()
+AFTER = TODAY + timedelta(days=2)
 
 
 @pytest.fixture
@@ -37,8 +39,23 @@ def simulator() -> Iterator[Simulator]:
         yield serving
 
 
+running: Commands
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _running() -> Iterator[None]:
+    global running
+    with Commands() as running:
+        yield
+
+
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`sonar-access` with `arguments` in `folder`, seeing no settings but `environment`."""
+    return running.run(folder, arguments, environment)
+
+
+def run_anew(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process that loads everything itself, as on somebody's machine."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
     command = [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", *arguments]
     return subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False)
@@ -66,11 +83,11 @@ def ends(done: subprocess.CompletedProcess[str], status: int, *words: str) -> No
 
 def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: Path) -> None:
     known = settings(simulator)
-    ends(run(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days")
-    synced = run(tmp_path, "sync", **known)
+    ends(run_anew(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days")
+    synced = run_anew(tmp_path, "sync", **known)
     ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
     ends(run(tmp_path, "sync", **known), 0)
-    folder = synced.stdout.split("Evidence packet ")[1].split(": ")[1].splitlines()[0].strip()
+    folder = synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
     verified = run(tmp_path, "evidence", "verify", folder)
     ends(verified, 0, "as it was sealed, and the warehouse says the same", "compare it with the fingerprint")
     fingerprint = next(word for word in verified.stdout.split() if word.startswith("SHA256:")).rstrip(":,.")
@@ -85,9 +102,18 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert len({row["login"] for row in rows if row["access_type"] == "membership"}) == 30
     ends(run(tmp_path, "access", "--as-of", "2020-01-01", **known), 1, "the past cannot be fetched")
-    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), "--format", "csv", **known), 0, "first_observed")
+    found = run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), **known)
+    ends(found, 0, "first_observed", "What changed before", "is not known")
+    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(AFTER), **known), 2, f"{AFTER} has not come yet")
+    ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(AFTER), **known), 2, f"{AFTER} has not come yet")
+    ends(run(tmp_path, "access", "--as-of", str(AFTER), **known), 2, f"{AFTER} has not come yet")
+    ends(run(tmp_path, "access", "--as-of", f"{AFTER}T00:00", **known), 2, "has not come yet")
+    ends(run(tmp_path, "access", "--as-of", str(TODAY), **known), 0, "Answered by the observation of")
     ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known), 0, "observed")
-    ends(run(tmp_path, "coverage", "--from", "2020-01-01", "--to", "2020-01-02", "--check", **known), 1, "2 of 2 days")
+    ends(run(tmp_path, "coverage", "--from", "2020-01-01", "--to", "2020-01-02", "--check", **known), 1, "nothing to check")
+    month = run(tmp_path, "coverage", "--to", str(TODAY), **known)
+    ends(month, 0, "observed", "29 days are left out")
+    assert "missing" not in month.stdout, "days before the first try were nobody's to observe"
     ends(run(tmp_path, "snapshot", "list", **known), 0, "complete")
     ends(run(tmp_path, "evidence", "list", **known), 0, "simulated")
     ends(run(tmp_path, "evidence", "build", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Digest: ")
@@ -154,17 +180,46 @@ def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(simul
     ends(run(tmp_path, "sync", **known), 3, "The snapshot is held", "15 of 30 members", "snapshot confirm 2")
     ends(run(tmp_path, "snapshot", "list", **known), 0, "held", "15 of 30 members")
     ends(run(tmp_path, "access", **known), 0, "Held: snapshot 2", "waits for a decision")
-    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Held: snapshot 2")
+    day = ("--from", str(TODAY), "--to", str(TODAY))
+    ends(
+        run(tmp_path, "changes", *day, **known),
+        1,
+        "Held: snapshot 2",
+        "What changed is not known: its only observation is the first",
+    )
+    ends(run(tmp_path, "alerts", "list", **known), 1, "Snapshot 2 of acme", "is held and waits for a person", "No watch has ever")
+    named = run(tmp_path, "snapshot", "show", "2", **known)
+    ends(named, 0, "15 members would disappear", "disappears", *sorted(set(everybody.names) - set(fewer.names))[:3])
+    rows = json.loads(run(tmp_path, "snapshot", "show", "2", "--format", "json", **known).stdout)
+    assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(everybody.names) - set(fewer.names)
+    admins = [row["is_admin"] for row in rows]
+    assert admins == sorted(admins, reverse=True), "admins first"
     ends(run(tmp_path, "snapshot", "confirm", "2", **known), 2, "--reason")
     ends(run(tmp_path, "snapshot", "confirm", "2", "--reason", " ", **known), 2, "neither can be empty")
     ends(run(tmp_path, "snapshot", "confirm", "7", "--reason", "r", **known), 1, "no snapshot 7")
     done = run(tmp_path, "snapshot", "confirm", "2", "--reason", "they left", "--by", "ada", **known)
     ends(done, 0, "Snapshot 2 of acme is confirmed")
-    ends(run(tmp_path, "snapshot", "list", **known), 0, "confirmed by ada")
+    ends(run(tmp_path, "snapshot", "list", **known), 0, "confirmed by ada: they left")
+    ends(run(tmp_path, "snapshot", "show", "2", **known), 0, "confirmed by ada on", "they left")
+    ends(run(tmp_path, "snapshot", "show", "77", **known), 1, "no snapshot 77")
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(fewer.names)
     ends(run(tmp_path, "sync", **known), 0)
     ends(run(tmp_path, "snapshot", "retract", "3", "--reason", "was a test", **known), 0, "is retracted")
+
+
+def test_a_scope_that_does_not_answer_takes_no_packet_with_it(simulator: Simulator, tmp_path: Path) -> None:
+    """The likely first day of `account_details`: the newer interface does not answer, and the day is sealed all the same."""
+    known = settings(simulator) | {"SONAR_ACCESS_SCOPES": "account_details"}
+    simulator.v2 = False
+    folders = []
+    for _ in range(2):
+        synced = run(tmp_path, "sync", **known)
+        ends(synced, 0, "Who administers acme")
+        folders.append(synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip())
+    assert len(set(folders)) == 2, "each run names its own"
+    limits = (Path(folders[1]) / "limits.csv").read_text()
+    assert '"e-mail, durable id and identity provider",no,scope account_details was not read by the last observation' in limits
 
 
 def test_snapshots_are_carried_to_another_warehouse(simulator: Simulator, tmp_path: Path) -> None:
@@ -203,6 +258,13 @@ def test_channels_are_tried_and_problems_listed_with_who_was_told(simulator: Sim
         assert "secret-of-the-heartbeat" not in broken.stdout + broken.stderr
     ends(run(tmp_path, "alerts", "test", **settings(simulator)), 2, "No channel is set; set SONAR_ACCESS_ALERT_URLS")
     ends(run(tmp_path, "sync", **settings(simulator)), 0)
+    ends(run(tmp_path, "alerts", "list", **settings(simulator)), 1, "No watch has ever looked at this warehouse")
+    with closing(Warehouse(f"sqlite:///{tmp_path}/.sonar-access/warehouse.sqlite")) as warehouse:
+        with warehouse.write(ALERTING) as transaction:
+            note_look(transaction, "default", datetime.now(UTC) - timedelta(hours=3))
+        ends(run(tmp_path, "alerts", "list", **settings(simulator)), 1, "The watch looked last on")
+        with warehouse.write(ALERTING) as transaction:
+            note_look(transaction, "default", datetime.now(UTC))
     ends(run(tmp_path, "alerts", "list", **settings(simulator)), 0, "Nothing is wrong.")
     problem = Problem("default:sync", Cause.LOST, "lost:deployment", "The process was lost.", connection="default")
     with closing(Warehouse(f"sqlite:///{tmp_path}/.sonar-access/warehouse.sqlite")) as warehouse:

@@ -19,6 +19,9 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import Packet, build
 from sonar_access_pipeline.evidence.seal import seal
+from sonar_access_pipeline.evidence.signers import PACKETS
+from sonar_access_pipeline.evidence.stores import FolderStore
+from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import NothingObservedError
@@ -26,7 +29,7 @@ from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.sealed import sealing
+from sonar_access_pipeline_tests.sealed import sealing, signer
 
 HOSTILE = [
     '=HYPERLINK("http://x")',
@@ -176,15 +179,46 @@ def test_anyone_is_a_principal_and_never_a_login(packet: Packet) -> None:
     assert "Anyone" not in {row["login"] for row in rows_of(packet, "population.csv")}
 
 
-def test_the_manifest_names_every_file_with_its_digest_its_bytes_and_its_rows(packet: Packet) -> None:
+def test_the_manifest_names_every_data_file_with_its_digest_its_bytes_and_its_rows(packet: Packet) -> None:
     manifest = json.loads(packet.files["manifest.json"])
     assert hashlib.sha256(packet.files["manifest.json"]).hexdigest() == packet.digest
-    assert set(manifest["files"]) == set(packet.files) - {"manifest.json"}
+    assert set(manifest["files"]) == {name for name in packet.files if name.endswith(".csv")}
+    assert set(packet.data) == {*manifest["files"], "manifest.json"}
     for name, entry in manifest["files"].items():
         assert entry["sha256"] == hashlib.sha256(packet.files[name]).hexdigest()
-        assert entry["bytes"] == len(packet.files[name])
-        if name.endswith(".csv"):
-            assert entry["rows"] == len(rows_of(packet, name))
+        assert (entry["bytes"], entry["rows"]) == (len(packet.files[name]), len(rows_of(packet, name)))
+
+
+def test_another_version_of_a_typesetting_library_is_no_forgery_and_seals_nothing_twice(
+    packet: Packet, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = seal(packet, sealing(tmp_path / "evidence"), warehouse, run_id="one")
+    monkeypatch.setattr("sonar_access_pipeline.evidence.pdf.render", lambda _: b"%PDF-9.9 of another year")
+    monkeypatch.setattr("sonar_access_pipeline.evidence.workbook.write", lambda *_: b"PK of another year")
+    later = build(warehouse, "acme", packet.window)
+    assert later.digest == packet.digest
+    assert later.files["report.pdf"] != packet.files["report.pdf"]
+    assert not seal(later, sealing(tmp_path / "evidence"), warehouse, run_id="two").is_new
+    store, inside = FolderStore(tmp_path / "evidence"), str(Path(first.place).relative_to(tmp_path / "evidence"))
+    assert verify(store, inside, warehouse=warehouse).faults == []
+
+
+@pytest.mark.parametrize("how", ["missing", "rubbish", "of a stranger"])
+def test_a_packet_that_lies_there_is_verified_with_its_signature_before_it_is_said_to_be(
+    packet: Packet, warehouse: Warehouse, tmp_path: Path, how: str
+) -> None:
+    ours = sealing(tmp_path / "evidence")
+    folder = Path(seal(packet, ours, warehouse, run_id="one").place)
+    signature = folder / "SHA256SUMS.sig"
+    if how == "missing":
+        signature.unlink()
+    elif how == "rubbish":
+        signature.write_bytes(b"rubbish")
+    else:
+        stranger = signer(tmp_path / "stranger")
+        signature.write_bytes(stranger.sign((folder / "SHA256SUMS").read_bytes(), PACKETS))
+    with pytest.raises(EvidenceError, match="its signature is not the one by SHA256:"):
+        seal(packet, ours, warehouse, run_id="two")
 
 
 def test_a_comparison_that_could_not_be_made_is_not_counted_as_agreeing(warehouse: Warehouse) -> None:
@@ -242,6 +276,7 @@ def test_a_window_before_the_first_observation_is_refused_and_one_after_the_last
     observed = EPOCH + timedelta(days=4, seconds=10)
     assert manifest["as_of"]["seconds_before_end_of_window"] == (end - observed).total_seconds()
     assert manifest["coverage"] == {"days": 2, "days_missing": 2}
+    assert manifest["changes_are_known"] is False
     assert rows_of(later, "changes.csv") == []
 
 

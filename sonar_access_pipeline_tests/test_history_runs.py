@@ -61,7 +61,10 @@ def test_a_year_is_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(h
     numbers = metadata_of(result, "fct_user_access")
     assert (numbers["days"], numbers["days_observed"]) == (DAYS, DAYS - len(GAPS))
     assert numbers["observations_merged"] == DAYS - len(GAPS)
-    assert json.loads(numbers["gaps"]) == [str(here.day(day)) for day in sorted(GAPS)]
+    first = min(day for day in range(DAYS) if day not in GAPS)
+    # Nobody expects an observation on a day that has not come: the calendar is the database's, the year is the test's.
+    past = [day for day in sorted(GAPS) if day > first and here.day(day) <= datetime.now(UTC).date()]
+    assert json.loads(numbers["gaps"]) == [str(here.day(day)) for day in past]
     with here.warehouse() as warehouse:
         assert stored(warehouse, "acme") == expected(snapshots)
 

@@ -17,6 +17,7 @@ from sonar_access_pipeline.access.rows import HISTORY_TABLES
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.warehouse import migrations
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.forget import drop_bodies, redact
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import SCHEMA, evidence_packet, metadata
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record
@@ -24,7 +25,7 @@ from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.test_history import Company, Day, stored
 
-SCOPES = {"0001": (Scope.CORE,), "0002": tuple(Scope), "0003": tuple(Scope), "0004": tuple(Scope)}
+SCOPES = {"0001": (Scope.CORE,), "0002": tuple(Scope), "0003": tuple(Scope), "0004": tuple(Scope), "0005": tuple(Scope)}
 ADA = World(
     members={"ada": "Ada", "bob": None},
     groups={"1": "Members"},
@@ -163,3 +164,22 @@ def test_every_table_view_and_column_says_what_it_means_in_postgresql(postgresql
     opened.close()
     assert {row[0] for row in described} >= {table.name for table in metadata.sorted_tables}
     assert [tuple(row[:2]) for row in described if not row[2] or not row[3]] == []
+
+
+def test_what_was_redacted_before_drops_were_on_record_is_not_called_dropped_by_age(
+    warehouse: Warehouse, older: Warehouse
+) -> None:
+    for day, world in enumerate((ADA, BOB, BOB)):
+        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    redact(warehouse, "acme", "ada", by="x", basis="law", clock=lambda: EPOCH + timedelta(days=3))
+    drop_bodies(warehouse, "acme", EPOCH + timedelta(days=1), lambda: EPOCH + timedelta(days=4), keep_days=3)
+    before = verify(warehouse, "acme").state
+    make(older, "0005", warehouse)
+    assert migrations.upgrade(older)
+    assert (before, verify(older, "acme").state) == (State.REDACTED, State.REDACTED)
+    with older.read() as transaction:
+        said = transaction.execute(text("SELECT body_sha256 FROM dropped_body")).scalars().all()
+        redacted = transaction.execute(text("SELECT body_sha256 FROM redacted_body")).scalars().all()
+    assert said
+    assert not set(said) & set(redacted)

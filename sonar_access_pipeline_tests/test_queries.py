@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,7 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.simulator.organization import READER, Organization
+from sonar_access_pipeline.warehouse import frames
 from sonar_access_pipeline_tests import dictionary
 from sonar_access_pipeline_tests.company import Company, company
 from sonar_access_pipeline_tests.test_scopes import project_rights
@@ -46,8 +50,18 @@ def left(here: Company) -> list[tuple[int, str]]:
     ]
 
 
-def returned(here: Company) -> list[str]:
-    return [login for day, login in left(here) if any(login in here.truth(later).names for later in DAYS if later > day)]
+def returned(here: Company) -> list[tuple[str, str, str]]:
+    """Each return, with the day of the end of the stay before it."""
+    found = []
+    for login in {login for day in DAYS for login in here.truth(day).names}:
+        gone: int | None = None
+        for before, day in pairwise(DAYS):
+            was, is_there = login in here.truth(before).names, login in here.truth(day).names
+            if was and not is_there:
+                gone = day
+            if is_there and not was and gone is not None:
+                found.append((login, str(here.day(gone)), str(here.day(day))))
+    return found
 
 
 def group_permissions(here: Company) -> Rows:
@@ -56,9 +70,21 @@ def group_permissions(here: Company) -> Rows:
 
 
 def unchanged(here: Company) -> list[str]:
-    """Whose every right of the last day was there on every day from the second on."""
-    recent = {row[0] for row in everything(here, 7) if any(row not in everything(here, day) for day in DAYS[1:])}
-    return sorted({row[0] for row in everything(here, 7)} - recent)
+    """Who has access on the last day, and had exactly that from the second on."""
+
+    def of(login: str, day: int) -> set[Any]:
+        return {row for row in everything(here, day) if row[0] == login}
+
+    now = {row[0] for row in everything(here, 7)}
+    return sorted(login for login in now if all(of(login, day) == of(login, 7) for day in DAYS[1:]))
+
+
+def changes(here: Company, days: tuple[int, ...]) -> list[tuple[str, str]]:
+    """What changed between observations, by the day that shows it and the login, once for each access row."""
+    pairs = [(before, day) for before, day in pairwise(DAYS) if day in days]
+    return sorted(
+        (str(here.day(day)), row[0]) for before, day in pairs for row in everything(here, before) ^ everything(here, day)
+    )
 
 
 def everything(here: Company, day: int) -> set[Any]:
@@ -74,6 +100,11 @@ EXPECTED: dict[str, Callable[[Company], Any]] = {
     "Who was given what in a window, and between which two observations?": lambda here: sorted(
         (str(here.day(day)), *row) for day, row in opened(here) if day in (1, 2, 3, 5)
     ),
+    "What changed in a window, of what kind?": lambda here: changes(here, (1, 2, 3, 5)),
+    "Which rules fail now, and since when?": lambda here: {
+        "one-admin": False,
+        "too-many-admins": len(here.truth(7).admins()) > 5,
+    },
     "Who left?": lambda here: sorted((str(here.day(day)), login) for day, login in left(here)),
     "Who left and came back?": lambda here: sorted(returned(here)),
     "Who may do something on a project now, directly or through a group?": lambda here: sorted(
@@ -100,8 +131,12 @@ ANSWERED: dict[str, Callable[[Rows], Any]] = {
     "Who was given what in a window, and between which two observations?": lambda rows: sorted(
         (str(row[6])[:10], *row[:5]) for row in rows
     ),
+    "What changed in a window, of what kind?": lambda rows: sorted((str(row[8])[:10], row[1]) for row in rows),
+    "Which rules fail now, and since when?": lambda rows: {
+        rule: any(row[0] == rule for row in rows) for rule in ("one-admin", "too-many-admins")
+    },
     "Who left?": lambda rows: sorted((str(row[2])[:10], row[0]) for row in rows),
-    "Who left and came back?": lambda rows: sorted(row[0] for row in rows),
+    "Who left and came back?": lambda rows: sorted((row[0], str(row[1])[:10], str(row[2])[:10]) for row in rows),
     "Who may do something on a project now, directly or through a group?": lambda rows: sorted(map(way, rows)),
     "Which groups grant which permissions, and how many people are in them?": lambda rows: sorted(map(way, rows)),
     "What may everybody do, signed in or not?": lambda rows: sorted(way(row[:3]) for row in rows),
@@ -167,6 +202,44 @@ def test_the_questions_have_something_to_answer(lived: Company) -> None:
 
 def test_the_data_dictionary_is_what_the_database_says(postgresql_url: str) -> None:
     assert dictionary.FILE.read_text() == dictionary.made(postgresql_url), "make dictionary"
+
+
+ABROAD = "America/Los_Angeles"
+"""A time zone of a session, in which a day ends eight hours later."""
+
+
+def asked_abroad(here: Company, question: str) -> Rows:
+    """The rows of a documented question, asked as somebody abroad asks PostgreSQL."""
+    with here.warehouse() as warehouse, warehouse.read() as transaction:
+        if warehouse.is_postgresql:
+            transaction.execute(text(f"SET LOCAL TIME ZONE '{ABROAD}'"))
+        return [tuple(row) for row in transaction.execute(text(questions()[question]))]
+
+
+def test_the_sql_of_a_date_and_the_command_of_it_give_the_same_rows_in_every_time_zone(lived: Company) -> None:
+    with lived.warehouse() as warehouse:
+        frame = frames.access(warehouse, "acme", lived.day(3))
+    users = frame[frame["principal_type"] == "user"]
+    columns = ["login", "access_type", "resource", "entitlement", "granted_via"]
+    assert asked_abroad(lived, "Who had access on a date?") == [tuple(row) for row in users[columns].to_numpy()]
+
+
+def test_the_sql_of_changes_the_command_and_a_packet_count_each_kind_alike_in_every_time_zone(lived: Company) -> None:
+    window = Window(lived.day(1), lived.day(5))
+    counted = Counter(row[0] for row in asked_abroad(lived, "What changed in a window, of what kind?"))
+    with lived.warehouse() as warehouse:
+        frame = frames.changes(warehouse, "acme", window)
+        facts = gather(warehouse, "acme", window)
+    by_command = Counter(frame[frame["login"].notna()]["kind"])
+    assert counted == by_command == Counter(row["kind"] for row in facts.changes if row["login"] is not None)
+    assert {"joined", "left", "returned"} <= set(counted)
+
+
+def test_readme_asks_as_the_documented_questions_do() -> None:
+    """The README's SQL of a date is the one that is compared, but for its date and order."""
+    readme = (DOCS.parent / "README.md").read_text()
+    ours = questions()["Who had access on a date?"].replace("2026-02-05", "2026-10-01").replace(", a.granted_via;", ";")
+    assert ours.strip() in readme
 
 
 def test_times_are_told_in_utc_whatever_the_session_says(lived: Company) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sonar_access_pipeline.access.content import content_of, lists_of
-from sonar_access_pipeline.access.snapshot import SourceKind, Verdict
+from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.sonarcloud.client import Client
@@ -117,7 +117,7 @@ def test_accounts_that_keep_rights_and_are_no_members_are_kept_as_such_once_the_
     assert controls["members_listed_twice"].passed
     assert (controls["holders_are_members"].passed, controls["holders_are_members"].left) == (False, 50)
     content = content_of(lists_of(snapshot.responses))
-    assert content.non_members == set(left)
+    assert set(content.non_members) == set(left)
     assert {member.login for member in content.members} == set(found.names) - set(left)
     assert snapshot.counts["members"] == 48
     readings = {response.reading for response in snapshot.responses if response.list_name == "members"}
@@ -259,3 +259,28 @@ def test_the_two_lists_of_everybody_are_read_in_opposite_directions() -> None:
     assert downwards[0] == 1
     first, second = downwards[1 : len(downwards) // 2], downwards[len(downwards) // 2 :]
     assert statistics.mean(first) > statistics.mean(second) + 5, "downwards, but for who overtakes"
+
+
+def test_a_short_group_list_is_read_again_though_the_lists_of_everybody_disagree_for_good() -> None:
+    found = organization(accounts=60, groups=3)
+    left = sorted(set(found.names) - {READER})[0]
+
+    def without(answer: faults.Answer) -> faults.Answer:
+        document = json.loads(json.dumps(answer.document))
+        document["users"] = [row for row in document["users"] if row["login"] != left]
+        document["paging"]["total"] -= 1
+        return replace(answer, document=document)
+
+    def counted(once: bool) -> Snapshot:
+        with serving(found) as simulator:
+            simulator.faults.add("organizations/search_members", without, times=None)
+            if once:
+                simulator.faults.add(
+                    "user_groups/users", lambda answer: faults.total_off_by(-1)(faults.short(1)(answer)), times=1
+                )
+            return read(simulator)
+
+    whole, short = counted(once=False), counted(once=True)
+    assert (whole.verdict, short.verdict) == (Verdict.COMPLETE, Verdict.COMPLETE)
+    inside = [set(content_of(lists_of(one.responses)).group_members) for one in (short, whole)]
+    assert inside[0] == inside[1]

@@ -142,7 +142,7 @@ def test_the_pipeline_does_its_work_and_can_neither_rewrite_nor_delete_what_is_a
     assert verify(pipeline, "acme").state is State.FINE
     export(pipeline, "acme", tmp_path / "acme.zip", Window(EPOCH.date(), day.date()))
     redact(pipeline, "acme", "bob", by="dpo", basis="b", clock=lambda: day)
-    drop_bodies(pipeline, "acme", day, lambda: day)
+    drop_bodies(pipeline, "acme", day, lambda: day, keep_days=1)
     decide(pipeline, 2, RETRACTED, by="ada", reason="r", brake=Brake(), clock=lambda: day)
     for table in APPEND_ONLY:
         assert not may(pipeline, f"UPDATE {table.name} SET {table.columns[1].name} = NULL WHERE false")
@@ -160,3 +160,36 @@ def test_a_role_that_is_not_there_and_a_database_without_roles_are_said_in_one_s
         grant(owner_like, "postgres", Role.ANALYST)
     with pytest.raises(WarehouseError, match="SQLite has no roles"):
         grant(Warehouse(sqlite_url(tmp_path / "w.sqlite")), "x", Role.ANALYST)
+
+
+def made(owner: Warehouse, name: str, *statements: str) -> str:
+    with owner.write("test") as transaction:
+        transaction.execute(text(f'CREATE ROLE "{name}" LOGIN'))
+        for statement in statements:
+            transaction.execute(text(statement))
+    return name
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (('ALTER ROLE "{name}" SUPERUSER',), "is a superuser"),
+        (('GRANT pg_write_all_data TO "{name}"',), "more than kind analyst is for: DELETE alert, INSERT alert, UPDATE alert and"),
+        (("GRANT SELECT ON sonar_access.raw_body TO PUBLIC",), "more than kind analyst is for: SELECT raw_body"),
+        (("GRANT CREATE ON SCHEMA sonar_access TO PUBLIC",), "CREATE in the schema"),
+    ],
+)
+def test_a_role_that_would_be_able_to_do_more_is_refused_and_gets_nothing(
+    postgresql_url: str, statements: tuple[str, ...], said: str
+) -> None:
+    owner, name = Warehouse(postgresql_url), f"more-{uuid.uuid4().hex[:8]}"
+    migrations.upgrade(owner)
+    made(owner, name, *(statement.format(name=name) for statement in statements))
+    with pytest.raises(WarehouseError, match=said):
+        grant(owner, name, Role.ANALYST)
+    with owner.write("test") as transaction:
+        query = "SELECT count(*) FROM information_schema.role_table_grants WHERE grantee = :name"
+        assert transaction.execute(text(query), {"name": name}).scalar() == 0
+        transaction.execute(text(f'DROP OWNED BY "{name}"'))
+        transaction.execute(text(f'DROP ROLE "{name}"'))
+    owner.close()

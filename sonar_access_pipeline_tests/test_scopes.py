@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from sqlalchemy import select, text
 
@@ -22,7 +23,12 @@ from sonar_access_pipeline.simulator.organization import READER, UNKNOWN_PROJECT
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import history_tables, raw_list
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline.warehouse.views import user_project_access
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.company import Company, company, metadata_of
 from sonar_access_pipeline_tests.reading import EVERYTHING, QUICK, TOKEN, access_of, organization, read, rows_of, serving
 
@@ -376,3 +382,65 @@ def test_a_member_beyond_ten_thousand_that_is_missing_leaves_the_snapshot_incomp
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert "10051 against 10050" in str(snapshot.reason)
+
+
+def test_no_right_through_a_group_is_stated_for_days_on_which_nobody_read_the_projects(warehouse: Warehouse) -> None:
+    """Somebody joins a group while projects are not read, and another comes and goes: nobody saw what the group might do then."""
+    base = World(
+        members={"ada": "Ada", "bob": "Bob", "cleo": "Cleo"},
+        groups={"1": "Members", "2": "Owners"},
+        group_members={"1": ["ada", "bob", "cleo"], "2": ["ada"]},
+        projects={"p": "P"},
+        project_groups={"p": ["2"]},
+    )
+    both = replace(base, group_members={"1": ["ada", "bob", "cleo"], "2": ["ada", "bob", "cleo"]})
+    one = replace(base, group_members={"1": ["ada", "bob", "cleo"], "2": ["ada", "bob"]})
+    core, whole = (Scope.CORE,), (Scope.CORE, Scope.PROJECT_PERMISSIONS)
+    days = [(base, whole), (both, core), (one, core), (one, whole), (base, core), (base, whole)]
+    for number, (world, scopes) in enumerate(days):
+        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=number), scopes=scopes), lambda: EPOCH)
+    derive(warehouse, "acme")
+    view = user_project_access.c
+    with warehouse.read() as transaction:
+        query = select(view.login, view.valid_from, view.valid_to, view.changed_after, view.last_seen_at).order_by(view.login)
+        rows = transaction.execute(query).all()
+    began = [EPOCH + timedelta(days=number) for number in range(len(days))]
+    ended = [moment + timedelta(seconds=10) for moment in began]
+    assert [tuple(row) for row in rows] == [
+        ("ada", ended[0], None, None, None),
+        ("bob", ended[3], ended[5], began[0], began[3]),
+    ]
+
+
+def test_history_and_evidence_of_a_day_before_a_scope_began_are_made_in_one_run(with_projects: Company) -> None:
+    here = with_projects
+    here.read_scopes()
+    assert here.live(0).success
+    here.read_scopes(Scope.PROJECT_PERMISSIONS, Scope.ACCOUNT_DETAILS)
+    assert here.live(1).success
+    both = dg.AssetSelection.groups("access") | dg.AssetSelection.groups("evidence")
+    assets = [one for one in here.definitions.assets or () if isinstance(one, dg.AssetsDefinition)]
+    made = dg.materialize(assets, partition_key=str(here.day(0)), instance=here.instance, selection=both, raise_on_error=False)
+    assert made.success
+    assert str(here.day(0)) in str(metadata_of(made, "evidence_packet")["folder"])
+
+
+def test_a_right_through_a_group_ends_when_the_group_is_left_though_no_later_observation_read_projects(
+    warehouse: Warehouse,
+) -> None:
+    before = World(
+        members={"ada": "Ada", "bob": "Bob"},
+        groups={"1": "Members"},
+        group_members={"1": ["ada", "bob"]},
+        projects={"p": "P"},
+        project_groups={"p": ["1"]},
+    )
+    after = replace(before, members={"ada": "Ada"}, group_members={"1": ["ada"]})
+    record(warehouse, snapshot_of(before, EPOCH, scopes=tuple(Scope)), lambda: EPOCH)
+    left = snapshot_of(after, EPOCH + timedelta(days=1))
+    record(warehouse, left, lambda: EPOCH)
+    derive(warehouse, "acme")
+    with warehouse.read() as transaction:
+        ended = dict(map(tuple, transaction.execute(text("SELECT login, valid_to FROM user_project_access"))))
+    assert ended["ada"] is None
+    assert str(ended["bob"])[:19] == f"{left.observed_at:%Y-%m-%d %H:%M:%S}"

@@ -16,12 +16,14 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.raw import export_raw
@@ -414,16 +416,19 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
     "a signed head swapped": (_head_swapped, "is of another snapshot"),
     "an access row changed in the warehouse": (
         _sql("UPDATE fct_user_access SET granted_via = 'group:9' WHERE login = 'ada' AND entitlement = 'admin'"),
-        "does not give this packet any more",
+        "Table fct_user_access does not say what SonarCloud answered",
     ),
     "an access row taken out of the warehouse": (
         _sql("DELETE FROM fct_user_access WHERE login = 'bob' AND access_type = 'group'"),
-        "access.csv",
+        "Table fct_user_access does not say what SonarCloud answered",
     ),
-    "a name changed in the warehouse": (_sql("UPDATE dim_user SET name = 'Nobody' WHERE login = 'ada'"), "population.csv"),
+    "a name changed in the warehouse": (
+        _sql("UPDATE dim_user SET name = 'Nobody' WHERE login = 'ada'"),
+        "Table dim_user does not say",
+    ),
     "a finding taken out of the warehouse": (
         _sql("DELETE FROM fct_finding WHERE rule_id = 'admin-direct'"),
-        "findings.csv",
+        "Table fct_finding does not say what SonarCloud answered",
     ),
     "a snapshot's digest changed in the warehouse": (
         _sql("UPDATE raw_snapshot SET content_sha256 = 'x' WHERE snapshot_id = 2", unguarded=("raw_snapshot",)),
@@ -778,3 +783,95 @@ def test_an_authority_that_does_not_answer_is_a_sentence(here: Sealings) -> None
     with pytest.raises(EvidenceError, match="does not answer"):
         seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
     assert not (here.root / "acme" / f"{DAYS[1]}_{DAYS[1]}").exists(), "nothing half-written is left"
+
+
+def test_a_link_to_an_older_packet_under_a_newer_ones_name_is_not_what_was_sealed(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = Path(here.packets[1].place), here.last
+    shutil.rmtree(newer)
+    newer.symlink_to(older)
+    monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(here.folder / "none"))
+    done = CliRunner().invoke(main, ["evidence", "verify", str(newer), "--offline"])
+    assert done.exit_code == 1
+    assert "is a link to" in done.output
+    assert "name the folder itself" in done.output
+    inside = str(newer.relative_to(here.root))
+    faults = verify(FolderStore(here.root), inside, fingerprints=[here.fingerprint]).faults
+    assert faults == [f"its folder is not called {older.name}, as its digest says"]
+
+
+def test_a_packet_that_was_superseded_says_so_by_its_files_alone(here: Sealings) -> None:
+    record(here.warehouse, snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=2, hours=3)), lambda: EPOCH)
+    derive(here.warehouse, "acme")
+    later = here.seal(WINDOWS[2])
+    assert later.digest != here.packets[2].digest
+    report = here.verify(Path(here.packets[2].place), offline=True)
+    assert report.is_fine
+    assert [note for note in report.notes if f"superseded: packet {later.digest[:12]}" in note]
+    assert not [note for note in here.verify(Path(later.place), offline=True).notes if "superseded" in note]
+
+
+def test_a_packet_without_a_time_stamp_says_so_and_fails_whoever_asked_for_one(
+    here: Sealings, authority: tuple[Authority, str]
+) -> None:
+    report = here.verify(offline=True)
+    assert report.is_fine
+    assert "It has no time stamp: nobody but its sealer says when it was sealed." in report.notes
+    store, path = FolderStore(here.root), str(here.last.relative_to(here.root))
+    asked = verify(store, path, fingerprints=[here.fingerprint], authorities=b"-----BEGIN")
+    assert asked.faults == ["SHA256SUMS.sig.tsr is missing: no authority says when it was sealed"]
+    stamped = sealing(here.root, signed_by=here.sealing.signer, stamp=stamped_by(authority[1]))
+    record(here.warehouse, snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=5)), lambda: EPOCH)
+    derive(here.warehouse, "acme")
+    sealed = seal(
+        build(here.warehouse, "acme", Window(DAYS[0], DAYS[0] + timedelta(days=5))), stamped, here.warehouse, run_id="r"
+    )
+    (Path(sealed.place) / "SHA256SUMS.sig.tsr").unlink()
+    assert here.verify(Path(sealed.place), offline=True).faults == [
+        "SHA256SUMS.sig.tsr is missing, and seal.json says that it was stamped"
+    ]
+
+
+def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
+    here: Sealings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger may have changed a packet and signed it anew: then it verifies, by the stranger's own key."""
+    monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(tmp_path / "none"))
+    sheet = tmp_path / "sheet.xlsx"
+
+    def made(*more: str) -> Result:
+        return CliRunner().invoke(main, ["evidence", "worksheet", str(here.last), "--to", str(sheet), *more])
+
+    unnamed = made()
+    assert (unnamed.exit_code, sheet.exists()) == (2, False)
+    assert "with --fingerprint, as you got it from elsewhere" in unnamed.output
+    assert made("--fingerprint", "SHA256:another").exit_code == 1
+    assert made("--fingerprint", here.fingerprint).exit_code == 0
+    sheet.unlink()
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False))
+    assert made().exit_code == 0, "the register knows its key"
+    sheet.unlink()
+    # After a rotation heads are signed by the key before, which the new one does not endorse.
+    old, new = here.sealing.signer, signer(here.folder / "new-key")
+    rotated = sealing(here.root, signed_by=new)
+    publish(rotated, endorsed_by=old)
+    later = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), rotated, here.warehouse, run_id="run")
+    done = CliRunner().invoke(main, ["evidence", "worksheet", later.place, "--to", str(sheet)])
+    assert done.exit_code == 0, done.output
+
+
+def test_a_warehouse_that_is_set_and_does_not_answer_is_not_passed_over(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", "postgresql://u:secret@127.0.0.1:9/db")
+    done = CliRunner().invoke(main, ["evidence", "verify", str(here.last)])
+    assert done.exit_code == 1
+    assert "verify the files alone, with --offline" in done.output
+    assert "secret" not in done.output
+    assert CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 0
+
+
+def test_a_packet_of_a_former_format_is_verified_and_not_built_again(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonar_access_pipeline.evidence.verify.FORMAT_VERSION", 99)
+    report = here.verify()
+    assert report.faults == []
+    assert [note for note in report.notes if "It is of format" in note and "was not built again" in note]

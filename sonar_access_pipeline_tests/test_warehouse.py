@@ -15,10 +15,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, inspect, select, text
 
+from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.snapshot import CHAIN_START, SourceKind, Verdict, chain_head
 from sonar_access_pipeline.warehouse import migrations, queries
 from sonar_access_pipeline.warehouse.alerts import end_organization
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.decisions import RETRACTED, decide
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOrderError, SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import SCHEMA, metadata, raw_body, raw_snapshot, snapshot_decision
@@ -142,7 +144,7 @@ def test_coverage_tells_every_fate_of_a_day(warehouse: Warehouse) -> None:
     with warehouse.read() as transaction:
         rows = queries.coverage(transaction, "acme", first - timedelta(days=1), first + timedelta(days=7))
     assert [row["status"] for row in rows] == [
-        "missing",
+        "not_expected",
         "observed",
         "incomplete",
         "held",
@@ -289,6 +291,42 @@ def test_a_disk_that_fills_up_during_a_merge_leaves_history_as_it_was(tmp_path: 
     with warehouse.read() as transaction:
         assert len(queries.observations(transaction, "acme")) == 1
         transaction.exec_driver_sql("PRAGMA max_page_count = 1000000")
-    assert verify(warehouse, "acme").findings[0].sentence.startswith("not derived yet: 1 observations")
+    found = verify(warehouse, "acme")
+    assert (found.state, found.waiting, found.findings) == (State.BEHIND, 1, ()), "what is not derived yet is no difference"
     assert derive(warehouse, "acme") == [2]
     assert verify(warehouse, "acme").state is State.FINE
+
+
+def test_a_read_by_a_clock_that_was_a_year_ahead_blocks_nothing_once_it_is_retracted(warehouse: Warehouse) -> None:
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    ahead = record(warehouse, snapshot_of(ONE, EPOCH + timedelta(days=365)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    today = snapshot_of(ONE, EPOCH + timedelta(days=1))
+    with pytest.raises(OutOfOrderError):
+        record(warehouse, today, lambda: EPOCH)
+    decide(warehouse, ahead.snapshot_id, RETRACTED, by="ada", reason="the clock", brake=Brake(), clock=lambda: EPOCH)
+    record(warehouse, today, lambda: EPOCH)
+    assert derive(warehouse, "acme") == [3]
+    with warehouse.read() as transaction:
+        assert [facts.snapshot_id for facts in queries.observations(transaction, "acme")] == [1, 3]
+    assert verify(warehouse, "acme").state is State.FINE
+
+
+def test_a_day_that_failed_before_the_first_snapshot_is_failed_and_days_before_are_not_expected(warehouse: Warehouse) -> None:
+    day = EPOCH.date()
+    attempt = begin_attempt(
+        warehouse, connection="acme", organization_key="acme", partition_date=day, run_id="r", started_at=EPOCH
+    )
+    end_attempt(warehouse, attempt, ended_at=EPOCH, outcome="failed", error="the network", snapshot_id=None)
+    record(warehouse, snapshot_of(ONE, EPOCH + timedelta(days=2)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    with warehouse.read() as transaction:
+        rows = queries.coverage(transaction, "acme", day - timedelta(days=1), day + timedelta(days=2))
+        gaps = queries.missing_days(transaction, "acme", day - timedelta(days=1), day + timedelta(days=2))
+    assert [(row["status"], row["attempts"]) for row in rows] == [
+        ("not_expected", 0),
+        ("failed", 1),
+        ("missing", 0),
+        ("observed", 0),
+    ]
+    assert gaps == [day, day + timedelta(days=1)]

@@ -367,7 +367,7 @@ def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(watch
     here, box = watcher.here, watcher.box
     here.live(0)
     box.status = 500
-    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(1)
     first = watcher.look()
     assert len(first.unsent) == 1
@@ -395,7 +395,7 @@ def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> Non
     assert len(channels_of([url.get_secret_value() for url in urls])) == 2
     again = (SecretStr(box.alert_url), SecretStr(f"{box.alert_url}?to=b"))
     here.parts = replace(here.parts, settings=here.settings.model_copy(update={"alert_urls": again}))
-    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(0)
     watcher.look()
     assert len(watcher.told()) == 2
@@ -404,7 +404,7 @@ def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> Non
 def test_while_a_channel_is_down_nothing_overtakes_what_was_said_before(watcher: Watcher) -> None:
     here, box = watcher.here, watcher.box
     here.live(0)
-    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     box.status = 500
     here.live(1)
     watcher.look()
@@ -419,7 +419,7 @@ def test_a_url_that_is_none_does_not_keep_the_others_from_being_told(watcher: Wa
     here = watcher.here
     urls = (SecretStr("no-such-service://x"), *here.settings.alert_urls)
     here.parts = replace(here.parts, settings=here.settings.model_copy(update={"alert_urls": urls}))
-    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(0)
     assert watcher.look().unsent == ["number 1"]
     assert watcher.told() == ["company: SonarCloud refuses the token"]
@@ -467,7 +467,7 @@ def test_the_heartbeat_beats_while_all_is_well_and_stops_when_it_is_not(on_disk:
     here.live(0)
     cursor = evaluated(here, WATCH).cursor
     assert box.heartbeats == 1
-    here.simulator.faults.add("users/current", faults.status(401), times=None)
+    here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(1)
     result = evaluated(here, WATCH, cursor)
     assert box.heartbeats == 1

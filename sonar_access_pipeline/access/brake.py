@@ -149,9 +149,14 @@ def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -
     doubtful = non_members if members_before is None else non_members & members_before
     if not doubtful:
         return None
-    were = "" if members_before is None else ", and were members by the last observation"
-    accounts = "1 account stands" if len(doubtful) == 1 else f"{len(doubtful)} accounts stand"
-    return f"{accounts} in the list of permissions and not in that of members, in every reading{were}: left, or missing there"
+    accounts, were = (
+        ("1 account stands", "was a member") if len(doubtful) == 1 else (f"{len(doubtful)} accounts stand", "were members")
+    )
+    before = "" if members_before is None else f", and {were} by the last observation"
+    return (
+        f"{accounts} in the list of permissions and not in that of members{before}: whoever it is has left, or the member list "
+        "lacks them"
+    )
 
 
 def held_reason(found: Iterable[Removal], brake: Brake) -> str:

@@ -216,7 +216,7 @@ def details_are_of_members(lists: Lists, read: ListRead) -> str | None:
     """
     if read.verdict is not Verdict.COMPLETE:
         return f"the list {label(read)} is incomplete: {read.reason}"
-    members = {member.login for member in everybody(lists)} | non_members(lists)
+    members = {member.login for member in everybody(lists)} | non_members(lists).keys()
     strangers = {detail.login for detail in cast(tuple[AccountDetail, ...], lists.get(ListName.ACCOUNT_DETAILS, ()))} - members
     return f"{len(strangers)} of its accounts are no members, so it is not the list of this organization" if strangers else None
 

@@ -127,8 +127,11 @@ def content_of(
     if Scope.PROJECT_PERMISSIONS in read:
         user_rows += _records(lists, ListName.PROJECT_USER_PERMISSIONS, UserPermissions)
         group_rows += _records(lists, ListName.PROJECT_GROUP_PERMISSIONS, GroupPermissions)
-    user_grants = (_grant("user", row.login, row, permission) for row in user_rows for permission in row.permissions)
-    group_grants = (_group_grant(row, ids, permission) for row in group_rows for permission in row.permissions)
+    # An empty key, which an older version took in, is no right.
+    user_grants = (
+        _grant("user", row.login, row, permission) for row in user_rows for permission in filter(None, row.permissions)
+    )
+    group_grants = (_group_grant(row, ids, permission) for row in group_rows for permission in filter(None, row.permissions))
     return SnapshotContent(
         scopes=frozenset(read),
         in_force=in_force or PolicyInForce(),
@@ -205,9 +208,11 @@ def everybody(lists: Lists) -> tuple[Member, ...]:
     return (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)]) if is_cut_off(lists) else listed
 
 
-def non_members(lists: Lists) -> frozenset[str]:
-    """The logins in `permissions/users` that a whole member list does not hold: they left, and some of their rights stayed."""
-    return frozenset() if is_cut_off(lists) else frozenset(row.login for row in _unlisted(lists))
+def non_members(lists: Lists) -> dict[str, str | None]:
+    """The accounts in `permissions/users` that a whole member list does not hold, by login, with their names: they left, and
+    some of their rights stayed.
+    """
+    return {} if is_cut_off(lists) else {row.login: row.name for row in _unlisted(lists)}
 
 
 def is_cut_off(lists: Lists) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import cached_property
+from operator import attrgetter
 
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json
 
@@ -83,11 +84,35 @@ class Policy:
         roster = self.roster or {}
         return {roster[identity(text)] for text in known if text and identity(text) in roster}
 
-    def exemption(self, rule_id: str, subject: str, day: date) -> Exemption | None:
-        """The exemption of a finding that holds on a day."""
+    def exemption(self, rule_id: str, subject: str) -> Exemption | None:
+        """The exemption of a finding that holds longest, whether it has ended or not."""
         wanted = identity(subject) if subject else ""
-        holding = (one for one in self.exemptions if one.rule_id == rule_id and one.subject == wanted and day <= one.until)
-        return next(holding, None)
+        found = (one for one in self.exemptions if (one.rule_id, one.subject) == (rule_id, wanted))
+        return max(found, key=attrgetter("until"), default=None)
+
+
+@dataclass(frozen=True)
+class Excepted:
+    """What is known of the exception of a finding: the last one there was, and the day on which it ended, if it did."""
+
+    exemption: Exemption
+    ended: date | None
+
+
+def excepted(policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str, day: date) -> Excepted | None:
+    """The exception of a finding, as it is on `day`; None where there never was one.
+
+    `policies` are those that were ever in force by then, oldest first, each with the day from which on it was. One that a later
+    policy does not name any more has ended on the day that this one came into force.
+    """
+    withdrawn: date | None = None
+    for since, policy in reversed(policies):
+        found = policy.exemption(rule_id, subject)
+        if found is not None:
+            ends = [one for one in (withdrawn, found.until if found.until < day else None) if one is not None]
+            return Excepted(found, min(ends, default=None))
+        withdrawn = since
+    return None
 
 
 @dataclass(frozen=True)

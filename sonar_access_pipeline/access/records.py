@@ -6,6 +6,7 @@ organization has hundreds of thousands of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -161,8 +162,8 @@ class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
     Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing. `in_force` is the
-    policy that it is judged by. `non_members` are the logins that SonarCloud lists with permissions, often none, and not as
-    members. `pseudonyms` are the logins that stand for persons who were taken out.
+    policy that it is judged by. `non_members` are the accounts that SonarCloud lists with permissions, often none, and not as
+    members: names by login. `pseudonyms` are the logins that stand for persons who were taken out.
     """
 
     organization: Organization
@@ -174,5 +175,5 @@ class SnapshotContent:
     account_details: tuple[AccountDetail, ...] = ()
     scopes: frozenset[Scope] = frozenset({Scope.CORE})
     in_force: PolicyInForce = field(default_factory=PolicyInForce)
-    non_members: frozenset[str] = frozenset()
+    non_members: Mapping[str, str | None] = field(default_factory=dict)
     pseudonyms: frozenset[str] = frozenset()

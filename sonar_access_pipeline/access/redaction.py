@@ -1,7 +1,9 @@
 """Taking a person out of an answer: the same JSON, with a pseudonym where the person was. Pure.
 
-An object that has the person's login is about the person. What it says of the person's rights stays, so that history is what
-it was; every other text in it goes. A group or a project that happens to be called like somebody is nobody.
+An object that has the person's login is about the person, with all that lies in it. What it says of rights and of times
+stays, so that history is what it was; every other text in it goes, whatever it is called: SonarCloud may add fields any day.
+What tells who it is (an address, an id) goes wherever it stands as a text of its own, but where it is said of another account,
+and where it is the key or the name of something else: a group or a project that happens to be called like somebody is nobody.
 """
 
 from __future__ import annotations
@@ -9,14 +11,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 NAMES = ("login", "name", "id")
-"""What a pseudonym takes the place of; of another text in an object about the person nothing stays."""
-KEPT = ("externalProvider",)
+"""What a pseudonym takes the place of; of another text about the person nothing stays."""
+KEPT = frozenset({"externalProvider", "createdAt", "updatedAt", "lastConnectionDate", "expirationDate", "type"})
 """Texts that say nothing about who it is."""
-PSEUDONYM = re.compile("redacted-[0-9a-f]{16}")
+KEPT_LISTS = frozenset({"permissions", "global", "groups"})
+"""Lists of texts that are rights: keys of permissions, names of groups."""
+OWN = frozenset({"email", "avatar", "externalIdentity", "externalId", "externalLogin", "scmAccounts", "id", "uuid", "userId"})
+"""Fields whose texts are one person's and nobody else's."""
+IDS = frozenset({"id", "uuid", "userId"})
+"""Those of `OWN` that are the account's only in the object with its login: inside it they are of something else, as a group."""
+OF_THINGS = KEPT_LISTS | {"key", "name", "project", "projectKey", "projectId", "organization", "groupName", "groupId"}
+"""Fields that name a group, a project or a right, in objects that are about no account."""
+SHORTEST = 6
+"""Characters of a text that is taken for somebody's own: a shorter one may be anything."""
 
 
 def pseudonym(salt: str, login: str) -> str:
@@ -25,44 +36,82 @@ def pseudonym(salt: str, login: str) -> str:
     return f"redacted-{digest[:16]}"
 
 
-def is_pseudonym(login: str) -> bool:
-    """Whether a login is one that a pseudonym took the place of."""
-    return PSEUDONYM.fullmatch(login) is not None
+def identifiers(body: bytes, login: str) -> frozenset[str]:
+    """The texts of a body that are the person's own: addresses, ids, accounts at other places; none of a body without login."""
+    if not _may_hold(body, {login}):
+        return frozenset()
+    try:
+        return frozenset(_own_texts(json.loads(body), login, is_theirs=False))
+    except ValueError:
+        return frozenset()
 
 
-def redacted(body: bytes, login: str, stands: str) -> bytes | None:
+def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) -> bytes | None:
     """The body without the person of `login`, whom `stands` stands for; None where the person is not in it.
 
-    A body that is no JSON is None too: nothing was ever derived from it. Logins compare exactly, as history does.
+    `own` are the `identifiers` of the person in all bodies. A body that is no JSON is None too: nothing was ever derived from it.
+    Logins compare exactly, as history does.
     """
-    if not _may_hold(body, login):
+    if not _may_hold(body, {login, *own}):
         return None
     try:
         document = json.loads(body)
     except ValueError:
         return None
-    found = _without(document, login, stands)
+    found = _without(document, login, stands, frozenset(own))
     return None if found == document else json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _may_hold(body: bytes, login: str) -> bool:
+def _may_hold(body: bytes, texts: Collection[str]) -> bool:
     """Whether it is worth parsing: JSON may spell any character as an escape."""
-    return login.encode() in body or b"\\" in body
+    return b"\\" in body or any(text.encode() in body for text in texts)
 
 
-def _without(value: Any, login: str, stands: str) -> Any:
+def _own_texts(value: Any, login: str, *, is_theirs: bool) -> Iterator[str]:
+    """The texts of an object with the login that are one person's, and of what lies in it, without the ids there."""
     if isinstance(value, list):
-        return [_without(item, login, stands) for item in value]
+        for item in value:
+            yield from _own_texts(item, login, is_theirs=is_theirs)
     if isinstance(value, dict):
-        is_about = value.get("login") == login
+        is_account = value.get("login") == login
+        theirs = is_theirs or is_account
+        own = OWN if is_account else OWN - IDS
+        for name, said in value.items():
+            if theirs and name in own:
+                texts = said if isinstance(said, list) else [said]
+                yield from (text for text in texts if isinstance(text, str) and len(text) >= SHORTEST and text != login)
+            else:
+                yield from _own_texts(said, login, is_theirs=theirs)
+
+
+def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
+    if isinstance(value, list):
+        return [_without(item, login, stands, own) for item in value]
+    if isinstance(value, dict):
+        if value.get("login") == login:
+            return {name: _said_of(name, said, stands) for name, said in value.items()}
+        # What is said of another account stays, though it may be the same person's.
+        left = own if value.get("login") is None else frozenset[str]()
         return {
-            name: _said_of(name, said, stands) if is_about and isinstance(said, str) else _without(said, login, stands)
+            name: said if name in OF_THINGS and _is_plain(said) else _without(said, login, stands, left)
             for name, said in value.items()
         }
-    return value
+    return stands if isinstance(value, str) and value in own else value
 
 
-def _said_of(name: str, said: str, stands: str) -> str | None:
-    if name in KEPT:
-        return said
-    return stands if name in NAMES else None
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a text, or a list of texts."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _said_of(name: str, said: Any, stands: str) -> Any:
+    """What stays of a field of an object about the person, or of one inside it."""
+    if isinstance(said, str):
+        return said if name in KEPT else stands if name in NAMES else None
+    if isinstance(said, list):
+        if name in KEPT_LISTS:
+            return said
+        return [_said_of(name, item, stands) for item in said if not isinstance(item, str)]
+    if isinstance(said, dict):
+        return {inner: _said_of(inner, value, stands) for inner, value in said.items()}
+    return said

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import CallerToken, SnapshotContent
-from sonar_access_pipeline.access.redaction import is_pseudonym
 from sonar_access_pipeline.access.snapshot import Scope
 
 READING = frozenset({"user", "codeviewer"})
@@ -208,9 +207,14 @@ def skeleton(name: str) -> str:
     return "".join(letter for letter in plain if unicodedata.category(letter)[0] not in "MCZP")
 
 
+def _names(content: SnapshotContent) -> dict[str, str | None]:
+    """The names of accounts, by login: of members, and of those that are listed with permissions only."""
+    return {**content.non_members, **{member.login: member.name for member in content.members}}
+
+
 def _unnamed(content: SnapshotContent) -> Iterator[Answer]:
     """What a rule that goes by names cannot say."""
-    names = {member.login: member.name for member in content.members}
+    names = _names(content)
     if count := sum(names.get(login) is None for login in logins_of(content)):
         yield _unknown(content.organization.key, f"the names of {count} accounts are not known")
 
@@ -218,9 +222,9 @@ def _unnamed(content: SnapshotContent) -> Iterator[Answer]:
 def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
     yield from _unnamed(content)
     alike: Mapping[str, list[str]] = defaultdict(list)
-    for member in content.members:
-        if member.name and not is_pseudonym(member.login) and (seen := skeleton(member.name)):
-            alike[seen].append(member.login)
+    for login, name in _names(content).items():
+        if name and login not in content.pseudonyms and (seen := skeleton(name)):
+            alike[seen].append(login)
     for logins in alike.values():
         if len(logins) > 1:
             sign = sha256("\0".join(sorted(logins)).encode()).hexdigest()[:8]
@@ -237,7 +241,7 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
     for login in logins_of(content):
         if policy.owner_of(login) is not None:
             continue
-        if is_pseudonym(login):
+        if login in content.pseudonyms:
             yield Answer("account", login, Result.NOT_EVALUABLE, "the account was replaced by a pseudonym")
             continue
         statuses = policy.statuses_of((login, emails.get(login)))
@@ -256,7 +260,7 @@ def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -
 
 def _service_without_owner(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
     yield from _unnamed(content)
-    names = {member.login: member.name for member in content.members}
+    names = _names(content)
     for login in logins_of(content):
         if looks_like_a_service(login, names.get(login), policy.service_words) and policy.owner_of(login) is None:
             yield _fail(login, "looks like a service account, and the settings name no owner")
@@ -333,10 +337,10 @@ STATE_RULES = (
         ask=_default_group("project", READING),
     ),
     StateRule("only-default-group", 1, Severity.LOW, "is a member of no group but the default one", ask=_only_default_group),
-    StateRule("confusable-name", 1, Severity.MEDIUM, "has a name that can be confused with another's", ask=_confusable),
+    StateRule("confusable-name", 2, Severity.MEDIUM, "has a name that can be confused with another's", ask=_confusable),
     StateRule(
         "not-on-roster",
-        1,
+        2,
         Severity.HIGH,
         "has access and is not an active person of the roster",
         threshold=lambda policy: f"status {' or '.join(policy.active_statuses)}",
@@ -344,7 +348,7 @@ STATE_RULES = (
     ),
     StateRule(
         "service-without-owner",
-        1,
+        2,
         Severity.MEDIUM,
         "looks like a service account without a named owner",
         threshold=lambda policy: f"words {', '.join(policy.service_words)}",
@@ -367,15 +371,18 @@ STATE_RULES = (
 class WindowFacts:
     """What the rules of a window are asked with.
 
-    `returned`: accounts that came back after leaving, in the window. `gained`: by login, what it may do on the organization at
-    the end and might not before the window; None where there is no observation before. `tokens`: those of the account that reads;
-    None where they were not read.
+    `compared`: the two observations between which changes are known, by when they ended; None where there are no two. `unknown`:
+    why a rule that compares cannot answer for all of the window, a sentence per part of it. `returned`: accounts that
+    came back in the window after leaving, and are members at its end. `gained`: by login, what it may do on the organization at
+    the end and might not before the window. `tokens`: those of the account that reads; None where they were not read.
     """
 
     organization_key: str
     as_of: datetime
+    compared: tuple[datetime, datetime] | None
+    unknown: Sequence[str]
     returned: Collection[str]
-    gained: Mapping[str, Collection[str]] | None
+    gained: Mapping[str, Collection[str]]
     tokens: Collection[CallerToken] | None
 
 
@@ -391,15 +398,24 @@ class WindowRule(Rule):
 
 
 def _returned(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
-    return (_fail(login, "a member again, after an observation that did not show it") for login in sorted(facts.returned))
+    yield from _incomparable(facts)
+    for login in sorted(facts.returned):
+        yield _fail(login, "a member again, after an observation that did not show it")
+
+
+def _incomparable(facts: WindowFacts) -> Iterator[Answer]:
+    """Why a rule that compares cannot answer for all of the window, where it cannot."""
+    if facts.unknown:
+        yield _unknown(facts.organization_key, "; ".join(facts.unknown))
 
 
 def _gained(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
-    if facts.gained is None:
-        yield _unknown(facts.organization_key, "nothing was observed before the window")
+    yield from _incomparable(facts)
+    if facts.compared is None:
         return
+    since, until = (f"{moment:%Y-%m-%d %H:%M} UTC" for moment in facts.compared)
     for login, permissions in sorted(facts.gained.items()):
-        yield _fail(login, f"gained in the window: {', '.join(sorted(permissions))}")
+        yield _fail(login, f"gained between {since} and {until}: {', '.join(sorted(permissions))}")
 
 
 def _named(token: CallerToken) -> tuple[str, str]:
@@ -429,10 +445,10 @@ def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
 
 
 WINDOW_RULES = (
-    WindowRule("returned", 1, Severity.MEDIUM, "is a member again after leaving", ask=_returned),
+    WindowRule("returned", 2, Severity.MEDIUM, "is a member again after leaving", ask=_returned),
     WindowRule(
         "privilege-gained",
-        1,
+        2,
         Severity.MEDIUM,
         "holds a permission on the organization that it did not hold before the window",
         ask=_gained,
@@ -441,7 +457,7 @@ WINDOW_RULES = (
         "dormant",
         1,
         Severity.LOW,
-        "was not used for long",
+        "has a token that was not used for long",
         threshold=lambda policy: f"{policy.dormant_days} days",
         ask=_dormant,
     ),
@@ -449,7 +465,7 @@ WINDOW_RULES = (
         "old-token",
         1,
         Severity.MEDIUM,
-        "reads with a token that is older than the policy allows",
+        "reads for us, and has a token that is older than the policy allows",
         threshold=lambda policy: f"{policy.max_token_days} days",
         ask=_old_token,
     ),

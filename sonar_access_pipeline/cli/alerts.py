@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.terminal import print_frame
 
+SILENT = timedelta(hours=1)
+"""After so long without a look nobody is watching."""
 TITLE = "SonarCloud access: a test"
 TEXT = "This channel works. Nothing is wrong: somebody ran `sonar-access alerts test`."
 
@@ -24,27 +27,52 @@ def alerts() -> None:
 @click.option("--all", "everything", is_flag=True, help="Not only what is open: the last 500 alerts.")
 @format_option
 def alerts_list(everything: bool, form: str) -> None:
-    """List the problems that are open, or the last alerts, and whether every channel took them. Exit status 1: something is open.
+    """List the problems that are open, or the last alerts, and whether every channel took them. Exit 1: something is wrong.
+
+    What the warehouse itself shows is said, too: held snapshots, days that are missing, a watch that does not look.
 
     \b
     Example:  sonar-access alerts list
     """
     import pandas as pd
 
+    from sonar_access_pipeline.orchestration.watch import due_day
     from sonar_access_pipeline.warehouse import alerts as stored
+    from sonar_access_pipeline.warehouse import queries
 
+    settings, now = load(), datetime.now(UTC)
+    due = due_day(now, settings.hour, settings.grace_hours)
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
+        configured = {connection.organization for connection in settings.connections if connection.organization}
+        keys = sorted(configured | set(queries.organizations(transaction)))
+        wrong = [] if keys else ["No organization was ever observed, and none is set: there is nothing that could be right."]
+        wrong += [sentence for key in keys for sentence in stored.standing(transaction, key, due)]
+        wrong += _unwatched(stored.last_look(transaction), now)
         rows: list[dict[str, Any]] = stored.history(transaction, limit=500 if everything else None)
         open_keys = {(one.problem.key, one.said_at) for one in stored.open_problems(transaction)}
     if not everything:
         rows = [row for row in rows if (row["problem"], row["noted_at"]) in open_keys]
     frame = pd.DataFrame(rows, columns=list(stored.ALERTS))
     if form == "table" and frame.empty:
-        say("Nothing is wrong." if not everything else "There was no alert yet.")
+        say("There was no alert yet." if everything else "No alert is open." if wrong else "Nothing is wrong.")
     else:
         print_frame(console, frame, form, ("noted_at", "event", "connection", "partition_date", "cause", "sentence", "told"))
-    if open_keys and not everything:
+    if everything:
+        return
+    for sentence in wrong:
+        say(f"[bold yellow]Wrong:[/] {plain(sentence)}", to=errors)
+    if open_keys or wrong:
         sys.exit(FAILED)
+
+
+def _unwatched(looked_at: datetime | None, now: datetime) -> list[str]:
+    """Why nobody would have raised an alert, where no watch looks."""
+    remedy = "start Dagster's daemon, and switch the sensor sonar_access_watch on"
+    if looked_at is None:
+        return [f"No watch has ever looked at this warehouse, so nobody raises alerts: {remedy}."]
+    if now - looked_at > SILENT:
+        return [f"The watch looked last on {looked_at:%Y-%m-%d %H:%M} UTC, so nobody raises alerts: {remedy}."]
+    return []
 
 
 @alerts.command("test")

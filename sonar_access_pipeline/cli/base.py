@@ -16,7 +16,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.sonarcloud.errors import SourceError
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.database import ASKING, Limits, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 FAILED, WRONG_USE, UNREADABLE = 1, 2, 3
@@ -73,24 +73,24 @@ def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ..
 
 
 @contextmanager
-def opened_warehouse() -> Iterator[Warehouse]:
+def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
     """The warehouse of the settings, which must be there."""
     from sonar_access_pipeline.warehouse.migrations import require_current
 
-    with closing(Warehouse(load().warehouse)) as warehouse:
+    with closing(Warehouse(load().warehouse, limits)) as warehouse:
         require_current(warehouse)
         yield warehouse
 
 
 @contextmanager
-def opened(organization: str | None) -> Iterator[tuple[Warehouse, str]]:
+def opened(organization: str | None, limits: Limits = ASKING) -> Iterator[tuple[Warehouse, str]]:
     """The warehouse to ask, and the organization: the one named, the one in the settings, or the only one there is."""
     from sonar_access_pipeline.warehouse import queries
 
     settings = load()
     if organization is None and len(settings.connections) == 1:
         organization = settings.connections[0].organization
-    with opened_warehouse() as warehouse:
+    with opened_warehouse(limits) as warehouse:
         with warehouse.read() as transaction:
             organization_key = queries.the_organization(transaction, organization)
         yield warehouse, organization_key

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -25,12 +26,17 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
 
 
 @click.group()
 def evidence() -> None:
     """Build, verify and list evidence packets."""
+
+
+fingerprint_option = click.option(
+    "--fingerprint", "fingerprints", multiple=True, help="Fingerprint (SHA256:...) of a key that you trust; repeatable."
+)
 
 
 @evidence.command("build")
@@ -54,7 +60,7 @@ def evidence_build(
     window = _asked_window(first, last, month, quarter)
     if window.last > datetime.now(UTC).date():
         raise click.UsageError(f"The window ends on {window.last}, which has not come yet; end it today at the latest.")
-    with opened(organization) as (warehouse, organization_key):
+    with opened(organization, WORKING) as (warehouse, organization_key):
         packet = build(warehouse, organization_key, window)
         sealed = seal(packet, Parts(load()).sealing(), warehouse, run_id="command line")
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
@@ -64,9 +70,7 @@ def evidence_build(
 
 @evidence.command("verify")
 @click.argument("path")
-@click.option(
-    "--fingerprint", "fingerprints", multiple=True, help="Fingerprint (SHA256:...) of a key that you trust; repeatable."
-)
+@fingerprint_option
 @click.option(
     "--tsa-certificates",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -76,7 +80,7 @@ def evidence_build(
 def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: Path | None, offline: bool) -> None:
     """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse still says so.
 
-    Where the warehouse of the settings is not there, the files alone are checked, as with --offline.
+    Where no warehouse is set, and none lies in the data folder, the files alone are checked, as with --offline.
 
     \b
     Example:  sonar-access evidence verify .sonar-access/evidence/acme/2026-09-01_2026-09-30/0123456789ab
@@ -86,7 +90,7 @@ def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: 
     store, inside = _opened_store(path)
     authorities = tsa_certificates.read_bytes() if tsa_certificates else None
     with ExitStack() as stack:
-        warehouse = None if offline else _known_warehouse()
+        warehouse = None if offline else _known_warehouse("verify the files alone, with --offline.")
         if warehouse is not None:
             stack.callback(warehouse.close)
         report = verify(store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse)
@@ -121,8 +125,11 @@ def evidence_list(organization: str | None, form: str) -> None:
 @evidence.command("worksheet")
 @click.argument("path")
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The new file, .xlsx.")
-def evidence_worksheet(path: str, target: Path) -> None:
+@fingerprint_option
+def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -> None:
     """Make a copy of a sealed packet's review sheet to decide on: every row has the digest of the row that it is about.
+
+    The packet must be signed with a key that you name, or that the warehouse's register has for it.
 
     \b
     Example:  sonar-access evidence worksheet PACKET --to review-2026Q3.xlsx
@@ -131,7 +138,13 @@ def evidence_worksheet(path: str, target: Path) -> None:
     from sonar_access_pipeline.evidence.workbook import worksheet
 
     store, inside = _opened_store(path)
-    if faults := verify(store, inside).faults:
+    trusted = fingerprints or _registered_keys(inside)
+    if not trusted:
+        raise click.UsageError(
+            "Nobody says whose signature to trust: no register of a warehouse of the settings has a key for this packet. Name it "
+            "with --fingerprint, as you got it from elsewhere."
+        )
+    if faults := verify(store, inside, fingerprints=trusted).faults:
         end(f"{path} is not what was sealed: {faults[0]}.", FAILED)
     if target.exists():
         raise click.UsageError(f"{target} is there already; name a new file.")
@@ -155,7 +168,7 @@ def evidence_export_raw(organization: str | None, path: str, target: Path) -> No
     from sonar_access_pipeline.evidence.raw import export_raw
 
     store, inside = _opened_store(path)
-    with opened(organization) as (warehouse, _):
+    with opened(organization, WORKING) as (warehouse, _):
         exported = export_raw(store.get(inside), warehouse, target)
     say(f"{exported.bodies} answers written to {plain(str(exported.folder))}.")
     if exported.missing:
@@ -192,25 +205,53 @@ def _opened_store(path: str) -> tuple[Store, str]:
     """The store that a packet lies in, three folders above it, and where it lies there."""
     from sonar_access_pipeline.evidence.stores import store_of
 
-    whole = path.rstrip("/") if "://" in path else str(Path(path).resolve())
+    # Not where a link leads to: what is said is said of the path that was named.
+    whole = path.rstrip("/") if "://" in path else os.path.normpath(Path(path).absolute())
+    if "://" not in path and Path(whole).is_symlink():
+        raise EvidenceError(
+            f"{path} is a link to {Path(whole).resolve()}; name the folder itself, so that what is said is of it."
+        )
     parts = whole.rsplit("/", 3)
     if len(parts) < 4:
         raise EvidenceError(f"{path} is no packet: a packet lies in <organization>/<window>/<digest>.")
     return store_of(parts[0] or "/"), "/".join(parts[1:])
 
 
-def _known_warehouse() -> Warehouse | None:
-    """The warehouse of the settings, if it is there and of this version."""
+def _known_warehouse(otherwise: str) -> Warehouse | None:
+    """The warehouse of the settings; None where none is set, and none lies in the data folder.
+
+    Raises `WarehouseError` where one is set or lies there and does not answer; `otherwise` says how to do without it.
+    """
     from sonar_access_pipeline.warehouse.errors import WarehouseError
     from sonar_access_pipeline.warehouse.migrations import require_current
 
-    warehouse = Warehouse(load().warehouse)
-    try:
-        require_current(warehouse)
-    except WarehouseError:
+    settings = load()
+    warehouse = Warehouse(settings.warehouse)
+    if settings.warehouse_url is None and warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
         warehouse.close()
         return None
+    try:
+        require_current(warehouse)
+    except WarehouseError as error:
+        warehouse.close()
+        raise WarehouseError(f"{error} Or {otherwise}") from None
     return warehouse
+
+
+def _registered_keys(inside: str) -> tuple[str, ...]:
+    """The keys of a register that knows the packet whose folder has this name: of its packets and heads, as keys are rotated."""
+    from sonar_access_pipeline.warehouse import packets, queries
+
+    warehouse = _known_warehouse("name the packet's key with --fingerprint, and it is not asked.")
+    if warehouse is None:
+        return ()
+    begins = inside.rpartition("/")[2].partition("-")[0]
+    with closing(warehouse), warehouse.read() as transaction:
+        found = [row for key in queries.organizations(transaction) for row in queries.packets(transaction, key)]
+        heads = packets.signed_heads(transaction)
+    if not any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found):
+        return ()
+    return tuple(sorted({row["key_fingerprint"] for row in (*found, *heads)} - {None}))
 
 
 def _asked_window(first: date | None, last: date | None, month: str | None, quarter: str | None) -> Window:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--as-of", type=Moment(), default=None, help="UTC time; a date means its end. Default: now.")
 @click.option("--admins", is_flag=True, help="Only rows that give organization admin.")
 @format_option
-def access(organization: str | None, as_of: datetime | None, admins: bool, form: str) -> None:
+def access(organization: str | None, as_of: datetime | date | None, admins: bool, form: str) -> None:
     """Who had access at a time: every way in which every account has a right.
 
     \b
@@ -40,40 +40,56 @@ def access(organization: str | None, as_of: datetime | None, admins: bool, form:
     """
     from sonar_access_pipeline.warehouse import frames, queries
 
+    asked = as_of or datetime.now(UTC)
+    _require_past(asked)
     with opened(organization) as (warehouse, organization_key):
-        moment = as_of or datetime.now(UTC)
-        frame = frames.access(warehouse, organization_key, moment)
+        frame = frames.access(warehouse, organization_key, asked)
         with warehouse.read() as transaction:
-            answering = queries.observation_at(transaction, organization_key, moment)
-        _say_held(warehouse, organization_key, answering.observed_at, moment)
+            answering = queries.observation_at(transaction, organization_key, asked)
+        until = asked if isinstance(asked, datetime) else min(window_of(asked, asked).end, datetime.now(UTC))
+        for row in _held(warehouse, organization_key):
+            # A date means the reads that began by its end, however late they ended.
+            is_asked_for = row["observed_at"] <= asked if isinstance(asked, datetime) else row["partition_date"] <= asked
+            if answering.observed_at < row["observed_at"] and is_asked_for:
+                _say_held(row)
     if admins:
         frame = frame[(frame["access_type"] == "organization_permission") & (frame["entitlement"] == "admin")]
-    age = moment - answering.observed_at
     source = answering.source_kind.value
     if answering.imported_from:
         source += f", imported from archive {answering.imported_from[:12]}"
+    age = abs(until - answering.observed_at)
+    lies = "before" if answering.observed_at <= until else "after"
     say(
         f"Answered by the observation of {answering.observed_at:%Y-%m-%d %H:%M:%S} UTC ({source}), "
-        f"{age.days} d {age.seconds // 3600} h before {moment:%Y-%m-%d %H:%M} UTC.",
+        f"{age.days} d {age.seconds // 3600} h {lies} {until:%Y-%m-%d %H:%M} UTC.",
         to=errors,
     )
     columns = ("login", "name", "entitlement", "resource_name", "granted_via_name", "changed_after", "valid_from")
     print_frame(console, frame, form, columns)
 
 
-def _say_held(warehouse: Warehouse, organization_key: str, after: datetime, until: datetime) -> None:
-    """What waits for a decision between the observation that answers and the time that was asked for."""
+def _require_past(asked: datetime | date) -> None:
+    """Refuse a time or a day that has not come: nobody can have observed it."""
+    now = datetime.now(UTC)
+    if (asked > now) if isinstance(asked, datetime) else (asked > now.date()):
+        said = f"{asked:%Y-%m-%d %H:%M} UTC" if isinstance(asked, datetime) else str(asked)
+        raise click.UsageError(f"{said} has not come yet, so nobody can have observed it; ask for today at the latest.")
+
+
+def _held(warehouse: Warehouse, organization_key: str) -> list[dict[str, Any]]:
     from sonar_access_pipeline.warehouse import queries
 
     with warehouse.read() as transaction:
-        waiting = queries.held(transaction, organization_key)
-    for row in waiting:
-        if after < row["observed_at"] <= until:
-            say(
-                f"[bold yellow]Held:[/] snapshot {row['snapshot_id']} of {row['observed_at']:%Y-%m-%d %H:%M} UTC waits for a "
-                f"decision and is not part of the answer: {plain(row['reason'])}.",
-                to=errors,
-            )
+        return queries.held(transaction, organization_key)
+
+
+def _say_held(row: dict[str, Any]) -> None:
+    """Say that a snapshot waits for a decision, so that its time is answered by what was before it."""
+    say(
+        f"[bold yellow]Held:[/] snapshot {row['snapshot_id']} of {row['observed_at']:%Y-%m-%d %H:%M} UTC waits for a "
+        f"decision and is not part of the answer: {plain(row['reason'])}.",
+        to=errors,
+    )
 
 
 @click.command()
@@ -82,7 +98,7 @@ def _say_held(warehouse: Warehouse, organization_key: str, after: datetime, unti
 @click.option("--to", "last", type=Day(), required=True, help="Last UTC day, included.")
 @format_option
 def changes(organization: str | None, first: date, last: date, form: str) -> None:
-    """What changed in a window of days, each change between two observations.
+    """What changed in a window of days, each change between two observations. Exit status 1: nobody knows.
 
     \b
     Example:  sonar-access changes --from 2026-10-01 --to 2026-10-31
@@ -90,12 +106,24 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
     from sonar_access_pipeline.warehouse import frames
 
     window = window_of(first, last)
+    _require_past(last)
     with opened(organization) as (warehouse, organization_key):
         frame = frames.changes(warehouse, organization_key, window)
-        _say_held(warehouse, organization_key, window.begin, window.end)
+        for row in _held(warehouse, organization_key):
+            if window.first <= row["partition_date"] <= window.last:
+                _say_held(row)
     print_frame(
-        console, frame, form, ("changed_after", "changed_by", "kind", "login", "entitlement", "resource_name", "granted_via_name")
+        console,
+        frame,
+        form,
+        ("changed_after", "changed_by", "kind", "login", "entitlement", "resource_name", "granted_via_name", "detail"),
     )
+    if frame.attrs["no_comparison"]:
+        end(f"What changed is not known: {frame.attrs['no_comparison']}.", FAILED)
+    for sentence in frame.attrs["unknown_parts"]:
+        say(f"[bold yellow]Not known:[/] {sentence}", to=errors)
+    if frame.attrs["reaches_back"]:
+        say(f"[bold yellow]Note:[/] {frame.attrs['reaches_back']}", to=errors)
 
 
 @click.command()
@@ -117,9 +145,11 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     import pandas as pd
 
     from sonar_access_pipeline.orchestration.watch import due_day
-    from sonar_access_pipeline.warehouse import frames
+    from sonar_access_pipeline.warehouse import frames, queries
 
     settings = load()
+    if last is not None:
+        _require_past(last)
     last = last or due_day(datetime.now(UTC), settings.hour, settings.grace_hours)
     window = window_of(first or (last if checks else last - timedelta(days=29)), last)
     every = checks and organization is None and len(settings.connections) > 1
@@ -128,9 +158,19 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
         with opened(key) as (warehouse, organization_key):
             frame = frames.coverage(warehouse, organization_key, window.first, window.last)
         covered.append(frame.assign(organization=organization_key))
-    frame = pd.concat(covered, ignore_index=True)
-    _print_coverage(frame if every else frame.drop(columns="organization"), form)
+    whole = pd.concat(covered, ignore_index=True)
+    frame = whole[whole["status"] != queries.NOT_EXPECTED].reset_index(drop=True)
+    left_out = len(whole) - len(frame)
+    _print_coverage(frame.copy() if every else frame.drop(columns="organization"), form)
+    if left_out:
+        days = "1 day is" if left_out == 1 else f"{left_out} days are"
+        say(
+            f"{days} left out, on which nobody expected an observation: before the first try, or after an organization's end.",
+            to=errors,
+        )
     missing = int((frame["status"] != "observed").sum())
+    if checks and (unchecked := sorted(set(whole["organization"]) - set(frame["organization"]))):
+        end(f"Nobody expected an observation of {', '.join(unchecked)} on these days, so there is nothing to check.", FAILED)
     if checks and missing:
         end(f"{missing} of {len(frame)} days were not observed.", FAILED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,15 +12,21 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli.base import (
     by_option,
     console,
+    errors,
     format_option,
     opened,
     opened_warehouse,
     organization_option,
+    plain,
     say,
     window_of,
 )
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
+from sonar_access_pipeline.warehouse.database import WORKING
+
+if TYPE_CHECKING:
+    from sonar_access_pipeline.warehouse.shown import Shown
 
 
 @click.group()
@@ -45,6 +52,47 @@ def snapshot_list(organization: str | None, form: str) -> None:
 
 
 snapshot_argument = click.argument("snapshot_id", type=int)
+
+
+@snapshot.command("show")
+@snapshot_argument
+@format_option
+def snapshot_show(snapshot_id: int, form: str) -> None:
+    """Show one snapshot: what it was compared with, what was decided, and who and what would appear or disappear with it.
+
+    Names stand there, admins first: read them before you confirm.
+
+    \b
+    Example:  sonar-access snapshot show 41
+    """
+    import pandas as pd
+
+    from sonar_access_pipeline.warehouse.shown import CHANGED, shown
+
+    with opened_warehouse() as warehouse, warehouse.read() as transaction:
+        found = shown(transaction, snapshot_id)
+    if form == "table":
+        _say_shown(found)
+    columns = CHANGED if form != "table" else ("what", "login", "name", "is_admin", "right", "on", "through")
+    print_frame(console, pd.DataFrame(found.changes, columns=list(CHANGED)), form, columns)
+
+
+def _say_shown(found: Shown) -> None:
+    about = found.about
+    reason = f": {plain(about['reason'])}" if about["reason"] else ""
+    say(
+        f"Snapshot {about['snapshot_id']} of {about['organization_key']}, read on {about['observed_at']:%Y-%m-%d %H:%M} UTC "
+        f"with the token of {plain(about['token_login'])}: {about['verdict']}{reason}."
+    )
+    for decision in found.decisions:
+        said = f"{decision['decision']} by {plain(decision['decided_by'])} on {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
+        say(f"{said}: {plain(decision['reason'])}")
+    for control in found.failed:
+        numbers = f"{control['left_count']} against {control['right_count']}"
+        say(f"[bold yellow]Disagrees:[/] {plain(control['compares'])}: {numbers}. {plain(control['detail'] or '')}")
+    say(found.compared)
+
+
 reason_option = click.option("--reason", required=True, help="Why: it stands in the record and in packets for ever.")
 
 
@@ -84,7 +132,7 @@ def _decide(snapshot_id: int, decision: str, reason: str, by: str) -> None:
     if not reason.strip() or not by.strip():
         raise click.UsageError("A decision needs a reason and a person; neither can be empty.")
     brake = load().brake
-    with opened_warehouse() as warehouse:
+    with opened_warehouse(WORKING) as warehouse:
         decided = decide(
             warehouse, snapshot_id, decision, by=by.strip(), reason=reason.strip(), brake=brake, clock=lambda: datetime.now(UTC)
         )
@@ -111,7 +159,7 @@ def snapshot_export(organization: str | None, first: date | None, last: date | N
     window: Window | None = None
     if first or last:
         window = window_of(first or date.min, last or date.max)
-    with opened(organization) as (warehouse, organization_key):
+    with opened(organization, WORKING) as (warehouse, organization_key):
         carried = export(warehouse, organization_key, file, window)
     say(f"{carried.snapshots} snapshots of {organization_key} are in {file}.")
     say(f"SHA-256: {carried.sha256}")
@@ -135,4 +183,8 @@ def snapshot_import(file: Path) -> None:
             derive(warehouse, organization_key)
     known = f"; {carried.known} were there already" if carried.known else ""
     say(f"{carried.snapshots} snapshots of {', '.join(carried.organizations)} were imported from {file}{known}.")
+    if carried.policies:
+        say(f"{carried.policies} policies came with them: their days are judged as they were.")
+    for sentence in carried.lacking:
+        say(f"[bold yellow]Lacking:[/] {plain(sentence)}", to=errors)
     say(f"SHA-256: {carried.sha256}")

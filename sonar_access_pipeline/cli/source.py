@@ -33,6 +33,9 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 if TYPE_CHECKING:
     from sonar_access_pipeline.orchestration.observe import Checked
 
+NO_PACKET = (
+    "The day was observed, and no packet of it was sealed: the run in Dagster's UI says why; then `sonar-access evidence build`."
+)
 STATUS_OF_KIND = {"settings": WRONG_USE, "source": UNREADABLE}
 
 
@@ -129,7 +132,12 @@ def sync(connection_name: str | None) -> None:
                     continue
                 with closing(Warehouse(settings.warehouse)) as warehouse:
                     _print_admins(warehouse, connection.organization_key())
-                    _print_packet(warehouse, connection.organization_key())
+                if outcome.packet is None:
+                    _say_wrong(connection, NO_PACKET)
+                    worst = max(worst, FAILED)
+                    continue
+                say(f"Evidence packet of this run: {plain(outcome.packet)}")
+                say(f"Report: {plain(outcome.packet)}/report.html")
     sys.exit(worst)
 
 
@@ -154,12 +162,3 @@ def _print_admins(warehouse: Warehouse, organization_key: str) -> None:
         ("login", "name", "through", "since"),
         title=f"Who administers {organization_key}, as of {answering.observed_at:%Y-%m-%d %H:%M} UTC ({answering.source_kind})",
     )
-
-
-def _print_packet(warehouse: Warehouse, organization_key: str) -> None:
-    from sonar_access_pipeline.warehouse import queries
-
-    with warehouse.read() as transaction:
-        packet = queries.packets(transaction, organization_key)[-1]
-    say(f"Evidence packet {packet['first_day']} to {packet['last_day']}: {packet['location']}")
-    say(f"Report: {packet['location']}/report.html")

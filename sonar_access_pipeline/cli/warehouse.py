@@ -10,7 +10,7 @@ import click
 from sonar_access_pipeline.cli.base import by_option, opened, organization_option, say
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
 
 
 @click.group()
@@ -42,7 +42,7 @@ def warehouse_rebuild(organization: str | None) -> None:
     """
     from sonar_access_pipeline.warehouse.rebuild import rebuild
 
-    with opened(organization) as (opened_here, organization_key):
+    with opened(organization, WORKING) as (opened_here, organization_key):
         observations = rebuild(opened_here, organization_key)
     say(f"Derived the history of {organization_key} again from {observations} observations.")
 
@@ -57,7 +57,7 @@ def warehouse_verify(organization: str | None) -> None:
     """
     from sonar_access_pipeline.warehouse.verify import State, verify
 
-    with opened(organization) as (opened_here, organization_key):
+    with opened(organization, WORKING) as (opened_here, organization_key):
         found = verify(opened_here, organization_key)
     for finding in found.findings:
         say(f"- {finding.sentence}")
@@ -72,6 +72,7 @@ def warehouse_verify(organization: str | None) -> None:
     words = {
         State.FINE: "is what was recorded",
         State.REDACTED: "was redacted, on record as above; everything else is what was recorded",
+        State.BEHIND: f"is what was recorded; {found.waiting} observations are not derived yet: sync, or rebuild",
         State.DIFFERENT: "is not what was recorded, as above",
     }
     say(f"The warehouse of {organization_key} {words[found.state]} ({compared}).")
@@ -94,7 +95,7 @@ def warehouse_redact(login: str, organization: str | None, basis: str, by: str) 
     """
     from sonar_access_pipeline.warehouse.forget import redact
 
-    with opened(organization) as (opened_here, organization_key):
+    with opened(organization, WORKING) as (opened_here, organization_key):
         done = redact(opened_here, organization_key, login, by=by, basis=basis, clock=lambda: datetime.now(UTC))
     say(f"{done.pseudonym} stands for the person from now on: {done.rows} rows and {done.bodies} bodies were replaced.")
     if done.read_by:
@@ -141,4 +142,7 @@ def warehouse_grant(role: str, kind: str) -> None:
     with closing(Warehouse(load().warehouse)) as opened_here:
         require_current(opened_here)
         tables = grant(opened_here, role, Role(kind))
-    say(f"{role} has the rights of kind {kind} on {tables} tables and views of {opened_here.name} now, and no others there.")
+    say(
+        f"{role} has the rights of kind {kind} on {tables} tables and views of {opened_here.name} now; the database says that it "
+        "has no others there, neither by itself nor through another role."
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.warehouse.queries import ObservationFacts
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Week:
-    """Changes in seven days of the window, or what is left of them at its end; `share`s are of the tallest bar."""
+    """Changes in seven days of the window, or what is left of them at its end; `share`s are of the tallest bar.
+
+    Unknown where no observation of those days has one before it: then nobody knows what changed.
+    """
 
     first: date
-    opened: int
-    closed: int
+    opened: int | None
+    closed: int | None
     opened_share: float
     closed_share: float
 
@@ -52,7 +57,7 @@ def lines(facts: Facts) -> list[Line]:
 
 def _line(facts: Facts, count: str, label: str) -> Line:
     days = max(1, (facts.window.last - facts.window.first).days)
-    shown = [observed for observed in list(facts.observations) or [facts.as_of] if count in observed.counts]
+    shown = [observed for observed in facts.observations if count in observed.counts]
     if not shown:
         return Line(label, ())
     values = [observed.counts[count] for observed in shown]
@@ -70,17 +75,24 @@ def _line(facts: Facts, count: str, label: str) -> Line:
 def weeks(facts: Facts) -> list[Week]:
     """Access rows that opened and closed, per week of the window."""
     counts: Counter[tuple[int, bool]] = Counter()
+    began = {observed.observed_at: observed.started_at.date() for observed in facts.used}
     for row in facts.real_changes:
-        counts[max(0, (row["changed_by"].date() - facts.window.first).days) // 7, row["closes"]] += 1
+        counts[(began[row["changed_by"]] - facts.window.first).days // 7, row["closes"]] += 1
     most = max([1, *counts.values()])
+    known = {(observed.started_at.date() - facts.window.first).days // 7 for observed in _compared(facts)}
     number = (facts.window.last - facts.window.first).days // 7 + 1
     return [
         Week(
             facts.window.first + timedelta(days=7 * place),
-            counts[place, False],
-            counts[place, True],
+            counts[place, False] if place in known else None,
+            counts[place, True] if place in known else None,
             counts[place, False] / most,
             counts[place, True] / most,
         )
         for place in range(number)
     ]
+
+
+def _compared(facts: Facts) -> Sequence[ObservationFacts]:
+    """The observations of the window that have one before them to be compared with."""
+    return facts.observations if facts.before is not None else facts.observations[1:]

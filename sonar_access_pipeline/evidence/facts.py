@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
 from sonar_access_pipeline.warehouse.policies import policy_at
 from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows, WindowObservations
 from sonar_access_pipeline.warehouse.statements import Statements
+from sonar_access_pipeline.warehouse.tied import ties
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,12 @@ class Facts:
     """The last observation before the window, which its first changes are measured against."""
     observations: Sequence[ObservationFacts]
     """The observations within the window, oldest first."""
+    no_comparison: str | None
+    """Why nobody knows what changed in the window; None where two observations tell."""
+    unknown_parts: Sequence[str]
+    """Sentences on the parts of the window of which nobody knows what changed in them."""
+    reaches_back: str | None
+    """A sentence where the first changes may be older than the window."""
     population: Rows
     access: Rows
     changes: Rows
@@ -90,9 +99,24 @@ class Facts:
         return [*([self.before] if self.before else []), *self.observations]
 
     @property
+    def compares(self) -> bool:
+        """Whether two observations tell what changed in the window."""
+        return self.no_comparison is None
+
+    @property
     def gaps(self) -> Rows:
-        """The days of the window without an observation."""
-        return [row for row in self.coverage if row["status"] != "observed"]
+        """The days of the window on which an observation was expected, and is not there."""
+        return [row for row in self.coverage if row["status"] not in ("observed", queries.NOT_EXPECTED)]
+
+    @property
+    def not_expected(self) -> int:
+        """How many days of the window lie before the first try to observe, or after the organization's end."""
+        return sum(row["status"] == queries.NOT_EXPECTED for row in self.coverage)
+
+    @property
+    def days_observed(self) -> int:
+        """How many days of the window were observed."""
+        return sum(row["status"] == "observed" for row in self.coverage)
 
     @property
     def admins(self) -> Rows:
@@ -111,13 +135,18 @@ class Facts:
 
     @property
     def failed(self) -> Rows:
-        """The findings that nobody answers for."""
-        return [row for row in self.findings if row["result"] == Result.FAIL.value and row["exception_by"] is None]
+        """The findings that nobody answers for now."""
+        return [row for row in self.findings if row["result"] == Result.FAIL.value and not _is_excepted(row)]
 
     @property
     def excepted(self) -> Rows:
         """The findings that somebody answers for."""
-        return [row for row in self.findings if row["exception_by"] is not None]
+        return [row for row in self.findings if _is_excepted(row)]
+
+    @property
+    def ended_exceptions(self) -> Rows:
+        """The findings that somebody answered for, until the exception ended."""
+        return [row for row in self.findings if row["exception_ended"] is not None]
 
     @property
     def not_evaluable(self) -> Rows:
@@ -136,12 +165,20 @@ class Facts:
 
     @property
     def age_seconds(self) -> int:
-        """How long before the end of the window the last observation ended."""
+        """How long before the end of the window the last observation ended; negative where it ended after midnight."""
         return round((self.window.end - self.as_of.observed_at).total_seconds())
 
 
+def _is_excepted(finding: Mapping[str, Any]) -> bool:
+    return finding["exception_by"] is not None and finding["exception_ended"] is None
+
+
 def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts:
-    """The facts of a window. Raises `NothingObservedError` when there is no observation in it or before it."""
+    """The facts of a window, compared with what SonarCloud answered.
+
+    Raises `NothingObservedError` when there is no observation in it or before it, `UntiedError` when the tables do not say what
+    the answers say.
+    """
     with warehouse.read() as transaction:
         said = Statements(transaction)
         rests_on = queries.window_observations(transaction, organization_key, window)
@@ -154,16 +191,23 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
         with said.behind("changes.csv"):
             changes = proof.changes(transaction, rests_on)
         with said.behind("findings.csv"):
-            asked = _window_facts(transaction, rests_on, changes, access)
+            asked = _window_facts(transaction, rests_on, changes, population, access)
             findings = proof.findings(transaction, as_of, in_force, asked)
         with said.behind("coverage.csv"):
             coverage = queries.coverage(transaction, organization_key, window.first, window.last)
         with said.behind("requests.csv"):
             requests = proof.requests(transaction, as_of)
         controls = queries.controls_of_snapshot(transaction, as_of.snapshot_id)
+        tied = ties(transaction, rests_on, whole=window.first != window.last)
         with said.behind("reconciliation.csv"):
             reconciliation = proof.reconciliation(
-                transaction, rests_on, population=population, access=access, changes=changes, controls=controls
+                transaction,
+                rests_on,
+                population=population,
+                access=access,
+                changes=changes,
+                controls=controls,
+                tied=tied,
             )
         snapshots = queries.snapshots(transaction, organization_key)
         within = {row["snapshot_id"]: row for row in snapshots if row["partition_date"] <= window.last}
@@ -173,6 +217,9 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             as_of=as_of,
             before=rests_on.before,
             observations=rests_on.within,
+            no_comparison=rests_on.no_comparison,
+            unknown_parts=rests_on.unknown_parts,
+            reaches_back=rests_on.reaches_back,
             population=population,
             access=access,
             changes=changes,
@@ -253,7 +300,9 @@ def _account(organization_key: str, login: str, member: dict[str, Any] | None, a
         "is_organization_admin": bool(admin_paths),
         "admin_through": "; ".join(admin_paths),
         "is_admin_by_sonarcloud": member["is_organization_admin"] if member else None,
-        "groups": "; ".join(sorted(row["resource_name"] or row["resource"] for row in access if row["access_type"] == "group")),
+        "groups": "; ".join(
+            sorted(quoted(row["resource_name"] or row["resource"]) for row in access if row["access_type"] == "group")
+        ),
         "organization_permissions": "; ".join(sorted({f"{row['entitlement']} ({_path(row)})" for row in permissions})),
     }
 
@@ -261,7 +310,15 @@ def _account(organization_key: str, login: str, member: dict[str, Any] | None, a
 def _path(row: dict[str, Any]) -> str:
     if row["granted_via"] == "direct":
         return "direct"
-    return f"group {row['granted_via_name'] or row['granted_via'].removeprefix('group:')}"
+    return f"group {quoted(row['granted_via_name'] or row['granted_via'].removeprefix('group:'))}"
+
+
+def quoted(name: str) -> str:
+    """A name as it stands among others in one field: as a JSON text where it has what parts them, so that none forges another."""
+    return json.dumps(name, ensure_ascii=False) if PARTING.search(name) or name != name.strip() else name
+
+
+PARTING = re.compile(r'[;()"\\\x00-\x1f]')
 
 
 def _life(life: tuple[datetime, datetime, datetime | None] | None) -> dict[str, datetime | None]:
@@ -277,10 +334,13 @@ def _kind(account: dict[str, Any], in_force: PolicyInForce) -> dict[str, str | N
     return {"account_type": "human" if is_known else "unknown", "owner": None}
 
 
-def _window_facts(transaction: Transaction, rests_on: WindowObservations, changes: Rows, access: Rows) -> WindowFacts:
+def _window_facts(
+    transaction: Transaction, rests_on: WindowObservations, changes: Rows, population: Rows, access: Rows
+) -> WindowFacts:
     """What the rules of a window are asked with."""
-    as_of, gained = rests_on.as_of, None
-    if rests_on.before is not None:
+    as_of, gained = rests_on.as_of, dict[str, set[str]]()
+    members = {row["login"] for row in population if row["is_member"]}
+    if rests_on.before is not None and rests_on.within:
         held = _held(queries.access_at(transaction, rests_on.before))
         gained = {
             login: permissions - held.get(login, set())
@@ -290,10 +350,17 @@ def _window_facts(transaction: Transaction, rests_on: WindowObservations, change
     return WindowFacts(
         organization_key=as_of.organization_key,
         as_of=as_of.observed_at,
-        returned={row["login"] for row in changes if row["kind"] == "returned"},
+        compared=(rests_on.before.observed_at, as_of.observed_at) if rests_on.before is not None and rests_on.within else None,
+        unknown=[rests_on.no_comparison] if rests_on.no_comparison else [_clause(part) for part in rests_on.unknown_parts],
+        returned=members & {row["login"] for row in changes if row["kind"] == "returned"},
         gained=gained,
         tokens=proof.own_tokens(transaction, as_of),
     )
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as part of another."""
+    return sentence[0].lower() + sentence.removesuffix(".")[1:]
 
 
 def _held(access: Rows) -> dict[str, set[str]]:

@@ -1,7 +1,9 @@
-"""A packet in memory: its content files, its manifest, its digest. Building one reads the warehouse and writes nothing.
+"""A packet in memory: its data files, its manifest, its digest, and renderings of it for people. Building one reads the warehouse
+and writes nothing.
 
-The manifest holds content only: no time of building, no version, no path. What is particular to one building stands in the
-seal, so that the same warehouse gives the same packet anywhere, in any year.
+The manifest holds content only: no time of building, no version, no path, and of the files those that are data, whose bytes
+are ours alone. So the same warehouse gives the same packet anywhere, in any year, with any version of a typesetting library.
+Workbook, report and PDF are renderings of one building: the sums, the seal and the signature hold them.
 """
 
 from __future__ import annotations
@@ -17,21 +19,29 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence import pdf, report, workbook
 from sonar_access_pipeline.evidence.facts import Facts, gather
-from sonar_access_pipeline.evidence.tables import ESCAPING, CsvTable, limits, tables
+from sonar_access_pipeline.evidence.tables import ESCAPING, IN_PART, NO, CsvTable, limits, tables
 from sonar_access_pipeline.warehouse.database import Warehouse
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST, README = "manifest.json", "README.txt"
+RENDERINGS = ("access-review.xlsx", "report.html", "report.pdf", README)
+"""What is made for people of one building's data."""
 POPULATION_CSV, FINDINGS_CSV, REQUESTS_CSV = "population.csv", "findings.csv", "requests.csv"
+CHANGES_CSV = "changes.csv"
 
 
 @dataclass(frozen=True)
 class Packet:
-    """The content of a packet: every file but the seal and the sums."""
+    """The content of a packet: every file but the seal and the sums. `digest` is that of the manifest, which names the data."""
 
     facts: Facts = field(repr=False)
     files: dict[str, bytes] = field(repr=False)
     digest: str
+
+    @property
+    def data(self) -> dict[str, bytes]:
+        """The manifest and the files that it names: what the digest stands for."""
+        return {name: body for name, body in self.files.items() if name not in RENDERINGS}
 
     @property
     def organization_key(self) -> str:
@@ -57,16 +67,18 @@ def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet
 
 def _built(facts: Facts) -> Packet:
     csv_tables = tables(facts)
-    files = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
-    files["access-review.xlsx"] = workbook.write(facts, files[POPULATION_CSV])
-    files["report.html"] = report.render(facts).encode()
-    files["report.pdf"] = pdf.render(facts)
-    files[README] = (resources("sonar_access_pipeline.evidence") / "templates" / README).read_bytes()
-    manifest = canonical_json(_manifest(facts, csv_tables, files))
-    return Packet(facts, {MANIFEST: manifest, **files}, hashlib.sha256(manifest).hexdigest())
+    data = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
+    manifest = canonical_json(_manifest(facts, csv_tables, data))
+    rendered = {
+        "access-review.xlsx": workbook.write(facts, data[POPULATION_CSV]),
+        "report.html": report.render(facts).encode(),
+        "report.pdf": pdf.render(facts),
+        README: (resources("sonar_access_pipeline.evidence") / "templates" / README).read_bytes(),
+    }
+    return Packet(facts, {MANIFEST: manifest, **data, **rendered}, hashlib.sha256(manifest).hexdigest())
 
 
-def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes]) -> dict[str, Any]:
+def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) -> dict[str, Any]:
     grains = {table.name: (table.grain, len(table.rows)) for table in csv_tables}
     return {
         "format_version": FORMAT_VERSION,
@@ -108,7 +120,9 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             {"name": row["control"], "left": row["left_count"], "right": row["right_count"], "passed": row["passed"]}
             for row in facts.controls
         ],
-        "not_observed": [row["subject"] for row in limits(facts)],
+        "changes_are_known": facts.compares,
+        "not_observed": [row["subject"] for row in limits(facts) if row["observed"] == NO],
+        "observed_in_part": [row["subject"] for row in limits(facts) if row["observed"] == IN_PART],
         "escaping": ESCAPING,
         "queries": {
             name: {"statements": statements, "sha256": canonical_digest(statements)}
@@ -118,9 +132,10 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], files: dict[str, bytes])
             name: {
                 "sha256": hashlib.sha256(body).hexdigest(),
                 "bytes": len(body),
-                **({"rows": grains[name][1], "grain": grains[name][0]} if name in grains else {}),
+                "rows": grains[name][1],
+                "grain": grains[name][0],
             }
-            for name, body in files.items()
+            for name, body in data.items()
         },
     }
 
@@ -132,9 +147,11 @@ def counts(facts: Facts) -> dict[str, int]:
         "members": facts.members,
         "admins": len(facts.admins),
         "access_rows": len(facts.access),
-        "changes": len(facts.changes),
+        "changes": len(facts.real_changes),
+        "first_observed": len(facts.changes) - len(facts.real_changes),
         "findings": len(facts.failed),
         "exceptions": len(facts.excepted),
+        "ended_exceptions": len(facts.ended_exceptions),
         "not_evaluable": len(facts.not_evaluable),
         "failed_reconciliations": len(facts.untied),
     }

@@ -88,7 +88,8 @@ FINDINGS = (
     Column("result", "Answer", 8),
     Column("subject", "Whose", 16),
     Column("name", "Name", 14),
-    Column("detail", "What was found, or why nobody can tell", 28),
+    Column("detail", "What was found, or why nobody can tell", 20),
+    Column("failing_since", "Since", 8),
     Column("exception_by", "Exception by", 8),
     Column("exception_until", "until", 6),
     Column("exception_why", "because", 10),
@@ -102,7 +103,7 @@ RECONCILIATION = (
     Column("passed", "Same", 6),
     Column("detail", "", 26),
 )
-LIMITS = (Column("subject", "What", 25), Column("why", "Why", 75))
+LIMITS = (Column("subject", "What", 25), Column("observed", "Observed", 9), Column("why", "Why", 66))
 
 
 def render(facts: Facts) -> bytes:
@@ -126,7 +127,7 @@ def render(facts: Facts) -> bytes:
     paper.table(None, CHANGES, map(_shown_change, facts.real_changes[: words.MOST_CHANGES]))
     paper.table("Every account", ACCOUNTS, facts.population)
     paper.table("Reconciliation", RECONCILIATION, facts.reconciliation)
-    paper.table("What is not observed", LIMITS, limits(facts))
+    paper.table("What is not observed, or only in part", LIMITS, limits(facts))
     paper.end()
     canvas.save()
     return buffer.getvalue()

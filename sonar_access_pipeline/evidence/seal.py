@@ -17,7 +17,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet, build
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
-from sonar_access_pipeline.evidence.sshsig import PublicKey
+from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse import packets
@@ -78,7 +78,9 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
         _make_up_for(warehouse, sealing, packet.organization_key, entry)
         sealing.store.put(path, _files(packet, sealing, entry, warehouse), SUMS)
     else:
-        _require_unchanged(packet, sealing.store.get(path), sealing.store.place(path))
+        found, place = sealing.store.get(path), sealing.store.place(path)
+        _require_unchanged(packet, found, place)
+        _require_signed(found, entry, place)
     return Sealed(sealing.store.place(path), packet.digest, is_new)
 
 
@@ -126,6 +128,7 @@ def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, warehouse: Wa
         "version": entry.pipeline_version,
         "signed_by": signer.key.fingerprint,
         "key": signer.origin,
+        "time_stamp": sealing.stamp is not None,
     }
     content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers}
     sums = sums_of(content)
@@ -149,11 +152,13 @@ def sums_from(digests: Mapping[str, str]) -> bytes:
 
 
 def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -> None:
-    """What lies there is what is built now, to the byte: rebuilding a packet verifies it."""
-    built = packet.files
+    """What lies there holds the data that is built now, to the byte, as one building left it: rebuilding a packet verifies it.
+
+    Renderings are held by the sums: another version of a typesetting library gives other bytes, and changes nothing.
+    """
     content = {name: body for name, body in found.items() if name not in OUTSIDE}
-    changed = sorted(name for name in built if found.get(name) != built[name])
-    added = sorted(found.keys() - built.keys() - OF_ONE_SEAL)
+    changed = sorted(name for name, body in packet.data.items() if found.get(name) != body)
+    added = sorted(found.keys() - packet.files.keys() - OF_ONE_SEAL)
     if not changed and not added and found.get(SUMS) == sums_of(content):
         return
     what = changed[0] if changed else added[0] if added else SUMS
@@ -161,6 +166,20 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
         f"A packet with this digest lies at {place} and has been changed: {what} is not what it was; `sonar-access evidence "
         "verify` says more. Move it away, then build again."
     )
+
+
+def _require_signed(found: Mapping[str, bytes], entry: packets.Entry, place: str) -> None:
+    """What lies there is signed by the key that the register has for it: else it is not said to be verified."""
+    try:
+        key = verified(found[SUMS], found[SIGNATURE], PACKETS)
+    except (KeyError, SignatureError):
+        key = None
+    if key is None or entry.key_fingerprint not in (None, key.fingerprint):
+        raise EvidenceError(
+            f"A packet with this digest lies at {place}, and its signature is not the one by "
+            f"{entry.key_fingerprint or 'whatever key'} that the register has; `sonar-access evidence verify` says more. Move it "
+            "away, then build again."
+        )
 
 
 def publish(sealing: Sealing, endorsed_by: Signer | None = None) -> str:

@@ -119,7 +119,7 @@ def tables(facts: Facts) -> list[CsvTable]:
             "changes.csv",
             "one row per access row that opened or closed; the change lies after changed_after (last seen as it was before) and "
             "at the latest at changed_by (first seen as it is since)",
-            proof.NAMED_CHANGES,
+            queries.CHANGES,
             facts.changes,
         ),
         CsvTable("findings.csv", "one row per answer of a rule", proof.FINDINGS, facts.findings),
@@ -136,22 +136,27 @@ def tables(facts: Facts) -> list[CsvTable]:
             proof.RECONCILIATION,
             facts.reconciliation,
         ),
-        CsvTable("limits.csv", "one row per thing that is not observed", ("subject", "why"), limits(facts)),
+        CsvTable("limits.csv", "one row per thing that is not observed, or only in part", LIMITS, limits(facts)),
     ]
 
 
 def limits(facts: Facts) -> Rows:
-    """What this packet does not show, and why; fixed limits first, then those of this window."""
-    rows = [{"subject": subject, "why": why} for subject, why in FIXED_LIMITS]
+    """What this packet does not show, or only in part, and why; fixed limits first, then those of this window.
+
+    Columns: `LIMITS`; observed is no, or in part.
+    """
+    rows = [_limit(subject, why) for subject, why in FIXED_LIMITS]
     for scope, (subject, unread, read) in SCOPE_LIMITS.items():
-        rows.append({"subject": subject, "why": read if scope in facts.as_of.scopes else unread})
+        is_read = scope in facts.as_of.scopes
+        rows.append(_limit(subject, read if is_read else unread, in_part=is_read))
     if facts.gaps:
         days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
-        rows.append({"subject": "days without an observation", "why": f"not observed, and never filled in: {days}"})
+        rows.append(_limit("days without an observation", f"not observed, and never filled in: {days}"))
     if facts.as_of.tls_bundle_sha256:
         rows.append(
             {
                 "subject": "who stood between SonarCloud and us",
+                "observed": IN_PART,
                 "why": "its TLS was verified against a bundle of certificate authorities that the collecting machine names "
                 f"(SHA-256 {facts.as_of.tls_bundle_sha256}): whoever holds one of them can alter answers",
             }
@@ -160,15 +165,28 @@ def limits(facts: Facts) -> Rows:
         rows.append(
             {
                 "subject": "persons who were replaced by a pseudonym",
+                "observed": IN_PART,
                 "why": f"{len(facts.redactions)} by decisions of which manifest.json has basis, time and who took them; the "
                 "bodies of requests.csv are named by the digests that they came with",
             }
         )
     if facts.before is None:
-        rows.append(
-            {"subject": "before the first observation", "why": f"nothing is known before {iso(facts.observations[0].started_at)}"}
-        )
+        rows.append(_limit("before the first observation", f"nothing is known before {iso(facts.observations[0].started_at)}"))
+    if facts.no_comparison:
+        rows.append(_limit("what changed in the window", facts.no_comparison))
+    rows += [_limit("what changed in the window", part, in_part=True) for part in facts.unknown_parts]
+    if facts.not_expected:
+        why = f"{facts.not_expected} lie before the first try to observe, or after the organization's end"
+        rows.append(_limit("days on which no observation was expected", why))
     return rows
+
+
+LIMITS = ("subject", "observed", "why")
+NO, IN_PART = "no", "in part"
+
+
+def _limit(subject: str, why: str, *, in_part: bool = False) -> dict[str, str]:
+    return {"subject": subject, "observed": IN_PART if in_part else NO, "why": why}
 
 
 SCOPE_LIMITS = {

@@ -21,7 +21,15 @@ from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.packet import FINDINGS_CSV, FORMAT_VERSION, MANIFEST, POPULATION_CSV, build
+from sonar_access_pipeline.evidence.packet import (
+    CHANGES_CSV,
+    FINDINGS_CSV,
+    FORMAT_VERSION,
+    MANIFEST,
+    POPULATION_CSV,
+    RENDERINGS,
+    build,
+)
 from sonar_access_pipeline.evidence.seal import (
     HEAD,
     KEY,
@@ -60,6 +68,7 @@ UNREADABLE = (
     OverflowError,
 )
 """What reading a file of another shape raises."""
+SUPERSEDED = "It was superseded"
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
 
 
@@ -105,6 +114,12 @@ def verify(
         fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities)
         report.faults += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
+    elif about is not None and about.get("time_stamp"):
+        report.faults.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
+    elif authorities is not None:
+        report.faults.append(f"{STAMP} is missing: no authority says when it was sealed")
+    else:
+        report.notes.append("It has no time stamp: nobody but its sealer says when it was sealed.")
     if about is None or manifest is None:
         return report
     try:
@@ -198,7 +213,7 @@ def _statements(
     stated = manifest["files"]
     content = files.keys() - OF_ONE_SEAL - {MANIFEST}
     found += [f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)]
-    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys())]
+    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys() - set(RENDERINGS))]
     for name in sorted(stated.keys() & content):
         body, said = files[name], stated[name]
         if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
@@ -235,14 +250,17 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
 
     population, findings = rows(POPULATION_CSV), rows(FINDINGS_CSV)
     failing = [row for row in findings if row["result"] == Result.FAIL.value]
+    first = sum(row["kind"] == "first_observed" for row in rows(CHANGES_CSV))
     counted = {
         "accounts": len(population),
         "members": sum(row["is_member"] == "true" for row in population),
         "admins": sum(row["is_organization_admin"] == "true" for row in population),
         "access_rows": manifest["files"]["access.csv"]["rows"],
-        "changes": manifest["files"]["changes.csv"]["rows"],
-        "findings": sum(not row["exception_by"] for row in failing),
-        "exceptions": sum(bool(row["exception_by"]) for row in failing),
+        "changes": manifest["files"]["changes.csv"]["rows"] - first,
+        "first_observed": first,
+        "findings": sum(not row["exception_by"] or bool(row["exception_ended"]) for row in failing),
+        "exceptions": sum(bool(row["exception_by"]) and not row["exception_ended"] for row in failing),
+        "ended_exceptions": sum(bool(row["exception_ended"]) for row in failing),
         "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
         "failed_reconciliations": sum(row["passed"] == "false" for row in rows("reconciliation.csv")),
     }
@@ -281,12 +299,31 @@ def _chain(store: Store, path: str, about: Mapping[str, Any], manifest: Mapping[
             break
         seen.add(previous)
         previous = before["previous_digest"]
+    report.notes += _superseding(path, about["digest"], others.by_digest)
     followers = Counter(seal["previous_digest"] for seal in others.by_digest.values())
     found += [
         f"{count} packets name {'the same packet ' + digest[:12] if digest else 'none'} as the one before them"
         for digest, count in followers.items()
         if count > 1
     ]
+    return found
+
+
+def _superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The packets of the same window that were sealed after one: whoever reads that one should know."""
+    window = path.rpartition("/")[0]
+    for later, about in others.items():
+        if later != digest and str(about["path"]).rpartition("/")[0] == window and digest in _ancestors(later, others):
+            yield f"{SUPERSEDED}: packet {later[:12]} of the same window was sealed after it, and lies beside it."
+
+
+def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The packets before one, as far as they are there."""
+    found: set[str] = set()
+    previous = others[digest]["previous_digest"]
+    while previous in others and previous not in found:
+        found.add(previous)
+        previous = others[previous]["previous_digest"]
     return found
 
 
@@ -367,14 +404,21 @@ def _warehouse_faults(
     if about["snapshot_chain_head"] not in {None, *(head.head_sha256 for head in chain.values())}:
         found.append("the warehouse's snapshots do not lead to the head that the packet was sealed with")
     window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+    found += [f"in the warehouse: {one.sentence}" for one in verify_warehouse(warehouse, organization_key).findings]
+    if manifest["format_version"] != FORMAT_VERSION:
+        report.notes.append(
+            f"It is of format {manifest['format_version']}, and this version builds format {FORMAT_VERSION}: it was not built "
+            "again from the warehouse."
+        )
+        return found
     try:
         built = build(warehouse, organization_key, window)
-        found += [f"in the warehouse: {one.sentence}" for one in verify_warehouse(warehouse, organization_key).findings]
     except WarehouseError as error:
         return [*found, f"the warehouse cannot give this packet again: {error}"]
-    differing = sorted(name for name, body in built.files.items() if files.get(name) != body)
+    differing = sorted(name for name, body in built.data.items() if files.get(name) != body)
     if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
-        report.notes.append(f"It was superseded: the warehouse gives packet {built.digest[:12]} for this window since.")
+        if not any(note.startswith(SUPERSEDED) for note in report.notes):
+            report.notes.append(f"{SUPERSEDED}: the warehouse gives packet {built.digest[:12]} for this window since.")
     elif differing:
         found.append(f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}")
     return found

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from sonar_access_pipeline.evidence.facts import Facts
-from sonar_access_pipeline.evidence.tables import limits
+from sonar_access_pipeline.evidence.tables import IN_PART, NO, limits
 
 MOST_CHANGES = 2000
 """Rows of the change table in report and PDF; the CSV file holds all, and both say so."""
@@ -41,11 +41,12 @@ def source(facts: Facts) -> str:
 
 def about(facts: Facts) -> str:
     """Organization, window, as of when, from where, by whose token."""
-    hours, minutes = facts.age_seconds // 3600, facts.age_seconds % 3600 // 60
+    hours, minutes = abs(facts.age_seconds) // 3600, abs(facts.age_seconds) % 3600 // 60
+    lies = "before the window's end" if facts.age_seconds >= 0 else "after the window's end, having begun before it"
     return (
         f"SonarCloud organization {facts.organization_key}, {facts.window.first} to {facts.window.last} (UTC days). As of "
-        f"{moment(facts.as_of.observed_at)} UTC, the last observation in or before the window, {hours} h {minutes} min before "
-        f"the window's end. Read from {facts.as_of.source_url} (source: {facts.source_kind.value}) with the token of "
+        f"{moment(facts.as_of.observed_at)} UTC, the last observation in or before the window, {hours} h {minutes} min {lies}. "
+        f"Read from {facts.as_of.source_url} (source: {facts.source_kind.value}) with the token of "
         f"{facts.as_of.token_login}."
     )
 
@@ -57,8 +58,8 @@ def numbers(facts: Facts) -> list[tuple[str, str]]:
         (str(len(facts.population)), "accounts"),
         (str(facts.members), "members"),
         (str(len(facts.admins)), "organization admins"),
-        (str(len(facts.real_changes)), "changes of access"),
-        (f"{days - len(facts.gaps)} of {days}", "days observed"),
+        (str(len(facts.real_changes)) if facts.compares else "not known", "changes of access"),
+        (f"{facts.days_observed} of {days}", "days observed"),
         (f"{agreeing} of {len(facts.reconciliation)}", "reconciliations pass"),
         (str(len(facts.failed)), "findings"),
     ]
@@ -67,6 +68,9 @@ def numbers(facts: Facts) -> list[tuple[str, str]]:
 def sentences(facts: Facts) -> list[Sentence]:
     """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they matter."""
     found = [_gaps(facts)]
+    if facts.no_comparison:
+        found.append(Sentence(f"What changed is not known: {facts.no_comparison}.", matters=True))
+    found += [Sentence(part, matters=True) for part in (*facts.unknown_parts, facts.reaches_back) if part]
     for row in facts.held:
         why = f" {row['reason']}" if row["reason"] else ""
         waits = f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing until a person confirms or"
@@ -92,17 +96,33 @@ def sentences(facts: Facts) -> list[Sentence]:
             Sentence(f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says by whose decision.")
         )
     found.append(_findings(facts))
-    found.append(Sentence(f"Not observed: {', '.join(row['subject'] for row in limits(facts))}. limits.csv says why."))
+    for row in facts.ended_exceptions:
+        found.append(
+            Sentence(
+                f"An exception ended on {row['exception_ended']}: {row['title']} ({row['subject']}); {row['exception_by']} "
+                f"answered for it: {row['exception_why']}.",
+                matters=True,
+            )
+        )
+    unseen, in_part = ([row["subject"] for row in limits(facts) if row["observed"] == how] for how in (NO, IN_PART))
+    found.append(Sentence(f"Not observed: {', '.join(unseen)}. limits.csv says why."))
+    if in_part:
+        found.append(Sentence(f"Observed in part: {', '.join(in_part)}. limits.csv says what is missing."))
     return found
 
 
 def _gaps(facts: Facts) -> Sentence:
+    if facts.not_expected == len(facts.coverage):
+        return Sentence("On no day of the window an observation was expected, and none was made.", matters=True)
+    days_not = "1 day" if facts.not_expected == 1 else f"{facts.not_expected} days"
+    early = f" On {days_not} of the window nobody expected an observation yet, or any more." if facts.not_expected else ""
     if not facts.gaps:
-        return Sentence("Every day of the window was observed.")
+        which = "on which an observation was expected " if early else ""
+        return Sentence(f"Every day of the window {which}was observed.{early}", matters=bool(early))
     days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
     was = "day was" if len(facts.gaps) == 1 else "days were"
     only = "SonarCloud only ever shows the present, so a gap stays a gap and nothing is filled in"
-    return Sentence(f"{len(facts.gaps)} {was} not observed. {only}: {days}.", matters=True)
+    return Sentence(f"{len(facts.gaps)} {was} not observed. {only}: {days}.{early}", matters=True)
 
 
 def _findings(facts: Facts) -> Sentence:
@@ -121,12 +141,16 @@ def _numbers(row: dict[str, Any]) -> str:
 
 
 def kinds(facts: Facts) -> str:
-    """How many changes of each kind, and what a change's two times mean."""
+    """How many changes of each kind, what a change's two times mean, and for which part of the window nobody knows."""
+    if facts.no_comparison:
+        return f"What changed is not known: {facts.no_comparison}."
     counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
     said = "; ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counts)
     left = len(facts.real_changes) - MOST_CHANGES
-    more = f" The last {left} are in changes.csv only." if left > 0 else ""
-    return f"{said or 'Nothing changed'}. Each lies between two observations: last seen as before, first seen as since.{more}"
+    more = [f"The last {left} are in changes.csv only."] if left > 0 else []
+    lies = "Each lies between two observations: last seen as before, first seen as since."
+    found = [f"{said or 'Nothing changed between these observations'}.", *([lies] if said else []), *more, *facts.unknown_parts]
+    return " ".join([*found, *([facts.reaches_back] if facts.reaches_back else [])])
 
 
 def through(change: Mapping[str, Any]) -> str | None:

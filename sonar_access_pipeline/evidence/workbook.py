@@ -24,7 +24,7 @@ from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.evidence import words
 from sonar_access_pipeline.evidence.deflated import zipped
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
-from sonar_access_pipeline.evidence.tables import limits, original, parsed, row_digest
+from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
 from sonar_access_pipeline.warehouse import proof, queries
 
 REVIEW = tuple(name for name in POPULATION if name not in ("organization_key", "provider", "is_admin_by_sonarcloud"))
@@ -95,11 +95,11 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
         _review(population_csv, found),
         _sheet("Access paths", queries.ACCESS, facts.access),
         # Without a baseline, which is no change; changes.csv has it.
-        _sheet("Changes", proof.NAMED_CHANGES, facts.real_changes),
+        _sheet("Changes", queries.CHANGES, facts.real_changes),
         _sheet("Findings", proof.FINDINGS, facts.findings),
         _sheet("Coverage", queries.COVERAGE, facts.coverage),
         _sheet("Reconciliation", proof.RECONCILIATION, facts.reconciliation),
-        _sheet("Not observed", ("subject", "why"), limits(facts)),
+        _sheet("Not observed", LIMITS, limits(facts)),
     ]
     return _workbook(_summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at)
 
@@ -115,8 +115,8 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
     found: dict[str, list[str]] = defaultdict(list)
     for record in records:
         row = dict(zip(header, map(original, record), strict=True))
-        is_ours = (row["subject_type"], row["result"], row["exception_by"]) == ("account", Result.FAIL.value, "")
-        if is_ours:
+        is_excepted = row["exception_by"] and not row.get("exception_ended")
+        if (row["subject_type"], row["result"]) == ("account", Result.FAIL.value) and not is_excepted:
             found[row["subject"]].append(row["rule_id"])
     organization, window, kind = about["organization"]["key"], about["window"], about["source"]["kind"]
     summary = [

@@ -19,6 +19,7 @@ from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_jo
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+from sonar_access_pipeline.warehouse.schema import evidence_packet
 
 WORKSPACE = Path(__file__).with_name("workspace.yaml")
 """The one code location, under the name that it has everywhere."""
@@ -27,12 +28,16 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the sentence and the kind of error of the step that failed, both empty after success."""
+    """How a run ended: the sentence and the kind of error of the step that failed, both empty after success.
+
+    `packet` is where the packet lies that it sealed, or found sealed before; None where it came to none.
+    """
 
     run_id: str
     success: bool
     sentence: str
     kind: str
+    packet: str | None = None
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -67,14 +72,17 @@ class Launcher:
 
     def sync(self, connection: Connection, day: str) -> Outcome:
         """Today's partition, all layers."""
-        return self._run(daily_job_name(connection), partition_key=day)
+        return self._run(connection, daily_job_name(connection), partition_key=day)
 
     def evidence(self, connection: Connection, window: Window) -> Outcome:
         """The packet of a window."""
         tags = {ASSET_PARTITION_RANGE_START_TAG: str(window.first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
-        return self._run(evidence_job_name(connection), tags=tags)
+        return self._run(connection, evidence_job_name(connection), tags=tags)
 
-    def _run(self, job: str, *, partition_key: str | None = None, tags: dict[str, str] | None = None) -> Outcome:
+    def _run(
+        self, connection: Connection, job: str, *, partition_key: str | None = None, tags: dict[str, str] | None = None
+    ) -> Outcome:
+        packet_key = dg.AssetKey([connection.name, evidence_packet.name])
         result = self._definitions.resolve_job_def(job).execute_in_process(
             instance=self._instance, partition_key=partition_key, tags=tags, run_config=QUIET, raise_on_error=False
         )
@@ -85,4 +93,6 @@ class Launcher:
                 return Outcome(result.run_id, False, failure.description or "", str(kind.value) if kind else "")
             error = event.step_failure_data.error
             return Outcome(result.run_id, False, error.to_string() if error else "unknown", "")
-        return Outcome(result.run_id, result.success, "", "")
+        sealed = [event for event in result.get_asset_materialization_events() if event.asset_key == packet_key]
+        folders = [event.materialization.metadata["folder"].value for event in sealed]
+        return Outcome(result.run_id, result.success, "", "", str(folders[-1]) if folders else None)

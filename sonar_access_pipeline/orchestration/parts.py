@@ -20,7 +20,7 @@ from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.database import WORKING, Limits, Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 
 Clock = Callable[[], datetime]
@@ -68,9 +68,9 @@ class Parts:
         )
 
     @contextmanager
-    def warehouse(self) -> Iterator[Warehouse]:
+    def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:
         """The warehouse, made or brought up to date if need be, and closed afterwards. Raises `WarehouseError`."""
-        warehouse = Warehouse(self.settings.warehouse)
+        warehouse = Warehouse(self.settings.warehouse, limits)
         try:
             upgrade(warehouse)
             yield warehouse

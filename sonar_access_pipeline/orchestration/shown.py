@@ -49,9 +49,10 @@ def uncounted(recorded: Recorded) -> str:
 def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:
     """How much of a window was observed, and the days that were not."""
     with warehouse.read() as transaction:
-        missing = queries.missing_days(transaction, organization_key, window.first, window.last)
-    days = len(list(window.days()))
-    return {"days_observed": days - len(missing), "days": days, "gaps": json.dumps([str(day) for day in missing])}
+        covered = queries.coverage(transaction, organization_key, window.first, window.last)
+    observed = sum(row["status"] == "observed" for row in covered)
+    gaps = [str(row["day"]) for row in covered if row["status"] not in ("observed", queries.NOT_EXPECTED)]
+    return {"days_observed": observed, "days": len(covered), "gaps": json.dumps(gaps)}
 
 
 PICTURED = timedelta(days=181)

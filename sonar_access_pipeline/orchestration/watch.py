@@ -36,7 +36,7 @@ from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse import alerts
-from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
+from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 LOOK_BACK = timedelta(days=1)
@@ -149,7 +149,7 @@ class Watch:
             expected_since={c.name: memory.expected_since.get(c.name, now.date()) for c in settings.connections},
         )
         try:
-            with self.parts.warehouse() as warehouse:
+            with self.parts.warehouse(ASKING) as warehouse:
                 return self._look(warehouse, memory, channels, now)
         except WarehouseError as error:
             return self._without_warehouse(memory, channels, str(error), now)
@@ -164,6 +164,8 @@ class Watch:
             facts = {name: self._facts(transaction, about, memory, now) for name, about in watched.items()}
         looked_at = [_with_sync(one, of_sync) for one in ended.runs]
         with warehouse.write(alerts.ALERTING) as transaction:
+            # By the machine's time, whatever the clock of the source.
+            alerts.note_look(transaction, self.home, datetime.now(UTC))
             known = alerts.open_problems(transaction)
             if memory.outage is not None:
                 known = [*known, *self._catch_up(transaction, memory, channels, now)]
@@ -207,7 +209,7 @@ class Watch:
             return ()
         channels = sending.channels_of([url.get_secret_value() for url in self.parts.settings.alert_urls])
         keys = {problem.key for problem in problems}
-        with self.parts.warehouse() as warehouse:
+        with self.parts.warehouse(ASKING) as warehouse:
             with warehouse.write(alerts.ALERTING) as transaction:
                 known = [one for one in alerts.open_problems(transaction) if one.problem.key in keys]
                 entries = entries_of(problems, known, now, connections=())
@@ -374,7 +376,7 @@ def due_retries(
     now = parts.clock()
     flying = {run.connection for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])}
     found = []
-    with parts.warehouse() as warehouse, warehouse.read() as transaction:
+    with parts.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in parts.settings.connections:
             if connection.organization is None or connection.name in flying:
                 continue

@@ -24,7 +24,7 @@ from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
-from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError
+from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError, require_named
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
 from sonar_access_pipeline.sonarcloud.errors import (
@@ -32,6 +32,7 @@ from sonar_access_pipeline.sonarcloud.errors import (
     NotFoundError,
     RefusedError,
     SourceError,
+    StartingError,
     TokenRefusedError,
     UnavailableError,
 )
@@ -158,8 +159,10 @@ class Client:
         files = sorted(file for file in bundle.iterdir() if file.is_file()) if bundle.is_dir() else [bundle]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
-    def get(self, endpoint: Endpoint, params: Mapping[str, str], until: float | None = None) -> Answer:
+    def get(self, endpoint: Endpoint, params: Mapping[str, str], until: float | None = None, *, optional: bool = False) -> Answer:
         """GET an endpoint and parse its body, trying again while that may help, and until `until` (of the pace's clock).
+
+        One that is `optional` and at no address any more is not waited for.
 
         Raises `RefusedError` at once for what cannot pass, `UnavailableError` when patience or time ends. Which address serves
         which part of the v2 interface is settled nowhere: there, what one does not know is asked of the other.
@@ -167,14 +170,14 @@ class Client:
         bases = self._bases[endpoint.api] if endpoint.path not in self._found else (self._found[endpoint.path],)
         for base in bases[:-1]:
             with contextlib.suppress(NotFoundError):
-                answer = self._get(base, endpoint, params, until)
+                answer = self._get(base, endpoint, params, until, optional)
                 self._found[endpoint.path] = base
                 return answer
-        answer = self._get(bases[-1], endpoint, params, until)
+        answer = self._get(bases[-1], endpoint, params, until, optional)
         self._found[endpoint.path] = bases[-1]
         return answer
 
-    def _get(self, base: str, endpoint: Endpoint, params: Mapping[str, str], until: float | None) -> Answer:
+    def _get(self, base: str, endpoint: Endpoint, params: Mapping[str, str], until: float | None, optional: bool) -> Answer:
         began = self.pace.now()
         ends = min(began + self.patience.list_seconds, until if until is not None else float("inf"))
         started_at = self.clock()
@@ -189,6 +192,8 @@ class Client:
             except TokenRefusedError as refused:
                 self._wait_or_give_up(self._doubted(refused, endpoint, ends), attempt, ends)
             except UnavailableError as fault:
+                if optional and isinstance(fault, StartingError):
+                    raise
                 self._wait_or_give_up(fault, attempt, ends)
             attempt += 1
         duration_ms = round((self.pace.now() - began) * 1000)
@@ -202,8 +207,11 @@ class Client:
         if endpoint.api is Api.V2:
             raise RefusedError(f"{refused} The v2 interface alone says so.") from None
         self._refused_by.add(endpoint.path)
+        other = "another endpoint not"
         with self._doubting:
-            if len(self._refused_by) < 2 and not self.pace.stopped:
+            if self.pace.stopped:
+                other = "no other endpoint could be asked"
+            elif len(self._refused_by) < 2:
                 witness = next(path for path in WITNESSES if path != endpoint.path)
                 self.pace.wait()
                 try:
@@ -213,9 +221,10 @@ class Client:
                     self._refused_by.add(witness)
                 except SourceError:
                     self._refused_by.discard(endpoint.path)
+                    other = "no other endpoint could be asked"
         if len(self._refused_by) > 1:
             raise refused
-        return UnavailableError(f"{self.host_url} answers {endpoint.path} as if the token were refused, and another endpoint not")
+        return UnavailableError(f"{self.host_url} answers {endpoint.path} as if the token were refused, and {other}")
 
     def _wait_or_give_up(self, fault: UnavailableError, attempt: int, ends: float) -> None:
         """Wait as long as the fault asks for. A limit makes every thread wait, other faults only this one."""
@@ -260,6 +269,7 @@ class Client:
         self._judge(answered, f"{host} answers {path} with {response.status_code}", _retry_after(response))
         try:
             page = page_of(path, params, body)
+            require_named(page)
         except ShapeError as fault:
             raise UnavailableError(f"the answer of {host} to {path} has a wrong shape: {fault}") from None
         if server_time is not None:
@@ -299,7 +309,7 @@ class Client:
         raise PERMANENT[fault.kind](sentence)
 
 
-TRANSIENT = {Kind.TRANSIENT: UnavailableError, Kind.BLOCKED: BlockedError}
+TRANSIENT = {Kind.TRANSIENT: UnavailableError, Kind.STARTING: StartingError, Kind.BLOCKED: BlockedError}
 
 
 def _is_known(base: str) -> bool:

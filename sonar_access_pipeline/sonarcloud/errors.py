@@ -30,5 +30,9 @@ class UnavailableError(SourceError):
         self.retry_after = retry_after
 
 
+class StartingError(UnavailableError):
+    """Transient: SonarCloud does not know an address that it has. Of one that is not needed, it may be gone for good."""
+
+
 class BlockedError(UnavailableError):
     """Transient, but asking again now makes it worse: the edge before SonarCloud blocks the address that asks."""

@@ -26,6 +26,7 @@ class Kind(Enum):
     PERMANENT = "permanent"
     NOT_FOUND = "not found"
     TOKEN = "permanent: the token"
+    STARTING = "transient, or gone"
     BLOCKED = "transient, but not now"
 
 
@@ -79,7 +80,7 @@ FAULTS = (
     Fault("too many requests", lambda a: a.status == 429, Kind.TRANSIENT, "too many requests"),
     Fault("server error", lambda a: a.status >= 500 or a.status == 408, Kind.TRANSIENT, "an error of the server"),
     Fault("not at this address", lambda a: a.status == 404 and a.is_v2, Kind.NOT_FOUND, "not at this address"),
-    Fault("a server that is starting", lambda a: a.status == 404 and _knows_no_address(a), Kind.TRANSIENT, STARTING),
+    Fault("a server that is starting", lambda a: a.status == 404 and _knows_no_address(a), Kind.STARTING, STARTING),
     Fault("a proxy's or firewall's page", lambda a: a.status >= 400 and not a.is_json, Kind.TRANSIENT, NO_JSON),
     Fault("not found", lambda a: a.status == 404, Kind.NOT_FOUND, ""),
     Fault("refused", lambda a: a.status >= 400, Kind.PERMANENT, ""),

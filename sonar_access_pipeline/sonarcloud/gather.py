@@ -256,7 +256,9 @@ class Gathering:
             if reading.rereads and number == 1:
                 # What was on the move a moment ago may have come to rest.
                 client.pace.sleep(client.patience.pause(reading.rereads))
-            arrived.put((reading, number, client.get(endpoint, reading.params(number), reading.until)))
+            arrived.put(
+                (reading, number, client.get(endpoint, reading.params(number), reading.until, optional=reading.plan.optional))
+            )
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for it
             if isinstance(error, TokenRefusedError) and not reading.plan.optional:
                 self._refused = error

@@ -345,8 +345,9 @@ class Reader:
                 return settled
             before = now
             if readings_left:
-                doubtful = self._projects_of_unknown_groups(lists) if disagreeing else self._doubtful_groups(content)
-                self._read_again(EVERYBODY, doubtful)
+                # Both: a list that disagrees for good must not keep a short one from being read again.
+                of_projects = self._projects_of_unknown_groups(lists) if disagreeing else []
+                self._read_again(EVERYBODY, [*of_projects, *self._doubtful_groups(content)])
         if disagreeing:
             return Settled(controls)
         raise UnavailableError(f"lists change as fast as they are read ({'; '.join(doubt.compares for doubt in doubts)})")

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import RowMapping, func, insert, select, update
@@ -30,9 +31,10 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_snapshot,
     snapshot_decision,
     sync_attempt,
+    watch_look,
 )
 from sonar_access_pipeline.warehouse.snapshots import RECORDING
-from sonar_access_pipeline.warehouse.views import observation
+from sonar_access_pipeline.warehouse.views import observation, sync_coverage
 
 ALERTING = "alerting"
 """The lock under which alerts are written."""
@@ -70,6 +72,42 @@ def sync_facts(transaction: Transaction, organization_key: str, expected: Expect
         last_heard_at=heard["observed_at"] if heard else None,
         token_expires_on=_token_expires_on(heard) if heard else None,
     )
+
+
+def standing(transaction: Transaction, organization_key: str, due_day: date) -> list[str]:
+    """What is wrong with an organization by the warehouse alone, whether anybody raised an alert or not: one sentence each."""
+    view = sync_coverage.c
+    days = transaction.execute(
+        select(view.partition_date, view.status)
+        .where(view.organization_key == organization_key)
+        .order_by(view.partition_date.desc())
+    ).all()
+    due = [day for day in days if day.partition_date <= due_day]
+    lost = list(takewhile(lambda day: day.status != "observed", due))
+    found = []
+    if not days:
+        found.append(f"{organization_key} was never read, and nothing tried to.")
+    elif lost:
+        were = "1 day was" if len(lost) == 1 else f"{len(lost)} days were"
+        found.append(f"{were} not observed of {organization_key}, from {lost[-1].partition_date} to {lost[0].partition_date}.")
+    for row in queries.held(transaction, organization_key):
+        found.append(
+            f"Snapshot {row['snapshot_id']} of {organization_key}, {row['partition_date']}, is held and waits for a person: "
+            f"{row['reason']}."
+        )
+    return found
+
+
+def note_look(transaction: Transaction, home: str, now: datetime) -> None:
+    """Note that the watch of a deployment looked."""
+    seen = update(watch_look).where(watch_look.c.home == home).values(looked_at=now)
+    if not transaction.execute(seen).rowcount:
+        transaction.execute(insert(watch_look).values(home=home, looked_at=now))
+
+
+def last_look(transaction: Transaction) -> datetime | None:
+    """When a watch looked last; None where none ever did."""
+    return transaction.execute(select(func.max(watch_look.c.looked_at))).scalar()
 
 
 @dataclass(frozen=True)

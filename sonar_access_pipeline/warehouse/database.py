@@ -8,23 +8,38 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
+from sonar_access_pipeline.warehouse.silence import Silence
 
 Transaction = Connection
 """What `read` and `write` give: for rooms that pass one on, and write no SQL."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others hold, and for an answer."""
+
+    connect: int = 10
+    lock: float = 1800.0
+    statement: float = 7200.0
+
+
+WORKING, ASKING = Limits(), Limits(lock=60.0, statement=60.0)
+"""For what derives, verifies and seals, and for what people and the watch ask and wait for."""
+GRACE = 5.0
+"""Seconds after which a server that has not ended a statement by its own limit is taken to be silent."""
 LOCK_CLASS = 7_766_276
 """First half of our advisory lock keys on PostgreSQL, so that they meet nobody else's."""
 BUSY_SECONDS = 60
-
-
 SQLITE = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -39,10 +54,11 @@ SQLITE = (
 class Warehouse:
     """One warehouse. `write` serializes writers with one `lock` name; `read` waits for nobody."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits = WORKING) -> None:
         self.url = _url(url)
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
-        self.engine: Engine = _postgresql(self.url) if self.is_postgresql else _sqlite(self.url)
+        self._silence = Silence()
+        self.engine: Engine = _postgresql(self.url, limits, self._silence) if self.is_postgresql else _sqlite(self.url)
 
     @property
     def sqlite_file(self) -> Path | None:
@@ -99,6 +115,12 @@ class Warehouse:
             yield
         except (DBAPIError, driver.Error) as error:
             # The statement and its parameters hold personal data: only the database's first line is passed on.
+            if waited := self._silence.was_late():
+                raise WarehouseError(
+                    f"The warehouse {self.name} does not answer: it took the question and was silent for "
+                    f"{waited:.0f} s. Look whether the server runs and the network lets answers through; nothing "
+                    "was half-written."
+                ) from None
             cause = error.orig if isinstance(error, DBAPIError) else error
             said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             raise WarehouseError(f"The warehouse {self.name} refuses: {said}{_advice(said)}") from None
@@ -106,6 +128,9 @@ class Warehouse:
 
 def _advice(said: str) -> str:
     advice = {
+        "timeout expired": "; it takes connections and does not answer: look whether the server runs, then try again.",
+        "lock timeout": "; something else holds what this needs for too long: look what runs, then try again.",
+        "statement timeout": "; it took too long: look what else the server does, then try again.",
         "disk is full": "; free some space, then run again: nothing was half-written.",
         "unable to open": "; check that the folder exists and can be written.",
         "readonly database": "; check that the file and its folder can be written.",
@@ -134,17 +159,74 @@ def _url(url: str) -> URL:
     return parsed
 
 
-def _postgresql(url: URL) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"application_name": "sonar-access"})
+def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
+    asked = {
+        "application_name": "sonar-access",
+        "connect_timeout": limits.connect,
+        # A host that is gone without a word is noticed by the system after a minute.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+    }
+    engine = create_engine(url, hide_parameters=True, connect_args=asked)
+    patience = limits.statement + GRACE
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET search_path TO {SCHEMA}")
-            cursor.execute("SET TIME ZONE 'UTC'")
-        connection.commit()
+        silence.begin(connection, limits.connect)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET search_path TO {SCHEMA}")
+                cursor.execute("SET TIME ZONE 'UTC'")
+                cursor.execute(f"SET statement_timeout = {round(limits.statement * 1000)}")
+                cursor.execute(f"SET lock_timeout = {round(limits.lock * 1000)}")
+            connection.commit()
+        finally:
+            silence.done(connection)
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, _: Any, __: Any) -> None:
+        # As `pool_pre_ping` does, which would wait for ever.
+        silence.begin(connection, limits.connect)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            connection.rollback()
+        except connection_errors(engine):
+            raise DisconnectionError from None
+        finally:
+            silence.done(connection)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def asks(connection: Connection, *_: Any) -> None:
+        silence.begin(connection.connection.driver_connection, patience)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def answered(connection: Connection, *_: Any) -> None:
+        silence.done(connection.connection.driver_connection)
+
+    @event.listens_for(engine, "commit")
+    @event.listens_for(engine, "rollback")
+    def ends(connection: Connection) -> None:
+        if not connection.invalidated:
+            silence.begin(connection.connection.driver_connection, patience)
+
+    @event.listens_for(engine, "checkin")
+    @event.listens_for(engine, "close")
+    @event.listens_for(engine, "invalidate")
+    def given_back(connection: Any, *_: Any) -> None:
+        silence.done(connection)
 
     return engine
+
+
+def connection_errors(engine: Engine) -> type[Exception]:
+    """What the driver raises."""
+    driver = engine.dialect.loaded_dbapi
+    assert driver is not None, "an engine has loaded its driver"
+    found: type[Exception] = driver.Error
+    return found
 
 
 def _sqlite(url: URL) -> Engine:
@@ -154,13 +236,7 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: Any, _: Any) -> None:
         # The driver must not begin transactions of its own: ours begin with the lock they need (see below).
         connection.isolation_level = None
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "cache_size=-65536",
-            "wal_autocheckpoint=16384",
-        ):
+        for pragma in SQLITE:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -19,5 +19,9 @@ class NothingObservedError(WarehouseError):
     """There is no observation that could answer."""
 
 
+class UntiedError(WarehouseError):
+    """The tables do not say what the stored answers say: nothing may be sealed of them."""
+
+
 class BodyDroppedError(WarehouseError):
     """The answers of a snapshot are not there any more: they were older than the days that bodies are kept."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, not_, or_, select, text, update
 
-from sonar_access_pipeline.access.redaction import pseudonym, redacted
+from sonar_access_pipeline.access.redaction import identifiers, pseudonym, redacted
 from sonar_access_pipeline.access.rows import (
     BRIDGE_GROUP_MEMBER,
     DIM_ACCOUNT_DETAIL,
@@ -31,6 +31,8 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import TIMES, lock_of, ours
 from sonar_access_pipeline.warehouse.rebuild import rebuild_table
 from sonar_access_pipeline.warehouse.schema import (
+    body_drop,
+    dropped_body,
     history_observation,
     history_tables,
     raw_body,
@@ -55,8 +57,12 @@ IS_A_PERSON = {FCT_PERMISSION_GRANT: (("principal_type", "user"),), FCT_FINDING:
 """Where that column may be about something else: what makes it a person."""
 
 
-def drop_bodies(warehouse: Warehouse, organization_key: str, before: datetime, clock: Callable[[], datetime]) -> int:
-    """Drop the bodies of an organization that only snapshots read before a moment have; how many.
+def drop_bodies(
+    warehouse: Warehouse, organization_key: str, before: datetime, clock: Callable[[], datetime], *, keep_days: int
+) -> int:
+    """Drop the bodies of an organization that only snapshots read before a moment have, on record; how many.
+
+    `keep_days` is the setting that asks for it: a body that is dropped without a record of why is a fault.
 
     Of those snapshots, only of such that history shows or never will: what waits for a decision, or to be derived, keeps its own.
     """
@@ -72,7 +78,15 @@ def drop_bodies(warehouse: Warehouse, organization_key: str, before: datetime, c
     )
     with warehouse.write(RECORDING) as transaction:
         is_old = raw_response.c.snapshot_id.in_(old)
-        return _drop(transaction, _counting(transaction, is_old) - _counting(transaction, not_(is_old)), clock())
+        chosen = _counting(transaction, is_old) - _counting(transaction, not_(is_old))
+        now = clock()
+        dropped = _drop(transaction, chosen, now)
+        if dropped:
+            values = {"organization_key": organization_key, "older_than": before, "keep_days": keep_days, "dropped_at": now}
+            noted = insert(body_drop).values(**values, reason=f"older than the {keep_days} days that bodies are kept")
+            drop_id = transaction.execute(noted.returning(body_drop.c.drop_id)).scalar_one()
+            transaction.execute(insert(dropped_body), [{"drop_id": drop_id, "body_sha256": digest} for digest in dropped])
+    return len(dropped)
 
 
 def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
@@ -84,11 +98,14 @@ def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
     return now | set(transaction.execute(came).scalars())
 
 
-def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> int:
-    left, dropped = sorted(digests), 0
+def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> list[str]:
+    """Take the bytes of bodies that have them; the digests of those."""
+    left, dropped = sorted(digests), list[str]()
     for start in range(0, len(left), IN_LIST):
         chosen = and_(raw_body.c.body_sha256.in_(left[start : start + IN_LIST]), raw_body.c.dropped_at.is_(None))
-        dropped += transaction.execute(update(raw_body).where(chosen).values(zlib_body=b"", dropped_at=now)).rowcount
+        there = sorted(transaction.execute(select(raw_body.c.body_sha256).where(chosen)).scalars())
+        transaction.execute(update(raw_body).where(chosen).values(zlib_body=b"", dropped_at=now))
+        dropped += there
     return dropped
 
 
@@ -171,21 +188,29 @@ def _replace_bodies(
     """Put bodies without a person in the place of those that count for an organization; how many. What another has too stays."""
     of_ours = select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == organization_key)
     is_ours = raw_response.c.snapshot_id.in_(of_ours)
-    left, found = sorted(_counting(transaction, is_ours)), dict[str, dict[str, Any]]()
-    for start in range(0, len(left), IN_LIST):
-        chosen = raw_body.c.body_sha256.in_(left[start : start + IN_LIST])
-        for row in transaction.execute(select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))):
-            new = redacted(zlib.decompress(row.zlib_body), login, stands)
-            if new is not None:
-                found[row.body_sha256] = packed(new)
-    for digest, body in found.items():
-        there = select(raw_body.c.body_sha256).where(raw_body.c.body_sha256 == body["body_sha256"])
+    counting = sorted(_counting(transaction, is_ours))
+    own = frozenset().union(*(identifiers(body, login) for _, body in _bodies(transaction, counting)))
+    found: dict[str, dict[str, Any]] = {}
+    for digest, body in _bodies(transaction, counting):
+        new = redacted(body, login, stands, own)
+        if new is not None:
+            found[digest] = packed(new)
+    for digest, values in found.items():
+        there = select(raw_body.c.body_sha256).where(raw_body.c.body_sha256 == values["body_sha256"])
         if transaction.execute(there).first() is None:
-            transaction.execute(insert(raw_body).values(**body))
-        replaced = {"body_sha256": digest, "new_sha256": body["body_sha256"], "redaction_id": redaction_id}
+            transaction.execute(insert(raw_body).values(**values))
+        replaced = {"body_sha256": digest, "new_sha256": values["body_sha256"], "redaction_id": redaction_id}
         transaction.execute(insert(redacted_body).values(**replaced))
     _drop(transaction, found.keys() - _counting(transaction, not_(is_ours)), now)
     return len(found)
+
+
+def _bodies(transaction: Connection, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The bodies with these digests that were not dropped, a few at a time."""
+    for start in range(0, len(digests), IN_LIST):
+        chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
+        for row in transaction.execute(select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))):
+            yield row.body_sha256, zlib.decompress(row.zlib_body)
 
 
 def _replace_rows(transaction: Connection, description: HistoryTable, organization_key: str, login: str, stands: str) -> int:

@@ -10,12 +10,12 @@ from datetime import date, datetime
 import pandas as pd
 
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse import proof, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 
-def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.DataFrame:
-    """Who had access at `as_of`: the columns of `queries.access_at`, and the observation that answers."""
+def access(warehouse: Warehouse, organization_key: str, as_of: datetime | date) -> pd.DataFrame:
+    """Who had access at `as_of`, a moment or a day's end: the columns of `queries.access_at`, and which observation answers."""
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, as_of)
         rows = queries.access_at(transaction, answering)
@@ -24,11 +24,21 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime) -> pd.D
 
 
 def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.DataFrame:
-    """What changed in a window of days: the columns of `queries.changes_between`. Raises `NothingObservedError`."""
+    """What changed in a window of days, as a packet of it says. Columns: `queries.CHANGES`; order of `proof.changes`.
+
+    `attrs` say why nobody knows (`no_comparison`), of which parts (`unknown_parts`), and what may be older (`reaches_back`).
+    Raises `NothingObservedError`.
+    """
     with warehouse.read() as transaction:
         rests_on = queries.window_observations(transaction, organization_key, window)
-        rows = queries.changes_between(transaction, organization_key, rests_on.after, rests_on.as_of.observed_at)
-    return pd.DataFrame(rows, columns=list(queries.CHANGES))
+        rows = proof.changes(transaction, rests_on)
+    frame = pd.DataFrame(rows, columns=list(queries.CHANGES))
+    frame.attrs = {
+        "no_comparison": rests_on.no_comparison,
+        "unknown_parts": rests_on.unknown_parts,
+        "reaches_back": rests_on.reaches_back,
+    }
+    return frame
 
 
 def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:

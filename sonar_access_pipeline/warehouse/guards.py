@@ -1,13 +1,16 @@
 """What the database itself refuses, whoever writes: overlapping intervals, and changes of what is append-only.
 
 Statements for migrations, and for a history table made elsewhere. The two databases say it in their own ways; both mean it.
+And the other way round: which of all that the schema promises is not there, as after a restore that brought back half of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from sonar_access_pipeline.warehouse.schema import SCHEMA
+from sqlalchemy import Connection, text
+
+from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, SCHEMA, history_tables, metadata, raw_body
 
 UNIT_SEPARATOR = "chr(31)"
 EVER = "9999-12-31"
@@ -67,3 +70,78 @@ def append_only(table: str, *, is_postgresql: bool, unless: str | None = None) -
     refuse = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     yield f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table}{allowed} {refuse}"
     yield f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}"
+
+
+GUARDED = (*(table.name for table in APPEND_ONLY), raw_body.name)
+"""The tables in which triggers refuse changes."""
+
+
+def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
+    """What the schema promises and the database does not have, or has switched off: each as kind and name, in a fixed order.
+
+    Tables, `views`, constraints, indexes, triggers, and on PostgreSQL the function that these call.
+    """
+    is_postgresql = transaction.dialect.name == "postgresql"
+    there = _on_postgresql(transaction) if is_postgresql else _on_sqlite(transaction)
+    promised = {
+        "table": [table.name for table in metadata.sorted_tables],
+        "view": list(views),
+        "constraint": [*_constraints(), *(f"ex_{name}_overlap" for name in history_tables if is_postgresql)],
+        "index": [str(index.name) for table in metadata.sorted_tables for index in table.indexes],
+        "trigger": list(_triggers(is_postgresql=is_postgresql)),
+        "function": ["refuse_change"] if is_postgresql else [],
+    }
+    return [f"{kind} {name}" for kind, names in promised.items() for name in sorted(names) if not _is_in(name, there[kind])]
+
+
+def _is_in(name: str, there: set[str]) -> bool:
+    """Whether something is there by its name; migrations have put a second `ck_<table>_` before the names of checks."""
+    return name in there or (name.startswith("ck_") and any(one.endswith(f"_{name}") for one in there))
+
+
+def _constraints() -> Iterator[str]:
+    for table in metadata.sorted_tables:
+        for constraint in table.constraints:
+            if constraint.name is not None:
+                yield str(constraint.name)
+
+
+def _triggers(*, is_postgresql: bool) -> Iterator[str]:
+    refused = ("no_update", "no_delete", "no_truncate") if is_postgresql else ("no_update", "no_delete")
+    yield from (f"{table}_{name}" for table in GUARDED for name in refused)
+    if not is_postgresql:
+        yield from (f"{table}_no_overlap_{name}" for table in history_tables for name in ("insert", "update"))
+
+
+def _on_postgresql(transaction: Connection) -> Mapping[str, set[str]]:
+    ours = "JOIN pg_namespace n ON n.oid = {}.{} WHERE n.nspname = :schema"
+
+    def names(query: str) -> set[str]:
+        return set(transaction.execute(text(query), {"schema": SCHEMA}).scalars())
+
+    of_table = "JOIN pg_class c ON c.oid = {} " + ours.format("c", "relnamespace")
+    return {
+        "table": names(f"SELECT c.relname FROM pg_class c {ours.format('c', 'relnamespace')} AND c.relkind IN ('r', 'p')"),
+        "view": names(f"SELECT c.relname FROM pg_class c {ours.format('c', 'relnamespace')} AND c.relkind = 'v'"),
+        "constraint": names(f"SELECT k.conname FROM pg_constraint k {of_table.format('k.conrelid')} AND k.convalidated"),
+        "index": names(
+            f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid {of_table.format('x.indrelid')} "
+            "AND x.indisvalid"
+        ),
+        "trigger": names(
+            f"SELECT t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid {of_table.format('t.tgrelid')} "
+            "AND t.tgenabled IN ('O', 'A') AND p.proname = 'refuse_change'"
+        ),
+        "function": names(
+            f"SELECT p.proname FROM pg_proc p {ours.format('p', 'pronamespace')} AND p.prosrc LIKE '%RAISE EXCEPTION%'"
+        ),
+    }
+
+
+def _on_sqlite(transaction: Connection) -> Mapping[str, set[str]]:
+    rows = transaction.execute(text("SELECT type, name, sql FROM sqlite_master")).all()
+    found = {kind: {row.name for row in rows if row.type == kind} for kind in ("table", "view", "index")}
+    made = " ".join(row.sql for row in rows if row.type == "table" and row.sql)
+    found["constraint"] = {name for name in _constraints() if f"{name} " in made}
+    found["trigger"] = {row.name for row in rows if row.type == "trigger" and "RAISE(ABORT" in row.sql}
+    return {**found, "function": set()}

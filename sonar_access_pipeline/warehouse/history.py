@@ -32,7 +32,14 @@ from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tupl
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.policies import policy_at
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
-from sonar_access_pipeline.warehouse.snapshots import IN_LIST, StandIns, responses_of, responses_of_many, scopes_of
+from sonar_access_pipeline.warehouse.snapshots import (
+    IN_LIST,
+    StandIns,
+    pseudonyms_of,
+    responses_of,
+    responses_of_many,
+    scopes_of,
+)
 from sonar_access_pipeline.warehouse.views import observation
 
 TIMES = ("valid_from", "valid_to", "changed_after", "last_seen_at")
@@ -121,7 +128,8 @@ def merge(transaction: Connection, organization_key: str, one: Pending) -> None:
     neighbours = {scope: neighbours_of(transaction, organization_key, scope, one.time) for scope in one.scopes}
     if not _repeats(transaction, one, list(neighbours.values())):
         in_force = policy_at(transaction, one.time.observed_at)
-        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read, in_force)
+        pseudonyms = pseudonyms_of(transaction, organization_key)
+        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read, in_force, pseudonyms)
         for description, part in _parts(one.scopes):
             splice = Splice(transaction, description, part, organization_key, one.time, neighbours[part.scope])
             splice.put_in(part.rows(content))
@@ -236,12 +244,12 @@ def why_held(
     """Why a person must look before what was read until `moment` counts, in one sentence; None where nobody must."""
     before = measured_before(transaction, organization_key, content.scopes, moment)
     found = removals(before, measured(content, content.scopes), brake)
-    members = _members_before(transaction, organization_key, moment)
-    reasons = [held_reason(found, brake) if found else None, left_behind_reason(content.non_members, members)]
+    members = members_before(transaction, organization_key, moment)
+    reasons = [held_reason(found, brake) if found else None, left_behind_reason(content.non_members.keys(), members)]
     return "; ".join(filter(None, reasons)) or None
 
 
-def _members_before(transaction: Connection, organization_key: str, moment: datetime) -> set[str] | None:
+def members_before(transaction: Connection, organization_key: str, moment: datetime) -> set[str] | None:
     """The members that the merged observation before `moment` shows; None where there is none."""
     before = neighbours_of(transaction, organization_key, Scope.CORE, ObservationTime(moment, moment)).before
     if before is None:

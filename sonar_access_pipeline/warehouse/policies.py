@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, case, insert, select
 
 from sonar_access_pipeline.access.policy import Policy, PolicyInForce
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -32,6 +32,19 @@ def policy_at(transaction: Connection, moment: datetime) -> PolicyInForce:
     return _newest(transaction, moment)
 
 
+def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date, Policy]]:
+    """Every policy that was ever in force by a moment, oldest first, with the UTC day from which on it was.
+
+    For their exceptions: one that has none is given as the default policy, which has none either.
+    """
+    table = policy_version.c
+    has_none = table.document.contains('"exemptions":[]')
+    document = case((has_none, None), else_=table.document)
+    query = select(table.in_force_from, document).where(table.in_force_from <= moment)
+    found = transaction.execute(query.order_by(table.in_force_from, table.version)).all()
+    return [(since.date(), Policy() if said is None else _policy(said)) for since, said in found]
+
+
 @lru_cache(maxsize=8)
 def _policy(document: str) -> Policy:
     """A rebuild asks for the same one again and again, and a roster may name ten thousand."""
@@ -39,7 +52,9 @@ def _policy(document: str) -> Policy:
 
 
 def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInForce:
-    query = select(policy_version.c.version, policy_version.c.document).order_by(policy_version.c.version.desc()).limit(1)
+    # By time, not by number: a policy that came in an archive is older than those recorded before it came.
+    newest = (policy_version.c.in_force_from.desc(), policy_version.c.version.desc())
+    query = select(policy_version.c.version, policy_version.c.document).order_by(*newest).limit(1)
     if until is not None:
         query = query.where(policy_version.c.in_force_from <= until)
     found = transaction.execute(query).one_or_none()

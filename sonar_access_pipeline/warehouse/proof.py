@@ -7,22 +7,22 @@ Every answer is ordered, in UTC, and belongs to an observation.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select
 
-from sonar_access_pipeline.access.changes import Context, Span, called
 from sonar_access_pipeline.access.content import lists_of
-from sonar_access_pipeline.access.policy import PolicyInForce
+from sonar_access_pipeline.access.policy import Policy, PolicyInForce, excepted
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.rules import RULES, STATE_RULES, WINDOW_RULES, Answer, Result, WindowFacts
 from sonar_access_pipeline.access.snapshot import ListName, Scope
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import BodyDroppedError
 from sonar_access_pipeline.warehouse.moment import Names, shown_at
+from sonar_access_pipeline.warehouse.policies import policies_until
 from sonar_access_pipeline.warehouse.queries import (
     CHANGES,
     ObservationFacts,
@@ -33,9 +33,10 @@ from sonar_access_pipeline.warehouse.queries import (
 )
 from sonar_access_pipeline.warehouse.schema import history_tables, raw_response, redaction
 from sonar_access_pipeline.warehouse.snapshots import responses_of
+from sonar_access_pipeline.warehouse.tied import Tie
+from sonar_access_pipeline.warehouse.views import finding_period
 
 K = TypeVar("K")
-NAMED_CHANGES = (*CHANGES, "detail")
 REQUESTS = (
     "sequence",
     "list_name",
@@ -65,11 +66,12 @@ FINDINGS = (
     "detail",
     "threshold",
     "policy_version",
-    "unchanged_since",
     "changed_after",
+    "failing_since",
     "exception_by",
     "exception_why",
     "exception_until",
+    "exception_ended",
 )
 RECONCILIATION = ("check", "what", "reported", "extracted", "stored", "delivered", "passed", "detail")
 
@@ -148,36 +150,16 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
 
 
 def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
-    """What changed in a window, each change by its own name, with renamed groups and scopes that ended among them.
+    """What changed in a window, with renamed groups and scopes that ended among it.
 
-    Columns: `NAMED_CHANGES`; ordered by changed_by, kind, login and the rest of the row.
+    Columns: `CHANGES`, and whether a row `closes`; ordered by changed_by, kind, login and the rest of the row.
     """
     key, until = rests_on.as_of.organization_key, rests_on.as_of.observed_at
-    found = called(changes_between(transaction, key, rests_on.after, until), _context(transaction, key, until))
+    found = changes_between(transaction, key, rests_on.after, until)
     found += _renamed_groups(transaction, key, rests_on.after, until)
     found += _ended_scopes(rests_on)
     order = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via", "detail")
     return sorted(found, key=lambda row: [row[order[0]], *(row[name] or "" for name in order[1:])])
-
-
-def _context(transaction: Connection, organization_key: str, until: datetime) -> Context:
-    access, detail = history_tables["fct_user_access"].c, history_tables["dim_account_detail"].c
-
-    def spans(condition: ColumnElement[bool]) -> dict[str, list[Span]]:
-        query = select(access.login, access.valid_from, access.valid_to).where(
-            access.organization_key == organization_key, access.valid_from <= until, condition
-        )
-        return _grouped((login, Span(begins, ends)) for login, begins, ends in rows(transaction, query))
-
-    durable = select(detail.login, detail.account_id, detail.valid_from, detail.valid_to).where(
-        detail.organization_key == organization_key, detail.account_id.is_not(None), detail.valid_from <= until
-    )
-    is_admin = and_(access.access_type == "organization_permission", access.entitlement == "admin")
-    return Context(
-        memberships=spans(access.access_type == "membership"),
-        admin=spans(is_admin),
-        durable_ids=_grouped((login, (said, Span(begins, ends))) for login, said, begins, ends in rows(transaction, durable)),
-    )
 
 
 def _grouped(pairs: Iterable[tuple[str, K]]) -> dict[str, list[K]]:
@@ -188,7 +170,7 @@ def _grouped(pairs: Iterable[tuple[str, K]]) -> dict[str, list[K]]:
 
 
 def _blank() -> dict[str, Any]:
-    return {**dict.fromkeys(NAMED_CHANGES), "closes": False}
+    return {**dict.fromkeys(CHANGES), "closes": False}
 
 
 def _renamed_groups(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
@@ -235,6 +217,9 @@ def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[Cal
 def findings(transaction: Connection, answering: ObservationFacts, in_force: PolicyInForce, window_facts: WindowFacts) -> Rows:
     """What every rule answers: those of the observation from their history, those of the window now.
 
+    A finding fails since the first observation of an unbroken line in which its rule failed for its subject, whatever words,
+    thresholds and policies there were meanwhile. An exception that ended stands there with the day of its end.
+
     Columns: `FINDINGS`; ordered by rule (as in `RULES`), result, subject_type, subject. A rule without a kept answer is not
     evaluable: it was not asked on that day.
     """
@@ -245,6 +230,8 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
             select(table).where(shown_at(table, answering.organization_key, answering.observed_at))
         ).mappings()
     )
+    failing = _failing(transaction, answering)
+    policies = policies_until(transaction, answering.observed_at)
     names = Names(transaction, answering.organization_key, answering.observed_at)
     found: Rows = []
     for rule in STATE_RULES:
@@ -252,9 +239,9 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     for window_rule in WINDOW_RULES:
         answers = window_rule.answers(window_facts, in_force.policy)
         found += [_asked(window_rule.rule_id, answer, in_force.version) for answer in answers]
-    day = answering.observed_at.date()
+    day = answering.started_at.date()
     order = {rule_id: place for place, rule_id in enumerate(RULES)}
-    finished = [_finished(row, in_force, names, day) for row in found]
+    finished = [_finished(row, in_force, names) | _since(row, failing) | _exception(row, policies, day) for row in found]
     return sorted(
         finished, key=lambda row: (order[row["rule_id"]], row["result"], row["subject_type"], row["subject"], row["detail"] or "")
     )
@@ -269,24 +256,48 @@ def _asked(rule_id: str, answer: Answer, version: int | None) -> dict[str, Any]:
     """An answer as `fct_finding` has them, without a history."""
     rule = RULES[rule_id]
     about = {"rule_id": rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
-    policy = {"policy_version": None if version is None else str(version), "valid_from": None, "changed_after": None}
+    policy = {"policy_version": None if version is None else str(version)}
     return {**about, **policy, **answer._asdict(), "result": answer.result.value, "detail": answer.detail or None}
 
 
-def _finished(row: dict[str, Any], in_force: PolicyInForce, names: Names, day: Any) -> dict[str, Any]:
-    rule = RULES[row["rule_id"]]
+Failing = dict[tuple[str, str, str], tuple[datetime, datetime | None]]
+
+
+def _failing(transaction: Connection, answering: ObservationFacts) -> Failing:
+    """Since when each rule fails for each subject, and the begin of the observation before: by rule, subject type and subject."""
+    view = finding_period.c
+    query = select(view.rule_id, view.subject_type, view.subject, view.valid_from, view.changed_after).where(
+        shown_at(finding_period, answering.organization_key, answering.observed_at), view.result == Result.FAIL.value
+    )
+    return {tuple(row[:3]): (row[3], row[4]) for row in transaction.execute(query)}
+
+
+def _since(row: dict[str, Any], failing: Failing) -> dict[str, datetime | None]:
+    is_failing = row["result"] == Result.FAIL.value
+    key = (row["rule_id"], row["subject_type"], row["subject"])
+    since, after = failing.get(key, (None, None)) if is_failing else (None, None)
+    return {"failing_since": since, "changed_after": after}
+
+
+def _exception(row: dict[str, Any], policies: Sequence[tuple[date, Policy]], day: date) -> dict[str, Any]:
     subject = "" if row["subject_type"] == "organization" else row["subject"]
-    exemption = in_force.policy.exemption(rule.rule_id, subject, day) if row["result"] == Result.FAIL.value else None
+    found = excepted(policies, row["rule_id"], subject, day) if row["result"] == Result.FAIL.value else None
+    return {
+        "exception_by": found.exemption.by if found else None,
+        "exception_why": found.exemption.why if found else None,
+        "exception_until": found.exemption.until if found else None,
+        "exception_ended": found.ended if found else None,
+    }
+
+
+def _finished(row: dict[str, Any], in_force: PolicyInForce, names: Names) -> dict[str, Any]:
+    rule = RULES[row["rule_id"]]
     called_as = {"account": names.users, "group": names.groups}.get(row["subject_type"], {})
     return {
         **{name: row.get(name) for name in FINDINGS},
-        "unchanged_since": row["valid_from"],
         "title": rule.title,
         "name": called_as.get(row["subject"]),
         "threshold": rule.threshold(in_force.policy),
-        "exception_by": exemption.by if exemption else None,
-        "exception_why": exemption.why if exemption else None,
-        "exception_until": exemption.until if exemption else None,
     }
 
 
@@ -298,9 +309,10 @@ def reconciliation(
     access: Rows,
     changes: Rows,
     controls: Rows,
+    tied: Sequence[Tie],
 ) -> Rows:
-    """Whether all numbers tie: what SonarCloud reports, what came, what is stored, what the packet delivers; list against list;
-    and what was before, with what changed, against what is now.
+    """Whether all numbers tie: what SonarCloud reports, what came, what is stored, what the packet delivers; every table with
+    the answers; list against list; and what was before, with what changed, against what is now.
 
     Columns: `RECONCILIATION`; in the order in which they are checked. `passed` is NULL where a number is not known.
     """
@@ -316,6 +328,9 @@ def reconciliation(
         found.append(_tied("projects", lists, _stored(transaction, "dim_project", answering), None))
     rows_of_accounts = _stored(transaction, "fct_user_access", answering)
     found.append(_row("delivered", "access rows of accounts", stored=rows_of_accounts, delivered=kinds.total()))
+    for tie in tied:
+        numbers: dict[str, int | None] = {"extracted": tie.answered, "stored": tie.shown}
+        found.append(_row("answers against tables", f"{tie.table.name}: {tie.table.meaning}", **numbers) | {"detail": tie.detail})
     for control in controls:
         numbers = {"reported": control["left_count"], "extracted": control["right_count"]}
         found.append(
@@ -367,25 +382,30 @@ def _rolled_forward(
         (closed if row["closes"] else opened)[is_membership] += 1
     members_before = _stored(transaction, "dim_user", before) if before else 0
     members_now = sum(row["is_member"] for row in population)
-    since = f"of {before.observed_at:%Y-%m-%d}" if before else "of nobody, before the first observation"
+    since = f"of {before.observed_at:%Y-%m-%d}" if before else "before the first observation"
     found = [
         _row(
             "rolled forward",
-            f"members {since} + joined - left",
+            "members before, with those who came and those who went, against members now",
             stored=members_before + opened[True] - closed[True],
             delivered=members_now,
         )
-        | {"detail": f"{members_before} + {opened[True]} - {closed[True]}"}
+        | {"detail": _sum(f"members {since}", members_before, opened[True], closed[True])}
     ]
     same_scopes = before is None or set(before.scopes) == set(rests_on.as_of.scopes)
     rows_before = _stored(transaction, "fct_user_access", before) if before else 0
     total_opened, total_closed = opened.total(), closed.total()
     row = _row(
         "rolled forward",
-        f"access rows {since} + opened - closed",
+        "access rows before, with those that opened and those that closed, against access rows now",
         stored=rows_before + total_opened - total_closed,
         delivered=rows_now,
-    ) | {"detail": f"{rows_before} + {total_opened} - {total_closed}"}
+    ) | {"detail": _sum(f"access rows {since}", rows_before, total_opened, total_closed)}
     if not same_scopes:
         row |= {"passed": None, "detail": "other lists were read then than now"}
     return [*found, row]
+
+
+def _sum(what: str, before: int, came: int, went: int) -> str:
+    """A sum that can be read by itself."""
+    return f"{before} {what} + {came} seen for the first time or again - {went} not seen any more = {before + came - went}"

@@ -48,7 +48,9 @@ RIGHT = (
     "granted_via_name",
 )
 ACCESS = ("principal_type", *RIGHT, "changed_after", "valid_from")
-CHANGES = ("kind", *RIGHT, "changed_after", "changed_by")
+CHANGES = ("kind", *RIGHT, "changed_after", "changed_by", "detail")
+NOT_EXPECTED = "not_expected"
+"""The status of a day before the first try to observe an organization, or after its recorded end."""
 COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error", "imported_from")
 
 
@@ -89,13 +91,21 @@ def the_organization(transaction: Connection, wanted: str | None) -> str:
     return wanted or known[0]
 
 
-def observation_at(transaction: Connection, organization_key: str, moment: datetime) -> ObservationFacts:
-    """The last observation at or before `moment` that history shows. Raises `NothingObservedError`."""
-    found = observations(transaction, organization_key, until=moment)
+def observation_at(transaction: Connection, organization_key: str, moment: datetime | date) -> ObservationFacts:
+    """The last observation at or before a moment that history shows; of a day, the last one that began by its end.
+
+    Raises `NothingObservedError`.
+    """
+    if isinstance(moment, datetime):
+        found = observations(transaction, organization_key, until=moment)
+        said = f"at or before {moment:%Y-%m-%d %H:%M} UTC"
+    else:
+        found = [facts for facts in observations(transaction, organization_key) if facts.started_at.date() <= moment]
+        said = f"on or before {moment}"
     if not found:
         raise NothingObservedError(
-            f"Organization '{organization_key}' was not observed at or before {moment:%Y-%m-%d %H:%M} UTC, and the past "
-            "cannot be fetched: SonarCloud only ever shows the present."
+            f"Organization '{organization_key}' was not observed {said}, and the past cannot be fetched: SonarCloud only ever "
+            "shows the present."
         )
     return found[-1]
 
@@ -258,11 +268,12 @@ def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
 def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
     """Every access row that opened or closed with after < changed_by <= until, with the last names known by `until`.
 
-    Columns: `CHANGES`; the change lies between the last two. Ordered by changed_by, kind, login and the rest of the access row.
+    Columns: `CHANGES`, and whether it `closes`; the change lies between changed_after and changed_by. Ordered by changed_by,
+    kind, login and the rest of the access row.
     """
     view = fct_access_change.c
     ordered = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
-    query = select(*(view[name] for name in ordered), view.changed_after).where(
+    query = select(*(view[name] for name in ordered), view.changed_after, view.detail, view.closes).where(
         view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
     )
     names = Names(transaction, organization_key, until, of_all_times=True)
@@ -274,15 +285,17 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
             **_right(names, login, access_type, resource, entitlement, granted_via),
             "changed_after": changed_after,
             "changed_by": changed_by,
+            "detail": detail,
+            "closes": bool(closes),
         }
-        for changed_by, kind, login, access_type, resource, entitlement, granted_via, changed_after in found
+        for changed_by, kind, login, access_type, resource, entitlement, granted_via, changed_after, detail, closes in found
     ]
 
 
 def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
-    """One row per day from `first` to `last`, both included; a day that nobody knows of is `missing`.
+    """One row per day from `first` to `last`, both included.
 
-    Columns: `COVERAGE`; status is observed, held, retracted, incomplete, failed or missing.
+    Columns: `COVERAGE`; status is observed, held, retracted, incomplete, failed, missing, or `NOT_EXPECTED`.
     """
     view = sync_coverage.c
     found = {
@@ -298,7 +311,7 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
         answer.append(
             {
                 "day": day,
-                "status": row["status"] if row else "missing",
+                "status": row["status"] if row else NOT_EXPECTED,
                 "snapshots": row["snapshots"] if row else 0,
                 "attempts": row["attempts"] if row else 0,
                 "observed_at": row["observed_at"] if row else None,
@@ -311,14 +324,16 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
 
 
 def missing_days(transaction: Connection, organization_key: str, first: date, last: date) -> list[date]:
-    """The days from `first` to `last` that were not observed."""
-    return [row["day"] for row in coverage(transaction, organization_key, first, last) if row["status"] != "observed"]
+    """The gaps from `first` to `last`: the days that were expected to be observed, and were not."""
+    answered = ("observed", NOT_EXPECTED)
+    return [row["day"] for row in coverage(transaction, organization_key, first, last) if row["status"] not in answered]
 
 
 @dataclass(frozen=True)
 class WindowObservations:
     """The observations that a window of days rests on."""
 
+    window: Window
     as_of: ObservationFacts
     """The last one in or before the window."""
     before: ObservationFacts | None
@@ -327,28 +342,62 @@ class WindowObservations:
     """Those of the window, oldest first."""
 
     @property
+    def no_comparison(self) -> str | None:
+        """Why nobody knows what changed in the window; None where two observations tell: one of it, and one before that."""
+        if not self.within:
+            return f"nothing was observed in the window; the last observation before it ended {_said(self.as_of)}"
+        if self.before is None and len(self.within) == 1:
+            return "its only observation is the first there ever was, and there is none before it to compare it with"
+        return None
+
+    @property
+    def unknown_parts(self) -> list[str]:
+        """The parts of the window, before its first observation and after its last, of which nobody knows what changed.
+
+        None where nothing of it is known anyway (`no_comparison`).
+        """
+        if self.no_comparison:
+            return []
+        found = []
+        if self.before is None:
+            found.append(f"What changed before {_said(self.within[0])} is not known.")
+        if self.as_of.started_at.date() < self.window.last:
+            found.append(f"What changed after {_said(self.as_of)} is not known.")
+        return found
+
+    @property
+    def reaches_back(self) -> str | None:
+        """A sentence where the first changes of the window may be older than it, because days before it were not observed."""
+        if self.before is None or not self.within or self.before.started_at.date() >= self.window.first - timedelta(days=1):
+            return None
+        return (
+            f"What {_said(self.within[0])} shows first changed after {_said(self.before)}, the last observation before the "
+            "window: it may have changed before the window began."
+        )
+
+    @property
     def after(self) -> datetime:
         """Changes of the window come after this moment."""
         return self.before.observed_at if self.before else BEGINNING
 
 
+def _said(observed: ObservationFacts) -> str:
+    return f"{observed.observed_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def window_observations(transaction: Connection, organization_key: str, window: Window) -> WindowObservations:
     """What a window rests on, by the day each observation began. Raises `NothingObservedError` when there is nothing."""
-    known = [facts for facts in observations(transaction, organization_key) if facts.started_at.date() <= window.last]
-    if not known:
-        raise NothingObservedError(
-            f"Organization '{organization_key}' was not observed on or before {window.last}, and the past cannot be fetched: "
-            "SonarCloud only ever shows the present. Choose a later window."
-        )
+    as_of = observation_at(transaction, organization_key, window.last)
+    known = observations(transaction, organization_key, until=as_of.observed_at)
     earlier = [facts for facts in known if facts.started_at.date() < window.first]
-    return WindowObservations(known[-1], earlier[-1] if earlier else None, known[len(earlier) :])
+    return WindowObservations(window, known[-1], earlier[-1] if earlier else None, known[len(earlier) :])
 
 
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
     """Every snapshot of an organization, oldest first.
 
     Columns: snapshot_id, partition_date, started_at, observed_at, scopes, verdict, counts_as_observation, reason, decided,
-    run_id, content_sha256, imported_from. `decided` is the last decision about it and who took it, if any.
+    run_id, content_sha256, imported_from. `decided` is the last decision about it, by whom and why, if any.
     """
     table = raw_snapshot.c
     counting = select(observation.c.snapshot_id)
@@ -370,7 +419,8 @@ def snapshots(transaction: Connection, organization_key: str) -> Rows:
         .order_by(table.snapshot_id)
     ).mappings()
     decided = {
-        row["snapshot_id"]: f"{row['decision']} by {row['decided_by']}" for row in decisions(transaction, organization_key)
+        row["snapshot_id"]: f"{row['decision']} by {row['decided_by']}: {row['reason']}"
+        for row in decisions(transaction, organization_key)
     }
     return [{**row, "decided": decided.get(row["snapshot_id"])} for row in rows]
 

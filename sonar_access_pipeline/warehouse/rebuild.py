@@ -31,7 +31,7 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_response,
     raw_snapshot,
 )
-from sonar_access_pipeline.warehouse.snapshots import StandIns, responses_of_many, scopes_of
+from sonar_access_pipeline.warehouse.snapshots import StandIns, pseudonyms_of, responses_of_many, scopes_of
 from sonar_access_pipeline.warehouse.views import observation
 
 SNAPSHOTS_AT_ONCE = 16
@@ -182,7 +182,7 @@ def _intervals(
         for description in tables
         for part in description.parts
     ]
-    for one, content in contents(transaction, observations):
+    for one, content in contents(transaction, organization_key, observations):
         for description, part, timeline in timelines:
             if part.scope not in one.scopes:
                 continue
@@ -196,17 +196,22 @@ def _intervals(
             yield description.name, interval
 
 
-def contents(transaction: Connection, observations: Sequence[Observed]) -> Iterator[tuple[Observed, SnapshotContent | None]]:
+def contents(
+    transaction: Connection, organization_key: str, observations: Sequence[Observed]
+) -> Iterator[tuple[Observed, SnapshotContent | None]]:
     """What each observation says; None where that is, answer by answer, what the one before it said, of the same scopes."""
     last: object = None
-    stand_ins = StandIns(transaction)
+    stand_ins, pseudonyms = StandIns(transaction), pseudonyms_of(transaction, organization_key)
     for start in range(0, len(observations), SNAPSHOTS_AT_ONCE):
         several = observations[start : start + SNAPSHOTS_AT_ONCE]
         responses = responses_of_many(transaction, [one.snapshot_id for one in several])
         for one in several:
             in_force = policy_at(transaction, one.time.observed_at)
             said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id), in_force.version)
-            yield one, None if said == last else content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes, in_force)
+            if said == last:
+                yield one, None
+            else:
+                yield one, content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes, in_force, pseudonyms)
             last = said
 
 

@@ -21,6 +21,8 @@ from sonar_access_pipeline.warehouse.schema import (
     SCHEMA,
     alert,
     alert_delivery,
+    body_drop,
+    dropped_body,
     evidence_packet,
     history_observation,
     history_tables,
@@ -34,6 +36,7 @@ from sonar_access_pipeline.warehouse.schema import (
     signed_head,
     snapshot_decision,
     sync_attempt,
+    watch_look,
 )
 
 
@@ -59,6 +62,9 @@ FACTS = frozenset(
         alert,
         policy_version,
         signed_head,
+        body_drop,
+        dropped_body,
+        watch_look,
     )
 )
 
@@ -80,14 +86,15 @@ def privileges(role: Role) -> Mapping[str, str]:
         **everything,
         **added,
         **changed,
-        **dict.fromkeys((sync_attempt.name, raw_body.name, alert_delivery.name), "SELECT, INSERT, UPDATE"),
+        **dict.fromkeys((sync_attempt.name, raw_body.name, alert_delivery.name, watch_look.name), "SELECT, INSERT, UPDATE"),
     }
 
 
 def grant(warehouse: Warehouse, name: str, role: Role) -> int:
     """Give a role of the database what its kind needs, and take away whatever else it had here; on how many tables.
 
-    Raises `WarehouseError` on SQLite, whose file has one kind of reader, and for a role that is not there.
+    The database is asked afterwards what the role may do, by itself or through others. Raises `WarehouseError` where that is more
+    (then nothing is granted), on SQLite, whose file has one kind of reader, and for a role that is not there.
     """
     if not warehouse.is_postgresql:
         raise WarehouseError(
@@ -99,7 +106,36 @@ def grant(warehouse: Warehouse, name: str, role: Role) -> int:
         granted = privileges(role)
         for statement in _statements(transaction, name, granted, role):
             transaction.execute(text(statement))
+        _require_no_more(transaction, name, granted, role)
     return len(granted)
+
+
+def _require_no_more(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> None:
+    """Refuse a role that may do more than its kind: as a superuser, as an owner, through another role, or as everybody may."""
+    if transaction.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = :name"), {"name": name}).scalar():
+        raise WarehouseError(
+            f"Role '{name}' is a superuser, who may do everything in every database whatever is granted; use another role. "
+            "Nothing was granted."
+        )
+    query = text(
+        "SELECT c.relname, p.privilege FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p(privilege) "
+        "WHERE n.nspname = :schema AND c.relkind IN ('r', 'v', 'p') AND has_table_privilege(:name, c.oid, p.privilege) "
+        "ORDER BY c.relname, p.privilege"
+    )
+    may = transaction.execute(query, {"schema": SCHEMA, "name": name}).all()
+    more = [f"{privilege} {table}" for table, privilege in may if privilege not in granted.get(table, "").split(", ")]
+    creates = transaction.execute(
+        text("SELECT has_schema_privilege(:name, :schema, 'CREATE')"), {"schema": SCHEMA, "name": name}
+    ).scalar()
+    more += ["CREATE in the schema"] if creates else []
+    if more:
+        others = f" and {len(more) - 3} more" if len(more) > 3 else ""
+        raise WarehouseError(
+            f"Role '{name}' would be able to do more than kind {role.value} is for: {', '.join(more[:3])}{others}. It owns "
+            "the tables, or has that through another role or through PUBLIC; take it away there, then grant again. Nothing was "
+            "granted."
+        )
 
 
 def _statements(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> Iterator[str]:

@@ -205,6 +205,26 @@ history_observation = Table(
     comment="The observations that the history tables show; written in the transaction that merges them",
 )
 
+body_drop = Table(
+    "body_drop",
+    metadata,
+    _column("drop_id", "number in the order of dropping", Integer, primary_key=True),
+    _required("organization_key", "key of the organization whose bodies were dropped"),
+    _column("older_than", "bodies that only snapshots observed before this moment have", UtcDateTime),
+    _column("keep_days", "days that the settings say bodies are kept", Integer),
+    _required("reason", "why, in words"),
+    _required("dropped_at", "when", UtcDateTime),
+    comment="One time that bodies were dropped by age; append-only. A body dropped without one is a fault",
+)
+
+dropped_body = Table(
+    "dropped_body",
+    metadata,
+    Column("drop_id", ForeignKey("body_drop.drop_id"), primary_key=True, comment="the time that it was dropped"),
+    Column("body_sha256", ForeignKey("raw_body.body_sha256"), primary_key=True, index=True, comment="the body"),
+    comment="A body that was dropped by age; append-only",
+)
+
 redaction = Table(
     "redaction",
     metadata,
@@ -297,13 +317,21 @@ alert_delivery = Table(
     comment="One message on its way to one channel: tried again until it is taken",
 )
 
+watch_look = Table(
+    "watch_look",
+    metadata,
+    _column("home", "first connection of the deployment whose watch looked", Text, primary_key=True),
+    _required("looked_at", "when it looked last", UtcDateTime),
+    comment="The last look of each deployment's watch: where there is none, nobody would have raised an alert",
+)
+
 policy_version = Table(
     "policy_version",
     metadata,
     _column("version", "number in the order of recording", Integer, primary_key=True),
     _required("policy_sha256", "digest of the document"),
     _required("document", "thresholds, exceptions, roster and service accounts, as canonical JSON; accounts as digests"),
-    _required("in_force_from", "since when it holds: observations from then on are judged by it", UtcDateTime),
+    _required("in_force_from", "since when it holds: observations from then on are judged by it", UtcDateTime, index=True),
     comment="Every policy, as it was from a time on; append-only",
 )
 
@@ -345,6 +373,8 @@ APPEND_ONLY = (
     snapshot_decision,
     redaction,
     redacted_body,
+    body_drop,
+    dropped_body,
     evidence_packet,
     organization_end,
     alert,

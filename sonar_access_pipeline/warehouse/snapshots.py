@@ -39,6 +39,7 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_snapshot,
     redacted_body,
     redaction,
+    snapshot_decision,
     sync_attempt,
 )
 
@@ -146,8 +147,14 @@ def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, i
 
 
 def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
+    # What was retracted, as a read by a clock that was ahead, and what never counted hold up nothing.
+    retracted = select(snapshot_decision.c.snapshot_id).where(snapshot_decision.c.decision == "retracted")
     last = transaction.execute(
-        select(func.max(raw_snapshot.c.observed_at)).where(raw_snapshot.c.organization_key == snapshot.organization_key)
+        select(func.max(raw_snapshot.c.observed_at)).where(
+            raw_snapshot.c.organization_key == snapshot.organization_key,
+            raw_snapshot.c.verdict != Verdict.INCOMPLETE.value,
+            raw_snapshot.c.snapshot_id.not_in(retracted),
+        )
     ).scalar()
     if last is not None and snapshot.started_at <= last:
         raise OutOfOrderError(
@@ -285,6 +292,12 @@ def responses_of_many(
             )
         )
     return found
+
+
+def pseudonyms_of(transaction: Connection, organization_key: str) -> frozenset[str]:
+    """The logins that stand for persons who were taken out of an organization."""
+    found = select(redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
+    return frozenset(transaction.execute(found).scalars())
 
 
 class StandIns:

@@ -1,13 +1,16 @@
-"""Is the warehouse what was recorded? Bodies, snapshots and their chain against their digests, tables against a rebuild.
+"""Is the warehouse what was recorded? Bodies, snapshots and their chain against their digests, verdicts against the answers,
+tables against a rebuild, and the database's own guards against the schema.
 
-Whoever can write the database can also write this answer's other half; what a signature adds is `evidence`'s business. Three
-outcomes: fine, redacted (a person was taken out, on record; everything else is as recorded), or different, with the findings.
+Whoever can write the database can also write this answer's other half; what a signature adds is `evidence`'s business. Four
+outcomes: fine, redacted (a person was taken out, on record; everything else is as recorded), behind (so far as it was derived,
+and something still waits for that), or different, with the findings.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,12 +19,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, except_, func, select
 
-from sonar_access_pipeline.access.snapshot import CHAIN_START, chain_head
+from sonar_access_pipeline.access.content import answers
+from sonar_access_pipeline.access.judgement import judged
+from sonar_access_pipeline.access.snapshot import CHAIN_START, Verdict, chain_head
+from sonar_access_pipeline.warehouse import guards
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import BodyDroppedError
 from sonar_access_pipeline.warehouse.history import pending
 from sonar_access_pipeline.warehouse.rebuild import Rebuilt, rebuilt
 from sonar_access_pipeline.warehouse.schema import (
+    body_drop,
+    dropped_body,
     history_observation,
     history_tables,
     raw_body,
@@ -30,8 +38,8 @@ from sonar_access_pipeline.warehouse.schema import (
     redacted_body,
     redaction,
 )
-from sonar_access_pipeline.warehouse.snapshots import StandIns, load
-from sonar_access_pipeline.warehouse.views import observation
+from sonar_access_pipeline.warehouse.snapshots import StandIns, load, responses_of, scopes_of
+from sonar_access_pipeline.warehouse.views import VIEWS, observation
 
 UNREADABLE = (zlib.error, ValueError, LookupError, TypeError)
 """What reading stored facts and answers raises when somebody changed them: such a change is a finding like any other."""
@@ -45,6 +53,7 @@ class State(StrEnum):
 
     FINE = "fine"
     REDACTED = "redacted"
+    BEHIND = "behind"
     DIFFERENT = "different"
 
 
@@ -77,12 +86,16 @@ class Verified:
     horizon: datetime | None
     redactions: tuple[Redaction, ...]
     findings: tuple[Finding, ...]
+    waiting: int = 0
+    """Observations that history does not show yet: no difference, the next sync or rebuild derives them."""
 
     @property
     def state(self) -> State:
-        """Fine, redacted or different; never fine where a person was taken out."""
+        """Different, behind, redacted or fine, the first that holds: never fine where a person was taken out."""
         if self.findings:
             return State.DIFFERENT
+        if self.waiting:
+            return State.BEHIND
         return State.REDACTED if self.redactions else State.FINE
 
 
@@ -94,11 +107,15 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
     with warehouse.read() as transaction:
         bodies, dropped, body_findings = _bodies(transaction, organization_key)
         snapshots, snapshot_findings = _snapshots(transaction, organization_key)
-        findings = [*body_findings, *snapshot_findings]
+        absent = guards.missing(transaction, VIEWS)
+        findings = [Finding("schema", f"the database has no {what}, or has switched it off") for what in absent]
+        findings += [*body_findings, *snapshot_findings]
+        waiting = len(pending(transaction, organization_key))
         try:
+            findings += _verdicts(transaction, organization_key)
             findings += _marks(transaction, organization_key)
             with rebuilt(transaction, organization_key, only_merged=True) as again:
-                findings += _tables(transaction, organization_key, again)
+                findings += differing_rows(transaction, organization_key, again)
                 observations, horizon = len(again.observations), again.horizon
         except (BodyDroppedError, *UNREADABLE) as error:
             # A body that was tampered with need not be readable any more; which one is among the findings already.
@@ -106,7 +123,7 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
             findings.append(Finding("raw_body", f"history cannot be derived again: {said}"))
             observations, horizon = 0, None
         redactions = _redactions(transaction, organization_key)
-    return Verified(observations, snapshots, bodies, dropped, horizon, redactions, tuple(findings))
+    return Verified(observations, snapshots, bodies, dropped, horizon, redactions, tuple(findings), waiting)
 
 
 def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, list[Finding]]:
@@ -118,17 +135,52 @@ def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, l
     )
     in_place = select(redacted_body.c.new_sha256)
     query = select(raw_body).where(raw_body.c.body_sha256.in_(used) | raw_body.c.body_sha256.in_(in_place))
-    redacted = StandIns(transaction).replaced
+    redacted, on_record = StandIns(transaction).replaced, _drops(transaction)
     there, dropped, findings = 0, 0, []
     for row in transaction.execute(query.order_by(raw_body.c.body_sha256).execution_options(yield_per=200)):
         if row.dropped_at is not None:
             dropped += row.body_sha256 not in redacted
+            if row.body_sha256 not in redacted and not on_record.get(row.body_sha256, set()) & {row.dropped_at, None}:
+                said = f"body {row.body_sha256} was emptied, and no record says that it was dropped by age, or by which setting"
+                findings.append(Finding("raw_body", said))
             continue
         there += 1
         if not _is_what_it_says(row.zlib_body, row.body_sha256):
             said = f"body {row.body_sha256} is not what was received: its bytes have another digest"
             findings.append(Finding("raw_body", said))
     return there, dropped, findings
+
+
+def _drops(transaction: Connection) -> dict[str, set[datetime | None]]:
+    """When each body was dropped by age, as is on record; None for a drop from before there were records."""
+    query = select(dropped_body.c.body_sha256, body_drop.c.dropped_at, body_drop.c.older_than).join(
+        body_drop, body_drop.c.drop_id == dropped_body.c.drop_id
+    )
+    found: dict[str, set[datetime | None]] = defaultdict(set)
+    for digest, dropped_at, older_than in transaction.execute(query):
+        found[digest].add(None if older_than is None else dropped_at)
+    return found
+
+
+def _verdicts(transaction: Connection, organization_key: str) -> Iterator[Finding]:
+    """Snapshots that claim to be complete, and are not by their own answers, as far as these are there."""
+    columns = (raw_snapshot.c.snapshot_id, raw_snapshot.c.scopes)
+    claimed = select(*columns).where(
+        raw_snapshot.c.organization_key == organization_key, raw_snapshot.c.verdict != Verdict.INCOMPLETE.value
+    )
+    last: object = None
+    for row in transaction.execute(claimed.order_by(raw_snapshot.c.snapshot_id)).all():
+        try:
+            responses = responses_of(transaction, row.snapshot_id)
+        except BodyDroppedError:
+            continue
+        said = (row.scopes, answers(responses))
+        if said == last:
+            continue
+        last = said
+        verdict, reason, _ = judged(scopes_of(row.scopes), responses)
+        if verdict is not Verdict.COMPLETE:
+            yield Finding("raw_snapshot", f"snapshot {row.snapshot_id} is not complete by its own answers: {reason}")
 
 
 def _is_what_it_says(zlib_body: bytes, sha256: str) -> bool:
@@ -165,11 +217,11 @@ def _content_of(transaction: Connection, snapshot_id: int) -> str | None:
 
 
 def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
-    """Observations that the tables should show and do not, and the other way round."""
-    waiting = pending(transaction, organization_key)
-    if waiting:
-        first = waiting[0].snapshot_id
-        yield Finding(MARKS, f"not derived yet: {len(waiting)} observations, the first is snapshot {first}; sync, then verify")
+    """Observations that the tables show and should not, or show by half."""
+    for one in pending(transaction, organization_key):
+        if one.scopes != frozenset(one.read):
+            said = f"history shows snapshot {one.snapshot_id} only in part: not its {', '.join(sorted(one.scopes))}"
+            yield Finding(MARKS, said)
     marks = history_observation.c
     counting = select(observation.c.snapshot_id).where(observation.c.organization_key == organization_key)
     shown = select(marks.snapshot_id).where(marks.organization_key == organization_key, marks.snapshot_id.not_in(counting))
@@ -178,7 +230,7 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
         yield Finding(MARKS, said)
 
 
-def _tables(transaction: Connection, organization_key: str, again: Rebuilt) -> Iterator[Finding]:
+def differing_rows(transaction: Connection, organization_key: str, again: Rebuilt) -> Iterator[Finding]:
     """The rows in which a live table and its rebuild differ."""
     for name, table in history_tables.items():
         new = again.tables[name]

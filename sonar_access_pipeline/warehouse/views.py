@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Date, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Date, Integer, MetaData, Table, Text
 
-from sonar_access_pipeline.access.rows import DIM_PROJECT, FCT_USER_ACCESS
+from sonar_access_pipeline.access.rows import DIM_PROJECT, FCT_FINDING, FCT_USER_ACCESS
 from sonar_access_pipeline.warehouse.schema import UtcDateTime, raw_snapshot
 
 metadata = MetaData()
@@ -19,7 +19,7 @@ def _column(name: str, meaning: str, kind: Any = Text) -> Column[Any]:
     return Column(name, kind, comment=meaning)
 
 
-_MEANINGS = {column.name: column.meaning for column in (*FCT_USER_ACCESS.key, *DIM_PROJECT.key)}
+_MEANINGS = {column.name: column.meaning for column in (*FCT_FINDING.columns, *FCT_USER_ACCESS.key, *DIM_PROJECT.key)}
 
 
 def _known(*names: str) -> list[Column[Any]]:
@@ -48,7 +48,7 @@ sync_coverage = Table(
     _column("run_id", "Dagster run that read it"),
     _column("error", "why the day was not observed, in one sentence"),
     _column("imported_from", "digest of the archive that the day came in, if it did"),
-    comment="One day of one organization, from its first snapshot to today or its recorded end: was it observed, and if not, why",
+    comment="One day of one organization, from its first try to today or its recorded end: was it observed, and if not, why",
 )
 
 fct_access_change = Table(
@@ -58,8 +58,13 @@ fct_access_change = Table(
     *_known("login", "access_type", "resource", "entitlement", "granted_via"),
     _column(
         "kind",
-        "first_observed, joined, left, added_to_group, removed_from_group, permission_granted or permission_revoked",
+        "first_observed (a baseline: since when is not known); joined, returned (joined after having left), left, renamed "
+        "(a durable id proves that it is the same account); added_to_group, removed_from_group; promoted, demoted (began or "
+        "ceased to administer the organization, by whatever way); permission_granted, permission_revoked",
     ),
+    _column("detail", "of a renamed account, what it was called before or is called now"),
+    _column("closes", "whether it is the end of the access row, not its begin", Boolean),
+    _column("changed_on", "the day of the first observation after the change, in UTC", Date),
     _column("changed_after", "start of the observation before the change; NULL for first_observed", UtcDateTime),
     _column("changed_by", "end of the first observation after the change", UtcDateTime),
     comment="One access row that opened or closed, and the two observations between which it did",
@@ -93,8 +98,21 @@ user_project_access = Table(
     _column("valid_to", "first observation that no longer shows it; NULL while it shows", UtcDateTime),
     _column("changed_after", "start of the observation before valid_from; NULL at the baseline", UtcDateTime),
     _column("last_seen_at", "start of the observation before valid_to; NULL while it shows", UtcDateTime),
-    comment="Every right of an account on a project, itself or through a group: grants and memberships intersected in time",
+    comment="Every right of an account on a project, itself or through a group: grants and memberships intersected in time, "
+    "between observations that read the permissions on projects",
 )
 
-VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access", "user_project_access")
+finding_period = Table(
+    "finding_period",
+    metadata,
+    _column(*ORGANIZATION),
+    *_known("rule_id", "subject_type", "subject", "result"),
+    _column("valid_from", "first observation of which the rule answers so: since when a finding fails", UtcDateTime),
+    _column("valid_to", "first observation of which it answers otherwise; NULL while it answers so", UtcDateTime),
+    _column("changed_after", "start of the observation before valid_from; NULL at the baseline", UtcDateTime),
+    _column("last_seen_at", "start of the observation before valid_to; NULL while it answers so", UtcDateTime),
+    comment="One answer of one rule about one subject, however its words, its thresholds and the policy changed meanwhile",
+)
+
+VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access", "user_project_access", "finding_period")
 """Every view, in the order they build on each other."""

@@ -43,6 +43,15 @@ class Page:
     size: int | None = None
 
 
+def require_named(page: Page) -> None:
+    """Nothing where every permission of a page has a key. Raises `ShapeError`: an empty text is no key of anything.
+
+    Of what is read now. What an older version kept stays readable; an empty key of it is no right.
+    """
+    if any("" in getattr(record, "permissions", ()) for record in page.records):
+        raise ShapeError("'permissions' holds an empty text")
+
+
 class Api(Enum):
     """The two interfaces: where they are, and the names of their paging parameters (number, size)."""
 
@@ -132,12 +141,10 @@ def optional_texts(rows: Rows, name: str) -> list[str | None]:
 
 
 def text_lists(rows: Rows, name: str) -> list[tuple[str, ...]]:
-    """Lists of texts, whatever they are: unknown permission keys pass through. An empty text is no key of anything."""
+    """Lists of texts, whatever they are: unknown permission keys pass through."""
     lists: list[Any] = [row.get(name) for row in rows]
     if not set(map(type, lists)) <= {list} or not {type(value) for values in lists for value in values} <= {str}:
         raise ShapeError(f"'{name}' is not a list of texts")
-    if any("" in values for values in lists):
-        raise ShapeError(f"'{name}' holds an empty text")
     return [tuple(map(storable, values)) for values in lists]
 
 

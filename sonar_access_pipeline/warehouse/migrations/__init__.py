@@ -18,11 +18,11 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA, history_observation
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
 
-FINDINGS_SINCE = "0005"
-"""The revision that brought `fct_finding`: what was observed before is judged when a warehouse comes to it."""
+FINDINGS_SINCE = "0006"
+"""The last revision that changed what rules answer: what was observed before is judged again when a warehouse comes to it."""
 
 
 def revision_of(connection: Connection) -> str | None:
