@@ -210,9 +210,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".sonar-access")
     warehouse_url: SecretStr | None = None
     evidence_url: str | None = None
-    evidence_retention_days: Annotated[int, Field(ge=1)] | None = None
+    evidence_retention_days: Annotated[int, Field(ge=1, le=3653)] | None = None
     signing_key: str | None = None
     timestamp_url: str | None = None
+    timestamp_certificates: Path | None = None
     first_day: date = date(2026, 1, 1)
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6

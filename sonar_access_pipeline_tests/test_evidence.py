@@ -217,7 +217,7 @@ def test_a_packet_that_lies_there_is_verified_with_its_signature_before_it_is_sa
     else:
         stranger = signer(tmp_path / "stranger")
         signature.write_bytes(stranger.sign((folder / "SHA256SUMS").read_bytes(), PACKETS))
-    with pytest.raises(EvidenceError, match="its signature is not the one by SHA256:"):
+    with pytest.raises(EvidenceError, match="its signature is not by SHA256:"):
         seal(packet, ours, warehouse, run_id="two")
 
 

@@ -25,7 +25,14 @@ from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.test_history import Company, Day, stored
 
-SCOPES = {"0001": (Scope.CORE,), "0002": tuple(Scope), "0003": tuple(Scope), "0004": tuple(Scope), "0005": tuple(Scope)}
+SCOPES = {
+    "0001": (Scope.CORE,),
+    "0002": tuple(Scope),
+    "0003": tuple(Scope),
+    "0004": tuple(Scope),
+    "0005": tuple(Scope),
+    "0006": tuple(Scope),
+}
 ADA = World(
     members={"ada": "Ada", "bob": None},
     groups={"1": "Members"},

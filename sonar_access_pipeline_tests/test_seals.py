@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -24,16 +29,16 @@ from sqlalchemy import text
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli import main
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.raw import export_raw
-from sonar_access_pipeline.evidence.seal import Sealed, publish, seal, sign_head, sums_of
+from sonar_access_pipeline.evidence.seal import Sealed, endorse, publish, seal, sign_head, sums_of
 from sonar_access_pipeline.evidence.signers import PACKETS, signer_of
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import FolderStore, ObjectStore
 from sonar_access_pipeline.evidence.timestamps import stamped_by
-from sonar_access_pipeline.evidence.verify import Report, verify
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.evidence.verify import Report, verify, verify_all
+from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
@@ -496,7 +501,7 @@ def test_random_bytes_are_never_fine_and_never_a_traceback(original: Sealings, t
 def test_a_new_key_is_trusted_through_the_old_one_that_endorses_it(here: Sealings) -> None:
     old, new = here.sealing.signer, signer(here.folder / "new-key")
     rotated = sealing(here.root, signed_by=new)
-    publish(rotated, endorsed_by=old)
+    endorse(rotated, endorsed_by=old)
     window = Window(DAYS[1], DAYS[2])
     sealed = seal(build(here.warehouse, "acme", window), rotated, here.warehouse, run_id="run")
     assert here.verify(Path(sealed.place)).faults == []
@@ -544,7 +549,7 @@ class Killed(BaseException):
     """A process that ends here."""
 
 
-def test_a_packet_whose_process_was_killed_before_it_was_written_is_made_up_for(
+def test_a_packet_whose_process_was_killed_before_it_was_written_is_brought_there_by_the_next(
     here: Sealings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
@@ -556,17 +561,88 @@ def test_a_packet_whose_process_was_killed_before_it_was_written_is_made_up_for(
         with pytest.raises(Killed):
             here.seal(window)
     monkeypatch.undo()
-    assert [fault for fault in here.verify().faults if "is not in the evidence store" in fault], "until then it is said"
-    last = here.seal(Window(DAYS[2], DAYS[2]))
+    around = here.verify().around
+    assert len([fault for fault in around if "is sealed and waits to be published" in fault]) == 2, "until then it is said"
+    # Other content, another key: what waits is brought there as it was signed.
+    record(here.warehouse, snapshot_of(World(members={"zoe": None}), EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
+    derive(here.warehouse, "acme")
+    rotated = sealing(here.root, signed_by=signer(here.folder / "new-key"))
+    endorse(rotated, endorsed_by=here.sealing.signer)
+    last = seal(build(here.warehouse, "acme", Window(DAYS[2], DAYS[2])), rotated, here.warehouse, run_id="run")
     assert here.verify(Path(last.place)).faults == []
-    for window in windows:
-        again = here.seal(window)
-        assert not again.is_new
-        assert here.verify(Path(again.place)).faults == []
     with here.warehouse.read() as transaction:
         rows = queries.packets(transaction, "acme")
+        assert packets.waiting(transaction) == []
     assert len(rows) == 6
     assert [row["previous_digest"] for row in rows] == [None, *(row["digest"] for row in rows[:-1])]
+    assert all(here.verify(Path(row["location"]), offline=True).own == [] for row in rows[3:])
+
+
+def test_a_packet_that_an_older_version_entered_and_never_wrote_is_made_from_its_line(here: Sealings) -> None:
+    with here.warehouse.write("test") as transaction:
+        unguard(transaction, "publication")
+        transaction.execute(text("DELETE FROM publication"))
+    shutil.rmtree(here.last)
+    again = here.seal(WINDOWS[2])
+    assert again.is_new
+    assert here.verify(offline=True).faults == []
+
+
+def test_a_packet_that_lay_there_and_is_gone_is_not_made_again_in_silence(here: Sealings) -> None:
+    moved = here.folder / "moved"
+    here.last.rename(moved)
+    with pytest.raises(EvidenceError, match=r"is not at .* any more; it is not made again in silence"):
+        here.seal(WINDOWS[2])
+    moved.rename(here.last)
+    assert not here.seal(WINDOWS[2]).is_new
+
+
+def test_a_seal_that_a_restored_warehouse_lost_is_taken_into_the_register(here: Sealings) -> None:
+    last = here.packets[2]
+    with here.warehouse.write("test") as transaction:
+        for table in ("evidence_packet", "publication"):
+            unguard(transaction, table)
+        transaction.execute(text("DELETE FROM evidence_packet WHERE digest = :digest"), {"digest": last.digest})
+        transaction.execute(text("DELETE FROM publication WHERE path LIKE :path"), {"path": f"%{last.digest[:12]}%"})
+    again = seal(
+        build(here.warehouse, "acme", WINDOWS[2]),
+        sealing(here.root, clock=lambda: EPOCH + timedelta(days=9)),
+        here.warehouse,
+        run_id="x",
+    )
+    assert (again.is_new, again.place) == (False, last.place)
+    assert [fault for fault in here.verify().faults if "no trigger" not in fault] == []
+
+
+def test_what_lies_where_a_bundle_belongs_is_never_written_over_and_holds_up_no_other(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FolderStore, "put", lambda *_: None)
+    first = build(here.warehouse, "acme", Window(DAYS[1], DAYS[1]))
+    with pytest.raises(EvidenceError, match="cannot be read as a packet"):
+        seal(first, here.sealing, here.warehouse, run_id="run")
+    monkeypatch.undo()
+    place = here.root / "acme" / f"{DAYS[1]}_{DAYS[1]}" / f"{first.digest[:12]}-simulated"
+    place.mkdir(parents=True)
+    (place / "SHA256SUMS").write_text("somebody else's")
+    assert here.verify(Path(here.seal(Window(DAYS[1], DAYS[2])).place)).own == []
+    with pytest.raises(EvidenceError, match="lies something else than was sealed there; nothing is written over it"):
+        seal(first, here.sealing, here.warehouse, run_id="run")
+    shutil.rmtree(place)
+    assert len(publish(here.warehouse, here.sealing).places) == 1
+    assert here.verify(place).faults == []
+
+
+def test_a_time_stamp_that_cannot_be_had_enters_nothing(here: Sealings) -> None:
+    def away(_: bytes) -> bytes:
+        raise EvidenceError("It does not answer.")
+
+    stamped = sealing(here.root, signed_by=here.sealing.signer, stamp=away)
+    with pytest.raises(EvidenceError, match="does not answer"):
+        seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), stamped, here.warehouse, run_id="run")
+    with here.warehouse.read() as transaction:
+        assert len(queries.packets(transaction, "acme")) == 3
+        assert packets.waiting(transaction) == []
 
 
 def test_one_packet_that_two_seal_at_once_is_one(here: Sealings) -> None:
@@ -622,7 +698,7 @@ def test_an_object_store_takes_packets_and_a_half_written_one_is_none(here: Seal
             raise OSError("the network is gone")
         whole(path, body, **options)
 
-    publish(there)
+    endorse(there)
     monkeypatch.setattr(type(store._files), "pipe_file", staticmethod(fails))
     with pytest.raises(EvidenceError, match="refuses"):
         seal(packet, there, here.warehouse, run_id="run")
@@ -672,6 +748,10 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings,
             assert kept["ObjectLockRetainUntilDate"] > datetime.now(UTC) + timedelta(days=364)
             with pytest.raises(ClientError, match=r"AccessDenied|WORM|denied"):
                 s3.delete_object(**about)
+        s3.create_bucket(Bucket="unlocked")
+        ignored = sealing(here.root, store=ObjectStore("s3://unlocked/sonar", retention_days=365))
+        with pytest.raises(EvidenceError, match=r"refuses|did not lock it"):
+            seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
     finally:
         server.stop()
 
@@ -726,6 +806,26 @@ class Authority:
         self.run("ts", "-reply", "-config", "conf", "-section", "us", "-queryfile", "query", "-out", "reply")
         return (self.folder / "reply").read_bytes()
 
+    def certified(self, name: str, begins: int, ends: int, *, usage: bool = True) -> None:
+        """Have another certificate of our own root, valid in so many days from now, by the name of the section of `conf`."""
+        key = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        root = x509.load_pem_x509_certificate(self.certificates.read_bytes())
+        ours = load_pem_private_key((self.folder / "tsa.key").read_bytes(), None)
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Stamps")]))
+            .issuer_name(root.subject)
+            .public_key(ours.public_key())  # type: ignore[arg-type]
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=begins))
+            .not_valid_after(now + timedelta(days=ends))
+        )
+        if usage:
+            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        signed = made.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+        (self.folder / "tsa.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[tuple[Authority, str]]:
@@ -776,6 +876,56 @@ def _query_for(ours: Authority, data: bytes) -> bytes:
     (ours.folder / "data").write_bytes(data)
     ours.run("ts", "-query", "-data", "data", "-sha256", "-cert", "-out", "asked")
     return (ours.folder / "asked").read_bytes()
+
+
+def test_a_stamp_that_does_not_hold_is_never_sealed(
+    here: Sealings, authority: tuple[Authority, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, url = authority
+    answer, certificates = ours.answer, ours.certificates.read_bytes()
+    other = answer(_query_for(ours, b"something else"))
+    stranger = Authority(here.folder / "another-authority").certificates.read_bytes()
+
+    def broken(query: bytes) -> bytes:
+        whole = answer(query)
+        return whole[:-20] + bytes(byte ^ 1 for byte in whole[-20:])
+
+    def without_certificate(query: bytes) -> bytes:
+        # The request's last field, which asks for the certificate, is left out.
+        assert query[-3:] == b"\x01\x01\xff"
+        return answer(bytes([query[0], query[1] - 3]) + query[2:-3])
+
+    def later() -> datetime:
+        return datetime.now(UTC) + timedelta(hours=1)
+
+    def sealed(*, authorities: bytes | None = certificates, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
+        there = sealing(here.root, stamp=stamped_by(url, authorities, clock))
+        with pytest.raises(EvidenceError) as refused:
+            seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+        return str(refused.value)
+
+    assert "differ by" in sealed(clock=later)
+    assert "not signed by an authority whose certificates you named" in sealed(authorities=stranger)
+    assert "certificates that you named are none" in sealed(authorities=b"none")
+    for wrong, said in (
+        (lambda _: other, "of something else"),
+        (broken, "not signed by an authority"),
+        (without_certificate, "does not bring the certificate"),
+        (lambda _: b"no stamp", "something else than a time stamp"),
+    ):
+        monkeypatch.setattr(ours, "answer", wrong)
+        assert said in sealed()
+    monkeypatch.setattr(ours, "answer", answer)
+    for begins, ends, usage, said in (
+        (-9, -1, True, "was not valid when it was made"),
+        (1, 9, True, "was not valid when it was made"),
+    ):
+        ours.certified("tsa", begins, ends, usage=usage)
+        assert said in sealed()
+        assert said in sealed(authorities=None)
+    with here.warehouse.read() as transaction:
+        assert len(queries.packets(transaction, "acme")) == 3, "nothing was entered"
+        assert packets.waiting(transaction) == []
 
 
 def test_an_authority_that_does_not_answer_is_a_sentence(here: Sealings) -> None:
@@ -855,7 +1005,7 @@ def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
     # After a rotation heads are signed by the key before, which the new one does not endorse.
     old, new = here.sealing.signer, signer(here.folder / "new-key")
     rotated = sealing(here.root, signed_by=new)
-    publish(rotated, endorsed_by=old)
+    endorse(rotated, endorsed_by=old)
     later = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), rotated, here.warehouse, run_id="run")
     done = CliRunner().invoke(main, ["evidence", "worksheet", later.place, "--to", str(sheet)])
     assert done.exit_code == 0, done.output
@@ -875,3 +1025,103 @@ def test_a_packet_of_a_former_format_is_verified_and_not_built_again(here: Seali
     report = here.verify()
     assert report.faults == []
     assert [note for note in report.notes if "It is of format" in note and "was not built again" in note]
+
+
+def test_a_packet_and_the_line_it_stands_in_have_verdicts_of_their_own(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(here.folder / "none"))
+    shutil.rmtree(here.packets[1].place)
+    report = here.verify(offline=True)
+    assert report.own == []
+    assert report.around == [f"the packet before it, {here.packets[1].digest[:12]}, is not in the evidence folder"]
+    done = CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"])
+    assert done.exit_code == 4, done.output
+    assert "itself is as it was sealed" in done.output
+    (here.last / "population.csv").write_bytes(b"")
+    assert CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 1
+
+
+def test_a_store_that_does_not_answer_is_no_tampering(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: FolderStore, path: str, name: str) -> bytes:
+        raise UnreadableError("The evidence store refuses (SlowDown).")
+
+    monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(here.folder / "none"))
+    monkeypatch.setattr(FolderStore, "read", refused)
+    done = CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"])
+    assert done.exit_code == 3
+    assert "SlowDown" in done.output
+    assert "not what was sealed" not in done.output
+
+
+def test_what_is_not_ours_in_the_store_is_named_and_judged_by_nobody(here: Sealings) -> None:
+    (here.root / "acme" / "New folder").mkdir()
+    (here.root / "acme" / "notes.txt").write_text("x")
+    (here.last.parent / "copy of it").mkdir()
+    (here.root / "heads" / "notes.txt").write_text("x")
+    report = here.verify()
+    assert report.faults == []
+    for name in ("acme/New folder", "acme/notes.txt", "copy of it"):
+        assert [note for note in report.notes if name in note and "none of ours" in note], name
+
+
+def test_a_bundle_without_its_last_file_is_none_for_the_others_too(here: Sealings) -> None:
+    store = ObjectStore(f"memory://half-{here.folder.parent.name}/evidence")
+    there = sealing(here.root, store=store, signed_by=here.sealing.signer)
+    endorse(there)
+    whole = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    path = whole.place.removeprefix(store.place(""))
+    store._files.pipe_file(f"{store._root}/acme/{DAYS[1]}_{DAYS[2]}/0123456789ab-simulated/manifest.json", b"{}")
+    report = verify(store, path, fingerprints=[here.fingerprint])
+    assert report.own == []
+    assert [note for note in report.notes if "0123456789ab-simulated is not finished" in note]
+
+
+ATTACKS: dict[str, tuple[Callable[[Sealings], object], str]] = {
+    "a population overwritten": (
+        lambda here: (Path(here.packets[0].place) / "population.csv").write_bytes(b"x"),
+        "population.csv was changed",
+    ),
+    "sums deleted": (lambda here: (Path(here.packets[0].place) / "SHA256SUMS").unlink(), "is not in the evidence store"),
+    "the newest packet deleted": (lambda here: shutil.rmtree(here.last), "is not in the evidence store"),
+    "one in the middle deleted": (lambda here: shutil.rmtree(here.packets[1].place), "is not in the evidence folder"),
+    "signed anew by a stranger": (
+        lambda here: resigned(here.last, here.folder / "stranger"),
+        "seal.json names another key than the one that signed",
+    ),
+    "a signed head deleted": (
+        lambda here: shutil.rmtree(sorted((here.root / "heads").iterdir())[0]),
+        "the signed head of snapshot 1 is not in the evidence store",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_all_packets_are_verified_at_once_and_every_attack_on_the_store_is_named(
+    here: Sealings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[str]:
+        reports = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)
+        assert len(reports) <= 4
+        return [f"{path}: {fault}" for path, report in reports.items() for fault in report.faults]
+
+    assert told() == []
+    attack, said = ATTACKS[name]
+    attack(here)
+    assert [fault for fault in told() if said in fault], told()
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", str(here.root))
+    done = CliRunner().invoke(main, ["evidence", "verify", "--all"])
+    assert done.exit_code in (1, 4), done.output
+    assert said in " ".join(done.output.split())
+
+
+def test_a_packet_alone_is_read_once_whatever_stands_beside_it(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+    read = FolderStore.read
+
+    def counting(self: FolderStore, path: str, name: str) -> bytes:
+        asked[f"{path}/{name}"] += 1
+        return read(self, path, name)
+
+    monkeypatch.setattr(FolderStore, "read", counting)
+    assert here.verify().faults == []
+    assert set(asked.values()) == {1}

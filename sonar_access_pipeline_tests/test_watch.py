@@ -23,6 +23,7 @@ from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.sensors import RETRY, WATCH
 from sonar_access_pipeline.orchestration.watch import Look, Memory, Watch, due_retries
 from sonar_access_pipeline.simulator import faults
+from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.alerts import history
 from sonar_access_pipeline.warehouse.decisions import CONFIRMED, RETRACTED, decide
 from sonar_access_pipeline.warehouse.schema import sync_attempt
@@ -533,3 +534,21 @@ def test_in_ninety_healthy_days_nobody_is_told_anything(tmp_path: Path, monkeypa
         assert box.messages == []
         with here.warehouse() as warehouse, warehouse.read() as transaction:
             assert history(transaction, limit=None) == []
+
+
+def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_hour(watcher: Watcher, tmp_path: Path) -> None:
+    here = watcher.here
+    here.live(0)
+    evidence = tmp_path / "data" / "evidence"
+    with here.warehouse() as warehouse, warehouse.write("test") as transaction:
+        for header in [packets.Header("keys/x", str(evidence / "keys/x"), "key.pub", here.clock())]:
+            packets._put(transaction, packets.Bundle(header, {"key.pub": b"a key"}))
+    evidence.rename(tmp_path / "elsewhere")
+    evidence.write_text("a file where the folder was")
+    assert watcher.look().is_well, "not at once"
+    here.clock.go_to(here.day(0), hours=2)
+    assert Cause.UNPUBLISHED in watcher.causes()
+    evidence.unlink()
+    (tmp_path / "elsewhere").rename(evidence)
+    assert Cause.UNPUBLISHED not in watcher.causes()
+    assert (evidence / "keys" / "x" / "key.pub").read_bytes() == b"a key"

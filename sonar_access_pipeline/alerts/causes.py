@@ -31,6 +31,7 @@ class Cause(StrEnum):
     TOKEN_IDLE = "token_idle"
     TOKEN_EXPIRING = "token_expiring"
     SENSOR_SILENT = "sensor_silent"
+    UNPUBLISHED = "unpublished"
 
 
 class Shared(StrEnum):
@@ -119,6 +120,11 @@ MEANINGS = {
     ),
     Cause.SENSOR_SILENT: Meaning(
         "a sensor does not run", "Start it in Dagster's UI (Automation), and see that the daemon runs.", Shared.DEPLOYMENT
+    ),
+    Cause.UNPUBLISHED: Meaning(
+        "sealed evidence waits for its store",
+        "Mend what the sentence names; `sonar-access evidence publish` says whether it works. Nothing need be sealed again.",
+        Shared.DEPLOYMENT,
     ),
 }
 

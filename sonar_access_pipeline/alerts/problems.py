@@ -21,12 +21,13 @@ SUCCEEDED = frozenset({"complete", "held"})
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a run may wait and go on, a sensor may be silent, and what is told once stays on the list."""
+    """How long a run may wait and go on, a sensor be silent, evidence wait; and how long what is told once stays on the list."""
 
     waiting: timedelta = timedelta(hours=1)
     running: timedelta = timedelta(hours=3)
     silent: timedelta = timedelta(minutes=10)
     told_once: timedelta = timedelta(days=1)
+    unpublished: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,22 @@ def flight_problem(watched: Watched, run: RunInFlight, limits: Limits) -> Proble
     cause, what = (Cause.WAITING, "has waited to start") if run.waiting else (Cause.STUCK, "has been running")
     sentence = f"A run of {run.job} {what} for more than {_hours(limit)}."
     return _problem(watched, f"flight:{run.job}", cause, sentence, run_id=run.run_id)
+
+
+def unpublished_problems(
+    home: str, waiting: int, since: datetime | None, why: str, now: datetime, limits: Limits
+) -> list[Problem]:
+    """Whether sealed evidence waits for its store for too long: how many bundles, since when the first, and what hinders it."""
+    if since is None or now - since <= limits.unpublished:
+        return []
+    return [
+        Problem(
+            key=f"{home}:unpublished",
+            cause=Cause.UNPUBLISHED,
+            group=f"{Cause.UNPUBLISHED}:{Shared.DEPLOYMENT}",
+            sentence=f"{waiting} sealed since {since:%Y-%m-%d %H:%M} UTC do not lie in the evidence store: {why}",
+        )
+    ]
 
 
 def silent_sensors(

@@ -13,13 +13,14 @@ import click
 from rich.console import Console
 
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.warehouse.database import ASKING, Limits, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
-FAILED, WRONG_USE, UNREADABLE = 1, 2, 3
+FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
+"""Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a packet is fine, its line is not."""
 
 console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
@@ -34,7 +35,7 @@ class OneSentence(click.Group):
             return super().invoke(context)
         except SettingsError as error:
             end(str(error), WRONG_USE)
-        except SourceError as error:
+        except (SourceError, UnreadableError) as error:
             end(str(error), UNREADABLE)
         except (WarehouseError, EvidenceError) as error:
             end(str(error), FAILED)

@@ -11,6 +11,7 @@ import click
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli.base import (
+    AROUND,
     FAILED,
     console,
     end,
@@ -69,7 +70,9 @@ def evidence_build(
 
 
 @evidence.command("verify")
-@click.argument("path")
+@click.argument("path", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every packet of the organization, in the store of the settings.")
+@organization_option
 @fingerprint_option
 @click.option(
     "--tsa-certificates",
@@ -77,8 +80,19 @@ def evidence_build(
     help="Certificates (PEM) of the time stamp authorities that you trust.",
 )
 @click.option("--offline", is_flag=True, help="Look at the files alone, not at the warehouse.")
-def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: Path | None, offline: bool) -> None:
+def evidence_verify(
+    path: str | None,
+    everything: bool,
+    organization: str | None,
+    fingerprints: tuple[str, ...],
+    tsa_certificates: Path | None,
+    offline: bool,
+) -> None:
     """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse still says so.
+
+    With --all every packet is checked by itself, and once the line they stand in, the signed heads and the register.
+    Exit status 1: a packet is not what was sealed. 4: packets are, and what stands around them is not. 3: the store does not
+    answer.
 
     Where no warehouse is set, and none lies in the data folder, the files alone are checked, as with --offline.
 
@@ -87,8 +101,13 @@ def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: 
     """
     from sonar_access_pipeline.evidence.verify import verify
 
-    store, inside = _opened_store(path)
+    if everything == (path is not None):
+        raise click.UsageError("Name one packet, or say --all.")
     authorities = tsa_certificates.read_bytes() if tsa_certificates else None
+    if path is None:
+        _verify_all(organization, fingerprints, authorities)
+        return
+    store, inside = _opened_store(path)
     with ExitStack() as stack:
         warehouse = None if offline else _known_warehouse("verify the files alone, with --offline.")
         if warehouse is not None:
@@ -99,11 +118,63 @@ def evidence_verify(path: str, fingerprints: tuple[str, ...], tsa_certificates: 
     if not report.is_fine:
         for fault in report.faults:
             say(plain(fault), to=errors)
-        end(f"{path} is not what was sealed.", FAILED)
+        if report.own:
+            end(f"{path} is not what was sealed.", FAILED)
+        end(f"{path} itself is as it was sealed; what stands around it is not, as said above.", AROUND)
     against = (
         "as it was sealed, and the warehouse says the same" if warehouse else "as it was sealed; the warehouse was not asked"
     )
     say(f"{plain(path)} is {against}.")
+
+
+def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None) -> None:
+    from sonar_access_pipeline.evidence.stores import store_of
+    from sonar_access_pipeline.evidence.verify import verify_all
+
+    with opened(organization, WORKING) as (warehouse, organization_key):
+        reports = verify_all(
+            store_of(load().evidence),
+            organization_key,
+            fingerprints=fingerprints,
+            authorities=authorities,
+            warehouse=warehouse,
+        )
+    whole = reports.pop("")
+    for path, report in reports.items():
+        for fault in report.own:
+            say(f"{plain(path)}: {plain(fault)}", to=errors)
+    for fault in whole.around:
+        say(plain(fault), to=errors)
+    for note in whole.notes:
+        say(plain(note))
+    if wrong := sum(bool(report.own) for report in reports.values()):
+        end(f"{wrong} of {len(reports)} packets are not what was sealed.", FAILED)
+    if whole.around:
+        end(f"Each of {len(reports)} packets is as it was sealed; what stands around them is not, as said above.", AROUND)
+    say(f"Each of {len(reports)} packets is as it was sealed, and the warehouse's register says the same.")
+
+
+@evidence.command("publish")
+def evidence_publish() -> None:
+    """Bring what was sealed and waits into the evidence store, with the bytes that were sealed. Every run does it, too.
+
+    \b
+    Example:  sonar-access evidence publish
+    """
+    from sonar_access_pipeline.cli.base import opened_warehouse
+    from sonar_access_pipeline.evidence.seal import publish
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    with opened_warehouse(WORKING) as warehouse:
+        published = publish(warehouse, Parts(load()).sealing())
+    for place in published.places:
+        say(f"Published: {plain(place)}")
+    if published.waiting:
+        for why in dict.fromkeys(published.waiting.values()):
+            say(plain(why), to=errors)
+        end(f"{len(published.waiting)} go on waiting, with their bytes.", FAILED)
+    if not published.places:
+        say("Nothing waits: all that was sealed lies in the evidence store.")
 
 
 @evidence.command("list")
@@ -189,14 +260,14 @@ def evidence_rotate_key(new: str) -> None:
     """
     from dataclasses import replace
 
-    from sonar_access_pipeline.evidence.seal import publish
+    from sonar_access_pipeline.evidence.seal import endorse
     from sonar_access_pipeline.evidence.signers import signer_of
     from sonar_access_pipeline.orchestration.parts import Parts
 
     settings = load()
     sealing = Parts(settings).sealing()
     signer = signer_of(new, settings.data_dir)
-    place = publish(replace(sealing, signer=signer), endorsed_by=sealing.signer)
+    place = endorse(replace(sealing, signer=signer), endorsed_by=sealing.signer)
     say(f"Published: {plain(place)}")
     say(f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set SONAR_ACCESS_SIGNING_KEY to {plain(new)} now.")
 

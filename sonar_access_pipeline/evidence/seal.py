@@ -6,8 +6,9 @@ Layout: `<root>/<organization>/<first>_<last>/<digest, first 12>`, with the sour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -15,14 +16,13 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet, build
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
@@ -44,64 +44,150 @@ class Sealing:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A packet that lies somewhere. `is_new` is False when the same content had been sealed before: it was verified instead."""
+    """A packet that lies somewhere. `is_new` is False when the same packet lay there before: it was verified instead."""
 
     place: str
     digest: str
     is_new: bool
 
 
-def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str) -> Sealed:
-    """Enter a packet in the register and put it into the store. One that lies there already is verified and kept.
+@dataclass(frozen=True)
+class Published:
+    """Where bundles came to lie, in order, and the paths of those that go on waiting, each with a sentence that says why."""
 
-    Packets of an organization are entered one after the other, so that each has one predecessor. No reader ever sees half of one.
-    What an earlier run entered and did not come to write is made up for. Raises `EvidenceError` with what to do.
+    places: Sequence[str]
+    waiting: Mapping[str, str]
+
+
+def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str) -> Sealed:
+    """Enter a packet in the register with its finished files, and publish it. One that was entered before is verified and kept.
+
+    Packets of an organization are entered one after the other, so that each has one predecessor. Signature and time stamp are
+    made first: where one fails, nothing is entered. What is entered waits with its bytes until it lies in the store, whatever
+    happens to this process, this key or this authority. Raises `EvidenceError` with what to do.
     """
     path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
-    publish(sealing)
-    entry = packets.enter(
-        warehouse,
-        packet.organization_key,
-        packet.digest,
-        first_day=packet.window.first,
-        last_day=packet.window.last,
-        source_kind=packet.source_kind.value,
-        location=sealing.store.place(path),
-        sealed_at=sealing.clock(),
-        run_id=run_id,
-        pipeline_version=__version__,
-        format_version=FORMAT_VERSION,
-        key_fingerprint=sealing.signer.key.fingerprint,
-    )
-    is_new = not sealing.store.has(path, SUMS)
-    if is_new:
-        _make_up_for(warehouse, sealing, packet.organization_key, entry)
-        sealing.store.put(path, _files(packet, sealing, entry, warehouse), SUMS)
-    else:
-        found, place = sealing.store.get(path), sealing.store.place(path)
+    place = sealing.store.place(path)
+    endorse(sealing)
+    entry, is_new = _entered(packet, sealing, warehouse, path, run_id)
+    published = publish(warehouse, sealing)
+    _require_published(published, path)
+    is_new = is_new or place in published.places
+    if not is_new:
+        if not sealing.store.has(path, SUMS):
+            raise EvidenceError(
+                f"The packet was sealed on {entry.sealed_at:%Y-%m-%d} at {entry.location}, and is not at {place} any more; it is "
+                "not made again in silence. Bring it back: from a copy, or from an older version of the objects."
+            )
+        found = sealing.store.get(path)
         _require_unchanged(packet, found, place)
-        _require_signed(found, entry, place)
-    return Sealed(sealing.store.place(path), packet.digest, is_new)
+        _require_signed(found, {entry.key_fingerprint} - {None}, place)
+    return Sealed(place, packet.digest, is_new)
 
 
-def _make_up_for(warehouse: Warehouse, sealing: Sealing, organization_key: str, entry: packets.Entry) -> None:
-    """Write the packets that were entered before and are not where they should be, back to the first that is.
+def _require_published(published: Published, path: str) -> None:
+    if why := published.waiting.get(path):
+        raise EvidenceError(f"{why} It is sealed and waits with its bytes: the next run, or `sonar-access evidence publish`.")
 
-    A run was killed, or the store was down. One that the warehouse does not give any more stays away, and `verify` says so.
+
+def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, run_id: str) -> tuple[packets.Entry, bool]:
+    """The packet's line in the register, and whether it is new. Whoever is overtaken meanwhile signs anew, behind the other."""
+    while True:
+        with warehouse.read() as transaction:
+            before = packets.entries(transaction, packet.organization_key)
+            head = packets.last_head(transaction)
+            is_known_to_lie = packets.was_published(transaction, path)
+        entry = packets.Entry(
+            first_day=packet.window.first,
+            last_day=packet.window.last,
+            digest=packet.digest,
+            previous_digest=before[-1].digest if before else None,
+            source_kind=packet.source_kind.value,
+            location=sealing.store.place(path),
+            sealed_at=sealing.clock(),
+            run_id=run_id,
+            pipeline_version=__version__,
+            format_version=FORMAT_VERSION,
+            key_fingerprint=sealing.signer.key.fingerprint,
+        )
+        known = next((one for one in before if one.digest == packet.digest), None)
+        there = sealing.store.has(path, SUMS)
+        if known is not None:
+            # Before the outbox a packet was entered before it was written: one that never was is made from its line.
+            if not there and not is_known_to_lie and known.key_fingerprint == entry.key_fingerprint:
+                packets.wait(warehouse, _bundle(packet, sealing, known, head, path))
+            return known, False
+        if there:
+            keys = {entry.key_fingerprint, *(one.key_fingerprint for one in before)} - {None}
+            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing.store, path, entry, keys))
+            continue
+        if packets.enter(warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)):
+            return entry, True
+
+
+def _sealed_before(packet: Packet, store: Store, path: str, entry: packets.Entry, keys: Collection[str | None]) -> packets.Entry:
+    """The line of a packet that lies in the store and that the register lost, from its own seal: a warehouse was restored."""
+    found, place = store.get(path), store.place(path)
+    _require_unchanged(packet, found, place)
+    _require_signed(found, keys, place)
+    about = json.loads(found[SEAL])
+    return replace(
+        entry,
+        previous_digest=about["previous_digest"],
+        sealed_at=datetime.fromisoformat(about["sealed_at"]),
+        run_id=about["run_id"],
+        pipeline_version=about["version"],
+        key_fingerprint=about["signed_by"],
+    )
+
+
+def publish(warehouse: Warehouse, sealing: Sealing) -> Published:
+    """Bring every bundle that waits into the store, in the order of entering, and read each back.
+
+    Whoever does it, and however often, the bytes are those that were entered. What cannot be brought there goes on waiting; a
+    store that refuses is not asked for the rest.
     """
     with warehouse.read() as transaction:
-        register = packets.entries(transaction, organization_key)
-    for earlier in reversed(register[: [one.digest for one in register].index(entry.digest)]):
-        window = Window(earlier.first_day, earlier.last_day)
-        path = path_of(organization_key, window, earlier.digest, SourceKind(earlier.source_kind))
-        if earlier.location != sealing.store.place(path) or sealing.store.has(path, SUMS):
-            return
-        try:
-            again = build(warehouse, organization_key, window)
-        except WarehouseError:
-            continue
-        if again.digest == earlier.digest:
-            sealing.store.put(path, _files(again, sealing, earlier, warehouse), SUMS)
+        headers = packets.waiting(transaction)
+    places: list[str] = []
+    waiting: dict[str, str] = {}
+    refusal = None
+    for header in headers:
+        why = refusal or _elsewhere(sealing.store, header)
+        if why is None:
+            with warehouse.read() as transaction:
+                bundle = packets.bundle_of(transaction, header)
+            if bundle is None:
+                # Somebody else brought it there meanwhile.
+                continue
+            try:
+                why = _brought(sealing.store, bundle)
+            except EvidenceError as error:
+                why = refusal = str(error)
+        if why is None:
+            packets.note_published(warehouse, header, sealing.clock())
+            places.append(header.location)
+        else:
+            waiting[header.path] = why
+    return Published(places, waiting)
+
+
+def _elsewhere(store: Store, header: packets.Header) -> str | None:
+    if store.place(header.path) == header.location:
+        return None
+    return (
+        f"{header.location} waits for another store than that of the settings ({store.place('')}); set "
+        "SONAR_ACCESS_EVIDENCE_URL to that one until it is published."
+    )
+
+
+def _brought(store: Store, bundle: packets.Bundle) -> str | None:
+    """Why a bundle did not come to lie where it belongs, for a reason that lasts; None when it lies there, byte for byte."""
+    if not store.has(bundle.path, bundle.completed_by):
+        store.put(bundle.path, bundle.files, bundle.completed_by)
+    if store.get(bundle.path) == bundle.files:
+        return None
+    return f"At {bundle.location} lies something else than was sealed there; nothing is written over it. Move it away."
 
 
 def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
@@ -115,14 +201,18 @@ def folder_of(organization_key: str) -> str:
     return quote(organization_key, safe="").replace(".", "%2E")
 
 
-def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, warehouse: Warehouse) -> dict[str, bytes]:
+def _bundle(packet: Packet, sealing: Sealing, entry: packets.Entry, head: packets.Head | None, path: str) -> packets.Bundle:
+    """The finished packet: signed and stamped, ready to lie in the store."""
+    header = packets.Header(path, sealing.store.place(path), SUMS, sealing.clock())
+    return packets.Bundle(header, _files(packet, sealing, entry, head.head_sha256 if head else None))
+
+
+def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: str | None) -> dict[str, bytes]:
     signer = sealing.signer
-    with warehouse.read() as transaction:
-        head = packets.last_head(transaction)
     about = {
         "digest": packet.digest,
         "previous_digest": entry.previous_digest,
-        "snapshot_chain_head": head.head_sha256 if head else None,
+        "snapshot_chain_head": head_sha256,
         "sealed_at": entry.sealed_at,
         "run_id": entry.run_id,
         "version": entry.pipeline_version,
@@ -168,21 +258,21 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
     )
 
 
-def _require_signed(found: Mapping[str, bytes], entry: packets.Entry, place: str) -> None:
-    """What lies there is signed by the key that the register has for it: else it is not said to be verified."""
+def _require_signed(found: Mapping[str, bytes], fingerprints: Collection[str | None], place: str) -> None:
+    """What lies there is signed by a key that the register has for it: else it is not said to be verified."""
     try:
         key = verified(found[SUMS], found[SIGNATURE], PACKETS)
     except (KeyError, SignatureError):
         key = None
-    if key is None or entry.key_fingerprint not in (None, key.fingerprint):
+    if key is None or (fingerprints and key.fingerprint not in fingerprints):
         raise EvidenceError(
-            f"A packet with this digest lies at {place}, and its signature is not the one by "
-            f"{entry.key_fingerprint or 'whatever key'} that the register has; `sonar-access evidence verify` says more. Move it "
-            "away, then build again."
+            f"A packet with this digest lies at {place}, and its signature is not by "
+            f"{' or '.join(sorted(map(str, fingerprints)))}, as the register has it; `sonar-access evidence verify` says more. "
+            "Move it away, then build again."
         )
 
 
-def publish(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
+def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
     """Put the public key beside the packets, once; endorsed by the key before it, where there is one. Where it lies."""
     path = key_path(sealing.signer.key)
     if not sealing.store.has(path, KEY):
@@ -216,10 +306,20 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         "signed_at": sealing.clock(),
     }
     body, path = canonical_json(said), f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
-    publish(sealing)
-    if not sealing.store.has(path, HEAD):
-        signed = {f"{HEAD}.sig": sealing.signer.sign(body, HEADS), SIGNERS: sealing.signer.allowed_signers, HEAD: body}
-        sealing.store.put(path, signed, HEAD)
-    place = sealing.store.place(path)
-    packets.note_signed(warehouse, head, place, sealing.signer.key.fingerprint, sealing.clock())
-    return place
+    endorse(sealing)
+    header = packets.Header(path, sealing.store.place(path), HEAD, sealing.clock())
+    if sealing.store.has(path, HEAD):
+        # Signed before, and lost by the register: a warehouse was restored.
+        packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store.get(path), header.location), None)
+        return header.location
+    signed = {f"{HEAD}.sig": sealing.signer.sign(body, HEADS), SIGNERS: sealing.signer.allowed_signers, HEAD: body}
+    packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, signed)
+    _require_published(publish(warehouse, sealing), path)
+    return header.location
+
+
+def _signer_of_head(found: Mapping[str, bytes], place: str) -> str:
+    try:
+        return verified(found[HEAD], found[f"{HEAD}.sig"], HEADS).fingerprint
+    except (KeyError, SignatureError):
+        raise EvidenceError(f"At {place} lies something else than a signed head; nothing is written over it.") from None

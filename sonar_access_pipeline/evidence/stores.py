@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.private import new_private_file, private_folder
 
 ABANDONED_SECONDS = 24 * 3600
@@ -25,7 +25,10 @@ ABANDONED_SECONDS = 24 * 3600
 
 
 class Store(Protocol):
-    """A place for bundles. Paths are relative, with `/` between. Raises `EvidenceError`."""
+    """A place for bundles. Paths are relative, with `/` between.
+
+    Raises `EvidenceError` for what is not there, and `UnreadableError` where the store does not say.
+    """
 
     def place(self, path: str) -> str:
         """Where a path is: the folder or the URL."""
@@ -58,7 +61,7 @@ class FolderStore:
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
-        return (self.root / path).exists()
+        return (self.root / path / completed_by).is_file()
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
         """Put a bundle where there is none, by one rename."""
@@ -93,19 +96,22 @@ class FolderStore:
         try:
             return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
         except OSError as error:
-            raise EvidenceError(f"{folder} cannot be read as a packet: {error.strerror}.") from None
+            raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
 
     def read(self, path: str, name: str) -> bytes:
         """One file of a bundle."""
         try:
             return (self.root / path / name).read_bytes()
         except OSError as error:
-            raise EvidenceError(f"{self.root / path / name} cannot be read: {error.strerror}.") from None
+            raise _kind(error)(f"{self.root / path / name} cannot be read: {error.strerror}.") from None
 
     def names(self, path: str) -> list[str]:
         """What lies in a folder, sorted."""
         folder = self.root / path
-        return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
+        try:
+            return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
+        except OSError as error:
+            raise _kind(error)(f"{folder} cannot be listed: {error.strerror}.") from None
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,11 @@ class ObjectStore:
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
         with self._translated(path):
-            return bool(self._files.exists(f"{self._root}/{path}/{completed_by}"))
+            try:
+                self._files.info(f"{self._root}/{path}/{completed_by}")
+            except FileNotFoundError:
+                return False
+            return True
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
         """Put a bundle where there is none: what completes it is written last."""
@@ -131,6 +141,9 @@ class ObjectStore:
         with self._translated(path):
             for name, body in {**{name: body for name, body in files.items() if name != completed_by}, **last}.items():
                 self._files.pipe_file(f"{self._root}/{path}/{name}", body, **lock)
+            if lock:
+                for name in files:
+                    self._require_locked(f"{self._root}/{path}/{name}", lock["ObjectLockRetainUntilDate"])
 
     def get(self, path: str) -> dict[str, bytes]:
         """The files of a bundle, by name."""
@@ -151,6 +164,17 @@ class ObjectStore:
             except FileNotFoundError:
                 return []
             return sorted(PurePosixPath(one).name for one in found)
+
+    def _require_locked(self, key: str, until: datetime) -> None:
+        """Nothing where the store says that an object is locked as was asked: one that ignores the header says nothing of it."""
+        bucket, _, name = key.partition("/")
+        said = self._files.call_s3("head_object", Bucket=bucket, Key=name)
+        kept = said.get("ObjectLockRetainUntilDate")
+        if said.get("ObjectLockMode") != "COMPLIANCE" or kept is None or kept < until - timedelta(seconds=1):
+            raise EvidenceError(
+                f"The evidence store took {self.url.split('://')[0]}://{key} and did not lock it; make a bucket with Object Lock "
+                "switched on, or leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
+            )
 
     def _lock(self) -> dict[str, Any]:
         if self.retention_days is None:
@@ -179,8 +203,10 @@ class ObjectStore:
             yield
         except EvidenceError:
             raise
+        except FileNotFoundError:
+            raise EvidenceError(f"Nothing lies at {self.place(path)}.") from None
         except Exception as error:  # noqa: BLE001  # each store has errors of its own, and their words may hold credentials
-            raise EvidenceError(
+            raise UnreadableError(
                 f"The evidence store refuses {self.place(path)} ({type(error).__name__}); check SONAR_ACCESS_EVIDENCE_URL, its "
                 "credentials, and what they may do there."
             ) from None
@@ -191,6 +217,10 @@ def store_of(place: str, retention_days: int | None = None) -> Store:
     if "://" in place and not place.startswith("file://"):
         return ObjectStore(place, retention_days)
     return FolderStore(Path(place.removeprefix("file://")))
+
+
+def _kind(error: OSError) -> type[EvidenceError]:
+    return EvidenceError if isinstance(error, FileNotFoundError | NotADirectoryError) else UnreadableError
 
 
 def _flush(folder: Path) -> None:

@@ -1,22 +1,34 @@
 """Time stamps of RFC 3161: an authority signs that something existed when it says. Optional, and the only proof of when.
 
-The library is Trail of Bits' rfc3161-client; `openssl ts -verify` checks the same file.
+The library is Trail of Bits' rfc3161-client; `openssl ts -verify` checks the same file. An answer is checked whole before
+anything is sealed with it: a store that is locked for years keeps a stamp that proves nothing just as long.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sonar_access_pipeline.evidence.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+    from rfc3161_client import TimeStampResponse
 
 Stamp = Callable[[bytes], bytes]
 """From what is to be stamped to the authority's answer, in DER."""
 SECONDS = 30
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""By how much an authority's clock and this machine's may differ."""
 
 
-def stamped_by(url: str) -> Stamp:
-    """A way to have an authority stamp something. Raises `EvidenceError`, then or now."""
+def stamped_by(url: str, authorities: bytes | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Stamp:
+    """A way to have an authority stamp something, and to check what it answers: `authorities` are its certificates, PEM.
+
+    Raises `EvidenceError`, then or now.
+    """
     try:
         import requests
         from rfc3161_client import TimestampRequestBuilder, decode_timestamp_response
@@ -35,8 +47,18 @@ def stamped_by(url: str) -> Stamp:
             raise EvidenceError(f"The time stamp authority {url} does not answer; try again, or leave it out.") from None
         except ValueError:
             raise EvidenceError(f"The time stamp authority {url} answers with something else than a time stamp.") from None
-        if response.status not in (0, 1) or response.tst_info.nonce != asked.nonce:
-            raise EvidenceError(f"The time stamp authority {url} refuses to stamp, or stamps something else.")
+        if response.status not in (0, 1):
+            raise EvidenceError(f"The time stamp authority {url} refuses to stamp.")
+        fault, _ = stamp_fault(data, answer.content, authorities)
+        if response.tst_info.nonce != asked.nonce:
+            fault = fault or "it answers another question than the one that was asked"
+        if abs(response.tst_info.gen_time - clock()) > CLOCKS_DIFFER:
+            fault = fault or f"its clock and this machine's differ by {abs(response.tst_info.gen_time - clock())}"
+        if fault:
+            raise EvidenceError(
+                f"The stamp of the time stamp authority {url} does not hold, so nothing is sealed: {fault}. Name another "
+                "authority, or its certificates in SONAR_ACCESS_TIMESTAMP_CERTIFICATES."
+            )
         return bytes(answer.content)
 
     return stamp
@@ -55,22 +77,44 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[s
         name = HASHES.get(imprint.hash_algorithm.dotted_string)
         if name is None or imprint.message != hashlib.new(name, data).digest():
             return "it is a time stamp of something else", None
+        if fault := _certificate_fault(response):
+            return fault, None
     except ValueError:
         return "it is no time stamp", None
     if authorities is None:
         return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC; who gave it was not checked: name its certificates."
     try:
-        roots = load_pem_x509_certificates(authorities)
+        named = load_pem_x509_certificates(authorities)
     except ValueError:
         return "the certificates that you named are none", None
-    builder = VerifierBuilder()
-    for root in roots:
-        builder = builder.add_root_certificate(root)
+    roots = [one for one in named if one.issuer == one.subject]
+    intermediates = [one for one in named if one.issuer != one.subject]
     try:
-        builder.build().verify_message(response, data)
+        VerifierBuilder(roots=roots, intermediates=intermediates).build().verify_message(response, data)
     except (VerificationError, ValueError):
         return "it is not signed by an authority whose certificates you named", None
     return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates you named."
+
+
+def _certificate_fault(response: TimeStampResponse) -> str | None:
+    """Why the certificate that came with a stamp cannot be its signer's at that time; None when it can."""
+    from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound, load_der_x509_certificate
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    brought: list[Certificate] = [load_der_x509_certificate(one) for one in response.signed_data.certificates]
+    serials = {signer.serial_number for signer in response.signed_data.signer_infos}
+    signer = next((one for one in brought if one.serial_number in serials), None)
+    if signer is None:
+        return "it does not bring the certificate that signed it"
+    if not signer.not_valid_before_utc <= response.tst_info.gen_time <= signer.not_valid_after_utc:
+        return "its certificate was not valid when it was made"
+    try:
+        usage = signer.extensions.get_extension_for_class(ExtendedKeyUsage).value
+    except ExtensionNotFound:
+        usage = ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    if ExtendedKeyUsageOID.TIME_STAMPING not in usage:
+        return "its certificate is not one for time stamps"
+    return None
 
 
 HASHES = {"2.16.840.1.101.3.4.2.1": "sha256", "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512"}

@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +22,7 @@ from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.packet import (
     CHANGES_CSV,
     FINDINGS_CSV,
@@ -70,14 +72,25 @@ UNREADABLE = (
 """What reading a file of another shape raises."""
 SUPERSEDED = "It was superseded"
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
+WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
+PACKET_FOLDER = re.compile(r"[0-9a-f]{12}(-\w+)?")
+HEAD_FOLDER = re.compile(r"\d{8,}-[0-9a-f]{12}")
+"""What we call folders in the store: whatever else lies there is somebody else's."""
 
 
 @dataclass
 class Report:
-    """What a verification found: faults, and what a reader must know besides."""
+    """What a verification found: faults of the packet, faults of what stands around it, and what a reader must know besides."""
 
-    faults: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    around: list[str] = field(default_factory=list)
+    """Of the line of packets, of signed heads, and of the warehouse: each a fault, and none of them this packet's."""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """All faults, the packet's first."""
+        return [*self.own, *self.around]
 
     @property
     def is_fine(self) -> bool:
@@ -96,43 +109,100 @@ def verify(
     """Verify the packet at a path of a store.
 
     `fingerprints`: of keys that the reader got from elsewhere; `authorities`: certificates of time stamp authorities, PEM;
-    `warehouse`: the one it was built from. Raises `EvidenceError` where there is nothing to read.
+    `warehouse`: the one it was built from. Raises `EvidenceError` where there is nothing to read, and `UnreadableError` where the
+    store does not answer: then nothing is said of anything.
     """
     files, report = store.get(path), Report()
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}.")
-    if missing := [name for name in REQUIRED if name not in files]:
-        report.faults += [f"{name} is missing" for name in missing]
+    said = _alone(store, files, fingerprints, authorities, report)
+    if said is None:
         return report
+    about, manifest = said
+    line = Line(store, str(manifest["organization"]["key"]), fingerprints)
+    _follow(line, path, about, manifest, report)
+    report.around += line.head_faults
+    if warehouse is not None:
+        with warehouse.read() as transaction:
+            registered = queries.packets(transaction, line.organization_key)
+        report.own += _entry_faults(about, registered)
+        report.around += _warehouse_faults(line, warehouse)
+        recorded = verify_warehouse(warehouse, line.organization_key).findings
+        report.around += [f"in the warehouse: {one.sentence}" for one in recorded]
+        _build_again(files, about, manifest, registered, warehouse, report)
+    return report
+
+
+def verify_all(
+    store: Store,
+    organization_key: str,
+    *,
+    fingerprints: Collection[str] = (),
+    authorities: bytes | None = None,
+    warehouse: Warehouse | None = None,
+) -> dict[str, Report]:
+    """Verify every packet of an organization, each by itself, and the line they stand in once: the report of the path "".
+
+    Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/verify.py`'s
+    business: the content is held by digests and signatures.
+    """
+    line, reports = Line(store, organization_key, fingerprints), dict[str, Report]()
+    registered: list[dict[str, Any]] = []
+    if warehouse is not None:
+        with warehouse.read() as transaction:
+            registered = queries.packets(transaction, organization_key)
+    for path in line.sealed.paths:
+        report = reports[path] = Report()
+        said = _alone(store, store.get(path), fingerprints, authorities, report)
+        if said is not None and warehouse is not None:
+            report.own += _entry_faults(said[0], registered)
+    whole = reports[""] = Report(notes=line.sealed.notes)
+    known = line.sealed.by_digest
+    whole.around += [
+        f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the evidence folder"
+        for digest, seal in known.items()
+        if seal["previous_digest"] not in {None, *known}
+    ]
+    whole.around += [*line.sealed.faults, *_forks(line), *line.head_faults]
+    if warehouse is not None:
+        whole.around += _warehouse_faults(line, warehouse)
+    return reports
+
+
+def _alone(
+    store: Store, files: Mapping[str, bytes], fingerprints: Collection[str], authorities: bytes | None, report: Report
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What a packet says, by its own files and nothing else: its seal and its manifest; None where they cannot be followed."""
+    if missing := [name for name in REQUIRED if name not in files]:
+        report.own += [f"{name} is missing" for name in missing]
+        return None
     digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
-    report.faults += _sum_faults(files[SUMS], digests)
+    report.own += _sum_faults(files[SUMS], digests)
     key = _signature(files, report)
     if key is not None:
         _trust(store, key, fingerprints, report)
     about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
     if STAMP in files:
         fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities)
-        report.faults += [f"{STAMP}: {fault}"] if fault else []
+        report.own += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
     elif about is not None and about.get("time_stamp"):
-        report.faults.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
+        report.own.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
     elif authorities is not None:
-        report.faults.append(f"{STAMP} is missing: no authority says when it was sealed")
+        report.own.append(f"{STAMP} is missing: no authority says when it was sealed")
     else:
         report.notes.append("It has no time stamp: nobody but its sealer says when it was sealed.")
     if about is None or manifest is None:
-        return report
+        return None
     try:
         with uncollected():
-            report.faults += _statements(files, digests, about, manifest, key)
-        report.faults += _chain(store, path, about, manifest, report)
+            report.own += _statements(files, digests, about, manifest, key)
+        _place(manifest, about["digest"])
+        _ = about["previous_digest"], about["snapshot_chain_head"], about["sealed_at"], about["run_id"]
     except UNREADABLE:
-        report.faults.append(f"{MANIFEST} or {SEAL} is not what it should be")
-        return report
-    report.faults += _head_faults(store, fingerprints)
-    if warehouse is not None:
-        report.faults += _warehouse_faults(store, path, files, about, manifest, warehouse, report)
-    return report
+        report.own.append(f"{MANIFEST} or {SEAL} is not what it should be")
+        return None
+    return about, manifest
 
 
 def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
@@ -155,10 +225,10 @@ def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
     try:
         key = verified(files[SUMS], files[SIGNATURE], PACKETS)
     except SignatureError as fault:
-        report.faults.append(f"{SIGNATURE} does not fit {SUMS}: {fault}")
+        report.own.append(f"{SIGNATURE} does not fit {SUMS}: {fault}")
         return None
     if key.line not in files[SIGNERS].decode(errors="replace"):
-        report.faults.append(f"{SIGNERS} names another key than the one that signed")
+        report.own.append(f"{SIGNERS} names another key than the one that signed")
     return key
 
 
@@ -168,7 +238,7 @@ def _trust(store: Store, key: PublicKey, fingerprints: Collection[str], report: 
     elif trusted := _endorsed(store, key, fingerprints):
         report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
     else:
-        report.faults.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
+        report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
 
 
 def _endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
@@ -179,6 +249,8 @@ def _endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most:
         files = store.get(key_path(key))
         before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
         is_its_own = PublicKey.parsed(files[KEY].decode()) == key
+    except UnreadableError:
+        raise
     except (EvidenceError, *UNREADABLE):
         return None
     if most and is_its_own and before != key and _endorsed(store, before, fingerprints, most - 1):
@@ -193,7 +265,7 @@ def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, 
             return document
     except UNREADABLE:
         pass
-    report.faults.append(f"{name} is not what it should be")
+    report.own.append(f"{name} is not what it should be")
     return None
 
 
@@ -278,35 +350,39 @@ def _place(manifest: Mapping[str, Any], digest: str) -> str:
     return path_of(manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"]))
 
 
-def _chain(store: Store, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> Iterable[str]:
-    """The packets before this one, as far as the store has them, back to the first."""
+def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> None:
+    """Follow the line of packets from this one back to the first, as far as the store has them."""
     place = _place(manifest, about["digest"])
     if path != place:
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
-            return [f"its folder is not called {place.rpartition('/')[2]}, as its digest says"]
-        report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
-        return []
-    others = _sealed(store, manifest["organization"]["key"])
-    found = list(others.faults)
+            report.own.append(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
+        else:
+            report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
+        return
+    others = line.sealed
+    report.notes += others.notes
+    report.around += others.faults
     previous, seen = about["previous_digest"], {about["digest"]}
     while previous is not None:
         before = others.by_digest.get(previous)
         if before is None:
-            found.append(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder")
+            report.around.append(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder")
             break
         if previous in seen:
-            found.append("the chain of packets runs in a circle")
+            report.around.append("the chain of packets runs in a circle")
             break
         seen.add(previous)
         previous = before["previous_digest"]
     report.notes += _superseding(path, about["digest"], others.by_digest)
-    followers = Counter(seal["previous_digest"] for seal in others.by_digest.values())
-    found += [
-        f"{count} packets name {'the same packet ' + digest[:12] if digest else 'none'} as the one before them"
-        for digest, count in followers.items()
-        if count > 1
-    ]
-    return found
+    report.around += _forks(line)
+
+
+def _forks(line: Line) -> Iterator[str]:
+    followers = Counter(seal["previous_digest"] for seal in line.sealed.by_digest.values())
+    for digest, count in followers.items():
+        if count > 1:
+            named = f"the same packet {digest[:12]}" if digest else "none"
+            yield f"{count} packets name {named} as the one before them"
 
 
 def _superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -330,38 +406,86 @@ def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]
 @dataclass(frozen=True)
 class _Sealed:
     by_digest: Mapping[str, Mapping[str, Any]]
+    paths: list[str]
     faults: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What stands around the packets of an organization in a store; read when it is needed, and once."""
+
+    store: Store
+    organization_key: str
+    fingerprints: Collection[str]
+
+    @cached_property
+    def sealed(self) -> _Sealed:
+        """What every packet says of itself."""
+        return _sealed(self.store, self.organization_key)
+
+    @cached_property
+    def _heads(self) -> list[str | dict[str, Any]]:
+        return list(_heads(self.store, self.fingerprints))
+
+    @property
+    def head_faults(self) -> list[str]:
+        """What is wrong with signed heads."""
+        return [said for said in self._heads if isinstance(said, str)]
+
+    @property
+    def heads(self) -> dict[int, dict[str, Any]]:
+        """What signed heads say, by the number of the snapshot."""
+        return {said["snapshot_id"]: said for said in self._heads if isinstance(said, dict)}
 
 
 def _sealed(store: Store, organization_key: str) -> _Sealed:
     """What every packet of an organization says of itself; those that do not fit their folder are faults."""
     found: dict[str, Mapping[str, Any]] = {}
-    faults = []
-    folder = folder_of(organization_key)
+    paths: list[str] = []
+    faults: list[str] = []
+    notes: list[str] = []
+    for path in _bundles(store, folder_of(organization_key), notes):
+        if not store.has(path, SUMS):
+            notes.append(f"What lies at {path} is not finished, or was not left whole: it counts as no packet.")
+            continue
+        paths.append(path)
+        try:
+            about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
+            digest = hashlib.sha256(manifest).hexdigest()
+            if about["digest"] != digest or _place(json.loads(manifest), digest) != path:
+                faults.append(f"the packet at {path} is not the one that was sealed there")
+            found[digest] = {
+                "previous_digest": about["previous_digest"],
+                "snapshot_chain_head": about["snapshot_chain_head"],
+                "path": path,
+            }
+        except UnreadableError:
+            raise
+        except (EvidenceError, *UNREADABLE):
+            faults.append(f"the packet at {path} is not whole")
+    return _Sealed(found, paths, faults, notes)
+
+
+def _bundles(store: Store, folder: str, notes: list[str]) -> Iterator[str]:
+    """Where packets lie below an organization's folder. What else lies there is named, and judged by nobody."""
     for window in store.names(folder):
+        if not WINDOW_FOLDER.fullmatch(window):
+            notes.append(f"{folder}/{window} is none of ours.")
+            continue
         for name in store.names(f"{folder}/{window}"):
-            path = f"{folder}/{window}/{name}"
-            try:
-                about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
-                digest = hashlib.sha256(manifest).hexdigest()
-                if about["digest"] != digest or _place(json.loads(manifest), digest) != path:
-                    faults.append(f"the packet at {path} is not the one that was sealed there")
-                found[digest] = {"previous_digest": about["previous_digest"], "path": path}
-            except (EvidenceError, *UNREADABLE):
-                faults.append(f"the packet at {path} cannot be read")
-    return _Sealed(found, faults)
-
-
-def _head_faults(store: Store, fingerprints: Collection[str]) -> Iterator[str]:
-    for said in _heads(store, fingerprints):
-        if isinstance(said, str):
-            yield said
+            if PACKET_FOLDER.fullmatch(name):
+                yield f"{folder}/{window}/{name}"
+            else:
+                notes.append(f"{folder}/{window}/{name} is none of ours.")
 
 
 def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[str, Any]]:
     """Every signed head of the store, or what is wrong with it."""
     for name in store.names("heads"):
         path = f"heads/{name}"
+        if not HEAD_FOLDER.fullmatch(name) or not store.has(path, HEAD):
+            continue
         try:
             files = store.get(path)
             key, said = verified(files[HEAD], files[f"{HEAD}.sig"], HEADS), json.loads(files[HEAD])
@@ -371,64 +495,71 @@ def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[s
                 yield f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
             else:
                 yield {**said, "path": path}
+        except UnreadableError:
+            raise
         except (EvidenceError, *UNREADABLE):
             yield f"the signed head at {path} is not what was signed"
 
 
-def _warehouse_faults(
-    store: Store,
-    path: str,
-    files: Mapping[str, bytes],
-    about: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    warehouse: Warehouse,
-    report: Report,
-) -> list[str]:
-    """The packet against the register, the register against the store, heads against the chain, the content against a rebuild."""
-    organization_key = manifest["organization"]["key"]
+def _warehouse_faults(line: Line, warehouse: Warehouse) -> list[str]:
+    """The register against the store, and heads against the chain."""
     with warehouse.read() as transaction:
-        registered = queries.packets(transaction, organization_key)
+        registered = queries.packets(transaction, line.organization_key)
         chain, signed = packets.heads(transaction), packets.signed_heads(transaction)
-    found = list(_register_faults(store, about, registered, organization_key))
-    at_head = {said["snapshot_id"]: said for said in _heads(store, ()) if isinstance(said, dict)}
-    for number, said in sorted(at_head.items()):
+        waiting = {header.path for header in packets.waiting(transaction)}
+    found = list(_register_faults(line, registered, waiting))
+    for number, said in sorted(line.heads.items()):
         if number not in chain:
             found.append(f"the warehouse has lost snapshot {number}, whose head was signed")
         elif chain[number].head_sha256 != said["head_sha256"]:
             found.append(f"the warehouse's snapshots up to {number} are not those whose head was signed")
+    there = {*line.heads, *(int(path[6:].partition("-")[0]) for path in waiting if path.startswith("heads/"))}
     found += [
         f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store"
         for row in signed
-        if row["snapshot_id"] not in at_head
+        if row["snapshot_id"] not in there
     ]
-    if about["snapshot_chain_head"] not in {None, *(head.head_sha256 for head in chain.values())}:
-        found.append("the warehouse's snapshots do not lead to the head that the packet was sealed with")
-    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
-    found += [f"in the warehouse: {one.sentence}" for one in verify_warehouse(warehouse, organization_key).findings]
+    heads = {None, *(head.head_sha256 for head in chain.values())}
+    found += [
+        f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was sealed with"
+        for digest, seal in line.sealed.by_digest.items()
+        if seal["snapshot_chain_head"] not in heads
+    ]
+    return found
+
+
+def _build_again(
+    files: Mapping[str, bytes],
+    about: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    registered: Iterable[Mapping[str, Any]],
+    warehouse: Warehouse,
+    report: Report,
+) -> None:
+    """Compare a packet with what the warehouse gives for its window now."""
     if manifest["format_version"] != FORMAT_VERSION:
         report.notes.append(
             f"It is of format {manifest['format_version']}, and this version builds format {FORMAT_VERSION}: it was not built "
             "again from the warehouse."
         )
-        return found
+        return
+    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
     try:
-        built = build(warehouse, organization_key, window)
+        built = build(warehouse, manifest["organization"]["key"], window)
     except WarehouseError as error:
-        return [*found, f"the warehouse cannot give this packet again: {error}"]
+        report.own.append(f"the warehouse cannot give this packet again: {error}")
+        return
     differing = sorted(name for name, body in built.data.items() if files.get(name) != body)
     if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
         if not any(note.startswith(SUPERSEDED) for note in report.notes):
             report.notes.append(f"{SUPERSEDED}: the warehouse gives packet {built.digest[:12]} for this window since.")
     elif differing:
-        found.append(f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}")
-    return found
+        report.own.append(f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}")
 
 
-def _register_faults(
-    store: Store, about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]], organization_key: str
-) -> Iterator[str]:
-    rows = list(registered)
-    ours = next((row for row in rows if row["digest"] == about["digest"]), None)
+def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What the register says otherwise of a packet than its seal."""
+    ours = next((row for row in registered if row["digest"] == about["digest"]), None)
     if ours is None:
         yield "the warehouse's register does not know this packet"
     else:
@@ -441,12 +572,19 @@ def _register_faults(
         for name, value in said.items():
             if about[name] != value():
                 yield f"{SEAL} and the warehouse's register disagree about {name}"
+
+
+def _register_faults(line: Line, registered: Iterable[Mapping[str, Any]], waiting: Collection[str]) -> Iterator[str]:
+    """Where the register's line is broken, and what only one of register and store has."""
+    rows = list(registered)
     for before, row in zip([None, *rows], rows, strict=False):
         if row["previous_digest"] != (before["digest"] if before else None):
             yield f"in the warehouse's register packet {row['digest'][:12]} does not name the one before it"
-    there = _sealed(store, organization_key).by_digest
+    there = line.sealed.by_digest
     for row in rows:
         if row["digest"] not in there and row["format_version"] is not None:
-            yield f"packet {row['digest'][:12]} of the warehouse's register is not in the evidence store"
+            is_waiting = any(path.rpartition("/")[2].startswith(row["digest"][:12]) for path in waiting)
+            what = "is sealed and waits to be published" if is_waiting else "is not in the evidence store"
+            yield f"packet {row['digest'][:12]} of the warehouse's register {what}"
     for digest in there.keys() - {row["digest"] for row in rows}:
         yield f"the warehouse's register has lost packet {digest[:12]}, which is in the evidence store"

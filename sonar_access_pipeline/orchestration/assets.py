@@ -17,6 +17,7 @@ from sqlalchemy import Table
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.orchestration.failures import KIND, as_failures
@@ -89,7 +90,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
             recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or logged(context.log))
             seconds = round(time.monotonic() - began, 3)
             # At once: what was read today must not be rewritten before the next packet is sealed.
-            head = sign_head(warehouse, parts.sealing())
+            head = _signed_head(context, parts, warehouse)
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
@@ -121,7 +122,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         for table in RAW_TABLES:
             metadata: dict[str, Any] = {"snapshot_id": recorded.snapshot_id}
             if table is raw_snapshot:
-                said = {"content_sha256": recorded.content_sha256, "signed_head": head or "signed before"}
+                said = {"content_sha256": recorded.content_sha256, "signed_head": head}
                 metadata |= numbers | {"lists": list_table(lists)} | said
             elif table is raw_list:
                 metadata["dagster/partition_row_count"] = len(lists)
@@ -191,6 +192,15 @@ def _drop_old_bodies(parts: Parts, warehouse: Warehouse, organization_key: str) 
     if days is None:
         return 0
     return drop_bodies(warehouse, organization_key, parts.clock() - timedelta(days=days), parts.clock, keep_days=days)
+
+
+def _signed_head(context: dg.AssetExecutionContext, parts: Parts, warehouse: Warehouse) -> str:
+    """Sign the head of the chain; where it lies. What hinders it ends the sealing of this run, and not the history of the day."""
+    try:
+        return sign_head(warehouse, parts.sealing()) or "signed before"
+    except EvidenceError as error:
+        context.log.error(f"The head of the chain of snapshots was not signed: {error}")
+        return "not signed"
 
 
 def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:

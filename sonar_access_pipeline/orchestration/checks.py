@@ -1,4 +1,5 @@
-"""The weekly check of a connection: is the warehouse what was recorded, and history what the snapshots give?
+"""The weekly check of a connection: is the warehouse what was recorded, history what the snapshots give, and evidence what was
+sealed?
 
 It stands apart from the checks that come with a run: it reads everything, and is no part of the day.
 
@@ -10,11 +11,16 @@ from collections import Counter
 
 import dagster as dg
 
+from sonar_access_pipeline.evidence.stores import store_of
+from sonar_access_pipeline.evidence.verify import verify_all
 from sonar_access_pipeline.orchestration.failures import as_failures
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.shown import table_of
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse.verify import State, verify
+
+MOST = 100
+"""Faults of evidence that the check shows."""
 
 
 def recorded_key(connection: Connection) -> dg.AssetCheckKey:
@@ -29,23 +35,29 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
     @dg.asset_check(
         asset=key.asset_key,
         name=key.name,
-        description="Bodies, snapshots and their chain have the digests recorded, and every table is what a rebuild gives.",
+        description="Bodies, snapshots and their chain have the digests recorded, every table is what a rebuild gives, and every "
+        "packet is as it was sealed.",
     )
     def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with as_failures(), parts.warehouse() as warehouse:
             began = time.monotonic()
             found = verify(warehouse, connection.organization_key())
+            sealed = verify_all(store_of(parts.settings.evidence), connection.organization_key(), warehouse=warehouse)
             seconds = round(time.monotonic() - began, 3)
+        faults = [f"{path}: {fault}" for path, report in sealed.items() for fault in report.own] + sealed[""].around
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(
-            passed=found.state is not State.DIFFERENT,
-            description=f"{found.state.value}; `sonar-access warehouse verify` names each difference",
+            passed=found.state is not State.DIFFERENT and not faults,
+            description=f"{found.state.value}, {len(faults)} faults of evidence; `sonar-access warehouse verify` and "
+            "`sonar-access evidence verify --all` name each",
             metadata={
                 "state": found.state.value,
                 "findings": table_of(
                     [{"table": name, "differences": number} for name, number in sorted(by_table.items())],
                     ("table", "differences"),
                 ),
+                "packets": len(sealed) - 1,
+                "evidence": table_of([{"fault": fault} for fault in faults[:MOST]], ("fault",)),
                 "snapshots": found.snapshots,
                 "observations": found.observations,
                 "bodies": found.bodies,

@@ -26,6 +26,18 @@ from sonar_access_pipeline.warehouse.migrations import upgrade
 Clock = Callable[[], datetime]
 
 
+def _certificates(settings: Settings) -> bytes | None:
+    """The certificates of the time stamp authority, where the settings name a file of them."""
+    if settings.timestamp_certificates is None:
+        return None
+    try:
+        return settings.timestamp_certificates.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {settings.timestamp_certificates} cannot be read: {error.strerror}."
+        ) from None
+
+
 def system_clock() -> datetime:
     """Now, in UTC."""
     return datetime.now(UTC)
@@ -64,7 +76,7 @@ class Parts:
             store=store_of(settings.evidence, settings.evidence_retention_days),
             signer=signer_of(settings.signing_key, settings.data_dir),
             clock=self.clock,
-            stamp=stamped_by(settings.timestamp_url) if settings.timestamp_url else None,
+            stamp=stamped_by(settings.timestamp_url, _certificates(settings)) if settings.timestamp_url else None,
         )
 
     @contextmanager

@@ -30,12 +30,15 @@ from sonar_access_pipeline.alerts.problems import (
     silent_sensors,
     sync_problem,
     token_problem,
+    unpublished_problems,
 )
 from sonar_access_pipeline.alerts.retries import FIRST_PAUSE, is_due
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection
-from sonar_access_pipeline.warehouse import alerts
+from sonar_access_pipeline.warehouse import alerts, packets
 from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
@@ -159,6 +162,7 @@ class Watch:
         ended = runs.ended_since(self.instance, memory.ended_until or now, watched, memory.known_runs)
         flights = runs.in_flight(self.instance, watched)
         self._note_what_could_not(warehouse, ended.runs, now)
+        unpublished = self._unpublished(warehouse, now)
         with warehouse.read() as transaction:
             of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended.runs])
             facts = {name: self._facts(transaction, about, memory, now) for name, about in watched.items()}
@@ -176,6 +180,7 @@ class Watch:
                 *(problem for run in flights if (problem := flight_problem(watched[run.connection], run, self.limits))),
                 *carried_problems(_unmended(transaction, known), looked_at, watched, now, self.limits),
                 *self._silent(memory),
+                *unpublished,
             ]
             entries = entries_of(problems, known, now, connections=watched)
             entries = [_over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry for entry in entries]
@@ -258,6 +263,21 @@ class Watch:
                     cause=one.cause,
                     error=run.sentence,
                 )
+
+    def _unpublished(self, warehouse: Warehouse, now: datetime) -> list[Problem]:
+        """Bring what was sealed and waits into the evidence store; what has waited there for too long."""
+        with warehouse.read() as transaction:
+            if not packets.waiting(transaction):
+                return []
+        try:
+            waiting = publish(warehouse, self.parts.sealing()).waiting
+            why = next(iter(waiting.values()), "")
+        except EvidenceError as error:
+            why = str(error)
+        with warehouse.read() as transaction:
+            left = packets.waiting(transaction)
+        since = left[0].entered_at if left else None
+        return unpublished_problems(self.home, len(left), since, why, now, self.limits)
 
     def _silent(self, memory: Memory) -> list[Problem]:
         """Sensors that do not run. Dagster's ticks have the machine's time, whatever the clock of the source."""

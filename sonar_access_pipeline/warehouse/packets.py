@@ -1,16 +1,27 @@
-"""The register of what was sealed and signed: packets, each naming the one before it, and heads of the chain of snapshots."""
+"""The register of what was sealed and signed: packets, each naming the one before it, and heads of the chain of snapshots; and
+the outbox, in which the bytes of all that wait until they lie in the evidence store.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from sonar_access_pipeline.access.snapshot import chain_head
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, signed_head
+from sonar_access_pipeline.warehouse.schema import (
+    evidence_outbox,
+    evidence_packet,
+    publication,
+    raw_snapshot,
+    signed_head,
+)
 
 
 @dataclass(frozen=True)
@@ -33,21 +44,121 @@ class Entry:
 ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
 
 
-def enter(warehouse: Warehouse, organization_key: str, digest: str, **values: Any) -> Entry:
-    """Enter a packet behind the last one, or find it where it was entered before.
+@dataclass(frozen=True)
+class Header:
+    """Where a bundle of evidence belongs, and when it was entered. `completed_by` is the file without which it is none."""
 
-    It is entered before it is written: a run that is killed in between leaves a line whose packet can be made up for, and never a
-    packet that no line knows.
+    path: str
+    location: str
+    completed_by: str
+    entered_at: datetime
+    bundle_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished bundle of evidence, with the bytes of its files."""
+
+    header: Header
+    files: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """Where it belongs, under the root of the store."""
+        return self.header.path
+
+    @property
+    def location(self) -> str:
+        """Where it belongs, as folder or URL."""
+        return self.header.location
+
+    @property
+    def completed_by(self) -> str:
+        """The file that is written last."""
+        return self.header.completed_by
+
+
+def enter(warehouse: Warehouse, organization_key: str, entry: Entry, bundle: Bundle) -> bool:
+    """Enter a finished packet behind the last one, with its bytes; False where another was entered behind that meanwhile.
+
+    What is entered can be published by whoever comes next: nothing need be built, signed or stamped for it again.
     """
     with warehouse.write(f"packets:{organization_key}") as transaction:
         before = entries(transaction, organization_key)
-        known = next((entry for entry in before if entry.digest == digest), None)
-        if known is not None:
-            return known
-        previous = before[-1].digest if before else None
-        entry = Entry(digest=digest, previous_digest=previous, **values)
+        if entry.previous_digest != (before[-1].digest if before else None):
+            return False
         transaction.execute(insert(evidence_packet).values(organization_key=organization_key, **vars(entry)))
-        return entry
+        _put(transaction, bundle)
+    return True
+
+
+def take_in(warehouse: Warehouse, organization_key: str, entry: Entry) -> None:
+    """Enter a packet that lies in the store already, as its seal has it, once. Its predecessor is the one of its seal."""
+    with warehouse.write(f"packets:{organization_key}") as transaction:
+        if entry.digest not in {one.digest for one in entries(transaction, organization_key)}:
+            transaction.execute(insert(evidence_packet).values(organization_key=organization_key, **vars(entry)))
+
+
+def wait(warehouse: Warehouse, bundle: Bundle) -> None:
+    """Have a bundle wait to be published, whose line is in the register already; once."""
+    with warehouse.write("outbox") as transaction:
+        if bundle.path not in {header.path for header in waiting(transaction)}:
+            _put(transaction, bundle)
+
+
+def _put(transaction: Connection, bundle: Bundle) -> None:
+    header = bundle.header
+    transaction.execute(
+        insert(evidence_outbox).values(
+            path=header.path,
+            location=header.location,
+            completed_by=header.completed_by,
+            files=_packed(bundle.files),
+            entered_at=header.entered_at,
+        )
+    )
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return whole.getvalue()
+
+
+def _unpacked(packed: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def waiting(transaction: Connection) -> list[Header]:
+    """The bundles that wait to be published, in the order in which they were entered."""
+    table = evidence_outbox.c
+    query = select(table.path, table.location, table.completed_by, table.entered_at, table.bundle_id)
+    return [Header(*row) for row in transaction.execute(query.order_by(table.bundle_id))]
+
+
+def bundle_of(transaction: Connection, header: Header) -> Bundle | None:
+    """A bundle that waits, with its bytes; None when it does not wait any more."""
+    query = select(evidence_outbox.c.files).where(evidence_outbox.c.bundle_id == header.bundle_id)
+    packed = transaction.execute(query).scalar()
+    return None if packed is None else Bundle(header, _unpacked(packed))
+
+
+def was_published(transaction: Connection, path: str) -> bool:
+    """Whether a bundle at this path came to lie in the store, or waits to."""
+    is_noted = select(publication.c.path).where(publication.c.path == path)
+    return transaction.execute(is_noted).first() is not None or path in {one.path for one in waiting(transaction)}
+
+
+def note_published(warehouse: Warehouse, header: Header, published_at: datetime) -> None:
+    """Note that a bundle lies in the store and was read back; its bytes may go."""
+    with warehouse.write("outbox") as transaction:
+        gone = delete(evidence_outbox).where(evidence_outbox.c.bundle_id == header.bundle_id)
+        if transaction.execute(gone).rowcount:
+            values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
+            transaction.execute(insert(publication).values(**values, published_at=published_at))
 
 
 def entries(transaction: Connection, organization_key: str) -> list[Entry]:
@@ -112,16 +223,19 @@ def signed_heads(transaction: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in transaction.execute(select(signed_head).order_by(signed_head.c.snapshot_id)).mappings()]
 
 
-def note_signed(warehouse: Warehouse, head: Head, location: str, key_fingerprint: str, signed_at: datetime) -> None:
-    """Note that a head was signed and where it lies, once."""
+def enter_head(warehouse: Warehouse, head: Head, header: Header, key_fingerprint: str, files: Mapping[str, bytes] | None) -> None:
+    """Enter a signed head of the chain, once: with its bytes, or without where it lies in the store already."""
     with warehouse.write("heads") as transaction:
-        if not _is_signed(transaction, head):
-            transaction.execute(
-                insert(signed_head).values(
-                    snapshot_id=head.snapshot_id,
-                    head_sha256=head.head_sha256,
-                    location=location,
-                    key_fingerprint=key_fingerprint,
-                    signed_at=signed_at,
-                )
+        if _is_signed(transaction, head):
+            return
+        transaction.execute(
+            insert(signed_head).values(
+                snapshot_id=head.snapshot_id,
+                head_sha256=head.head_sha256,
+                location=header.location,
+                key_fingerprint=key_fingerprint,
+                signed_at=header.entered_at,
             )
+        )
+        if files is not None:
+            _put(transaction, Bundle(header, files))

@@ -23,12 +23,14 @@ from sonar_access_pipeline.warehouse.schema import (
     alert_delivery,
     body_drop,
     dropped_body,
+    evidence_outbox,
     evidence_packet,
     history_observation,
     history_tables,
     metadata,
     organization_end,
     policy_version,
+    publication,
     raw_body,
     raw_control,
     raw_list,
@@ -65,6 +67,7 @@ FACTS = frozenset(
         body_drop,
         dropped_body,
         watch_look,
+        publication,
     )
 )
 
@@ -86,6 +89,7 @@ def privileges(role: Role) -> Mapping[str, str]:
         **everything,
         **added,
         **changed,
+        evidence_outbox.name: "SELECT, INSERT, DELETE",
         **dict.fromkeys((sync_attempt.name, raw_body.name, alert_delivery.name, watch_look.name), "SELECT, INSERT, UPDATE"),
     }
 

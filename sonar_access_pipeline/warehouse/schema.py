@@ -365,6 +365,29 @@ evidence_packet = Table(
     comment="Every packet ever sealed; append-only",
 )
 
+evidence_outbox = Table(
+    "evidence_outbox",
+    metadata,
+    _column("bundle_id", "number in the order of entering, in which bundles are published", Integer, primary_key=True),
+    _required("path", "where in the evidence store it belongs", unique=True),
+    _required("location", "the same as folder or URL, when it was entered"),
+    _required("completed_by", "the file without which the bundle is none"),
+    _required("files", "the finished files, byte for byte, as a zip file", LargeBinary),
+    _required("entered_at", "when it was entered", UtcDateTime),
+    comment="A finished bundle of evidence on its way to the store; gone once it lies there and was read back",
+)
+
+publication = Table(
+    "publication",
+    metadata,
+    _column("publication_id", "number in the order of publishing", Integer, primary_key=True),
+    _required("path", "where in the evidence store it lies", index=True),
+    _required("location", "the same as folder or URL"),
+    _required("entered_at", "when the bundle was entered", UtcDateTime),
+    _required("published_at", "when it lay there and was read back", UtcDateTime),
+    comment="A bundle of evidence that came to lie in the store; append-only",
+)
+
 APPEND_ONLY = (
     raw_snapshot,
     raw_list,
@@ -380,6 +403,7 @@ APPEND_ONLY = (
     alert,
     policy_version,
     signed_head,
+    publication,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and may lose its bytes."""
 
