@@ -33,7 +33,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.raw import export_raw
 from sonar_access_pipeline.evidence.seal import Sealed, endorse, publish, seal, sign_head, sums_of
-from sonar_access_pipeline.evidence.signers import PACKETS, signer_of
+from sonar_access_pipeline.evidence.signers import HEADS, PACKETS, signer_of
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import FolderStore, ObjectStore
 from sonar_access_pipeline.evidence.timestamps import stamped_by
@@ -752,6 +752,12 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings,
         ignored = sealing(here.root, store=ObjectStore("s3://unlocked/sonar", retention_days=365))
         with pytest.raises(EvidenceError, match=r"refuses|did not lock it"):
             seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
+        # Neither when it lies there already.
+        with here.warehouse.read() as transaction:
+            before = len(packets.waiting(transaction))
+        publish(here.warehouse, ignored)
+        with here.warehouse.read() as transaction:
+            assert len(packets.waiting(transaction)) == before
     finally:
         server.stop()
 
@@ -912,6 +918,7 @@ def test_a_stamp_that_does_not_hold_is_never_sealed(
         (broken, "not signed by an authority"),
         (without_certificate, "does not bring the certificate"),
         (lambda _: b"no stamp", "something else than a time stamp"),
+        (lambda _: bytes.fromhex("30053003020100"), "it is no time stamp"),
     ):
         monkeypatch.setattr(ours, "answer", wrong)
         assert said in sealed()
@@ -1125,3 +1132,55 @@ def test_a_packet_alone_is_read_once_whatever_stands_beside_it(here: Sealings, m
     monkeypatch.setattr(FolderStore, "read", counting)
     assert here.verify().faults == []
     assert set(asked.values()) == {1}
+
+
+def test_two_who_publish_at_once_drop_nobody_elses_bytes(here: Sealings) -> None:
+    def waits(name: str) -> packets.Header:
+        header = packets.Header(f"keys/{name}", str(here.root / "keys" / name), "key.pub", EPOCH)
+        packets.wait(here.warehouse, packets.Bundle(header, {"key.pub": name.encode()}))
+        with here.warehouse.read() as transaction:
+            return next(one for one in packets.waiting(transaction) if one.path == header.path)
+
+    first = waits("first")
+    packets.note_published(here.warehouse, first, EPOCH)
+    second = waits("second")
+    # The other one comes late: on SQLite the second has the number that the first had.
+    packets.note_published(here.warehouse, first, EPOCH)
+    with here.warehouse.read() as transaction:
+        assert packets.waiting(transaction) == [second]
+        assert packets.bundle_of(transaction, first) is None
+        assert transaction.execute(text("SELECT count(*) FROM publication WHERE path = 'keys/first'")).scalar() == 1
+
+
+def test_a_folder_inside_a_packet_is_a_fault_of_it_and_blinds_nobody_to_the_others(here: Sealings) -> None:
+    (Path(here.packets[0].place) / "inside").mkdir()
+    (Path(here.packets[1].place) / "population.csv").write_bytes(b"x")
+    reports = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)
+    own = {path.rpartition("/")[2][:12]: report.own for path, report in reports.items() if path}
+    assert own[here.packets[0].digest[:12]] == ["inside is not listed", "manifest.json does not name inside"]
+    assert "population.csv was changed" in own[here.packets[1].digest[:12]]
+    assert own[here.packets[2].digest[:12]] == []
+
+
+@pytest.mark.parametrize("previous", [[], 5, {"a": 1}, "x", True])
+def test_a_forged_seal_is_a_fault_and_never_a_traceback(here: Sealings, previous: object) -> None:
+    edit(Path(here.packets[0].place), "seal.json", lambda seal: seal.update(previous_digest=previous))
+    reports = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)
+    assert [report for report in reports.values() if report.own]
+    assert here.verify().around
+    assert here.verify(Path(here.packets[0].place)).own
+
+
+def test_of_two_signed_heads_of_one_snapshot_none_hides_the_other(here: Sealings) -> None:
+    heads = sorted((here.root / "heads").iterdir())
+    said = json.loads((heads[0] / "head.json").read_bytes()) | {"head_sha256": "f" * 64}
+    forged = heads[0].with_name(f"{heads[0].name[:9]}{'f' * 12}")
+    stranger = signer(here.folder / "stranger")
+    body = canonical_json(said)
+    FolderStore(here.root).put(
+        f"heads/{forged.name}",
+        {"head.json": body, "head.json.sig": stranger.sign(body, HEADS), "allowed_signers": stranger.allowed_signers},
+        "head.json",
+    )
+    around = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)[""].around
+    assert around == ["the warehouse's snapshots up to 1 are not those whose head was signed"]

@@ -548,6 +548,12 @@ def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_h
     assert watcher.look().is_well, "not at once"
     here.clock.go_to(here.day(0), hours=2)
     assert Cause.UNPUBLISHED in watcher.causes()
+    parts = here.parts
+    lost = here.settings.model_copy(update={"timestamp_url": "http://none", "timestamp_certificates": tmp_path / "none.pem"})
+    here.parts = replace(here.parts, settings=lost)
+    (told,) = [problem.sentence for problem in watcher.look().problems if problem.cause is Cause.UNPUBLISHED]
+    assert "none.pem cannot be read" in told, "a setting that is wrong does not end the watch"
+    here.parts = parts
     evidence.unlink()
     (tmp_path / "elsewhere").rename(evidence)
     assert Cause.UNPUBLISHED not in watcher.causes()

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
@@ -73,7 +73,7 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
     published = publish(warehouse, sealing)
     _require_published(published, path)
     is_new = is_new or place in published.places
-    if not is_new:
+    if place not in published.places:
         if not sealing.store.has(path, SUMS):
             raise EvidenceError(
                 f"The packet was sealed on {entry.sealed_at:%Y-%m-%d} at {entry.location}, and is not at {place} any more; it is "
@@ -82,6 +82,7 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
         found = sealing.store.get(path)
         _require_unchanged(packet, found, place)
         _require_signed(found, {entry.key_fingerprint} - {None}, place)
+        packets.note_there(warehouse, packets.Header(path, place, SUMS, entry.sealed_at))
     return Sealed(place, packet.digest, is_new)
 
 
@@ -162,8 +163,11 @@ def publish(warehouse: Warehouse, sealing: Sealing) -> Published:
                 continue
             try:
                 why = _brought(sealing.store, bundle)
-            except EvidenceError as error:
+            except UnreadableError as error:
                 why = refusal = str(error)
+            except EvidenceError as error:
+                # It alone: the others are not kept waiting for it.
+                why = str(error)
         if why is None:
             packets.note_published(warehouse, header, sealing.clock())
             places.append(header.location)
@@ -186,6 +190,7 @@ def _brought(store: Store, bundle: packets.Bundle) -> str | None:
     if not store.has(bundle.path, bundle.completed_by):
         store.put(bundle.path, bundle.files, bundle.completed_by)
     if store.get(bundle.path) == bundle.files:
+        store.require_locked(bundle.path, bundle.files, bundle.header.entered_at)
         return None
     return f"At {bundle.location} lies something else than was sealed there; nothing is written over it. Move it away."
 

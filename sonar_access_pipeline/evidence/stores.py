@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,9 @@ class Store(Protocol):
     def names(self, path: str) -> list[str]:
         """What lies in a folder, sorted; nothing where there is no such folder."""
 
+    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
+        """Nothing where files of a bundle are locked as long as the settings say from a moment on, or nobody asked for that."""
+
 
 @dataclass(frozen=True)
 class FolderStore:
@@ -61,7 +65,13 @@ class FolderStore:
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
-        return (self.root / path / completed_by).is_file()
+        file = self.root / path / completed_by
+        try:
+            return stat.S_ISREG(file.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise UnreadableError(f"{file} cannot be looked at: {error.strerror}.") from None
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
         """Put a bundle where there is none, by one rename."""
@@ -94,7 +104,8 @@ class FolderStore:
         """The files of a bundle, by name."""
         folder = self.root / path
         try:
-            return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+            # A folder in a bundle is none of its files: what is there and is not listed is named.
+            return {file.name: b"" if file.is_dir() else file.read_bytes() for file in sorted(folder.iterdir())}
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
 
@@ -112,6 +123,9 @@ class FolderStore:
             return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be listed: {error.strerror}.") from None
+
+    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
+        """Nothing: a folder locks nothing, and the settings refuse to ask for it."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +155,6 @@ class ObjectStore:
         with self._translated(path):
             for name, body in {**{name: body for name, body in files.items() if name != completed_by}, **last}.items():
                 self._files.pipe_file(f"{self._root}/{path}/{name}", body, **lock)
-            if lock:
-                for name in files:
-                    self._require_locked(f"{self._root}/{path}/{name}", lock["ObjectLockRetainUntilDate"])
 
     def get(self, path: str) -> dict[str, bytes]:
         """The files of a bundle, by name."""
@@ -165,16 +176,20 @@ class ObjectStore:
                 return []
             return sorted(PurePosixPath(one).name for one in found)
 
-    def _require_locked(self, key: str, until: datetime) -> None:
-        """Nothing where the store says that an object is locked as was asked: one that ignores the header says nothing of it."""
-        bucket, _, name = key.partition("/")
-        said = self._files.call_s3("head_object", Bucket=bucket, Key=name)
-        kept = said.get("ObjectLockRetainUntilDate")
-        if said.get("ObjectLockMode") != "COMPLIANCE" or kept is None or kept < until - timedelta(seconds=1):
-            raise EvidenceError(
-                f"The evidence store took {self.url.split('://')[0]}://{key} and did not lock it; make a bucket with Object Lock "
-                "switched on, or leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
-            )
+    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
+        """Nothing where the store says that files are locked as was asked: one that ignores the header says nothing of it."""
+        if self.retention_days is None:
+            return
+        bucket, _, root = self._root.partition("/")
+        for name in names:
+            with self._translated(path):
+                said = self._files.call_s3("head_object", Bucket=bucket, Key=f"{root}/{path}/{name}".lstrip("/"))
+            kept = said.get("ObjectLockRetainUntilDate")
+            if said.get("ObjectLockMode") != "COMPLIANCE" or not kept or kept < since + timedelta(days=self.retention_days):
+                raise EvidenceError(
+                    f"The evidence store took {self.place(path)}/{name} and did not lock it; make a bucket with Object Lock "
+                    "switched on, or leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
+                )
 
     def _lock(self) -> dict[str, Any]:
         if self.retention_days is None:
@@ -220,7 +235,8 @@ def store_of(place: str, retention_days: int | None = None) -> Store:
 
 
 def _kind(error: OSError) -> type[EvidenceError]:
-    return EvidenceError if isinstance(error, FileNotFoundError | NotADirectoryError) else UnreadableError
+    gone = FileNotFoundError | NotADirectoryError | IsADirectoryError
+    return EvidenceError if isinstance(error, gone) else UnreadableError
 
 
 def _flush(folder: Path) -> None:

@@ -50,10 +50,10 @@ def stamped_by(url: str, authorities: bytes | None = None, clock: Callable[[], d
         if response.status not in (0, 1):
             raise EvidenceError(f"The time stamp authority {url} refuses to stamp.")
         fault, _ = stamp_fault(data, answer.content, authorities)
-        if response.tst_info.nonce != asked.nonce:
-            fault = fault or "it answers another question than the one that was asked"
-        if abs(response.tst_info.gen_time - clock()) > CLOCKS_DIFFER:
-            fault = fault or f"its clock and this machine's differ by {abs(response.tst_info.gen_time - clock())}"
+        if fault is None and response.tst_info.nonce != asked.nonce:
+            fault = "it answers another question than the one that was asked"
+        if fault is None and abs(response.tst_info.gen_time - clock()) > CLOCKS_DIFFER:
+            fault = f"its clock and this machine's differ by {abs(response.tst_info.gen_time - clock())}"
         if fault:
             raise EvidenceError(
                 f"The stamp of the time stamp authority {url} does not hold, so nothing is sealed: {fault}. Name another "

@@ -72,6 +72,7 @@ UNREADABLE = (
 """What reading a file of another shape raises."""
 SUPERSEDED = "It was superseded"
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
+DIGEST = re.compile(r"[0-9a-f]{64}")
 WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
 PACKET_FOLDER = re.compile(r"[0-9a-f]{12}(-\w+)?")
 HEAD_FOLDER = re.compile(r"\d{8,}-[0-9a-f]{12}")
@@ -120,16 +121,16 @@ def verify(
         return report
     about, manifest = said
     line = Line(store, str(manifest["organization"]["key"]), fingerprints)
+    # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
+    register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
     _follow(line, path, about, manifest, report)
     report.around += line.head_faults
-    if warehouse is not None:
-        with warehouse.read() as transaction:
-            registered = queries.packets(transaction, line.organization_key)
-        report.own += _entry_faults(about, registered)
-        report.around += _warehouse_faults(line, warehouse)
+    if warehouse is not None and register is not None:
+        report.own += _entry_faults(about, register.rows)
+        report.around += _warehouse_faults(line, register, warehouse)
         recorded = verify_warehouse(warehouse, line.organization_key).findings
         report.around += [f"in the warehouse: {one.sentence}" for one in recorded]
-        _build_again(files, about, manifest, registered, warehouse, report)
+        _build_again(files, about, manifest, register.rows, warehouse, report)
     return report
 
 
@@ -147,15 +148,21 @@ def verify_all(
     business: the content is held by digests and signatures.
     """
     line, reports = Line(store, organization_key, fingerprints), dict[str, Report]()
-    registered: list[dict[str, Any]] = []
-    if warehouse is not None:
-        with warehouse.read() as transaction:
-            registered = queries.packets(transaction, organization_key)
+    register = _Register.read(warehouse, organization_key) if warehouse is not None else None
     for path in line.sealed.paths:
         report = reports[path] = Report()
-        said = _alone(store, store.get(path), fingerprints, authorities, report)
-        if said is not None and warehouse is not None:
-            report.own += _entry_faults(said[0], registered)
+        try:
+            said = _alone(store, store.get(path), fingerprints, authorities, report)
+        except UnreadableError:
+            raise
+        except EvidenceError as error:
+            report.own.append(str(error))
+            continue
+        if said is not None and warehouse is not None and register is not None:
+            # One that was sealed after the register was read is in the one of now.
+            is_known = said[0]["digest"] in {row["digest"] for row in register.rows}
+            rows = register.rows if is_known else _Register.read(warehouse, organization_key).rows
+            report.own += _entry_faults(said[0], rows)
     whole = reports[""] = Report(notes=line.sealed.notes)
     known = line.sealed.by_digest
     whole.around += [
@@ -164,9 +171,30 @@ def verify_all(
         if seal["previous_digest"] not in {None, *known}
     ]
     whole.around += [*line.sealed.faults, *_forks(line), *line.head_faults]
-    if warehouse is not None:
-        whole.around += _warehouse_faults(line, warehouse)
+    if warehouse is not None and register is not None:
+        whole.around += _warehouse_faults(line, register, warehouse)
     return reports
+
+
+@dataclass(frozen=True)
+class _Register:
+    """What a warehouse says of evidence at one moment."""
+
+    rows: list[dict[str, Any]]
+    signed: list[dict[str, Any]]
+    waiting: set[str]
+    chain: dict[int, packets.Head]
+
+    @classmethod
+    def read(cls, warehouse: Warehouse, organization_key: str) -> _Register:
+        """All of it in one transaction."""
+        with warehouse.read() as transaction:
+            return cls(
+                queries.packets(transaction, organization_key),
+                packets.signed_heads(transaction),
+                {header.path for header in packets.waiting(transaction)},
+                packets.heads(transaction),
+            )
 
 
 def _alone(
@@ -198,11 +226,19 @@ def _alone(
         with uncollected():
             report.own += _statements(files, digests, about, manifest, key)
         _place(manifest, about["digest"])
-        _ = about["previous_digest"], about["snapshot_chain_head"], about["sealed_at"], about["run_id"]
+        _require_linked(about)
+        _ = about["sealed_at"], about["run_id"]
     except UNREADABLE:
         report.own.append(f"{MANIFEST} or {SEAL} is not what it should be")
         return None
     return about, manifest
+
+
+def _require_linked(about: Mapping[str, Any]) -> None:
+    """Nothing where what a seal points to is a digest, or nothing. Raises `ValueError`."""
+    for name in ("previous_digest", "snapshot_chain_head"):
+        if about[name] is not None and not DIGEST.fullmatch(about[name]):
+            raise ValueError(name)
 
 
 def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
@@ -434,9 +470,9 @@ class Line:
         return [said for said in self._heads if isinstance(said, str)]
 
     @property
-    def heads(self) -> dict[int, dict[str, Any]]:
-        """What signed heads say, by the number of the snapshot."""
-        return {said["snapshot_id"]: said for said in self._heads if isinstance(said, dict)}
+    def heads(self) -> list[dict[str, Any]]:
+        """What signed heads say; there may be two of one snapshot, of which only one can be true."""
+        return [said for said in self._heads if isinstance(said, dict)]
 
 
 def _sealed(store: Store, organization_key: str) -> _Sealed:
@@ -453,6 +489,7 @@ def _sealed(store: Store, organization_key: str) -> _Sealed:
         try:
             about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
             digest = hashlib.sha256(manifest).hexdigest()
+            _require_linked(about)
             if about["digest"] != digest or _place(json.loads(manifest), digest) != path:
                 faults.append(f"the packet at {path} is not the one that was sealed there")
             found[digest] = {
@@ -494,32 +531,34 @@ def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[s
             elif fingerprints and not _endorsed(store, key, fingerprints):
                 yield f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
             else:
-                yield {**said, "path": path}
+                yield {**said, "path": path, "signed_by": key.fingerprint}
         except UnreadableError:
             raise
         except (EvidenceError, *UNREADABLE):
             yield f"the signed head at {path} is not what was signed"
 
 
-def _warehouse_faults(line: Line, warehouse: Warehouse) -> list[str]:
-    """The register against the store, and heads against the chain."""
-    with warehouse.read() as transaction:
-        registered = queries.packets(transaction, line.organization_key)
-        chain, signed = packets.heads(transaction), packets.signed_heads(transaction)
-        waiting = {header.path for header in packets.waiting(transaction)}
-    found = list(_register_faults(line, registered, waiting))
-    for number, said in sorted(line.heads.items()):
-        if number not in chain:
+def _warehouse_faults(line: Line, register: _Register, warehouse: Warehouse) -> list[str]:
+    """The register against the store, and heads against the chain. `register` was read before the store was listed."""
+    now = _Register.read(warehouse, line.organization_key)
+    found = list(_register_faults(line, register, now))
+    keys = {(row["snapshot_id"], row["head_sha256"]): row["key_fingerprint"] for row in now.signed}
+    for said in line.heads:
+        number, sha256 = said["snapshot_id"], said["head_sha256"]
+        if number not in now.chain:
             found.append(f"the warehouse has lost snapshot {number}, whose head was signed")
-        elif chain[number].head_sha256 != said["head_sha256"]:
+        elif now.chain[number].head_sha256 != sha256:
             found.append(f"the warehouse's snapshots up to {number} are not those whose head was signed")
-    there = {*line.heads, *(int(path[6:].partition("-")[0]) for path in waiting if path.startswith("heads/"))}
+        elif keys.get((number, sha256)) not in (None, said["signed_by"]):
+            found.append(f"the signed head of snapshot {number} is signed by another key than the register has")
+    there = {(said["snapshot_id"], said["head_sha256"]) for said in line.heads}
     found += [
         f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store"
-        for row in signed
-        if row["snapshot_id"] not in there
+        for row in register.signed
+        if (row["snapshot_id"], row["head_sha256"]) not in there
+        and not any(path.startswith(f"heads/{row['snapshot_id']:08d}-") for path in register.waiting)
     ]
-    heads = {None, *(head.head_sha256 for head in chain.values())}
+    heads = {None, *(head.head_sha256 for head in now.chain.values())}
     found += [
         f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was sealed with"
         for digest, seal in line.sealed.by_digest.items()
@@ -574,17 +613,16 @@ def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, An
                 yield f"{SEAL} and the warehouse's register disagree about {name}"
 
 
-def _register_faults(line: Line, registered: Iterable[Mapping[str, Any]], waiting: Collection[str]) -> Iterator[str]:
+def _register_faults(line: Line, register: _Register, now: _Register) -> Iterator[str]:
     """Where the register's line is broken, and what only one of register and store has."""
-    rows = list(registered)
-    for before, row in zip([None, *rows], rows, strict=False):
+    for before, row in zip([None, *now.rows], now.rows, strict=False):
         if row["previous_digest"] != (before["digest"] if before else None):
             yield f"in the warehouse's register packet {row['digest'][:12]} does not name the one before it"
     there = line.sealed.by_digest
-    for row in rows:
+    for row in register.rows:
         if row["digest"] not in there and row["format_version"] is not None:
-            is_waiting = any(path.rpartition("/")[2].startswith(row["digest"][:12]) for path in waiting)
+            is_waiting = any(path.rpartition("/")[2].startswith(row["digest"][:12]) for path in register.waiting)
             what = "is sealed and waits to be published" if is_waiting else "is not in the evidence store"
             yield f"packet {row['digest'][:12]} of the warehouse's register {what}"
-    for digest in there.keys() - {row["digest"] for row in rows}:
+    for digest in there.keys() - {row["digest"] for row in now.rows}:
         yield f"the warehouse's register has lost packet {digest[:12]}, which is in the evidence store"

@@ -34,7 +34,7 @@ from sonar_access_pipeline.orchestration.shown import (
     table_of,
     uncounted,
 )
-from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.forget import drop_bodies
@@ -198,7 +198,7 @@ def _signed_head(context: dg.AssetExecutionContext, parts: Parts, warehouse: War
     """Sign the head of the chain; where it lies. What hinders it ends the sealing of this run, and not the history of the day."""
     try:
         return sign_head(warehouse, parts.sealing()) or "signed before"
-    except EvidenceError as error:
+    except (EvidenceError, SettingsError) as error:
         context.log.error(f"The head of the chain of snapshots was not signed: {error}")
         return "not signed"
 

@@ -37,7 +37,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.warehouse import alerts, packets
 from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
@@ -272,7 +272,7 @@ class Watch:
         try:
             waiting = publish(warehouse, self.parts.sealing()).waiting
             why = next(iter(waiting.values()), "")
-        except EvidenceError as error:
+        except (EvidenceError, SettingsError) as error:
             why = str(error)
         with warehouse.read() as transaction:
             left = packets.waiting(transaction)

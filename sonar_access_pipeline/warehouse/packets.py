@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
 
 from sonar_access_pipeline.access.snapshot import chain_head
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -102,7 +102,7 @@ def take_in(warehouse: Warehouse, organization_key: str, entry: Entry) -> None:
 def wait(warehouse: Warehouse, bundle: Bundle) -> None:
     """Have a bundle wait to be published, whose line is in the register already; once."""
     with warehouse.write("outbox") as transaction:
-        if bundle.path not in {header.path for header in waiting(transaction)}:
+        if not was_published(transaction, bundle.path):
             _put(transaction, bundle)
 
 
@@ -141,9 +141,13 @@ def waiting(transaction: Connection) -> list[Header]:
 
 def bundle_of(transaction: Connection, header: Header) -> Bundle | None:
     """A bundle that waits, with its bytes; None when it does not wait any more."""
-    query = select(evidence_outbox.c.files).where(evidence_outbox.c.bundle_id == header.bundle_id)
-    packed = transaction.execute(query).scalar()
+    packed = transaction.execute(select(evidence_outbox.c.files).where(_is(header))).scalar()
     return None if packed is None else Bundle(header, _unpacked(packed))
+
+
+def _is(header: Header) -> ColumnElement[bool]:
+    """The row of a bundle that waits. SQLite gives a number again once the outbox was empty: the path says whose it is."""
+    return and_(evidence_outbox.c.bundle_id == header.bundle_id, evidence_outbox.c.path == header.path)
 
 
 def was_published(transaction: Connection, path: str) -> bool:
@@ -152,10 +156,18 @@ def was_published(transaction: Connection, path: str) -> bool:
     return transaction.execute(is_noted).first() is not None or path in {one.path for one in waiting(transaction)}
 
 
+def note_there(warehouse: Warehouse, header: Header) -> None:
+    """Note that a bundle lies in the store which nobody noted: it was brought there before publishing was on record."""
+    with warehouse.write("outbox") as transaction:
+        if not was_published(transaction, header.path):
+            values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
+            transaction.execute(insert(publication).values(**values, published_at=header.entered_at))
+
+
 def note_published(warehouse: Warehouse, header: Header, published_at: datetime) -> None:
     """Note that a bundle lies in the store and was read back; its bytes may go."""
     with warehouse.write("outbox") as transaction:
-        gone = delete(evidence_outbox).where(evidence_outbox.c.bundle_id == header.bundle_id)
+        gone = delete(evidence_outbox).where(_is(header))
         if transaction.execute(gone).rowcount:
             values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
             transaction.execute(insert(publication).values(**values, published_at=published_at))

@@ -68,6 +68,7 @@ FACTS = frozenset(
         dropped_body,
         watch_look,
         publication,
+        evidence_outbox,
     )
 )
 
