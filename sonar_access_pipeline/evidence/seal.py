@@ -259,7 +259,7 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
     what = changed[0] if changed else added[0] if added else SUMS
     raise EvidenceError(
         f"A packet with this digest lies at {place} and has been changed: {what} is not what it was; `sonar-access evidence "
-        "verify` says more. Move it away, then build again."
+        "verify` says more. Bring back what was sealed: from a copy, or an older version of the objects."
     )
 
 
@@ -273,7 +273,7 @@ def _require_signed(found: Mapping[str, bytes], fingerprints: Collection[str | N
         raise EvidenceError(
             f"A packet with this digest lies at {place}, and its signature is not by "
             f"{' or '.join(sorted(map(str, fingerprints)))}, as the register has it; `sonar-access evidence verify` says more. "
-            "Move it away, then build again."
+            "Bring back what was sealed: from a copy, or an older version of the objects."
         )
 
 
