@@ -294,8 +294,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         return name in settings.model_fields_set and f"SONAR_ACCESS_{name.upper()}" not in environment
 
     update: dict[str, Any] = {"connections": connections}
-    if is_in_file("data_dir"):
-        update["data_dir"] = beside / settings.data_dir
+    for name in ("data_dir", "timestamp_certificates"):
+        path: Path | None = getattr(settings, name)
+        if path is not None and is_in_file(name):
+            update[name] = beside / path
     if settings.signing_key is not None and is_in_file("signing_key"):
         agent = "agent:" if settings.signing_key.startswith("agent:") else ""
         update["signing_key"] = f"{agent}{beside / settings.signing_key.removeprefix(agent)}"

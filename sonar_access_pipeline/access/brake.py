@@ -141,7 +141,7 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
 
 
 def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -> str | None:
-    """Why accounts that are listed with permissions and not as members need a person first; None where they do not.
+    """Say why accounts that are listed with permissions and not as members need a person first; None where they do not.
 
     They left and kept rights, or the member list is short: nobody can tell, but for accounts that were no members by the last
     observation either. `members_before` are the members that it shows; None where there is none.

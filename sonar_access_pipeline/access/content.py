@@ -216,7 +216,7 @@ def non_members(lists: Lists) -> dict[str, str | None]:
 
 
 def is_cut_off(lists: Lists) -> bool:
-    """Whether the member list may go on behind the last row that SonarCloud shows of it."""
+    """Tell whether the member list may go on behind the last row that SonarCloud shows of it."""
     window = ENDPOINTS["organizations/search_members"].window
     return window is not None and len(lists.get(ListName.MEMBERS, ())) >= window
 
@@ -242,7 +242,7 @@ def _group_grant(row: GroupPermissions, ids: Mapping[str, str], permission: str)
 
 
 def is_anyone(row: GroupPermissions) -> bool:
-    """Whether the row is the pseudo group of everybody: without an id, or, on newer servers, with its name for an id.
+    """Tell the pseudo group of everybody from a real one: without an id, or, on newer servers, with its name for an id.
 
     A real group of that name has an id of its own.
     """

@@ -38,7 +38,7 @@ Reads = Mapping[tuple[ListName, str], ListRead]
 def judged(scopes: Iterable[Scope], responses: Iterable[Response]) -> tuple[Verdict, str | None, SnapshotContent | None]:
     """Complete or incomplete, why, and what the answers say where they are complete.
 
-    Raises `ValueError` where an answer cannot be read.
+    Raises `ValueError` or `LookupError` where an answer cannot be read.
     """
     read = frozenset(scopes)
     gathered, reads = _read(responses)

@@ -93,7 +93,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Excepted:
-    """What is known of the exception of a finding: the last one there was, and the day on which it ended, if it did."""
+    """The exception of a finding: the last one there was, and the day on which it ended, if it did."""
 
     exemption: Exemption
     ended: date | None

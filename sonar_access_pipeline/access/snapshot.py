@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any
@@ -203,6 +203,8 @@ def chain_head(previous_sha256: str, content_sha256: str) -> str:
     return hashlib.sha256(f"{previous_sha256}{content_sha256}".encode()).hexdigest()
 
 
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""By how much two clocks may differ: this machine's, SonarCloud's, another collector's, a time stamp authority's."""
 CHAIN_START = "0" * 64
 """The link before the first snapshot of a warehouse."""
 

@@ -187,20 +187,20 @@ def flight_problem(watched: Watched, run: RunInFlight, limits: Limits) -> Proble
     return _problem(watched, f"flight:{run.job}", cause, sentence, run_id=run.run_id)
 
 
+def deployment_problem(home: str, what: str, cause: Cause, sentence: str, since: datetime | None = None) -> Problem:
+    """Make a problem of the whole deployment, which stands under its first connection, `home`."""
+    return Problem(f"{home}:{what}", cause, f"{cause}:{Shared.DEPLOYMENT}", sentence, since=since)
+
+
 def unpublished_problems(
     home: str, waiting: int, since: datetime | None, why: str, now: datetime, limits: Limits
 ) -> list[Problem]:
-    """Whether sealed evidence waits for its store for too long: how many bundles, since when the first, and what hinders it."""
+    """Tell of sealed evidence that waits for its store for too long: so many bundles, the first `since`, and `why`."""
     if since is None or now - since <= limits.unpublished:
         return []
-    return [
-        Problem(
-            key=f"{home}:unpublished",
-            cause=Cause.UNPUBLISHED,
-            group=f"{Cause.UNPUBLISHED}:{Shared.DEPLOYMENT}",
-            sentence=f"{waiting} sealed since {since:%Y-%m-%d %H:%M} UTC do not lie in the evidence store: {why}",
-        )
-    ]
+    bundles = "1 bundle of evidence" if waiting == 1 else f"{waiting} bundles of evidence"
+    sentence = f"{bundles}, sealed on {since:%Y-%m-%d %H:%M} UTC at the earliest, cannot be published: {why}"
+    return [deployment_problem(home, "unpublished", Cause.UNPUBLISHED, sentence)]
 
 
 def silent_sensors(
@@ -211,11 +211,11 @@ def silent_sensors(
     `home` is the first connection of the deployment, which its own problems stand under.
     """
     return [
-        Problem(
-            key=f"{home}:sensor:{name}",
-            cause=Cause.SENSOR_SILENT,
-            group=f"{Cause.SENSOR_SILENT}:{Shared.DEPLOYMENT}",
-            sentence=f"The sensor {name} has not run successfully for more than {_minutes(limits.silent)}.",
+        deployment_problem(
+            home,
+            f"sensor:{name}",
+            Cause.SENSOR_SILENT,
+            f"The sensor {name} has not run successfully for more than {_minutes(limits.silent)}.",
         )
         for name, last in sorted(last_ticks.items())
         if now - max(last or since, since) > limits.silent

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, plain, say
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.terminal import print_frame
 
-SILENT = timedelta(hours=1)
-"""After so long without a look nobody is watching."""
 TITLE = "SonarCloud access: a test"
 TEXT = "This channel works. Nothing is wrong: somebody ran `sonar-access alerts test`."
 
@@ -70,7 +69,7 @@ def _unwatched(looked_at: datetime | None, now: datetime) -> list[str]:
     remedy = "start Dagster's daemon, and switch the sensor sonar_access_watch on"
     if looked_at is None:
         return [f"No watch has ever looked at this warehouse, so nobody raises alerts: {remedy}."]
-    if now - looked_at > SILENT:
+    if now - looked_at > Limits().silent:
         return [f"The watch looked last on {looked_at:%Y-%m-%d %H:%M} UTC, so nobody raises alerts: {remedy}."]
     return []
 

@@ -132,26 +132,23 @@ def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authori
     from sonar_access_pipeline.evidence.verify import verify_all
 
     with opened(organization, WORKING) as (warehouse, organization_key):
-        reports = verify_all(
+        found = verify_all(
             store_of(load().evidence),
             organization_key,
             fingerprints=fingerprints,
             authorities=authorities,
             warehouse=warehouse,
         )
-    whole = reports.pop("")
-    for path, report in reports.items():
-        for fault in report.own:
-            say(f"{plain(path)}: {plain(fault)}", to=errors)
-    for fault in whole.around:
+    for fault in found.faults:
         say(plain(fault), to=errors)
-    for note in whole.notes:
+    for note in found.notes:
         say(plain(note))
-    if wrong := sum(bool(report.own) for report in reports.values()):
-        end(f"{wrong} of {len(reports)} packets are not what was sealed.", FAILED)
-    if whole.around:
-        end(f"Each of {len(reports)} packets is as it was sealed; what stands around them is not, as said above.", AROUND)
-    say(f"Each of {len(reports)} packets is as it was sealed, and the warehouse's register says the same.")
+    number = len(found.reports)
+    if found.changed:
+        end(f"{len(found.changed)} of {number} packets are not what was sealed.", FAILED)
+    if found.around:
+        end(f"Each of {number} packets is as it was sealed; what stands around them is not, as said above.", AROUND)
+    say(f"Each of {number} packets is as it was sealed, and the warehouse's register says the same.")
 
 
 @evidence.command("publish")
@@ -215,7 +212,8 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
             "Nobody says whose signature to trust: no register of a warehouse of the settings has a key for this packet. Name it "
             "with --fingerprint, as you got it from elsewhere."
         )
-    if faults := verify(store, inside, fingerprints=trusted).faults:
+    # What is wrong with its neighbours does not make this packet another one.
+    if faults := verify(store, inside, fingerprints=trusted).own:
         end(f"{path} is not what was sealed: {faults[0]}.", FAILED)
     if target.exists():
         raise click.UsageError(f"{target} is there already; name a new file.")

@@ -106,7 +106,7 @@ class Facts:
     @property
     def gaps(self) -> Rows:
         """The days of the window on which an observation was expected, and is not there."""
-        return [row for row in self.coverage if row["status"] not in ("observed", queries.NOT_EXPECTED)]
+        return queries.gaps(self.coverage)
 
     @property
     def not_expected(self) -> int:

@@ -53,7 +53,7 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Published:
-    """Where bundles came to lie, in order, and the paths of those that go on waiting, each with a sentence that says why."""
+    """The places where bundles came to lie, in order; and the paths of those that go on waiting, each with the reason."""
 
     places: Sequence[str]
     waiting: Mapping[str, str]

@@ -141,7 +141,7 @@ def tables(facts: Facts) -> list[CsvTable]:
 
 
 def limits(facts: Facts) -> Rows:
-    """What this packet does not show, or only in part, and why; fixed limits first, then those of this window.
+    """List what this packet does not show, or only in part, and why; fixed limits first, then those of this window.
 
     Columns: `LIMITS`; observed is no, or in part.
     """
@@ -176,7 +176,7 @@ def limits(facts: Facts) -> Rows:
         rows.append(_limit("what changed in the window", facts.no_comparison))
     rows += [_limit("what changed in the window", part, in_part=True) for part in facts.unknown_parts]
     if facts.not_expected:
-        why = f"{facts.not_expected} lie before the first try to observe, or after the organization's end"
+        why = f"{facts.not_expected} of the window's days: before the first try to observe, or after the organization's end"
         rows.append(_limit("days on which no observation was expected", why))
     return rows
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sonar_access_pipeline.access.snapshot import CLOCKS_DIFFER
 from sonar_access_pipeline.evidence.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Stamp = Callable[[bytes], bytes]
 """From what is to be stamped to the authority's answer, in DER."""
 SECONDS = 30
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""By how much an authority's clock and this machine's may differ."""
 
 
 def stamped_by(url: str, authorities: bytes | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Stamp:

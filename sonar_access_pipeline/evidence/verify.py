@@ -6,23 +6,29 @@ sentence each; nothing is raised for it.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
 from sonar_access_pipeline.access.rules import Result
-from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json, iso
+from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.line import (
+    SUPERSEDED,
+    UNREADABLE,
+    Line,
+    endorsed,
+    forks,
+    place_of,
+    require_linked,
+    superseding,
+)
 from sonar_access_pipeline.evidence.packet import (
     CHANGES_CSV,
     FINDINGS_CSV,
@@ -33,8 +39,6 @@ from sonar_access_pipeline.evidence.packet import (
     build,
 )
 from sonar_access_pipeline.evidence.seal import (
-    HEAD,
-    KEY,
     OF_ONE_SEAL,
     OUTSIDE,
     SEAL,
@@ -43,12 +47,9 @@ from sonar_access_pipeline.evidence.seal import (
     STAMP,
     SUMS,
     digests_of,
-    folder_of,
-    key_path,
-    path_of,
     sums_from,
 )
-from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS
+from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.tables import parsed, reading
@@ -58,30 +59,12 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
 
-UNREADABLE = (
-    csv.Error,
-    StopIteration,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-    OverflowError,
-)
-"""What reading a file of another shape raises."""
-SUPERSEDED = "It was superseded"
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
-DIGEST = re.compile(r"[0-9a-f]{64}")
-WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
-PACKET_FOLDER = re.compile(r"[0-9a-f]{12}(-\w+)?")
-HEAD_FOLDER = re.compile(r"\d{8,}-[0-9a-f]{12}")
-"""What we call folders in the store: whatever else lies there is somebody else's."""
 
 
 @dataclass
 class Report:
-    """What a verification found: faults of the packet, faults of what stands around it, and what a reader must know besides."""
+    """The outcome of a verification: faults of the packet, of what stands around it, and what a reader must know besides."""
 
     own: list[str] = field(default_factory=list)
     around: list[str] = field(default_factory=list)
@@ -97,6 +80,26 @@ class Report:
     def is_fine(self) -> bool:
         """Whether nothing is wrong."""
         return not self.faults
+
+
+@dataclass
+class Packets:
+    """Every packet of an organization: the report of each by its path, and what is wrong around them."""
+
+    reports: dict[str, Report] = field(default_factory=dict)
+    around: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[str]:
+        """The packets that are not what was sealed."""
+        return [path for path, report in self.reports.items() if report.own]
+
+    @property
+    def faults(self) -> list[str]:
+        """All faults, each packet's with its path."""
+        own = [f"{path}: {fault}" for path, report in self.reports.items() for fault in report.own]
+        return [*own, *self.around]
 
 
 def verify(
@@ -141,16 +144,16 @@ def verify_all(
     fingerprints: Collection[str] = (),
     authorities: bytes | None = None,
     warehouse: Warehouse | None = None,
-) -> dict[str, Report]:
-    """Verify every packet of an organization, each by itself, and the line they stand in once: the report of the path "".
+) -> Packets:
+    """Verify every packet of an organization, each by itself, and once the line they stand in.
 
     Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/verify.py`'s
     business: the content is held by digests and signatures.
     """
-    line, reports = Line(store, organization_key, fingerprints), dict[str, Report]()
+    line, found = Line(store, organization_key, fingerprints), Packets()
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
     for path in line.sealed.paths:
-        report = reports[path] = Report()
+        report = found.reports[path] = Report()
         try:
             said = _alone(store, store.get(path), fingerprints, authorities, report)
         except UnreadableError:
@@ -163,17 +166,17 @@ def verify_all(
             is_known = said[0]["digest"] in {row["digest"] for row in register.rows}
             rows = register.rows if is_known else _Register.read(warehouse, organization_key).rows
             report.own += _entry_faults(said[0], rows)
-    whole = reports[""] = Report(notes=line.sealed.notes)
     known = line.sealed.by_digest
-    whole.around += [
+    found.notes += line.sealed.notes
+    found.around += [
         f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the evidence folder"
         for digest, seal in known.items()
         if seal["previous_digest"] not in {None, *known}
     ]
-    whole.around += [*line.sealed.faults, *_forks(line), *line.head_faults]
+    found.around += [*line.sealed.faults, *forks(line), *line.head_faults]
     if warehouse is not None and register is not None:
-        whole.around += _warehouse_faults(line, register, warehouse)
-    return reports
+        found.around += _warehouse_faults(line, register, warehouse)
+    return found
 
 
 @dataclass(frozen=True)
@@ -225,20 +228,13 @@ def _alone(
     try:
         with uncollected():
             report.own += _statements(files, digests, about, manifest, key)
-        _place(manifest, about["digest"])
-        _require_linked(about)
+        place_of(manifest, about["digest"])
+        require_linked(about)
         _ = about["sealed_at"], about["run_id"]
     except UNREADABLE:
         report.own.append(f"{MANIFEST} or {SEAL} is not what it should be")
         return None
     return about, manifest
-
-
-def _require_linked(about: Mapping[str, Any]) -> None:
-    """Nothing where what a seal points to is a digest, or nothing. Raises `ValueError`."""
-    for name in ("previous_digest", "snapshot_chain_head"):
-        if about[name] is not None and not DIGEST.fullmatch(about[name]):
-            raise ValueError(name)
 
 
 def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
@@ -271,27 +267,10 @@ def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
 def _trust(store: Store, key: PublicKey, fingerprints: Collection[str], report: Report) -> None:
     if not fingerprints:
         report.notes.append(f"Signed by {key.fingerprint}: compare it with the fingerprint that you got from elsewhere.")
-    elif trusted := _endorsed(store, key, fingerprints):
+    elif trusted := endorsed(store, key, fingerprints):
         report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
     else:
         report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
-
-
-def _endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
-    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key."""
-    if key.fingerprint in fingerprints:
-        return "which you named"
-    try:
-        files = store.get(key_path(key))
-        before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
-        is_its_own = PublicKey.parsed(files[KEY].decode()) == key
-    except UnreadableError:
-        raise
-    except (EvidenceError, *UNREADABLE):
-        return None
-    if most and is_its_own and before != key and _endorsed(store, before, fingerprints, most - 1):
-        return f"which {before.fingerprint} endorses"
-    return None
 
 
 def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, Any] | None:
@@ -380,15 +359,9 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
         yield f"{MANIFEST} and coverage.csv disagree about the days"
 
 
-def _place(manifest: Mapping[str, Any], digest: str) -> str:
-    """Where a packet belongs under its root."""
-    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
-    return path_of(manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"]))
-
-
 def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> None:
     """Follow the line of packets from this one back to the first, as far as the store has them."""
-    place = _place(manifest, about["digest"])
+    place = place_of(manifest, about["digest"])
     if path != place:
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
             report.own.append(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
@@ -409,133 +382,8 @@ def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[s
             break
         seen.add(previous)
         previous = before["previous_digest"]
-    report.notes += _superseding(path, about["digest"], others.by_digest)
-    report.around += _forks(line)
-
-
-def _forks(line: Line) -> Iterator[str]:
-    followers = Counter(seal["previous_digest"] for seal in line.sealed.by_digest.values())
-    for digest, count in followers.items():
-        if count > 1:
-            named = f"the same packet {digest[:12]}" if digest else "none"
-            yield f"{count} packets name {named} as the one before them"
-
-
-def _superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The packets of the same window that were sealed after one: whoever reads that one should know."""
-    window = path.rpartition("/")[0]
-    for later, about in others.items():
-        if later != digest and str(about["path"]).rpartition("/")[0] == window and digest in _ancestors(later, others):
-            yield f"{SUPERSEDED}: packet {later[:12]} of the same window was sealed after it, and lies beside it."
-
-
-def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The packets before one, as far as they are there."""
-    found: set[str] = set()
-    previous = others[digest]["previous_digest"]
-    while previous in others and previous not in found:
-        found.add(previous)
-        previous = others[previous]["previous_digest"]
-    return found
-
-
-@dataclass(frozen=True)
-class _Sealed:
-    by_digest: Mapping[str, Mapping[str, Any]]
-    paths: list[str]
-    faults: list[str]
-    notes: list[str]
-
-
-@dataclass(frozen=True)
-class Line:
-    """What stands around the packets of an organization in a store; read when it is needed, and once."""
-
-    store: Store
-    organization_key: str
-    fingerprints: Collection[str]
-
-    @cached_property
-    def sealed(self) -> _Sealed:
-        """What every packet says of itself."""
-        return _sealed(self.store, self.organization_key)
-
-    @cached_property
-    def _heads(self) -> list[str | dict[str, Any]]:
-        return list(_heads(self.store, self.fingerprints))
-
-    @property
-    def head_faults(self) -> list[str]:
-        """What is wrong with signed heads."""
-        return [said for said in self._heads if isinstance(said, str)]
-
-    @property
-    def heads(self) -> list[dict[str, Any]]:
-        """What signed heads say; there may be two of one snapshot, of which only one can be true."""
-        return [said for said in self._heads if isinstance(said, dict)]
-
-
-def _sealed(store: Store, organization_key: str) -> _Sealed:
-    """What every packet of an organization says of itself; those that do not fit their folder are faults."""
-    found: dict[str, Mapping[str, Any]] = {}
-    paths: list[str] = []
-    faults: list[str] = []
-    notes: list[str] = []
-    for path in _bundles(store, folder_of(organization_key), notes):
-        if not store.has(path, SUMS):
-            notes.append(f"What lies at {path} is not finished, or was not left whole: it counts as no packet.")
-            continue
-        paths.append(path)
-        try:
-            about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
-            digest = hashlib.sha256(manifest).hexdigest()
-            _require_linked(about)
-            if about["digest"] != digest or _place(json.loads(manifest), digest) != path:
-                faults.append(f"the packet at {path} is not the one that was sealed there")
-            found[digest] = {
-                "previous_digest": about["previous_digest"],
-                "snapshot_chain_head": about["snapshot_chain_head"],
-                "path": path,
-            }
-        except UnreadableError:
-            raise
-        except (EvidenceError, *UNREADABLE):
-            faults.append(f"the packet at {path} is not whole")
-    return _Sealed(found, paths, faults, notes)
-
-
-def _bundles(store: Store, folder: str, notes: list[str]) -> Iterator[str]:
-    """Where packets lie below an organization's folder. What else lies there is named, and judged by nobody."""
-    for window in store.names(folder):
-        if not WINDOW_FOLDER.fullmatch(window):
-            notes.append(f"{folder}/{window} is none of ours.")
-            continue
-        for name in store.names(f"{folder}/{window}"):
-            if PACKET_FOLDER.fullmatch(name):
-                yield f"{folder}/{window}/{name}"
-            else:
-                notes.append(f"{folder}/{window}/{name} is none of ours.")
-
-
-def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[str, Any]]:
-    """Every signed head of the store, or what is wrong with it."""
-    for name in store.names("heads"):
-        path = f"heads/{name}"
-        if not HEAD_FOLDER.fullmatch(name) or not store.has(path, HEAD):
-            continue
-        try:
-            files = store.get(path)
-            key, said = verified(files[HEAD], files[f"{HEAD}.sig"], HEADS), json.loads(files[HEAD])
-            if name != f"{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
-                yield f"the signed head at {path} is of another snapshot"
-            elif fingerprints and not _endorsed(store, key, fingerprints):
-                yield f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
-            else:
-                yield {**said, "path": path, "signed_by": key.fingerprint}
-        except UnreadableError:
-            raise
-        except (EvidenceError, *UNREADABLE):
-            yield f"the signed head at {path} is not what was signed"
+    report.notes += superseding(path, about["digest"], others.by_digest)
+    report.around += forks(line)
 
 
 def _warehouse_faults(line: Line, register: _Register, warehouse: Warehouse) -> list[str]:

@@ -141,7 +141,7 @@ def _numbers(row: dict[str, Any]) -> str:
 
 
 def kinds(facts: Facts) -> str:
-    """How many changes of each kind, what a change's two times mean, and for which part of the window nobody knows."""
+    """Count the changes of each kind; say what a change's two times mean, and for which part of the window nobody knows."""
     if facts.no_comparison:
         return f"What changed is not known: {facts.no_comparison}."
     counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
@@ -159,7 +159,7 @@ def through(change: Mapping[str, Any]) -> str | None:
 
 
 def on(change: Mapping[str, Any]) -> str | None:
-    """What a right is on, by its name where it has one."""
+    """Name what a right is on."""
     named: str | None = change["resource_name"] or change["resource"]
     return named
 

@@ -44,11 +44,10 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
             found = verify(warehouse, connection.organization_key())
             sealed = verify_all(store_of(parts.settings.evidence), connection.organization_key(), warehouse=warehouse)
             seconds = round(time.monotonic() - began, 3)
-        faults = [f"{path}: {fault}" for path, report in sealed.items() for fault in report.own] + sealed[""].around
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(
-            passed=found.state is not State.DIFFERENT and not faults,
-            description=f"{found.state.value}, {len(faults)} faults of evidence; `sonar-access warehouse verify` and "
+            passed=found.state is not State.DIFFERENT and not sealed.faults,
+            description=f"{found.state.value}, {len(sealed.faults)} faults of evidence; `sonar-access warehouse verify` and "
             "`sonar-access evidence verify --all` name each",
             metadata={
                 "state": found.state.value,
@@ -56,8 +55,8 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
                     [{"table": name, "differences": number} for name, number in sorted(by_table.items())],
                     ("table", "differences"),
                 ),
-                "packets": len(sealed) - 1,
-                "evidence": table_of([{"fault": fault} for fault in faults[:MOST]], ("fault",)),
+                "packets": len(sealed.reports),
+                "evidence": table_of([{"fault": fault} for fault in sealed.faults[:MOST]], ("fault",)),
                 "snapshots": found.snapshots,
                 "observations": found.observations,
                 "bodies": found.bodies,

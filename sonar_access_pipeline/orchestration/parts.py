@@ -26,18 +26,6 @@ from sonar_access_pipeline.warehouse.migrations import upgrade
 Clock = Callable[[], datetime]
 
 
-def _certificates(settings: Settings) -> bytes | None:
-    """The certificates of the time stamp authority, where the settings name a file of them."""
-    if settings.timestamp_certificates is None:
-        return None
-    try:
-        return settings.timestamp_certificates.read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {settings.timestamp_certificates} cannot be read: {error.strerror}."
-        ) from None
-
-
 def system_clock() -> datetime:
     """Now, in UTC."""
     return datetime.now(UTC)
@@ -70,7 +58,7 @@ class Parts:
         return Client(connection.host_url, token, api_url=connection.api_url, patience=self.patience, pace=pace, clock=self.clock)
 
     def sealing(self) -> Sealing:
-        """What seals packets and signs heads. Raises `EvidenceError`."""
+        """Give what seals packets and signs heads. Raises `EvidenceError`; `SettingsError` for unreadable certificates."""
         settings = self.settings
         return Sealing(
             store=store_of(settings.evidence, settings.evidence_retention_days),
@@ -88,3 +76,15 @@ class Parts:
             yield warehouse
         finally:
             warehouse.close()
+
+
+def _certificates(settings: Settings) -> bytes | None:
+    """The certificates of the time stamp authority, where the settings name a file of them."""
+    if settings.timestamp_certificates is None:
+        return None
+    try:
+        return settings.timestamp_certificates.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {settings.timestamp_certificates} cannot be read: {error.strerror}."
+        ) from None

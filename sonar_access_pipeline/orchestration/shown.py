@@ -51,8 +51,8 @@ def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict
     with warehouse.read() as transaction:
         covered = queries.coverage(transaction, organization_key, window.first, window.last)
     observed = sum(row["status"] == "observed" for row in covered)
-    gaps = [str(row["day"]) for row in covered if row["status"] not in ("observed", queries.NOT_EXPECTED)]
-    return {"days_observed": observed, "days": len(covered), "gaps": json.dumps(gaps)}
+    gaps = json.dumps([str(row["day"]) for row in queries.gaps(covered)])
+    return {"days_observed": observed, "days": len(covered), "gaps": gaps}
 
 
 PICTURED = timedelta(days=181)

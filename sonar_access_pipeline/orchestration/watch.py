@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from sonar_access_pipeline.alerts import channels as sending
-from sonar_access_pipeline.alerts.causes import Cause, Shared
+from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.ledger import REPEATED_AFTER, Entry, Event, Open, entries_of, messages_of
 from sonar_access_pipeline.alerts.problems import (
     EndedRun,
@@ -24,6 +24,7 @@ from sonar_access_pipeline.alerts.problems import (
     SyncFacts,
     Watched,
     carried_problems,
+    deployment_problem,
     flight_problem,
     gap_problem,
     owner,
@@ -381,8 +382,7 @@ def watching_since(since: datetime | None, looked_at: datetime | None, limits: L
 
 
 def _outage(home: str, sentence: str, since: datetime | None) -> Problem:
-    group = f"{Cause.WAREHOUSE}:{Shared.DEPLOYMENT}"
-    return Problem(key=f"{home}:warehouse", cause=Cause.WAREHOUSE, group=group, sentence=sentence, since=since)
+    return deployment_problem(home, "warehouse", Cause.WAREHOUSE, sentence, since)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -39,6 +39,7 @@ from sonar_access_pipeline.access.records import (
     SnapshotContent,
 )
 from sonar_access_pipeline.access.snapshot import (
+    CLOCKS_DIFFER,
     Control,
     ListName,
     ListRead,
@@ -51,7 +52,6 @@ from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError, UnavailableError
 from sonar_access_pipeline.sonarcloud.gather import READINGS, Gathering, ListPlan, Progress
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
 STANDING_STILL = timedelta(seconds=30)
 """How long a read must last before a server clock that did not move is taken to stand still."""
 
@@ -407,7 +407,7 @@ class Reader:
                 "SonarCloud's answers come without a date, so nothing says whether this machine's clock is right; something "
                 "between takes the header Date away: let it through, then sync again."
             )
-        if abs(host_time - server_time) > CLOCK_TOLERANCE:
+        if abs(host_time - server_time) > CLOCKS_DIFFER:
             raise RefusedError(
                 f"This machine's clock is {abs(host_time - server_time)} away from SonarCloud's; set it by NTP, then sync again."
             )
@@ -417,7 +417,7 @@ class Reader:
         if self._client.source_kind is not SourceKind.SONARCLOUD:
             return
         took = timedelta(seconds=self._client.pace.now() - self._began)
-        if observed_at < started_at or abs(observed_at - started_at - took) > CLOCK_TOLERANCE:
+        if observed_at < started_at or abs(observed_at - started_at - took) > CLOCKS_DIFFER:
             raise RefusedError("This machine's clock jumped while SonarCloud was read; set it by NTP, then sync again.")
         times = [response.server_time for response in self._gathering.responses if response.server_time]
         if len(times) > 1 and took > STANDING_STILL and min(times) == max(times):

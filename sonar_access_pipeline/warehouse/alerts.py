@@ -75,7 +75,7 @@ def sync_facts(transaction: Transaction, organization_key: str, expected: Expect
 
 
 def standing(transaction: Transaction, organization_key: str, due_day: date) -> list[str]:
-    """What is wrong with an organization by the warehouse alone, whether anybody raised an alert or not: one sentence each."""
+    """List what is wrong with an organization by the warehouse alone, alert or not: one sentence each."""
     view = sync_coverage.c
     days = transaction.execute(
         select(view.partition_date, view.status)
@@ -106,7 +106,7 @@ def note_look(transaction: Transaction, home: str, now: datetime) -> None:
 
 
 def last_look(transaction: Transaction) -> datetime | None:
-    """When a watch looked last; None where none ever did."""
+    """The time of the last look of any watch; None where none ever looked."""
     return transaction.execute(select(func.max(watch_look.c.looked_at))).scalar()
 
 

@@ -15,7 +15,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sonar_access_pipeline.access.judgement import judged
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.snapshot import (
+    CLOCKS_DIFFER,
     Control,
     ListName,
     ListRead,
@@ -52,15 +53,13 @@ from sonar_access_pipeline.warehouse.snapshots import RECORDING, append, load, r
 
 FORMAT, FORMER = "sonar-access-snapshots-2", "sonar-access-snapshots-1"
 SNAPSHOTS, LEDGER = "snapshots.jsonl", "ledger.json"
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""By how much the clocks of two machines may differ."""
 FACTS = ("started_at", "observed_at", "server_started_at", "server_observed_at")
 """The facts of a snapshot that are times."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What an archive held: its digest, the organizations, snapshots written or taken in, and those that were there before.
+    """The contents of an archive: its digest, the organizations, snapshots written or taken in, and those that were there before.
 
     `policies` are those that came with it; `lacking` says, in sentences, what did not, and what follows.
     """

@@ -193,7 +193,7 @@ def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
             connection.rollback()
-        except connection_errors(engine):
+        except _driver_error(engine):
             raise DisconnectionError from None
         finally:
             silence.done(connection)
@@ -221,8 +221,7 @@ def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
     return engine
 
 
-def connection_errors(engine: Engine) -> type[Exception]:
-    """What the driver raises."""
+def _driver_error(engine: Engine) -> type[Exception]:
     driver = engine.dialect.loaded_dbapi
     assert driver is not None, "an engine has loaded its driver"
     found: type[Exception] = driver.Error

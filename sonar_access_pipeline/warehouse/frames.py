@@ -15,7 +15,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 def access(warehouse: Warehouse, organization_key: str, as_of: datetime | date) -> pd.DataFrame:
-    """Who had access at `as_of`, a moment or a day's end: the columns of `queries.access_at`, and which observation answers."""
+    """Tell who had access at `as_of`, a moment or a day's end: columns of `queries.access_at`, and which observation answers."""
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, as_of)
         rows = queries.access_at(transaction, answering)
@@ -24,7 +24,7 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime | date) 
 
 
 def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.DataFrame:
-    """What changed in a window of days, as a packet of it says. Columns: `queries.CHANGES`; order of `proof.changes`.
+    """List what changed in a window of days, as a packet of it says. Columns: `queries.CHANGES`; order of `proof.changes`.
 
     `attrs` say why nobody knows (`no_comparison`), of which parts (`unknown_parts`), and what may be older (`reaches_back`).
     Raises `NothingObservedError`.

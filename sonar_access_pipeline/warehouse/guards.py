@@ -77,7 +77,7 @@ GUARDED = (*(table.name for table in APPEND_ONLY), raw_body.name)
 
 
 def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
-    """What the schema promises and the database does not have, or has switched off: each as kind and name, in a fixed order.
+    """List what the schema promises and the database does not have, or has switched off: each as kind and name, in a fixed order.
 
     Tables, `views`, constraints, indexes, triggers, and on PostgreSQL the function that these call.
     """

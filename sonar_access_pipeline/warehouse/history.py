@@ -241,7 +241,7 @@ def measured_before(transaction: Connection, organization_key: str, scopes: Set[
 def why_held(
     transaction: Connection, organization_key: str, content: SnapshotContent, moment: datetime, brake: Brake
 ) -> str | None:
-    """Why a person must look before what was read until `moment` counts, in one sentence; None where nobody must."""
+    """Say in one sentence why a person must look before what was read until `moment` counts; None where nobody must."""
     before = measured_before(transaction, organization_key, content.scopes, moment)
     found = removals(before, measured(content, content.scopes), brake)
     members = members_before(transaction, organization_key, moment)

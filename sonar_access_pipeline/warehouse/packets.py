@@ -46,7 +46,7 @@ ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
 
 @dataclass(frozen=True)
 class Header:
-    """Where a bundle of evidence belongs, and when it was entered. `completed_by` is the file without which it is none."""
+    """The place of a bundle of evidence, and when it was entered. `completed_by` is the file without which it is none."""
 
     path: str
     location: str
@@ -64,12 +64,12 @@ class Bundle:
 
     @property
     def path(self) -> str:
-        """Where it belongs, under the root of the store."""
+        """Its place under the root of the store."""
         return self.header.path
 
     @property
     def location(self) -> str:
-        """Where it belongs, as folder or URL."""
+        """Its place as folder or URL."""
         return self.header.location
 
     @property
@@ -151,7 +151,7 @@ def _is(header: Header) -> ColumnElement[bool]:
 
 
 def was_published(transaction: Connection, path: str) -> bool:
-    """Whether a bundle at this path came to lie in the store, or waits to."""
+    """Tell whether a bundle at this path came to lie in the store, or waits to."""
     is_noted = select(publication.c.path).where(publication.c.path == path)
     return transaction.execute(is_noted).first() is not None or path in {one.path for one in waiting(transaction)}
 

@@ -150,7 +150,7 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
 
 
 def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
-    """What changed in a window, with renamed groups and scopes that ended among it.
+    """List what changed in a window, with renamed groups and scopes that ended among it.
 
     Columns: `CHANGES`, and whether a row `closes`; ordered by changed_by, kind, login and the rest of the row.
     """
@@ -311,7 +311,7 @@ def reconciliation(
     controls: Rows,
     tied: Sequence[Tie],
 ) -> Rows:
-    """Whether all numbers tie: what SonarCloud reports, what came, what is stored, what the packet delivers; every table with
+    """Tie all numbers: what SonarCloud reports, what came, what is stored, what the packet delivers; every table with
     the answers; list against list; and what was before, with what changed, against what is now.
 
     Columns: `RECONCILIATION`; in the order in which they are checked. `passed` is NULL where a number is not known.

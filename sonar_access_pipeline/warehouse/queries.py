@@ -325,8 +325,12 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
 
 def missing_days(transaction: Connection, organization_key: str, first: date, last: date) -> list[date]:
     """The gaps from `first` to `last`: the days that were expected to be observed, and were not."""
-    answered = ("observed", NOT_EXPECTED)
-    return [row["day"] for row in coverage(transaction, organization_key, first, last) if row["status"] not in answered]
+    return [row["day"] for row in gaps(coverage(transaction, organization_key, first, last))]
+
+
+def gaps(covered: Rows) -> Rows:
+    """The rows of `coverage` whose days were expected to be observed, and were not."""
+    return [row for row in covered if row["status"] not in ("observed", NOT_EXPECTED)]
 
 
 @dataclass(frozen=True)
@@ -354,7 +358,7 @@ class WindowObservations:
     def unknown_parts(self) -> list[str]:
         """The parts of the window, before its first observation and after its last, of which nobody knows what changed.
 
-        None where nothing of it is known anyway (`no_comparison`).
+        No part, where nothing of it is known anyway (`no_comparison`).
         """
         if self.no_comparison:
             return []

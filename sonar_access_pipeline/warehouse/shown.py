@@ -42,7 +42,7 @@ class Shown:
 
 
 def shown(transaction: Connection, snapshot_id: int) -> Shown:
-    """What a person must know of a snapshot. Raises `WarehouseError` where there is none, or its answers were dropped."""
+    """Show what a person must know of a snapshot. Raises `WarehouseError` where there is none, or its answers were dropped."""
     found = select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)
     row = transaction.execute(found).mappings().one_or_none()
     if row is None:
