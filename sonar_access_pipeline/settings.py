@@ -249,7 +249,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _lockable(self) -> Settings:
         if self.evidence_retention_days is not None and not (self.evidence_url or "").startswith("s3://"):
-            raise ValueError("evidence_retention_days needs an evidence_url that begins with s3://; nothing else is locked")
+            raise ValueError(
+                "SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL that begins with s3://: no other store "
+                "locks what is put there. Set it, or leave the days out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -358,9 +361,13 @@ def _simple_connection(environment: Mapping[str, str]) -> Connection:
 
 
 def _sentence(detail: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in detail["loc"]) or "settings"
+    said = str(detail["msg"]).removeprefix("Value error, ")
+    place = ".".join(str(part) for part in detail["loc"])
+    if not place:
+        # It is about several settings, and names them.
+        return said
     name = "SONAR_HOST_URL" if place == "host_url" else f"SONAR_ACCESS_{place.upper()}" if "." not in place else place
-    return f"{name}: {str(detail['msg']).removeprefix('Value error, ')}"
+    return f"{name}: {said}"
 
 
 def is_loopback(url: str) -> bool:

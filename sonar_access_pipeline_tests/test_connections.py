@@ -140,6 +140,39 @@ def write_config(folder: Path, text: str) -> None:
     (folder / "config.toml").write_text(text)
 
 
+def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(
+        tmp_path / "etc",
+        "data_dir = 'data'\nsigning_key = 'agent:key.pub'\ntimestamp_certificates = 'authority.pem'\n"
+        "[connections.acme]\norganization = 'acme'\n",
+    )
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "config.toml"))
+    here = tmp_path / "etc"
+    found = load()
+    assert (found.data_dir, found.signing_key) == (here / "data", f"agent:{here / 'key.pub'}")
+    assert found.timestamp_certificates == here / "authority.pem"
+    monkeypatch.setenv("SONAR_ACCESS_SIGNING_KEY", "mine")
+    monkeypatch.setenv("SONAR_ACCESS_TIMESTAMP_CERTIFICATES", "mine.pem")
+    assert (load().signing_key, load().timestamp_certificates) == ("mine", Path("mine.pem"))
+
+
+@pytest.mark.parametrize("url", [None, "evidence", "gs://evidence", "memory://evidence"])
+def test_a_lock_is_refused_where_nothing_locks(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
+    monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_RETENTION_DAYS", "30")
+    if url is not None:
+        monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", url)
+    with pytest.raises(SettingsError, match=r"^SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL"):
+        load()
+    monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", "s3://evidence")
+    assert load().evidence_retention_days == 30
+    monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_RETENTION_DAYS", "1000000")
+    with pytest.raises(SettingsError, match="3653"):
+        load()
+
+
 def test_a_token_comes_from_a_file_that_lies_beside_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(tmp_path / "etc", "[connections.acme]\norganization = 'acme'\ntoken_file = 'acme.token'\n")
     (tmp_path / "etc" / "acme.token").write_text("token-of-acme\n")

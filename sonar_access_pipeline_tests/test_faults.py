@@ -176,6 +176,18 @@ def test_what_is_not_sonarclouds_word_sends_nobody_for_a_new_token_however_long_
     assert "tried 3 times" in reason
 
 
+def test_a_refusal_that_nobody_could_be_asked_about_is_not_said_to_be_of_one_endpoint_alone() -> None:
+    with serving(organization(accounts=60, groups=3)) as simulator:
+
+        def refused(answer: faults.Answer) -> faults.Answer:
+            simulator.faults.add("users/current", faults.status(503), times=None)
+            return faults.status(401)(answer)
+
+        simulator.faults.add("permissions/users", refused, times=None)
+        reason = str(read(simulator).reason)
+    assert "as if the token were refused, and no other endpoint could be asked" in reason
+
+
 def test_a_block_at_the_edge_is_said_and_not_asked_against() -> None:
     block = faults.page(429, CF_Ray="8a1b2c3d4e5f-FRA", CF_Mitigated="challenge")
     with serving(organization(accounts=60, groups=3)) as simulator:

@@ -86,6 +86,12 @@ def test_the_weekly_job_verifies_and_names_no_person(here: Company) -> None:
         assert "as_recorded" not in {check.check_name for check in daily.get_asset_check_evaluations()}
     (check,) = here.run("verify").get_asset_check_evaluations()
     assert (check.check_name, check.passed, check.metadata["state"].value) == ("as_recorded", True, "fine")
+    (packet, *_) = sorted(Path(here.settings.evidence, "acme").glob("*/*"))
+    manifest = (packet / "manifest.json").read_bytes()
+    (packet / "manifest.json").write_bytes(b"{}")
+    (check,) = here.run("verify").get_asset_check_evaluations()
+    assert (check.passed, check.metadata["state"].value) == (False, "fine")
+    (packet / "manifest.json").write_bytes(manifest)
     with here.warehouse() as warehouse, warehouse.write("tampering") as transaction:
         login = transaction.execute(text("SELECT MIN(login) FROM fct_user_access")).scalar_one()
         transaction.execute(text("DELETE FROM fct_user_access WHERE login = :login"), {"login": login})

@@ -19,7 +19,7 @@ import openpyxl
 import pypdf
 import pytest
 
-from sonar_access_pipeline.access.policy import Policy, identity
+from sonar_access_pipeline.access.policy import Exemption, Policy, identity
 from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence import charts, words
@@ -518,3 +518,17 @@ def test_a_read_across_midnight_belongs_to_the_day_on_which_it_began_in_pictures
     assert facts.as_of.observed_at.date() == DAY + timedelta(days=7)
     assert [(week.opened, week.closed) for week in charts.weeks(facts)] == [(len(facts.real_changes), 0)]
     assert facts.real_changes
+
+
+def test_an_exception_holds_for_a_read_that_began_on_its_last_day_and_ended_after_midnight(warehouse: Warehouse) -> None:
+    midnight = EPOCH.replace(hour=0, minute=0)
+    held = Exemption("admin-direct", identity("ada"), "eve", "founder", DAY)
+    record_policy(warehouse, Policy(exemptions=(held,)), lambda: midnight - timedelta(days=1))
+    world = replace(BASE, user_permissions={**BASE.user_permissions, "ada": ["admin"]})
+    snapshot = snapshot_of(world, midnight + timedelta(days=1, minutes=-1), duration=timedelta(minutes=5))
+    record(warehouse, snapshot, lambda: EPOCH)
+    derive(warehouse, "acme")
+    facts = facts_of(warehouse, 0, 0)
+    assert facts.as_of.observed_at.date() == DAY + timedelta(days=1)
+    assert [row["subject"] for row in facts.excepted] == ["ada"]
+    assert facts.ended_exceptions == []

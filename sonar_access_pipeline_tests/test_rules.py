@@ -532,3 +532,16 @@ def test_a_policy_that_cannot_be_is_a_sentence(
     config(tmp_path, monkeypatch, policy, roster)
     with pytest.raises(SettingsError, match=said):
         load().policy.policy()
+
+
+def test_a_rule_that_goes_by_names_knows_those_of_accounts_that_are_no_members_any_more() -> None:
+    shown = replace(
+        content(members={"ada": "Ada"}, grants=[Grant("user", "old", "organization", None, "scan")]),
+        non_members={"old": "Build Bot"},
+    )
+    rules = {rule.rule_id: rule for rule in STATE_RULES}
+    answers = rules["service-without-owner"].answers(shown, Policy())
+    assert [(answer.subject, answer.result) for answer in answers] == [("old", Result.FAIL)]
+    alike = replace(shown, non_members={"old": "Ada"})
+    failing = [a.subject for a in rules["confusable-name"].answers(alike, Policy()) if a.result is Result.FAIL]
+    assert sorted(failing) == ["ada", "old"]

@@ -10,10 +10,12 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from sonar_access_pipeline.access.snapshot import canonical_json
+from sonar_access_pipeline.access.snapshot import Verdict, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
@@ -36,7 +38,7 @@ from sonar_access_pipeline.evidence.seal import Sealed, endorse, publish, seal, 
 from sonar_access_pipeline.evidence.signers import HEADS, PACKETS, signer_of
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import FolderStore, ObjectStore
-from sonar_access_pipeline.evidence.timestamps import stamped_by
+from sonar_access_pipeline.evidence.timestamps import certificate_fault, stamped_by
 from sonar_access_pipeline.evidence.verify import Report, verify, verify_all
 from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
@@ -588,6 +590,16 @@ def test_a_packet_that_an_older_version_entered_and_never_wrote_is_made_from_its
     assert here.verify(offline=True).faults == []
 
 
+def test_a_packet_of_an_older_version_that_was_found_there_is_on_record_from_then_on(here: Sealings) -> None:
+    with here.warehouse.write("test") as transaction:
+        unguard(transaction, "publication")
+        transaction.execute(text("DELETE FROM publication"))
+    assert not here.seal(WINDOWS[2]).is_new
+    shutil.rmtree(here.last)
+    with pytest.raises(EvidenceError, match="it is not made again in silence"):
+        here.seal(WINDOWS[2])
+
+
 def test_a_packet_that_lay_there_and_is_gone_is_not_made_again_in_silence(here: Sealings) -> None:
     moved = here.folder / "moved"
     here.last.rename(moved)
@@ -749,15 +761,17 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings,
             with pytest.raises(ClientError, match=r"AccessDenied|WORM|denied"):
                 s3.delete_object(**about)
         s3.create_bucket(Bucket="unlocked")
-        ignored = sealing(here.root, store=ObjectStore("s3://unlocked/sonar", retention_days=365))
-        with pytest.raises(EvidenceError, match=r"refuses|did not lock it"):
-            seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
-        # Neither when it lies there already.
+        refused = sealing(here.root, store=ObjectStore("s3://unlocked/sonar", retention_days=365))
+        with pytest.raises(EvidenceError, match="refuses"):
+            endorse(refused)
+        # A store that ignores the header takes everything and locks nothing.
+        monkeypatch.setattr(ObjectStore, "_lock", lambda _: {})
+        ignored = sealing(here.root, store=ObjectStore("s3://unlocked/ignoring", retention_days=365))
+        for _ in range(2):
+            with pytest.raises(EvidenceError, match="did not lock it"):
+                seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
         with here.warehouse.read() as transaction:
-            before = len(packets.waiting(transaction))
-        publish(here.warehouse, ignored)
-        with here.warehouse.read() as transaction:
-            assert len(packets.waiting(transaction)) == before
+            assert len(packets.waiting(transaction)) == 1, "nor when it lies there already"
     finally:
         server.stop()
 
@@ -903,6 +917,13 @@ def test_a_stamp_that_does_not_hold_is_never_sealed(
 
     def later() -> datetime:
         return datetime.now(UTC) + timedelta(hours=1)
+
+    asked = stamped_by(url)
+    given = asked(b"the same")
+    monkeypatch.setattr(ours, "answer", lambda _: given)
+    with pytest.raises(EvidenceError, match="answers another question"):
+        asked(b"the same")
+    monkeypatch.setattr(ours, "answer", answer)
 
     def sealed(*, authorities: bytes | None = certificates, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
         there = sealing(here.root, stamp=stamped_by(url, authorities, clock))
@@ -1185,3 +1206,67 @@ def test_of_two_signed_heads_of_one_snapshot_none_hides_the_other(here: Sealings
     )
     around = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).around
     assert around == ["the warehouse's snapshots up to 1 are not those whose head was signed"]
+
+
+def test_a_certificate_that_is_not_for_time_stamps_signs_none(authority: tuple[Authority, str]) -> None:
+    """`openssl ts` signs with none such: the answer is put together here."""
+    ours, _ = authority
+    for usage, said in ((True, None), (False, "its certificate is not one for time stamps")):
+        ours.certified("tsa", -1, 1, usage=usage)
+        made = x509.load_pem_x509_certificate((ours.folder / "tsa.pem").read_bytes())
+        signed = SimpleNamespace(
+            certificates={made.public_bytes(Encoding.DER)}, signer_infos=[SimpleNamespace(serial_number=made.serial_number)]
+        )
+        answer = SimpleNamespace(signed_data=signed, tst_info=SimpleNamespace(gen_time=datetime.now(UTC)))
+        assert certificate_fault(answer) == said  # type: ignore[arg-type]
+
+
+def test_a_held_read_across_midnight_is_said_of_the_day_on_which_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "warehouse.sqlite"))
+    upgrade(warehouse)
+    midnight = EPOCH.replace(hour=0, minute=0)
+    record(warehouse, snapshot_of(World(members={"ada": None}), midnight), lambda: EPOCH)
+    held = snapshot_of(
+        World(members={"bob": None}),
+        midnight + timedelta(days=2, minutes=-1),
+        duration=timedelta(minutes=5),
+        verdict=Verdict.HELD,
+    )
+    record(warehouse, replace(held, reason="half would disappear"), lambda: EPOCH)
+    derive(warehouse, "acme")
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", sqlite_url(tmp_path / "warehouse.sqlite"))
+
+    def said(*arguments: str) -> bool:
+        return "Held:" in CliRunner().invoke(main, list(arguments)).output
+
+    first, second = (str(midnight.date() + timedelta(days=number)) for number in range(2))
+    assert [said("access", "--as-of", day) for day in (first, second)] == [False, True]
+    assert said("access", "--as-of", f"{second}T23:59:30") is False, "it had not ended"
+    assert [said("changes", "--from", day, "--to", day) for day in (first, second)] == [False, True]
+
+
+def test_a_store_that_refuses_is_not_asked_for_all_that_waits(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two", "three"):
+        header = packets.Header(f"keys/{name}", str(here.root / "keys" / name), "key.pub", EPOCH)
+        packets.wait(here.warehouse, packets.Bundle(header, {"key.pub": b""}))
+    asked = []
+
+    def refused(_: FolderStore, path: str, *__: object) -> None:
+        asked.append(path)
+        raise UnreadableError("The evidence store refuses (SlowDown).")
+
+    monkeypatch.setattr(FolderStore, "put", refused)
+    published = publish(here.warehouse, here.sealing)
+    assert asked == ["keys/one"]
+    assert set(published.waiting) == {"keys/one", "keys/two", "keys/three"}
+    assert set(published.waiting.values()) == {"The evidence store refuses (SlowDown)."}
+
+
+def test_a_head_that_was_signed_anew_with_another_key_is_not_the_one_of_the_register(here: Sealings) -> None:
+    head = sorted((here.root / "heads").iterdir())[0]
+    stranger = signer(here.folder / "stranger")
+    (head / "head.json.sig").write_bytes(stranger.sign((head / "head.json").read_bytes(), HEADS))
+    around = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).around
+    assert around == ["the signed head of snapshot 1 is signed by another key than the register has"]

@@ -540,9 +540,9 @@ def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_h
     here = watcher.here
     here.live(0)
     evidence = tmp_path / "data" / "evidence"
-    with here.warehouse() as warehouse, warehouse.write("test") as transaction:
-        for header in [packets.Header("keys/x", str(evidence / "keys/x"), "key.pub", here.clock())]:
-            packets._put(transaction, packets.Bundle(header, {"key.pub": b"a key"}))
+    header = packets.Header("keys/x", str(evidence / "keys/x"), "key.pub", here.clock())
+    with here.warehouse() as warehouse:
+        packets.wait(warehouse, packets.Bundle(header, {"key.pub": b"a key"}))
     evidence.rename(tmp_path / "elsewhere")
     evidence.write_text("a file where the folder was")
     assert watcher.look().is_well, "not at once"

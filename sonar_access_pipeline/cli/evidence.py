@@ -171,7 +171,7 @@ def evidence_publish() -> None:
             say(plain(why), to=errors)
         end(f"{len(published.waiting)} go on waiting, with their bytes.", FAILED)
     if not published.places:
-        say("Nothing waits: all that was sealed lies in the evidence store.")
+        say("Nothing waits to be published. Whether all that was published is still there: `sonar-access evidence verify --all`.")
 
 
 @evidence.command("list")

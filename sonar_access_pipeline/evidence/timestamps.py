@@ -76,7 +76,7 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[s
         name = HASHES.get(imprint.hash_algorithm.dotted_string)
         if name is None or imprint.message != hashlib.new(name, data).digest():
             return "it is a time stamp of something else", None
-        if fault := _certificate_fault(response):
+        if fault := certificate_fault(response):
             return fault, None
     except ValueError:
         return "it is no time stamp", None
@@ -95,8 +95,8 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[s
     return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates you named."
 
 
-def _certificate_fault(response: TimeStampResponse) -> str | None:
-    """Why the certificate that came with a stamp cannot be its signer's at that time; None when it can."""
+def certificate_fault(response: TimeStampResponse) -> str | None:
+    """Say why the certificate that came with a stamp cannot be its signer's at that time; None when it can."""
     from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound, load_der_x509_certificate
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
