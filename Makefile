@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: help install demo test lint types tests proofs benchmark dictionary screenshots lock wheel clean
+.PHONY: help install demo test lint types tests proofs stores benchmark dictionary screenshots lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ tests: $(VENV)/.development
 proofs: $(VENV)/.development  ## the property and kill tests at full length (make test runs them short)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 4 --dist worksteal
 
+stores: $(VENV)/.development  ## every object store whose server is on the PATH: minio, versitygw, azurite-blob, fake-gcs-server
+	@$(INSTALL) --require-hashes -r deploy/requirements.lock
+	$(BIN)/pytest sonar_access_pipeline_tests/test_stores.py -v
+
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
 	$(BIN)/python -m benchmarks.extraction
@@ -44,7 +48,7 @@ wheel: $(VENV)/.runtime  ## a wheel in dist/
 
 lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --quiet --upgrade $(LOCK) --group build -o requirements.lock pyproject.toml
-	uv pip compile --quiet --upgrade $(LOCK) --group build --extra k8s --extra s3 --extra agent --extra timestamp -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	uv pip compile --quiet --upgrade $(LOCK) --group build --extra k8s --extra s3 --extra google --extra azure --extra timestamp -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade $(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 LOCK := --universal --generate-hashes --no-strip-extras --no-annotate --no-header --python-version 3.11
 

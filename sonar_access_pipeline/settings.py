@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -27,6 +28,9 @@ from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
 DEFAULT_CONNECTION = "default"
+STORES = ("s3", "gs", "az", "abfs")
+"""What the address of an object store can begin with."""
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class SettingsError(Exception):
@@ -214,6 +218,9 @@ class Settings(BaseSettings):
     signing_key: str | None = None
     timestamp_url: str | None = None
     timestamp_certificates: Path | None = None
+    timestamp_user: str | None = None
+    timestamp_password: SecretStr | None = None
+    timestamp_policy: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] | None = None
     first_day: date = date(2026, 1, 1)
     hour: Annotated[int, Field(ge=0, le=23)] = 5
     grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
@@ -246,6 +253,49 @@ class Settings(BaseSettings):
         # In TOML a connection is a table with its name: [connections.acme].
         return tuple({"name": name, **table} for name, table in value.items()) if isinstance(value, Mapping) else value
 
+    @field_validator("evidence_url")
+    @classmethod
+    def _store(cls, value: str | None) -> str | None:
+        if value is None or not ADDRESS.match(value):
+            return value
+        scheme = value.partition(":")[0]
+        if scheme != "file" and scheme not in STORES:
+            raise ValueError(
+                f"evidence is kept in a folder, or at an address that begins with {', '.join(f'{one}://' for one in STORES)}; "
+                "what can be mounted can be used as a folder"
+            )
+        if not value.startswith(f"{scheme}://"):
+            raise ValueError(f"write it as {scheme}://bucket/path, with two slashes")
+        if "@" in value or "?" in value or "#" in value:
+            # abfs://container@account... names the account, which adlfs takes from its own variables too.
+            raise ValueError("credentials and options do not belong into an address; set the variables of the store's SDK")
+        return value.rstrip("/")
+
+    @field_validator("timestamp_url")
+    @classmethod
+    def _authority(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("https", "http") or not url.hostname:
+            raise ValueError("write the authority's address as https://timestamp.example.com")
+        if "@" in value or url.query or url.fragment:
+            raise ValueError(
+                "credentials do not belong into an address; set SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _checkable(self) -> Settings:
+        if self.timestamp_url is not None and self.timestamp_certificates is None:
+            raise ValueError(
+                "SONAR_ACCESS_TIMESTAMP_URL needs SONAR_ACCESS_TIMESTAMP_CERTIFICATES, a file with the authority's root and "
+                "intermediate certificates (PEM): a stamp that nobody checked may prove nothing. The authority publishes them"
+            )
+        if (self.timestamp_user is None) != (self.timestamp_password is None):
+            raise ValueError("SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD belong together; set both, or none")
+        return self
+
     @model_validator(mode="after")
     def _lockable(self) -> Settings:
         if self.evidence_retention_days is not None and not (self.evidence_url or "").startswith("s3://"):
@@ -275,7 +325,12 @@ class Settings(BaseSettings):
     @property
     def evidence(self) -> str:
         """Where packets go: a folder, or the URL of an object store."""
-        return self.evidence_url or str(self.data_dir / "evidence")
+        if self.evidence_url is None:
+            return str(self.data_dir / "evidence")
+        if ADDRESS.match(self.evidence_url) and not self.evidence_url.startswith("file:"):
+            return self.evidence_url
+        # Whole, as it stands in the register: whoever reads that later may be somewhere else.
+        return str(Path(self.evidence_url.removeprefix("file://")).expanduser().absolute())
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -303,7 +358,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             update[name] = beside / path
     if settings.signing_key is not None and is_in_file("signing_key"):
         agent = "agent:" if settings.signing_key.startswith("agent:") else ""
-        update["signing_key"] = f"{agent}{beside / settings.signing_key.removeprefix(agent)}"
+        update["signing_key"] = f"{agent}{beside / Path(settings.signing_key.removeprefix(agent)).expanduser()}"
+    if settings.evidence_url is not None and is_in_file("evidence_url") and not ADDRESS.match(settings.evidence_url):
+        update["evidence_url"] = str(beside / Path(settings.evidence_url).expanduser())
     return _complete(settings.model_copy(update=update), beside)
 
 

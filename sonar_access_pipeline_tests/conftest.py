@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 import warnings
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
+from sonar_access_pipeline.evidence.seal import Sealed
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline_tests.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("short", max_examples=25, deadline=None, suppress_health_check=SLOW)
@@ -82,3 +85,28 @@ def warehouse(warehouse_url: str) -> Iterator[Warehouse]:
     upgrade(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealings]:
+    folder = tmp_path_factory.mktemp("sealed")
+    here = Sealings(folder, sqlite_url(folder / "warehouse.sqlite"))
+    yield here
+    here.warehouse.close()
+
+
+@pytest.fixture
+def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
+    """A copy of it all, to tamper with."""
+    copy = tmp_path / "copy"
+    original.warehouse.close()
+    shutil.copytree(original.folder, copy)
+    found = object.__new__(Sealings)
+    found.folder, found.root = copy, copy / "evidence"
+    found.warehouse = Warehouse(sqlite_url(copy / "warehouse.sqlite"))
+    found.sealing = sealing(found.root)
+    found.packets = [
+        Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new) for one in original.packets
+    ]
+    yield found
+    found.warehouse.close()

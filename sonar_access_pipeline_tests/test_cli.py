@@ -83,7 +83,8 @@ def ends(done: subprocess.CompletedProcess[str], status: int, *words: str) -> No
 
 def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: Path) -> None:
     known = settings(simulator)
-    ends(run_anew(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days")
+    ends(run_anew(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days", "signed by a key to be made")
+    assert not (tmp_path / ".sonar-access" / "signing_key").exists(), "a check leaves nothing behind"
     synced = run_anew(tmp_path, "sync", **known)
     ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
     ends(run(tmp_path, "sync", **known), 0)
@@ -98,6 +99,13 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 2, "is there already")
     ends(run(tmp_path, "evidence", "export-raw", folder, "--to", "answers", **known), 0, "answers written to")
     assert (tmp_path / "answers" / "SHA256SUMS").read_text().count("\n") == len(list((tmp_path / "answers").iterdir())) - 1
+    ends(run(tmp_path, "check", **known), 0, "self-signed on the collecting machine")
+    (tmp_path / ".sonar-access" / "signing_key").chmod(0o644)
+    ends(run(tmp_path, "check", **known), 1, "evidence: The signing key", "chmod 600")
+    (tmp_path / ".sonar-access" / "signing_key").chmod(0o600)
+    (tmp_path / ".sonar-access" / "evidence").rename(tmp_path / "share")
+    ends(run(tmp_path, "check", **known), 1, "a share that is not mounted")
+    (tmp_path / "share").rename(tmp_path / ".sonar-access" / "evidence")
     ends(run(tmp_path, "evidence", "rotate-key", str(tmp_path / "none"), **known), 1, "cannot be read")
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert len({row["login"] for row in rows if row["access_type"] == "membership"}) == 30

@@ -146,6 +146,7 @@ def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
     write_config(
         tmp_path / "etc",
         "data_dir = 'data'\nsigning_key = 'agent:key.pub'\ntimestamp_certificates = 'authority.pem'\n"
+        "evidence_url = 'packets'\n"
         "[connections.acme]\norganization = 'acme'\n",
     )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "config.toml"))
@@ -153,12 +154,17 @@ def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
     found = load()
     assert (found.data_dir, found.signing_key) == (here / "data", f"agent:{here / 'key.pub'}")
     assert found.timestamp_certificates == here / "authority.pem"
+    assert found.evidence == str(here / "packets")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for said, meant in (("~/packets", "home/packets"), ("packets", "packets"), (f"file://{tmp_path}/x", "x")):
+        monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", said)
+        assert load().evidence == str(tmp_path / meant), "whole, as it comes to stand in the register"
     monkeypatch.setenv("SONAR_ACCESS_SIGNING_KEY", "mine")
     monkeypatch.setenv("SONAR_ACCESS_TIMESTAMP_CERTIFICATES", "mine.pem")
     assert (load().signing_key, load().timestamp_certificates) == ("mine", Path("mine.pem"))
 
 
-@pytest.mark.parametrize("url", [None, "evidence", "gs://evidence", "memory://evidence"])
+@pytest.mark.parametrize("url", [None, "evidence", "gs://evidence", "az://evidence"])
 def test_a_lock_is_refused_where_nothing_locks(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_RETENTION_DAYS", "30")
@@ -209,6 +215,15 @@ def test_the_simple_connection_takes_its_token_from_a_file_too_but_not_from_two_
         "scopes = 7\n",
         "requests_per_minute = 0\n",
         "brake_share = 2\n",
+        "evidence_url = 's3://AKIA:sqp-5ecret@bucket/x'\n",
+        "evidence_url = 's3://bucket/x?token=sqp-5ecret'\n",
+        "evidence_url = 's3:/bucket/x'\n",
+        "evidence_url = 'sftp://somebody:sqp-5ecret@host/x'\n",
+        "timestamp_url = 'https://us:sqp-5ecret@stamps.example.com'\ntimestamp_certificates = 'ca.pem'\n",
+        "timestamp_url = 'https://stamps.example.com?key=sqp-5ecret'\ntimestamp_certificates = 'ca.pem'\n",
+        "timestamp_url = 'https://stamps.example.com'\n",
+        "timestamp_url = 'https://stamps.example.com'\ntimestamp_certificates = 'ca.pem'\ntimestamp_password = 'sqp-5ecret'\n",
+        "timestamp_policy = 'any'\n",
     ],
 )
 def test_settings_that_cannot_be_meant_are_one_sentence_without_a_secret(

@@ -123,6 +123,20 @@ def test_a_run_is_a_pod_of_its_own_confined_like_the_others() -> None:
     assert VALUES["dagsterWebserver"]["enableReadOnly"] is True
 
 
+def test_what_evidence_needs_reaches_whoever_seals_and_its_key_nobody_else() -> None:
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        sees = [volume for volume in service.get("volumes", []) if volume == "./secrets/evidence:/run/evidence:ro"]
+        assert (service.get("env_file"), len(sees)) == (
+            ([{"path": "evidence.env", "required": False}], 1) if name == "code" else (None, 0)
+        )
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    (mounted,) = [one for one in code["volumes"] if one["name"] == "evidence"]
+    assert mounted["secret"] == {"secretName": "sonar-access-evidence", "optional": True, "defaultMode": 0o440}
+    assert {"name": "evidence", "mountPath": "/run/evidence", "readOnly": True} in code["volumeMounts"]
+    assert "evidence.env" in (ROOT / ".dockerignore").read_text()
+
+
 def test_the_chart_and_its_images_are_of_the_version_of_dagster_that_is_tested() -> None:
     for part in ("dagsterWebserver", "dagsterDaemon"):
         assert VALUES[part]["image"]["tag"] == version("dagster")

@@ -39,7 +39,6 @@ ONLY_IN = {
     "reportlab": {"evidence"},
     "cryptography": {"evidence"},
     "deflate": {"evidence"},
-    "paramiko": {"evidence"},
     "fsspec": {"evidence"},
     "rfc3161_client": {"evidence"},
     "PIL": {"orchestration"},

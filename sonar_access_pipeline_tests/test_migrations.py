@@ -32,6 +32,7 @@ SCOPES = {
     "0004": tuple(Scope),
     "0005": tuple(Scope),
     "0006": tuple(Scope),
+    "0007": tuple(Scope),
 }
 ADA = World(
     members={"ada": "Ada", "bob": None},

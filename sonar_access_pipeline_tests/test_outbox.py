@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.objects import ObjectStore
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, endorse, publish, seal, sign_head
-from sonar_access_pipeline.evidence.stores import ObjectStore
 from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url

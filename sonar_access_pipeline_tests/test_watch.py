@@ -339,6 +339,7 @@ def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again
     assert watcher.causes() == [Cause.RUN_FAILED]
     assert len(due_retries(here.parts, here.instance, timedelta())) == 1, "as often as it takes"
     evidence.unlink()
+    (tmp_path / "elsewhere").rename(evidence)
     assert here.live(1, hours=2).success
     assert watcher.look().is_well
 

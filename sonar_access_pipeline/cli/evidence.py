@@ -13,6 +13,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli.base import (
     AROUND,
     FAILED,
+    by_option,
     console,
     end,
     errors,
@@ -128,12 +129,12 @@ def evidence_verify(
 
 
 def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None) -> None:
-    from sonar_access_pipeline.evidence.stores import store_of
     from sonar_access_pipeline.evidence.verify import verify_all
+    from sonar_access_pipeline.orchestration.parts import Parts
 
     with opened(organization, WORKING) as (warehouse, organization_key):
         found = verify_all(
-            store_of(load().evidence),
+            Parts(load()).store(),
             organization_key,
             fingerprints=fingerprints,
             authorities=authorities,
@@ -172,6 +173,86 @@ def evidence_publish() -> None:
         end(f"{len(published.waiting)} go on waiting, with their bytes.", FAILED)
     if not published.places:
         say("Nothing waits to be published. Whether all that was published is still there: `sonar-access evidence verify --all`.")
+
+
+@evidence.command("acknowledge")
+@organization_option
+@click.argument("faults", nargs=-1)
+@click.option("--why", default=None, help="What happened: it stands in the store, and in every verification, for ever.")
+@by_option
+def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why: str | None, by: str) -> None:
+    """Sign a statement about faults in the line of packets, such as a packet that is lost for good.
+
+    FAULTS are their keys; without any, those that `evidence verify --all` finds now are listed with their keys. Nothing is
+    mended by a statement: verification names who stated what, instead of a fault.
+
+    \b
+    Example:  sonar-access evidence acknowledge packet:8a3fbd300e21 --why "The bucket was deleted, ticket SEC-40"
+    """
+    from sonar_access_pipeline.evidence.seal import state
+    from sonar_access_pipeline.evidence.verify import verify_all
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    parts = Parts(load())
+    with opened(organization, WORKING) as (warehouse, organization_key):
+        found = verify_all(parts.store(), organization_key, warehouse=warehouse).keys
+        if not faults:
+            for key, sentence in found.items():
+                say(f"{plain(key)}  {plain(sentence)}")
+            if not found:
+                say("Nothing in the line of packets needs a statement.")
+            return
+        if unknown := [key for key in faults if key not in found]:
+            raise click.UsageError(f"No fault is called {unknown[0]}; without any key they are listed.")
+        if not why:
+            raise click.UsageError("Say with --why what happened.")
+        place = state(warehouse, parts.sealing(), organization_key, faults, by=by, why=why)
+    say(f"Stated and signed: {plain(place)}")
+
+
+@evidence.command("recover")
+@organization_option
+def evidence_recover(organization: str | None) -> None:
+    """After a warehouse was restored: take the packets that the evidence store has and the register lost into it again.
+
+    \b
+    Example:  sonar-access evidence recover
+    """
+    from sonar_access_pipeline.evidence.recover import recover
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    with opened(organization, WORKING) as (warehouse, organization_key):
+        recovered = recover(warehouse, Parts(load()).sealing(), organization_key)
+    for place in recovered.entered:
+        say(f"Entered: {plain(place)}")
+    for place, why in recovered.refused.items():
+        say(f"Not entered: {plain(place)}: {plain(why)}", to=errors)
+    if recovered.refused:
+        end(f"{len(recovered.refused)} packets of the store are not what was sealed with a key of ours.", FAILED)
+    if not recovered.entered:
+        say("The register knows every packet of the store.")
+
+
+@evidence.command("new-store")
+@click.option(
+    "--yes", is_flag=True, required=True, help="That store is lost for good: evidence goes into another one from now on."
+)
+def evidence_new_store(yes: bool) -> None:
+    """Have the store of the settings be the one that evidence goes into, though another one was at its place before.
+
+    What was lost with the other one can be stated with `evidence acknowledge`.
+
+    \b
+    Example:  sonar-access evidence new-store --yes
+    """
+    from sonar_access_pipeline.cli.base import opened_warehouse
+    from sonar_access_pipeline.evidence.identity import begin_anew
+    from sonar_access_pipeline.orchestration.parts import Parts
+
+    with opened_warehouse(WORKING) as warehouse:
+        sealing = Parts(load()).sealing()
+        name = begin_anew(warehouse, sealing.store, sealing.signer, sealing.clock)
+    say(f"The evidence store at {plain(sealing.store.place(''))} is called {name[:12]}, and is the one from now on.")
 
 
 @evidence.command("list")

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -24,11 +26,12 @@ from sonar_access_pipeline.cli.base import (
     plain,
     say,
 )
-from sonar_access_pipeline.settings import Connection, SettingsError, load
+from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.terminal import print_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 if TYPE_CHECKING:
     from sonar_access_pipeline.orchestration.observe import Checked
@@ -43,6 +46,7 @@ STATUS_OF_KIND = {"settings": WRONG_USE, "source": UNREADABLE}
 @connection_option
 def check(connection_name: str | None) -> None:
     """Test each connection: token, whose, organization, admin right, lists reachable, and what may soon not work any more.
+    Then what seals evidence: the key signs, the authority stamps, the store answers and locks as it should.
 
     \b
     Example:  sonar-access check --connection default
@@ -60,12 +64,44 @@ def check(connection_name: str | None) -> None:
             worst = max(worst, WRONG_USE if isinstance(error, SettingsError) else UNREADABLE)
             continue
         _say_checked(connection, checked)
+    worst = max(worst, _check_evidence(settings))
     if not worst:
         say(
             "Only GET is ever sent, but the token can write: keep it as a secret, of an account for this purpose alone. "
             "SonarCloud ends a token that is not used for 60 days."
         )
     sys.exit(worst)
+
+
+def _check_evidence(settings: Settings) -> int:
+    """Say what would hinder sealing: signs something, has it stamped, asks the store. Nothing is written."""
+    from sonar_access_pipeline.evidence.errors import EvidenceError
+    from sonar_access_pipeline.evidence.rehearsal import hindrances
+    from sonar_access_pipeline.evidence.signers import OWN_KEY
+    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.warehouse.migrations import require_current
+
+    warehouse = Warehouse(settings.warehouse)
+    has_key = settings.signing_key is not None or (settings.data_dir / OWN_KEY).exists()
+    with closing(warehouse), TemporaryDirectory() as folder:
+        try:
+            # The first sync makes a key of its own; a check leaves nothing behind.
+            sealing = Parts(settings).sealing(None if has_key else Path(folder))
+            is_there = warehouse.sqlite_file is None or warehouse.sqlite_file.exists()
+            if is_there:
+                require_current(warehouse)
+            found = list(hindrances(sealing, warehouse if is_there else None))
+        except (EvidenceError, SettingsError, WarehouseError) as error:
+            found = [str(error)]
+    for sentence in found:
+        say(f"[bold red]evidence:[/] {plain(sentence)}", to=errors)
+    if found:
+        return FAILED
+    key = f"signed by {sealing.signer.key.fingerprint} ({sealing.signer.origin})" if has_key else "signed by a key to be made"
+    stamps = f", stamped by {plain(settings.timestamp_url)}" if settings.timestamp_url else ""
+    locks = f", locked for {settings.evidence_retention_days} days" if settings.evidence_retention_days else ""
+    say(f"[bold green]evidence:[/] goes to {plain(settings.evidence)}{locks}, {key}{stamps}.")
+    return 0
 
 
 def _say_wrong(connection: Connection, sentence: str) -> None:

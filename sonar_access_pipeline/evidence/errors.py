@@ -8,4 +8,11 @@ class EvidenceError(Exception):
 
 
 class UnreadableError(EvidenceError):
-    """The store does not answer, or refuses: nothing is known of what lies there, and nothing may be said of it."""
+    """The store does not answer, or refuses: nothing is known of what lies there, and nothing may be said of it.
+
+    `code` is the store's own, where it gave one.
+    """
+
+    def __init__(self, sentence: str, code: str | None = None) -> None:
+        super().__init__(sentence)
+        self.code = code

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -21,10 +21,21 @@ from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.packet import MANIFEST
-from sonar_access_pipeline.evidence.seal import HEAD, KEY, SEAL, SUMS, folder_of, key_path, path_of
-from sonar_access_pipeline.evidence.signers import HEADS, KEYS
+from sonar_access_pipeline.evidence.seal import (
+    HEAD,
+    HEAD_STAMP,
+    KEY,
+    SEAL,
+    STATEMENT,
+    SUMS,
+    folder_of,
+    key_path,
+    path_of,
+)
+from sonar_access_pipeline.evidence.signers import HEADS, KEYS, STATEMENTS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, verified
-from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.evidence.stores import Listing, Store, read_all
+from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
 UNREADABLE = (
     csv.Error,
@@ -39,131 +50,273 @@ UNREADABLE = (
 )
 """What reading a file of another shape raises."""
 SUPERSEDED = "It was superseded"
+FOLLOWED = 8
+"""Packets before one that are looked at with it; all of them are `verify_all`'s business."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
-PACKET_FOLDER = re.compile(r"[0-9a-f]{12}(-\w+)?")
+PACKET_FOLDER = re.compile(r"([0-9a-f]{12})(-\w+)?")
 HEAD_FOLDER = re.compile(r"\d{8,}-[0-9a-f]{12}")
+STATEMENT_FOLDER = re.compile(r"[0-9a-f]{32}")
 """What we call folders in the store: whatever else lies there is somebody else's."""
 
 
 @dataclass(frozen=True)
-class _Sealed:
+class Fault:
+    """Something around packets that does not fit together.
+
+    `key` names it in a statement that a person signs; None where no statement makes it better.
+    """
+
+    sentence: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What packets say of themselves, by digest; `faults` of those that do not fit their folder."""
+
     by_digest: Mapping[str, Mapping[str, Any]]
-    paths: list[str]
-    faults: list[str]
-    notes: list[str]
+    faults: Sequence[Fault] = ()
 
 
 @dataclass(frozen=True)
 class Line:
-    """The packets and signed heads of an organization in a store; read when they are needed, and once."""
+    """The packets and signed heads of an organization in a store; read when they are needed, and once.
+
+    `authorities` are certificates of time stamp authorities, PEM.
+    """
 
     store: Store
     organization_key: str
     fingerprints: Collection[str]
+    authorities: bytes | None = None
 
     @cached_property
-    def sealed(self) -> _Sealed:
-        """What every packet says of itself."""
-        return _sealed(self.store, self.organization_key)
+    def listing(self) -> Listing:
+        """What lies in the folder of the organization."""
+        return self.store.listing(folder_of(self.organization_key))
 
     @cached_property
-    def _heads(self) -> list[str | dict[str, Any]]:
-        return list(_heads(self.store, self.fingerprints))
+    def _looked_at(self) -> tuple[list[str], list[str]]:
+        return _packets_in(self.listing, folder_of(self.organization_key))
 
     @property
-    def head_faults(self) -> list[str]:
-        """What is wrong with signed heads."""
-        return [said for said in self._heads if isinstance(said, str)]
+    def paths(self) -> list[str]:
+        """Where whole packets lie, sorted."""
+        return self._looked_at[0]
+
+    def names(self, path: str) -> list[str]:
+        """What lies in the folder of a packet: its files, and folders that do not belong there."""
+        inside = {one.removeprefix(f"{path}/").partition("/")[0] for one in self.listing.bundles if one.startswith(f"{path}/")}
+        return sorted({*self.listing.bundles[path], *inside})
 
     @property
-    def heads(self) -> list[dict[str, Any]]:
-        """What signed heads say; there may be two of one snapshot, of which only one can be true."""
-        return [said for said in self._heads if isinstance(said, dict)]
+    def notes(self) -> list[str]:
+        """What else lies there: named, and judged by nobody."""
+        return self._looked_at[1]
 
+    @cached_property
+    def places(self) -> Mapping[str, list[str]]:
+        """Where packets lie, by the first twelve characters of their digest."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for path in self.paths:
+            found[path.rpartition("/")[2][:12]].append(path)
+        return found
 
-def _sealed(store: Store, organization_key: str) -> _Sealed:
-    """What every packet of an organization says of itself; those that do not fit their folder are faults."""
-    found: dict[str, Mapping[str, Any]] = {}
-    paths: list[str] = []
-    faults: list[str] = []
-    notes: list[str] = []
-    for path in _bundles(store, folder_of(organization_key), notes):
-        if not store.has(path, SUMS):
-            notes.append(f"What lies at {path} is not finished, or was not left whole: it counts as no packet.")
-            continue
-        paths.append(path)
+    def read(self, paths: Collection[str]) -> Sealed:
+        """Read what packets say of themselves. Raises `UnreadableError`."""
+        wanted = [(path, name) for path in paths for name in (SEAL, MANIFEST)]
+        return _sealed(paths, read_all(self.store, wanted))
+
+    def of(self, path: str, files: Mapping[str, bytes]) -> Sealed:
+        """Give what the packet at a path says of itself, from its files."""
+        gone = EvidenceError(f"Nothing lies at {path}.")
+        return _sealed([path], {(path, name): files.get(name, gone) for name in (SEAL, MANIFEST)})
+
+    def near(self, path: str, about: Mapping[str, Any]) -> Sealed:
+        """Read the packets of the same window, and those before one, as far as they are followed."""
+        beside = [one for one in self.paths if one.rpartition("/")[0] == path.rpartition("/")[0]]
+        found = self.read(beside)
+        known, faults = dict(found.by_digest), list(found.faults)
+        previous = about["previous_digest"]
+        for _ in range(FOLLOWED):
+            if previous is None:
+                break
+            if previous not in known:
+                before = self.read(self.places.get(previous[:12], []))
+                known |= before.by_digest
+                faults += before.faults
+            if previous not in known:
+                break
+            previous = known[previous]["previous_digest"]
+        return Sealed(known, faults)
+
+    @cached_property
+    def head_paths(self) -> list[str]:
+        """Where signed heads lie, in order of their snapshots."""
+        found = self.store.listing("heads").bundles
+        return [path for path, names in found.items() if HEAD_FOLDER.fullmatch(path.removeprefix("heads/")) and HEAD in names]
+
+    @cached_property
+    def heads(self) -> tuple[list[dict[str, Any]], list[Fault]]:
+        """What all signed heads say, and what is wrong with heads; of two of one snapshot only one can be true."""
+        return self.read_heads(self.head_paths)
+
+    def heads_since(self, head_sha256: str | None) -> tuple[list[dict[str, Any]], list[Fault]]:
+        """Read the head that a packet was sealed with, and the newest one: the heads between them lead from one to the other."""
+        ours = [path for path in self.head_paths if head_sha256 and path.endswith(f"-{head_sha256[:12]}")]
+        return self.read_heads(list(dict.fromkeys([*ours, *self.head_paths[-1:]])))
+
+    def read_heads(self, paths: Collection[str]) -> tuple[list[dict[str, Any]], list[Fault]]:
+        """Read signed heads: what they say, and what is wrong with them. Raises `UnreadableError`."""
+        found = read_all(self.store, [(path, name) for path in paths for name in (HEAD, f"{HEAD}.sig")])
+        said: list[dict[str, Any]] = []
+        faults: list[Fault] = []
+        for path in paths:
+            one = self._head(path, found[path, HEAD], found[path, f"{HEAD}.sig"])
+            said += [one] if isinstance(one, dict) else []
+            faults += [Fault(one)] if isinstance(one, str) else []
+        return said, faults
+
+    def _head(self, path: str, body: bytes | EvidenceError, signature: bytes | EvidenceError) -> str | dict[str, Any]:
+        """What a signed head says, or what is wrong with it."""
         try:
-            about, manifest = json.loads(store.read(path, SEAL)), store.read(path, MANIFEST)
+            key, said = verified(_there(body), _there(signature), HEADS), json.loads(_there(body))
+            if path != f"heads/{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
+                return f"the signed head at {path} is of another snapshot"
+            if self.fingerprints and not self.endorsed(key):
+                return f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
+            if said.get("time_stamp"):
+                fault, _ = stamp_fault(_there(signature), self.store.read(path, HEAD_STAMP), self.authorities)
+                if fault:
+                    return f"the time stamp of the signed head at {path} does not hold: {fault}"
+        except UnreadableError:
+            raise
+        except (EvidenceError, *UNREADABLE):
+            return f"the signed head at {path} is not what was signed"
+        return {**said, "path": path, "signed_by": key.fingerprint}
+
+    def endorsed(self, key: PublicKey) -> str | None:
+        """Why a key is trusted; asked once for each key."""
+        if key not in self._endorsed:
+            self._endorsed[key] = endorsed(self.store, key, self.fingerprints)
+        return self._endorsed[key]
+
+    @cached_property
+    def _endorsed(self) -> dict[PublicKey, str | None]:
+        return {}
+
+    @cached_property
+    def statements(self) -> list[dict[str, Any]]:
+        """What people stated of the line and signed; one that is not signed as it should be is none."""
+        listed = self.store.listing("statements").bundles
+        paths = [one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))]
+        found = read_all(self.store, [(path, name) for path in paths for name in (STATEMENT, f"{STATEMENT}.sig")])
+        said = []
+        for path in paths:
+            try:
+                body = _there(found[path, STATEMENT])
+                key = verified(body, _there(found[path, f"{STATEMENT}.sig"]), STATEMENTS)
+                one = json.loads(body)
+                is_ours = one["organization"] == self.organization_key and isinstance(one["about"], list)
+                if is_ours and (not self.fingerprints or self.endorsed(key)):
+                    said.append({**one, "path": path, "signed_by": key.fingerprint})
+            except UnreadableError:
+                raise
+            except (EvidenceError, *UNREADABLE):
+                continue
+        return sorted(said, key=lambda one: str(one["stated_at"]))
+
+    def settled(self, faults: Iterable[Fault]) -> tuple[list[str], list[str]]:
+        """Part faults into those that stand, and notes of those of which somebody stated what they are."""
+        stand: list[str] = []
+        notes: list[str] = []
+        for fault in dict.fromkeys(faults):
+            said = [one for one in self.statements if fault.key in one["about"]] if fault.key else []
+            if said:
+                notes.append(f"{fault.sentence}; {said[-1]['by']} stated on {str(said[-1]['stated_at'])[:10]}: {said[-1]['why']}")
+            else:
+                stand.append(fault.sentence)
+        return stand, notes
+
+
+def _there(body: bytes | EvidenceError) -> bytes:
+    if isinstance(body, EvidenceError):
+        raise body
+    return body
+
+
+def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
+    """Where whole packets lie below an organization's folder, and what else lies there."""
+    paths: list[str] = []
+    strange: dict[str, None] = {}
+    unfinished: list[str] = []
+    for path, names in listing.bundles.items():
+        inside = path.removeprefix(folder).strip("/")
+        window, _, packet = inside.partition("/")
+        name = packet.partition("/")[0]
+        if not names and not WINDOW_FOLDER.fullmatch(inside) and not packet:
+            strange |= {f"{folder}/{inside}": None} if inside else {}
+        elif not inside:
+            strange |= dict.fromkeys(f"{folder}/{one}" for one in names)
+        elif not WINDOW_FOLDER.fullmatch(window):
+            strange[f"{folder}/{window}"] = None
+        elif not packet:
+            strange |= dict.fromkeys(f"{path}/{one}" for one in names)
+        elif not PACKET_FOLDER.fullmatch(name):
+            strange[f"{folder}/{window}/{name}"] = None
+        elif name == packet:
+            (paths if SUMS in names else unfinished).append(path)
+    return sorted(paths), [
+        *(f"{one} is none of ours." for one in sorted(strange)),
+        *(f"What lies at {one} is not finished, or was not left whole: it counts as no packet." for one in sorted(unfinished)),
+    ]
+
+
+def _sealed(paths: Collection[str], found: Mapping[tuple[str, str], bytes | EvidenceError]) -> Sealed:
+    """What packets say of themselves; those that do not fit their folder are faults."""
+    known: dict[str, Mapping[str, Any]] = {}
+    faults: list[Fault] = []
+    for path in paths:
+        try:
+            about, manifest = json.loads(_there(found[path, SEAL])), _there(found[path, MANIFEST])
             digest = hashlib.sha256(manifest).hexdigest()
             require_linked(about)
             if about["digest"] != digest or place_of(json.loads(manifest), digest) != path:
-                faults.append(f"the packet at {path} is not the one that was sealed there")
-            found[digest] = {
+                faults.append(Fault(f"the packet at {path} is not the one that was sealed there"))
+            known[digest] = {
                 "previous_digest": about["previous_digest"],
                 "snapshot_chain_head": about["snapshot_chain_head"],
+                "sealed_at": str(about["sealed_at"]),
                 "path": path,
             }
-        except UnreadableError:
-            raise
         except (EvidenceError, *UNREADABLE):
-            faults.append(f"the packet at {path} is not whole")
-    return _Sealed(found, paths, faults, notes)
+            faults.append(Fault(f"the packet at {path} is not whole"))
+    return Sealed(known, faults)
 
 
-def _bundles(store: Store, folder: str, notes: list[str]) -> Iterator[str]:
-    """Where packets lie below an organization's folder. What else lies there is named, and judged by nobody."""
-    for window in store.names(folder):
-        if not WINDOW_FOLDER.fullmatch(window):
-            notes.append(f"{folder}/{window} is none of ours.")
-            continue
-        for name in store.names(f"{folder}/{window}"):
-            if PACKET_FOLDER.fullmatch(name):
-                yield f"{folder}/{window}/{name}"
-            else:
-                notes.append(f"{folder}/{window}/{name} is none of ours.")
-
-
-def _heads(store: Store, fingerprints: Collection[str]) -> Iterator[str | dict[str, Any]]:
-    """Every signed head of the store, or what is wrong with it."""
-    for name in store.names("heads"):
-        path = f"heads/{name}"
-        if not HEAD_FOLDER.fullmatch(name) or not store.has(path, HEAD):
-            continue
-        try:
-            files = store.get(path)
-            key, said = verified(files[HEAD], files[f"{HEAD}.sig"], HEADS), json.loads(files[HEAD])
-            if name != f"{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
-                yield f"the signed head at {path} is of another snapshot"
-            elif fingerprints and not endorsed(store, key, fingerprints):
-                yield f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
-            else:
-                yield {**said, "path": path, "signed_by": key.fingerprint}
-        except UnreadableError:
-            raise
-        except (EvidenceError, *UNREADABLE):
-            yield f"the signed head at {path} is not what was signed"
-
-
-def forks(line: Line) -> Iterator[str]:
+def forks(sealed: Sealed) -> Iterator[Fault]:
     """Name each packet that more than one names as its predecessor: of two, one was put in or a warehouse was restored."""
-    followers = Counter(seal["previous_digest"] for seal in line.sealed.by_digest.values())
+    followers = Counter(seal["previous_digest"] for seal in sealed.by_digest.values())
     for digest, count in followers.items():
         if count > 1:
             named = f"the same packet {digest[:12]}" if digest else "none"
-            yield f"{count} packets name {named} as the one before them"
+            yield Fault(f"{count} packets name {named} as the one before them", f"fork:{digest[:12] if digest else 'none'}")
 
 
 def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The packets of the same window that were sealed after one: whoever reads that one should know."""
-    window = path.rpartition("/")[0]
+    window, ours = path.rpartition("/")[0], str(others.get(digest, {}).get("sealed_at", ""))
     for later, about in others.items():
-        if later != digest and str(about["path"]).rpartition("/")[0] == window and digest in _ancestors(later, others):
+        if later == digest or str(about["path"]).rpartition("/")[0] != window:
+            continue
+        is_later = about["sealed_at"] > ours
+        if is_later or (about["sealed_at"] == ours and digest in _ancestors(later, others)):
             yield f"{SUPERSEDED}: packet {later[:12]} of the same window was sealed after it, and lies beside it."
 
 
 def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The packets before one, as far as they are there."""
+    """The packets before one, as far as they were read."""
     found: set[str] = set()
     previous = others[digest]["previous_digest"]
     while previous in others and previous not in found:

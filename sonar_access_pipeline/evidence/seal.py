@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from urllib.parse import quote
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, Packet
-from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, Signer
+from sonar_access_pipeline.evidence.identity import require_known
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, Packet
+from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
@@ -27,19 +28,31 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
 """The files that the sums cannot hold: they, their signature, and the time stamp of that."""
-OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS}
+HEAD, HEAD_STAMP, KEY, STATEMENT = "head.json", "head.json.sig.tsr", "key.pub", "statement.json"
+AUTHORITIES = "timestamp_certificates.pem"
+"""The certificates of the time stamp authority, as the sealer knew them."""
+OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS, AUTHORITIES}
 """The files that belong to one building: all others are the same bytes whenever the same content is sealed."""
-HEAD, KEY = "head.json", "key.pub"
+RESERVED = frozenset({"heads", "keys", "statements", "store"})
+"""Folders beside those of organizations: the folder of an organization with such a key is written otherwise."""
 
 
 @dataclass(frozen=True)
 class Sealing:
-    """What seals: where it goes, who signs, by what clock, and an authority that says when, if there is one."""
+    """What seals: where it goes, who signs, by what clock, and an authority that says when, if there is one.
+
+    `authorities` are the certificates of that authority, PEM: they come to lie beside the stamps.
+    """
 
     store: Store
     signer: Signer
     clock: Callable[[], datetime]
     stamp: Stamp | None = None
+    authorities: bytes | None = None
+
+    def stamped(self, signature: bytes, name: str) -> dict[str, bytes]:
+        """The time stamp of a signature, as a file of this name; nothing where no authority is set. Raises `EvidenceError`."""
+        return {name: self.stamp(signature)} if self.stamp else {}
 
 
 @dataclass(frozen=True)
@@ -68,9 +81,10 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
     """
     path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
     place = sealing.store.place(path)
+    require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     endorse(sealing)
     entry, is_new = _entered(packet, sealing, warehouse, path, run_id)
-    published = publish(warehouse, sealing)
+    published = _published(warehouse, sealing)
     _require_published(published, path)
     is_new = is_new or place in published.places
     if place not in published.places:
@@ -110,6 +124,7 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
             pipeline_version=__version__,
             format_version=FORMAT_VERSION,
             key_fingerprint=sealing.signer.key.fingerprint,
+            time_stamp=sealing.stamp is not None,
         )
         known = next((one for one in before if one.digest == packet.digest), None)
         there = sealing.store.has(path, SUMS)
@@ -120,25 +135,37 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
             return known, False
         if there:
             keys = {entry.key_fingerprint, *(one.key_fingerprint for one in before)} - {None}
-            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing.store, path, entry, keys))
+            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing.store, path, keys))
             continue
         if packets.enter(warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)):
             return entry, True
 
 
-def _sealed_before(packet: Packet, store: Store, path: str, entry: packets.Entry, keys: Collection[str | None]) -> packets.Entry:
+def _sealed_before(packet: Packet, store: Store, path: str, keys: Collection[str | None]) -> packets.Entry:
     """The line of a packet that lies in the store and that the register lost, from its own seal: a warehouse was restored."""
     found, place = store.get(path), store.place(path)
     _require_unchanged(packet, found, place)
     _require_signed(found, keys, place)
-    about = json.loads(found[SEAL])
-    return replace(
-        entry,
+    return entry_of(found, place)
+
+
+def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
+    """The line of the register that a packet's own files give: `location` is where it lies."""
+    about, manifest = json.loads(files[SEAL]), json.loads(files[MANIFEST])
+    first, last = (date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day"))
+    return packets.Entry(
+        first_day=first,
+        last_day=last,
+        digest=about["digest"],
+        source_kind=manifest["source"]["kind"],
+        location=location,
+        format_version=manifest["format_version"],
         previous_digest=about["previous_digest"],
         sealed_at=datetime.fromisoformat(about["sealed_at"]),
         run_id=about["run_id"],
         pipeline_version=about["version"],
         key_fingerprint=about["signed_by"],
+        time_stamp=about.get("time_stamp"),
     )
 
 
@@ -146,14 +173,23 @@ def publish(warehouse: Warehouse, sealing: Sealing) -> Published:
     """Bring every bundle that waits into the store, in the order of entering, and read each back.
 
     Whoever does it, and however often, the bytes are those that were entered. What cannot be brought there goes on waiting; a
-    store that refuses is not asked for the rest.
+    store that refuses is not asked for the rest. Raises `EvidenceError` where the store is another than it was.
     """
+    with warehouse.read() as transaction:
+        is_waiting = bool(packets.waiting(transaction))
+    if is_waiting:
+        require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
+    return _published(warehouse, sealing)
+
+
+def _published(warehouse: Warehouse, sealing: Sealing) -> Published:
     with warehouse.read() as transaction:
         headers = packets.waiting(transaction)
     places: list[str] = []
     waiting: dict[str, str] = {}
     refusal = None
     for header in headers:
+        locked_until = None
         why = refusal or _elsewhere(sealing.store, header)
         if why is None:
             with warehouse.read() as transaction:
@@ -163,13 +199,14 @@ def publish(warehouse: Warehouse, sealing: Sealing) -> Published:
                 continue
             try:
                 why = _brought(sealing.store, bundle)
+                locked_until = None if why else _locked_until(sealing.store, bundle)
             except UnreadableError as error:
                 why = refusal = str(error)
             except EvidenceError as error:
                 # It alone: the others are not kept waiting for it.
                 why = str(error)
         if why is None:
-            packets.note_published(warehouse, header, sealing.clock())
+            packets.note_published(warehouse, header, sealing.clock(), locked_until)
             places.append(header.location)
         else:
             waiting[header.path] = why
@@ -187,12 +224,24 @@ def _elsewhere(store: Store, header: packets.Header) -> str | None:
 
 def _brought(store: Store, bundle: packets.Bundle) -> str | None:
     """Why a bundle did not come to lie where it belongs, for a reason that lasts; None when it lies there, byte for byte."""
-    if not store.has(bundle.path, bundle.completed_by):
-        store.put(bundle.path, bundle.files, bundle.completed_by)
-    if store.get(bundle.path) == bundle.files:
-        store.require_locked(bundle.path, bundle.files, bundle.header.entered_at)
+    store.put(bundle.path, bundle.files, bundle.completed_by)
+    if store.holds(bundle.path, bundle.files):
         return None
     return f"At {bundle.location} lies something else than was sealed there; nothing is written over it. Move it away."
+
+
+def _locked_until(store: Store, bundle: packets.Bundle) -> datetime | None:
+    """When the lock of a published bundle ends, as the store says; None where nobody asked for one. Raises `EvidenceError`."""
+    if store.retention_days is None:
+        return None
+    until = store.locked_until(bundle.path, bundle.files)
+    # Stores keep whole seconds.
+    if until is None or until < bundle.header.entered_at.replace(microsecond=0) + timedelta(days=store.retention_days):
+        raise EvidenceError(
+            f"The evidence store took {bundle.location} and did not lock it; make a bucket with Object Lock switched on, or "
+            "leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
+        )
+    return until
 
 
 def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
@@ -203,6 +252,8 @@ def path_of(organization_key: str, window: Window, digest: str, source_kind: Sou
 
 def folder_of(organization_key: str) -> str:
     """The folder of an organization's packets."""
+    if organization_key in RESERVED:
+        return f"%{ord(organization_key[0]):02X}{organization_key[1:]}"
     return quote(organization_key, safe="").replace(".", "%2E")
 
 
@@ -225,10 +276,11 @@ def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: 
         "key": signer.origin,
         "time_stamp": sealing.stamp is not None,
     }
-    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers}
+    known = {AUTHORITIES: sealing.authorities} if sealing.stamp and sealing.authorities else {}
+    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers, **known}
     sums = sums_of(content)
     signature = signer.sign(sums, PACKETS)
-    return {**content, SUMS: sums, SIGNATURE: signature, **({STAMP: sealing.stamp(signature)} if sealing.stamp else {})}
+    return {**content, SUMS: sums, SIGNATURE: signature, **sealing.stamped(signature, STAMP)}
 
 
 def sums_of(content: Mapping[str, bytes]) -> bytes:
@@ -309,17 +361,55 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         "observed_at": head.observed_at,
         "content_sha256": head.content_sha256,
         "signed_at": sealing.clock(),
+        "time_stamp": sealing.stamp is not None,
     }
     body, path = canonical_json(said), f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
+    require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     endorse(sealing)
     header = packets.Header(path, sealing.store.place(path), HEAD, sealing.clock())
     if sealing.store.has(path, HEAD):
         # Signed before, and lost by the register: a warehouse was restored.
         packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store.get(path), header.location), None)
         return header.location
-    signed = {f"{HEAD}.sig": sealing.signer.sign(body, HEADS), SIGNERS: sealing.signer.allowed_signers, HEAD: body}
-    packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, signed)
-    _require_published(publish(warehouse, sealing), path)
+    packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, _signed(sealing, HEAD, body, HEADS))
+    _require_published(_published(warehouse, sealing), path)
+    return header.location
+
+
+def _signed(sealing: Sealing, name: str, body: bytes, namespace: str) -> dict[str, bytes]:
+    """A document with its signature, who signed, and the time stamp of that."""
+    signature = sealing.signer.sign(body, namespace)
+    stamp = sealing.stamped(signature, f"{name}.sig.tsr")
+    return {f"{name}.sig": signature, SIGNERS: sealing.signer.allowed_signers, **stamp, name: body}
+
+
+def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: Collection[str], *, by: str, why: str) -> str:
+    """Sign what a person states of faults in the line of packets, and put it into the store; where it lies.
+
+    `about` are keys of faults, as `verify_all` gives them. Nothing is mended by it: verification names who stated what instead
+    of a fault. Raises `EvidenceError`.
+    """
+    require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
+    with warehouse.read() as transaction:
+        before = packets.entries(transaction, organization_key)
+    said = {
+        "organization": organization_key,
+        "about": sorted(about),
+        "by": by,
+        "why": why,
+        "stated_at": sealing.clock(),
+        "previous_digest": before[-1].digest if before else None,
+        "time_stamp": sealing.stamp is not None,
+    }
+    body = canonical_json(said)
+    path = f"statements/{hashlib.sha256(body).hexdigest()[:32]}"
+    header = packets.Header(path, sealing.store.place(path), STATEMENT, sealing.clock())
+    endorse(sealing)
+    bundle = packets.Bundle(header, _signed(sealing, STATEMENT, body, STATEMENTS))
+    packets.enter_statement(
+        warehouse, organization_key, sorted(about), by=by, why=why, key_fingerprint=sealing.signer.key.fingerprint, bundle=bundle
+    )
+    _require_published(_published(warehouse, sealing), path)
     return header.location
 
 

@@ -6,25 +6,32 @@ A private key is read when something is signed, and kept nowhere else. Raises `E
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sonar_access_pipeline.evidence import agent
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, armored, to_sign
 from sonar_access_pipeline.private import new_private_file, private_folder
 
 PRINCIPAL = "sonar-access"
 """Whom `ssh-keygen -Y verify -I` is asked about."""
-PACKETS, HEADS, KEYS = "sonar-access-packet", "sonar-access-head", "sonar-access-key"
+PACKETS, HEADS, KEYS, STATEMENTS, STORES = (f"sonar-access-{what}" for what in ("packet", "head", "key", "statement", "store"))
 """Namespaces: what is signed as one thing is never taken for another."""
 SELF_SIGNED = "self-signed on the collecting machine"
 GIVEN = "signed with a key of the operator"
-AGENT = "agent:"
+AGENT, OWN_KEY = "agent:", "signing_key"
+OTHERS = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+"""A group may read a key: that is how Kubernetes hands a secret to a user who is not root."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +49,17 @@ class Signer:
     @property
     def allowed_signers(self) -> bytes:
         """The file that `ssh-keygen -Y verify -f` takes."""
-        namespaces = f'namespaces="{PACKETS},{HEADS},{KEYS}"'
+        namespaces = f'namespaces="{",".join((PACKETS, HEADS, KEYS, STATEMENTS, STORES))}"'
         return f"# {self.key.fingerprint}: {self.origin}\n{PRINCIPAL} {namespaces} {self.key.line}\n".encode()
 
 
 def signer_of(setting: str | None, data_dir: Path) -> Signer:
     """The signer that the settings name: the path of a private key, `agent:` and the path of a public key, or none."""
     if setting is None:
-        return _own(data_dir / "signing_key")
+        return _own(data_dir / OWN_KEY)
     if setting.startswith(AGENT):
-        return _in_agent(Path(setting.removeprefix(AGENT)))
-    return _from_file(Path(setting), GIVEN)
+        return _in_agent(Path(setting.removeprefix(AGENT)).expanduser())
+    return _from_file(Path(setting).expanduser(), GIVEN)
 
 
 def _own(file: Path) -> Signer:
@@ -79,9 +86,19 @@ def _own(file: Path) -> Signer:
 
 def _from_file(file: Path, origin: str) -> Signer:
     try:
-        key = serialization.load_ssh_private_key(file.read_bytes(), password=None)
+        with file.open("rb") as opened:
+            mode, held = os.fstat(opened.fileno()).st_mode, opened.read()
     except OSError as error:
         raise EvidenceError(f"The signing key {file} cannot be read: {error.strerror}; set SONAR_ACCESS_SIGNING_KEY.") from None
+    if mode & OTHERS:
+        raise EvidenceError(f"The signing key {file} can be read or changed by others; run `chmod 600 {file}`.")
+    try:
+        key = serialization.load_ssh_private_key(held, password=None)
+    except UnsupportedAlgorithm:
+        raise EvidenceError(
+            f"{file} is a key of a device that somebody must touch; make one that signs alone, with "
+            f"`ssh-keygen -t ed25519 -f {file.name}`."
+        ) from None
     except TypeError:
         raise EvidenceError(
             f"The signing key {file} has a passphrase; load it into an SSH agent and set SONAR_ACCESS_SIGNING_KEY to "
@@ -100,21 +117,4 @@ def _in_agent(public: Path) -> Signer:
         key = PublicKey.parsed(public.read_text(encoding="ascii").splitlines()[0])
     except (OSError, UnicodeDecodeError, IndexError, SignatureError):
         raise EvidenceError(f"{public} is no Ed25519 public key; name the .pub file of a key that the agent holds.") from None
-    try:
-        from paramiko.agent import Agent
-        from paramiko.ssh_exception import SSHException
-    except ImportError:
-        raise EvidenceError("Signing with an SSH agent needs `pip install sonar-access-pipeline[agent]`.") from None
-
-    def sign(message: bytes) -> bytes:
-        try:
-            with contextlib.closing(Agent()) as agent:
-                held = {one.asbytes(): one for one in agent.get_keys()}
-                if key.blob in held:
-                    # The last 64 bytes: before them stands the kind of signature, which is that of the key.
-                    return bytes(held[key.blob].sign_ssh_data(message))[-64:]
-        except SSHException:
-            raise EvidenceError("The SSH agent refuses to sign; look whether it is locked.") from None
-        raise EvidenceError(f"The SSH agent does not hold {key.fingerprint}; add it with ssh-add, and set SSH_AUTH_SOCK.")
-
-    return Signer(key, GIVEN, sign)
+    return Signer(key, GIVEN, partial(agent.sign, key))

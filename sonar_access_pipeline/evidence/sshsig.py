@@ -32,7 +32,7 @@ class PublicKey:
     @classmethod
     def of(cls, raw: bytes) -> PublicKey:
         """From its 32 bytes."""
-        return cls(_string(KIND) + _string(raw))
+        return cls(string(KIND) + string(raw))
 
     @classmethod
     def parsed(cls, text: str) -> PublicKey:
@@ -50,7 +50,7 @@ class PublicKey:
     @property
     def raw(self) -> bytes:
         """The 32 bytes. Raises `SignatureError` for another kind of key."""
-        reader = _Reader(self.blob)
+        reader = Reader(self.blob)
         kind, raw = reader.string(), reader.string()
         if kind != KIND or len(raw) != 32 or reader.left:
             raise SignatureError("the key is not an Ed25519 key")
@@ -69,22 +69,22 @@ class PublicKey:
 
 def to_sign(message: bytes, namespace: str) -> bytes:
     """What the key signs for a message."""
-    return MAGIC + _string(namespace.encode()) + _string(b"") + _string(HASH) + _string(hashlib.sha512(message).digest())
+    return MAGIC + string(namespace.encode()) + string(b"") + string(HASH) + string(hashlib.sha512(message).digest())
 
 
 def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
     """The signature file for the 64 bytes that a key signed `to_sign` with."""
-    blob = MAGIC + struct.pack(">I", VERSION) + _string(key.blob) + _string(namespace.encode()) + _string(b"") + _string(HASH)
-    return _lines(blob + _string(_string(KIND) + _string(signature)))
+    blob = MAGIC + struct.pack(">I", VERSION) + string(key.blob) + string(namespace.encode()) + string(b"") + string(HASH)
+    return _lines(blob + string(string(KIND) + string(signature)))
 
 
 def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey:
     """The key that signed a message. Raises `SignatureError`."""
-    reader = _Reader(_unarmored(signature_file))
+    reader = Reader(_unarmored(signature_file))
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
     key, said, reserved, algorithm = PublicKey(reader.string()), reader.string(), reader.string(), reader.string()
-    signature = _Reader(reader.string())
+    signature = Reader(reader.string())
     kind, signed = signature.string(), signature.string()
     if reader.left or signature.left or reserved or kind != KIND:
         raise SignatureError("it is not what an Ed25519 key makes")
@@ -116,11 +116,12 @@ def _unarmored(file: bytes) -> bytes:
         raise SignatureError("it is no SSH signature") from None
 
 
-def _string(value: bytes) -> bytes:
+def string(value: bytes) -> bytes:
+    """A string as SSH writes it: its length, and itself."""
     return struct.pack(">I", len(value)) + value
 
 
-class _Reader:
+class Reader:
     """Reads SSH's wire format, and nothing beyond its end."""
 
     def __init__(self, data: bytes) -> None:

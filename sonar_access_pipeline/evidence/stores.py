@@ -1,7 +1,8 @@
-"""Where evidence lies: a folder, or an object store that fsspec knows. What is put there is put whole, and never changed.
+"""Where evidence lies: what a store can do, and the folder. Object stores are `objects.py`.
 
-A bundle is a folder of files that belong together. In a folder it appears by one rename. An object store has no rename: there the
-file that completes a bundle is written last, and a bundle without it is none.
+A bundle is a folder of files that belong together. What is put there is put whole, and never changed: in a folder a bundle
+appears by one rename; an object store has no rename, so the file that completes a bundle is written last, and a bundle without
+it is none.
 """
 
 from __future__ import annotations
@@ -11,18 +12,31 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
 
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.private import new_private_file, private_folder
 
 ABANDONED_SECONDS = 24 * 3600
 """After so long nobody writes a bundle any more: its process was killed."""
+AT_ONCE = 32
+"""Files that are read at the same time: what takes long is the way to the store."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder of a store: the names of files by their folder, also of one that is empty.
+
+    `older`: versions of files that are not the latest one, oldest first, by path; only of files that were changed or deleted.
+    """
+
+    bundles: Mapping[str, frozenset[str]]
+    older: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -34,11 +48,17 @@ class Store(Protocol):
     def place(self, path: str) -> str:
         """Where a path is: the folder or the URL."""
 
+    def listing(self, path: str) -> Listing:
+        """All that lies below a folder; nothing where there is no such folder."""
+
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
-        """Put a bundle where there is none."""
+        """Put a bundle, or what is missing of it; nothing that lies there is written over."""
+
+    def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
+        """Whether these files lie there, to the byte, and nothing else."""
 
     def get(self, path: str) -> dict[str, bytes]:
         """The files of a bundle, by name."""
@@ -46,11 +66,37 @@ class Store(Protocol):
     def read(self, path: str, name: str) -> bytes:
         """One file of a bundle."""
 
-    def names(self, path: str) -> list[str]:
-        """What lies in a folder, sorted; nothing where there is no such folder."""
+    def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Files as they were first written, where the store keeps versions; nothing where it does not."""
 
-    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
-        """Nothing where files of a bundle are locked as long as the settings say from a moment on, or nobody asked for that."""
+    def restoring(self, path: str, names: Iterable[str]) -> list[str]:
+        """Give the commands that make the oldest versions of files the latest ones."""
+
+    def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
+        """When the first lock of these files ends; None where one of them is not locked."""
+
+    def require_lockable(self) -> None:
+        """Nothing where the store can lock what is put there, or nobody asked for that."""
+
+    @property
+    def retention_days(self) -> int | None:
+        """How long what is put there is locked; None where it is not."""
+
+
+def read_all(store: Store, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes | EvidenceError]:
+    """Read files, many at a time: what each holds, or why it is not there. Raises `UnreadableError`."""
+
+    def read(one: tuple[str, str]) -> bytes | EvidenceError:
+        try:
+            return store.read(*one)
+        except UnreadableError:
+            raise
+        except EvidenceError as error:
+            return error
+
+    asked = list(dict.fromkeys(wanted))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(asked, pool.map(read, asked), strict=True))
 
 
 @dataclass(frozen=True)
@@ -105,7 +151,8 @@ class FolderStore:
         folder = self.root / path
         try:
             # A folder in a bundle is none of its files: what is there and is not listed is named.
-            return {file.name: b"" if file.is_dir() else file.read_bytes() for file in sorted(folder.iterdir())}
+            found = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+            return {file.name: b"" if file.is_dir() else file.read_bytes() for file in found}
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
 
@@ -116,120 +163,51 @@ class FolderStore:
         except OSError as error:
             raise _kind(error)(f"{self.root / path / name} cannot be read: {error.strerror}.") from None
 
-    def names(self, path: str) -> list[str]:
-        """What lies in a folder, sorted."""
-        folder = self.root / path
-        try:
-            return sorted(one.name for one in folder.iterdir() if not one.name.startswith(".")) if folder.is_dir() else []
-        except OSError as error:
-            raise _kind(error)(f"{folder} cannot be listed: {error.strerror}.") from None
+    def listing(self, path: str) -> Listing:
+        """All that lies below a folder. What begins with a dot is being written, or somebody's own."""
+        found: dict[str, frozenset[str]] = {}
 
-    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
-        """Nothing: a folder locks nothing, and the settings refuse to ask for it."""
+        def refused(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise UnreadableError(f"{error.filename} cannot be listed: {error.strerror}.") from None
 
+        for folder, inside, files in os.walk(self.root / path, onerror=refused):
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+            names = frozenset(name for name in files if not name.startswith("."))
+            if names or not inside:
+                found[Path(folder).relative_to(self.root).as_posix()] = names
+        return Listing(found)
 
-@dataclass(frozen=True)
-class ObjectStore:
-    """Bundles in an object store. With `retention_days` every object is locked for so long, where the store can do that (S3)."""
+    def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
+        """Whether these files lie there, to the byte, and nothing else."""
+        return self.get(path) == files
 
-    url: str
-    retention_days: int | None = None
+    def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Nothing: a folder keeps no versions."""
+        return {}
 
-    def place(self, path: str) -> str:
-        """Where a path is."""
-        return f"{self.url.rstrip('/')}/{path}"
+    def restoring(self, path: str, names: Iterable[str]) -> list[str]:
+        """Nothing: a folder keeps no versions."""
+        return []
 
-    def has(self, path: str, completed_by: str) -> bool:
-        """Whether a whole bundle lies there."""
-        with self._translated(path):
-            try:
-                self._files.info(f"{self._root}/{path}/{completed_by}")
-            except FileNotFoundError:
-                return False
-            return True
+    def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
+        """None: a folder locks nothing."""
+        return None
 
-    def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
-        """Put a bundle where there is none: what completes it is written last."""
-        lock = self._lock()
-        last = {completed_by: files[completed_by]}
-        with self._translated(path):
-            for name, body in {**{name: body for name, body in files.items() if name != completed_by}, **last}.items():
-                self._files.pipe_file(f"{self._root}/{path}/{name}", body, **lock)
-
-    def get(self, path: str) -> dict[str, bytes]:
-        """The files of a bundle, by name."""
-        with self._translated(path):
-            found = sorted(self._files.ls(f"{self._root}/{path}", detail=False, refresh=True))
-            return {PurePosixPath(file).name: self._files.cat_file(file) for file in found}
-
-    def read(self, path: str, name: str) -> bytes:
-        """One file of a bundle."""
-        with self._translated(path):
-            return bytes(self._files.cat_file(f"{self._root}/{path}/{name}"))
-
-    def names(self, path: str) -> list[str]:
-        """What lies in a folder, sorted."""
-        with self._translated(path):
-            try:
-                found = self._files.ls(f"{self._root}/{path}", detail=False, refresh=True)
-            except FileNotFoundError:
-                return []
-            return sorted(PurePosixPath(one).name for one in found)
-
-    def require_locked(self, path: str, names: Iterable[str], since: datetime) -> None:
-        """Nothing where the store says that files are locked as was asked: one that ignores the header says nothing of it."""
-        if self.retention_days is None:
-            return
-        bucket, _, root = self._root.partition("/")
-        for name in names:
-            with self._translated(path):
-                said = self._files.call_s3("head_object", Bucket=bucket, Key=f"{root}/{path}/{name}".lstrip("/"))
-            kept = said.get("ObjectLockRetainUntilDate")
-            if said.get("ObjectLockMode") != "COMPLIANCE" or not kept or kept < since + timedelta(days=self.retention_days):
-                raise EvidenceError(
-                    f"The evidence store took {self.place(path)}/{name} and did not lock it; make a bucket with Object Lock "
-                    "switched on, or leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
-                )
-
-    def _lock(self) -> dict[str, Any]:
-        if self.retention_days is None:
-            return {}
-        until = datetime.now(UTC) + timedelta(days=self.retention_days)
-        return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+    def require_lockable(self) -> None:
+        """Nothing: the settings refuse to ask a folder for locks."""
 
     @property
-    def _files(self) -> Any:
-        import fsspec
-
-        try:
-            return fsspec.filesystem(self.url.split("://")[0], use_listings_cache=False)
-        except (ImportError, ValueError):
-            raise EvidenceError(
-                f"Nothing here speaks to {self.url.split('://')[0]}://; install what does, such as sonar-access-pipeline[s3]."
-            ) from None
-
-    @property
-    def _root(self) -> str:
-        return self.url.split("://", 1)[1].rstrip("/")
-
-    @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except EvidenceError:
-            raise
-        except FileNotFoundError:
-            raise EvidenceError(f"Nothing lies at {self.place(path)}.") from None
-        except Exception as error:  # noqa: BLE001  # each store has errors of its own, and their words may hold credentials
-            raise UnreadableError(
-                f"The evidence store refuses {self.place(path)} ({type(error).__name__}); check SONAR_ACCESS_EVIDENCE_URL, its "
-                "credentials, and what they may do there."
-            ) from None
+    def retention_days(self) -> int | None:
+        """None: a folder locks nothing."""
+        return None
 
 
 def store_of(place: str, retention_days: int | None = None) -> Store:
-    """The store of a folder, a file:// URL, or the URL of an object store."""
+    """The store of a folder, a file:// URL, or the URL of an object store. Raises `EvidenceError` for any other."""
     if "://" in place and not place.startswith("file://"):
+        from sonar_access_pipeline.evidence.objects import ObjectStore
+
         return ObjectStore(place, retention_days)
     return FolderStore(Path(place.removeprefix("file://")))
 

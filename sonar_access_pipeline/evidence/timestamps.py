@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 Stamp = Callable[[bytes], bytes]
 """From what is to be stamped to the authority's answer, in DER."""
 SECONDS = 30
+GRANTED = 0
+"""The only answer that grants what was asked for (RFC 3161, section 2.4.2)."""
 
 
-def stamped_by(url: str, authorities: bytes | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Stamp:
-    """A way to have an authority stamp something, and to check what it answers: `authorities` are its certificates, PEM.
+def stamped_by(
+    url: str,
+    authorities: bytes | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    *,
+    login: tuple[str, str] | None = None,
+    policy: str | None = None,
+) -> Stamp:
+    """A way to have an authority stamp something, and to check what it answers.
 
-    Raises `EvidenceError`, then or now.
+    `authorities`: its certificates, PEM; `login`: user and password, where it asks for them; `policy`: the identifier (OID) of
+    the only policy whose stamps are taken. Raises `EvidenceError`, then or now.
     """
     try:
         import requests
@@ -38,17 +48,24 @@ def stamped_by(url: str, authorities: bytes | None = None, clock: Callable[[], d
         asked = TimestampRequestBuilder().data(data).nonce(nonce=True).cert_request(cert_request=True).build()
         try:
             answer = requests.post(
-                url, data=asked.as_bytes(), headers={"Content-Type": "application/timestamp-query"}, timeout=SECONDS
+                url, data=asked.as_bytes(), headers={"Content-Type": "application/timestamp-query"}, timeout=SECONDS, auth=login
             )
+            if answer.status_code in (401, 403):
+                raise EvidenceError(
+                    f"The time stamp authority {url} does not let us in; set SONAR_ACCESS_TIMESTAMP_USER and "
+                    "SONAR_ACCESS_TIMESTAMP_PASSWORD."
+                )
             answer.raise_for_status()
             response = decode_timestamp_response(answer.content)
         except requests.RequestException:
             raise EvidenceError(f"The time stamp authority {url} does not answer; try again, or leave it out.") from None
         except ValueError:
             raise EvidenceError(f"The time stamp authority {url} answers with something else than a time stamp.") from None
-        if response.status not in (0, 1):
+        if response.status != GRANTED:
             raise EvidenceError(f"The time stamp authority {url} refuses to stamp.")
         fault, _ = stamp_fault(data, answer.content, authorities)
+        if fault is None and policy is not None and response.tst_info.policy.dotted_string != policy:
+            fault = f"it is given under policy {response.tst_info.policy.dotted_string}, not {policy}"
         if fault is None and response.tst_info.nonce != asked.nonce:
             fault = "it answers another question than the one that was asked"
         if fault is None and abs(response.tst_info.gen_time - clock()) > CLOCKS_DIFFER:
@@ -85,14 +102,14 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[s
     try:
         named = load_pem_x509_certificates(authorities)
     except ValueError:
-        return "the certificates that you named are none", None
+        return "the certificates of the authority are none", None
     roots = [one for one in named if one.issuer == one.subject]
     intermediates = [one for one in named if one.issuer != one.subject]
     try:
         VerifierBuilder(roots=roots, intermediates=intermediates).build().verify_message(response, data)
     except (VerificationError, ValueError):
-        return "it is not signed by an authority whose certificates you named", None
-    return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates you named."
+        return "it is not signed by an authority whose certificates are at hand", None
+    return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates are at hand."
 
 
 def certificate_fault(response: TimeStampResponse) -> str | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -18,11 +19,14 @@ from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.line import (
+    FOLLOWED,
     SUPERSEDED,
     UNREADABLE,
+    Fault,
     Line,
+    Sealed,
     endorsed,
     forks,
     place_of,
@@ -39,6 +43,7 @@ from sonar_access_pipeline.evidence.packet import (
     build,
 )
 from sonar_access_pipeline.evidence.seal import (
+    AUTHORITIES,
     OF_ONE_SEAL,
     OUTSIDE,
     SEAL,
@@ -51,7 +56,7 @@ from sonar_access_pipeline.evidence.seal import (
 )
 from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
-from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.evidence.stores import Store, read_all
 from sonar_access_pipeline.evidence.tables import parsed, reading
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 from sonar_access_pipeline.warehouse import packets, queries
@@ -60,6 +65,8 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
 
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
+TOGETHER = 4
+"""Packets whose files are read at once: enough to keep the way to the store full, few enough for memory."""
 
 
 @dataclass
@@ -89,6 +96,8 @@ class Packets:
     reports: dict[str, Report] = field(default_factory=dict)
     around: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    """What a person can state of the faults around: each by the key that names it in a statement."""
 
     @property
     def changed(self) -> list[str]:
@@ -119,21 +128,28 @@ def verify(
     files, report = store.get(path), Report()
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}.")
-    said = _alone(store, files, fingerprints, authorities, report)
+    said = alone(store, files, fingerprints, authorities, report, must_be_stamped=authorities is not None)
+    if report.own:
+        _older(store, path, files, fingerprints, authorities, report)
     if said is None:
         return report
     about, manifest = said
-    line = Line(store, str(manifest["organization"]["key"]), fingerprints)
+    line = Line(store, str(manifest["organization"]["key"]), fingerprints, authorities)
     # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
     register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
-    _follow(line, path, about, manifest, report)
-    report.around += line.head_faults
+    around = list(_follow(line, path, about, manifest, report))
+    heads, faults = line.heads_since(about["snapshot_chain_head"])
+    around += faults
     if warehouse is not None and register is not None:
         report.own += _entry_faults(about, register.rows)
-        report.around += _warehouse_faults(line, register, warehouse)
+        report.own += _lock_faults(store, path, files, register)
+        around += _warehouse_faults(line, {about["digest"]: about}, heads, register, warehouse)
         recorded = verify_warehouse(warehouse, line.organization_key).findings
-        report.around += [f"in the warehouse: {one.sentence}" for one in recorded]
+        around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
         _build_again(files, about, manifest, register.rows, warehouse, report)
+    stand, notes = line.settled(around)
+    report.around += stand
+    report.notes += notes
     return report
 
 
@@ -148,35 +164,92 @@ def verify_all(
     """Verify every packet of an organization, each by itself, and once the line they stand in.
 
     Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/verify.py`'s
-    business: the content is held by digests and signatures.
+    business: the content is held by digests and signatures. Every object is read once, many at a time.
     """
-    line, found = Line(store, organization_key, fingerprints), Packets()
+    line, found = Line(store, organization_key, fingerprints, authorities), Packets()
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
-    for path in line.sealed.paths:
+    seals: dict[str, Mapping[str, Any]] = {}
+    faults: list[Fault] = []
+    for path, files in _each(line):
         report = found.reports[path] = Report()
-        try:
-            said = _alone(store, store.get(path), fingerprints, authorities, report)
-        except UnreadableError:
-            raise
-        except EvidenceError as error:
-            report.own.append(str(error))
-            continue
+        said = alone(store, files, fingerprints, authorities, report, line.endorsed)
+        if report.own:
+            _older(store, path, files, fingerprints, authorities, report)
+        sealed = line.of(path, files)
+        seals |= sealed.by_digest
+        faults += sealed.faults
         if said is not None and warehouse is not None and register is not None:
             # One that was sealed after the register was read is in the one of now.
             is_known = said[0]["digest"] in {row["digest"] for row in register.rows}
-            rows = register.rows if is_known else _Register.read(warehouse, organization_key).rows
-            report.own += _entry_faults(said[0], rows)
-    known = line.sealed.by_digest
-    found.notes += line.sealed.notes
-    found.around += [
-        f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the evidence folder"
-        for digest, seal in known.items()
-        if seal["previous_digest"] not in {None, *known}
+            known = register if is_known else _Register.read(warehouse, organization_key)
+            report.own += _entry_faults(said[0], known.rows)
+            report.own += _lock_faults(store, path, files, known)
+    found.notes += line.notes
+    faults += [
+        Fault(
+            f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the evidence folder",
+            f"packet:{seal['previous_digest'][:12]}",
+        )
+        for digest, seal in seals.items()
+        if seal["previous_digest"] not in {None, *seals}
     ]
-    found.around += [*line.sealed.faults, *forks(line), *line.head_faults]
+    heads, of_heads = line.heads
+    faults += [*forks(Sealed(seals)), *of_heads]
     if warehouse is not None and register is not None:
-        found.around += _warehouse_faults(line, register, warehouse)
+        faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
+    stand, notes = line.settled(faults)
+    found.around += stand
+    found.notes += notes
+    found.keys = {fault.key: fault.sentence for fault in faults if fault.key and fault.sentence in stand}
     return found
+
+
+def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The files of every packet, some packets at a time: what is read lies in memory until it was judged."""
+    for begin in range(0, len(line.paths), TOGETHER):
+        paths = line.paths[begin : begin + TOGETHER]
+        read = read_all(line.store, [(path, name) for path in paths for name in line.names(path)])
+        for path in paths:
+            # A folder in a packet is none of its files: what is there and is not listed is named.
+            yield path, {name: body if isinstance(body := read[path, name], bytes) else b"" for name in line.names(path)}
+
+
+def _older(
+    store: Store,
+    path: str,
+    files: Mapping[str, bytes],
+    fingerprints: Collection[str],
+    authorities: bytes | None,
+    report: Report,
+) -> None:
+    """Say where older versions of the objects hold what was sealed, and what brings it back."""
+    names = {*files, *REQUIRED, *_listed(files.get(SUMS, b""))}
+    older = store.oldest(path, names)
+    if not older:
+        return
+    before = Report()
+    alone(store, {**files, **older}, fingerprints, authorities, before)
+    if before.own:
+        report.notes.append("There are older versions of its objects, and they do not hold what was sealed either.")
+        return
+    differing = [name for name, body in older.items() if files.get(name) != body]
+    report.notes.append(f"Older versions hold what was sealed, of {', '.join(differing)}. These commands bring it back:")
+    report.notes += store.restoring(path, differing)
+
+
+def _listed(sums: bytes) -> list[str]:
+    return [_sum_line(line)[0] for line in sums.decode(errors="replace").splitlines()]
+
+
+def _lock_faults(store: Store, path: str, files: Mapping[str, bytes], register: _Register) -> Iterator[str]:
+    """Whether every object is locked as long as it was when the packet was published."""
+    published = register.locks.get(path)
+    if published is None or published <= register.now:
+        return
+    until = store.locked_until(path, files)
+    if until is None or until < published:
+        said = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
+        yield f"its lock was to hold until {published:%Y-%m-%d}, and {said}"
 
 
 @dataclass(frozen=True)
@@ -187,6 +260,8 @@ class _Register:
     signed: list[dict[str, Any]]
     waiting: set[str]
     chain: dict[int, packets.Head]
+    locks: dict[str, datetime]
+    now: datetime
 
     @classmethod
     def read(cls, warehouse: Warehouse, organization_key: str) -> _Register:
@@ -197,11 +272,20 @@ class _Register:
                 packets.signed_heads(transaction),
                 {header.path for header in packets.waiting(transaction)},
                 packets.heads(transaction),
+                packets.locks(transaction),
+                datetime.now(UTC),
             )
 
 
-def _alone(
-    store: Store, files: Mapping[str, bytes], fingerprints: Collection[str], authorities: bytes | None, report: Report
+def alone(
+    store: Store,
+    files: Mapping[str, bytes],
+    fingerprints: Collection[str],
+    authorities: bytes | None,
+    report: Report,
+    endorsing: Callable[[PublicKey], str | None] | None = None,
+    *,
+    must_be_stamped: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """What a packet says, by its own files and nothing else: its seal and its manifest; None where they cannot be followed."""
     if missing := [name for name in REQUIRED if name not in files]:
@@ -211,15 +295,16 @@ def _alone(
     report.own += _sum_faults(files[SUMS], digests)
     key = _signature(files, report)
     if key is not None:
-        _trust(store, key, fingerprints, report)
+        _trust(key, fingerprints, endorsing or partial(endorsed, store, fingerprints=fingerprints), report)
     about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
     if STAMP in files:
-        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities)
+        # Named by nobody, they are those that the sealer named: under the signature, like everything else.
+        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES))
         report.own += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
     elif about is not None and about.get("time_stamp"):
         report.own.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
-    elif authorities is not None:
+    elif must_be_stamped:
         report.own.append(f"{STAMP} is missing: no authority says when it was sealed")
     else:
         report.notes.append("It has no time stamp: nobody but its sealer says when it was sealed.")
@@ -264,10 +349,10 @@ def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
     return key
 
 
-def _trust(store: Store, key: PublicKey, fingerprints: Collection[str], report: Report) -> None:
+def _trust(key: PublicKey, fingerprints: Collection[str], endorsing: Callable[[PublicKey], str | None], report: Report) -> None:
     if not fingerprints:
         report.notes.append(f"Signed by {key.fingerprint}: compare it with the fingerprint that you got from elsewhere.")
-    elif trusted := endorsed(store, key, fingerprints):
+    elif trusted := endorsing(key):
         report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
     else:
         report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
@@ -359,8 +444,8 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
         yield f"{MANIFEST} and coverage.csv disagree about the days"
 
 
-def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> None:
-    """Follow the line of packets from this one back to the first, as far as the store has them."""
+def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> Iterator[Fault]:
+    """Follow the line of packets from this one back, as far as one packet's verdict asks for it."""
     place = place_of(manifest, about["digest"])
     if path != place:
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
@@ -368,49 +453,66 @@ def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[s
         else:
             report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
         return
-    others = line.sealed
-    report.notes += others.notes
-    report.around += others.faults
+    near = line.near(path, about)
+    report.notes += line.notes
+    yield from near.faults
     previous, seen = about["previous_digest"], {about["digest"]}
-    while previous is not None:
-        before = others.by_digest.get(previous)
-        if before is None:
-            report.around.append(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder")
+    for _ in range(FOLLOWED):
+        if previous is None:
             break
         if previous in seen:
-            report.around.append("the chain of packets runs in a circle")
+            yield Fault("the chain of packets runs in a circle")
+            break
+        if previous not in near.by_digest:
+            yield Fault(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder", f"packet:{previous[:12]}")
             break
         seen.add(previous)
-        previous = before["previous_digest"]
-    report.notes += superseding(path, about["digest"], others.by_digest)
-    report.around += forks(line)
+        previous = near.by_digest[previous]["previous_digest"]
+    report.notes += superseding(path, about["digest"], near.by_digest)
+    yield from forks(near)
 
 
-def _warehouse_faults(line: Line, register: _Register, warehouse: Warehouse) -> list[str]:
-    """The register against the store, and heads against the chain. `register` was read before the store was listed."""
+def _warehouse_faults(
+    line: Line,
+    seals: Mapping[str, Mapping[str, Any]],
+    heads: Sequence[Mapping[str, Any]],
+    register: _Register,
+    warehouse: Warehouse,
+    *,
+    whole: bool = False,
+) -> list[Fault]:
+    """The register against the store, and heads against the chain, of which `seals` and `heads` were read: all, if `whole`.
+
+    `register` was read before the store was listed.
+    """
     now = _Register.read(warehouse, line.organization_key)
     found = list(_register_faults(line, register, now))
     keys = {(row["snapshot_id"], row["head_sha256"]): row["key_fingerprint"] for row in now.signed}
-    for said in line.heads:
+    for said in heads:
         number, sha256 = said["snapshot_id"], said["head_sha256"]
+        key = str(said["path"]).replace("heads/", "head:")
         if number not in now.chain:
-            found.append(f"the warehouse has lost snapshot {number}, whose head was signed")
+            found.append(Fault(f"the warehouse has lost snapshot {number}, whose head was signed", key))
         elif now.chain[number].head_sha256 != sha256:
-            found.append(f"the warehouse's snapshots up to {number} are not those whose head was signed")
+            found.append(Fault(f"the warehouse's snapshots up to {number} are not those whose head was signed", key))
         elif keys.get((number, sha256)) not in (None, said["signed_by"]):
-            found.append(f"the signed head of snapshot {number} is signed by another key than the register has")
-    there = {(said["snapshot_id"], said["head_sha256"]) for said in line.heads}
+            found.append(Fault(f"the signed head of snapshot {number} is signed by another key than the register has", key))
+    there = {path.removeprefix("heads/") for path in line.head_paths}
+    is_waiting = {path.removeprefix("heads/") for path in register.waiting}
     found += [
-        f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store"
+        Fault(f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store", f"head:{name}")
         for row in register.signed
-        if (row["snapshot_id"], row["head_sha256"]) not in there
-        and not any(path.startswith(f"heads/{row['snapshot_id']:08d}-") for path in register.waiting)
+        for name in [f"{row['snapshot_id']:08d}-{row['head_sha256'][:12]}"]
+        if name not in there | is_waiting
     ]
-    heads = {None, *(head.head_sha256 for head in now.chain.values())}
+    chain = {None, *(head.head_sha256 for head in now.chain.values())}
     found += [
-        f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was sealed with"
-        for digest, seal in line.sealed.by_digest.items()
-        if seal["snapshot_chain_head"] not in heads
+        Fault(
+            f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was sealed with",
+            f"sealed-with:{digest[:12]}",
+        )
+        for digest, seal in seals.items()
+        if seal["snapshot_chain_head"] not in chain
     ]
     return found
 
@@ -456,21 +558,28 @@ def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, An
             "signed_by": lambda: ours["key_fingerprint"],
             "run_id": lambda: ours["run_id"],
         }
+        if ours["time_stamp"] is not None:
+            said = {**said, "time_stamp": lambda: ours["time_stamp"]}
         for name, value in said.items():
-            if about[name] != value():
+            if about.get(name) != value():
                 yield f"{SEAL} and the warehouse's register disagree about {name}"
 
 
-def _register_faults(line: Line, register: _Register, now: _Register) -> Iterator[str]:
+def _register_faults(line: Line, register: _Register, now: _Register) -> Iterator[Fault]:
     """Where the register's line is broken, and what only one of register and store has."""
-    for before, row in zip([None, *now.rows], now.rows, strict=False):
-        if row["previous_digest"] != (before["digest"] if before else None):
-            yield f"in the warehouse's register packet {row['digest'][:12]} does not name the one before it"
-    there = line.sealed.by_digest
+    before: set[str | None] = {None}
+    for row in now.rows:
+        if row["previous_digest"] not in before:
+            name = row["digest"][:12]
+            yield Fault(f"in the warehouse's register packet {name} does not name one before it", f"register:{name}")
+        before.add(row["digest"])
+    there, is_waiting = line.places, {path.rpartition("/")[2][:12] for path in register.waiting}
     for row in register.rows:
-        if row["digest"] not in there and row["format_version"] is not None:
-            is_waiting = any(path.rpartition("/")[2].startswith(row["digest"][:12]) for path in register.waiting)
-            what = "is sealed and waits to be published" if is_waiting else "is not in the evidence store"
-            yield f"packet {row['digest'][:12]} of the warehouse's register {what}"
-    for digest in there.keys() - {row["digest"] for row in now.rows}:
-        yield f"the warehouse's register has lost packet {digest[:12]}, which is in the evidence store"
+        name = row["digest"][:12]
+        if name not in there and row["format_version"] is not None:
+            if name in is_waiting:
+                yield Fault(f"packet {name} of the warehouse's register is sealed and waits to be published")
+            else:
+                yield Fault(f"packet {name} of the warehouse's register is not in the evidence store", f"packet:{name}")
+    for name in there.keys() - {row["digest"][:12] for row in now.rows}:
+        yield Fault(f"the warehouse's register has lost packet {name}, which is in the evidence store", f"unregistered:{name}")

@@ -11,7 +11,6 @@ from collections import Counter
 
 import dagster as dg
 
-from sonar_access_pipeline.evidence.stores import store_of
 from sonar_access_pipeline.evidence.verify import verify_all
 from sonar_access_pipeline.orchestration.failures import as_failures
 from sonar_access_pipeline.orchestration.parts import Parts
@@ -42,7 +41,9 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
         with as_failures(), parts.warehouse() as warehouse:
             began = time.monotonic()
             found = verify(warehouse, connection.organization_key())
-            sealed = verify_all(store_of(parts.settings.evidence), connection.organization_key(), warehouse=warehouse)
+            sealed = verify_all(
+                parts.store(), connection.organization_key(), authorities=parts.authorities(), warehouse=warehouse
+            )
             seconds = round(time.monotonic() - began, 3)
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(

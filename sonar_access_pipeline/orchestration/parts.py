@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sonar_access_pipeline.evidence.seal import Sealing
 from sonar_access_pipeline.evidence.signers import signer_of
-from sonar_access_pipeline.evidence.stores import store_of
-from sonar_access_pipeline.evidence.timestamps import stamped_by
+from sonar_access_pipeline.evidence.stores import Store, store_of
+from sonar_access_pipeline.evidence.timestamps import Stamp, stamped_by
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
@@ -57,15 +58,31 @@ class Parts:
             pace = Pace(self.settings.requests_per_minute)
         return Client(connection.host_url, token, api_url=connection.api_url, patience=self.patience, pace=pace, clock=self.clock)
 
-    def sealing(self) -> Sealing:
-        """Give what seals packets and signs heads. Raises `EvidenceError`; `SettingsError` for unreadable certificates."""
-        settings = self.settings
+    def sealing(self, keys: Path | None = None) -> Sealing:
+        """Give what seals packets and signs heads; a key of this machine's own lies in `keys`, or in the data folder.
+
+        Raises `EvidenceError`; `SettingsError` for unreadable certificates.
+        """
+        settings, authorities = self.settings, self.authorities()
         return Sealing(
-            store=store_of(settings.evidence, settings.evidence_retention_days),
-            signer=signer_of(settings.signing_key, settings.data_dir),
+            store=self.store(),
+            signer=signer_of(settings.signing_key, keys or settings.data_dir),
             clock=self.clock,
-            stamp=stamped_by(settings.timestamp_url, _certificates(settings)) if settings.timestamp_url else None,
+            stamp=_stamp(settings, authorities),
+            authorities=authorities,
         )
+
+    def store(self) -> Store:
+        """Give the evidence store of the settings."""
+        return store_of(self.settings.evidence, self.settings.evidence_retention_days)
+
+    def authorities(self) -> bytes | None:
+        """Give the certificates of the time stamp authority, where the settings name a file of them. Raises `SettingsError`."""
+        file = self.settings.timestamp_certificates
+        try:
+            return None if file is None else file.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {error.strerror}.") from None
 
     @contextmanager
     def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:
@@ -78,13 +95,9 @@ class Parts:
             warehouse.close()
 
 
-def _certificates(settings: Settings) -> bytes | None:
-    """The certificates of the time stamp authority, where the settings name a file of them."""
-    if settings.timestamp_certificates is None:
+def _stamp(settings: Settings, authorities: bytes | None) -> Stamp | None:
+    if settings.timestamp_url is None:
         return None
-    try:
-        return settings.timestamp_certificates.read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {settings.timestamp_certificates} cannot be read: {error.strerror}."
-        ) from None
+    user, password = settings.timestamp_user, settings.timestamp_password
+    login = (user, password.get_secret_value()) if user is not None and password is not None else None
+    return stamped_by(settings.timestamp_url, authorities, login=login, policy=settings.timestamp_policy)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -18,6 +18,8 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.schema import (
     evidence_outbox,
     evidence_packet,
+    evidence_statement,
+    evidence_store,
     publication,
     raw_snapshot,
     signed_head,
@@ -39,6 +41,7 @@ class Entry:
     pipeline_version: str
     format_version: int | None
     key_fingerprint: str | None
+    time_stamp: bool | None = None
 
 
 ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
@@ -164,13 +167,68 @@ def note_there(warehouse: Warehouse, header: Header) -> None:
             transaction.execute(insert(publication).values(**values, published_at=header.entered_at))
 
 
-def note_published(warehouse: Warehouse, header: Header, published_at: datetime) -> None:
-    """Note that a bundle lies in the store and was read back; its bytes may go."""
+def note_published(warehouse: Warehouse, header: Header, published_at: datetime, locked_until: datetime | None) -> None:
+    """Note that a bundle lies in the store and was read back, and when its lock ends; its bytes may go."""
     with warehouse.write("outbox") as transaction:
         gone = delete(evidence_outbox).where(_is(header))
         if transaction.execute(gone).rowcount:
             values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
-            transaction.execute(insert(publication).values(**values, published_at=published_at))
+            transaction.execute(insert(publication).values(**values, published_at=published_at, locked_until=locked_until))
+
+
+def locks(transaction: Connection) -> dict[str, datetime]:
+    """When the lock of each published bundle ends, by its path; only of those that were locked."""
+    table = publication.c
+    rows = transaction.execute(select(table.path, table.locked_until).where(table.locked_until.is_not(None)))
+    return {row.path: row.locked_until for row in rows}
+
+
+def published_below(transaction: Connection, place: str, most: int = 3) -> list[str]:
+    """Where the newest packets lie that were sealed into the store at a place, under its root."""
+    table = evidence_packet.c
+    query = select(table.location).where(table.location.startswith(place, autoescape=True))
+    found = transaction.execute(query.order_by(table.packet_id.desc()).limit(most)).scalars()
+    return [location.removeprefix(place) for location in found]
+
+
+def store_name(transaction: Connection, location: str) -> str | None:
+    """The name of the store at a place, as it was noted last; None where none was."""
+    table = evidence_store.c
+    query = select(table.name).where(table.location == location).order_by(table.note_id.desc()).limit(1)
+    return transaction.execute(query).scalar()
+
+
+def note_store(warehouse: Warehouse, location: str, name: str, noted_at: datetime) -> None:
+    """Note the name of the store at a place, once."""
+    with warehouse.write("outbox") as transaction:
+        if store_name(transaction, location) != name:
+            transaction.execute(insert(evidence_store).values(location=location, name=name, noted_at=noted_at))
+
+
+def enter_statement(
+    warehouse: Warehouse,
+    organization_key: str,
+    about: Sequence[str],
+    *,
+    by: str,
+    why: str,
+    key_fingerprint: str,
+    bundle: Bundle,
+) -> None:
+    """Enter what a person stated of faults in the line of packets, with its bytes."""
+    with warehouse.write(f"packets:{organization_key}") as transaction:
+        transaction.execute(
+            insert(evidence_statement).values(
+                organization_key=organization_key,
+                about=" ".join(about),
+                stated_by=by,
+                reason=why,
+                location=bundle.location,
+                key_fingerprint=key_fingerprint,
+                stated_at=bundle.header.entered_at,
+            )
+        )
+        _put(transaction, bundle)
 
 
 def entries(transaction: Connection, organization_key: str) -> list[Entry]:

@@ -25,6 +25,8 @@ from sonar_access_pipeline.warehouse.schema import (
     dropped_body,
     evidence_outbox,
     evidence_packet,
+    evidence_statement,
+    evidence_store,
     history_observation,
     history_tables,
     metadata,
@@ -69,6 +71,8 @@ FACTS = frozenset(
         watch_look,
         publication,
         evidence_outbox,
+        evidence_store,
+        evidence_statement,
     )
 )
 

@@ -362,6 +362,7 @@ evidence_packet = Table(
     _required("pipeline_version", "version of this software"),
     _column("format_version", "version of the packet's format; NULL where it was sealed before that was noted", Integer),
     _column("key_fingerprint", "fingerprint of the key that signed it; NULL where nobody did", Text),
+    _column("time_stamp", "whether an authority stamped it; NULL where it was sealed before that was noted", Boolean),
     comment="Every packet ever sealed; append-only",
 )
 
@@ -385,7 +386,34 @@ publication = Table(
     _required("location", "the same as folder or URL"),
     _required("entered_at", "when the bundle was entered", UtcDateTime),
     _required("published_at", "when it lay there and was read back", UtcDateTime),
+    _column(
+        "locked_until", "when the first lock of its objects ends, as the store said; NULL where none was asked for", UtcDateTime
+    ),
     comment="A bundle of evidence that came to lie in the store; append-only",
+)
+
+evidence_store = Table(
+    "evidence_store",
+    metadata,
+    _column("note_id", "number in the order of noting", Integer, primary_key=True),
+    _required("location", "folder or URL of the store", index=True),
+    _required("name", "the name that the store says of itself; a store of another name there is refused"),
+    _required("noted_at", "when", UtcDateTime),
+    comment="Which evidence store lies at which place; the last note of a place counts; append-only",
+)
+
+evidence_statement = Table(
+    "evidence_statement",
+    metadata,
+    _column("statement_id", "number in the order of stating", Integer, primary_key=True),
+    _required("organization_key", "key of the organization", index=True),
+    _required("about", "the faults in the line of packets that it is about, by their keys, with a space between"),
+    _required("stated_by", "who"),
+    _required("reason", "what it says of them"),
+    _required("location", "folder or URL of the signed statement"),
+    _required("key_fingerprint", "fingerprint of the key that signed it"),
+    _required("stated_at", "when", UtcDateTime),
+    comment="What a person stated of a fault in the line of packets, such as a packet that is lost for good; append-only",
 )
 
 APPEND_ONLY = (
@@ -404,6 +432,8 @@ APPEND_ONLY = (
     policy_version,
     signed_head,
     publication,
+    evidence_store,
+    evidence_statement,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and may lose its bytes."""
 
