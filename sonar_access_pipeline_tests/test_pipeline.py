@@ -233,6 +233,7 @@ def test_checks_and_numbers_are_shown_and_no_person_and_no_token(
             "not_held": True,
             "reconciled": True,
             "sound": True,
+            "as_sealed": True,
         }
     assert asset_numbers["dagster/row_count"] == len(here.truth(0).truth())
     assert (asset_numbers["days"], asset_numbers["days_observed"], asset_numbers["gaps"]) == (1, 1, "[]")

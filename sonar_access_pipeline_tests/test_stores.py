@@ -335,24 +335,14 @@ def test_an_object_store_takes_packets_and_a_half_written_one_is_none(here: Seal
     assert [fault for fault in faults if "packet before it" not in fault] == [], "that one lies elsewhere"
 
 
-def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
-    import boto3
+def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(
+    here: Sealings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from botocore.exceptions import ClientError
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():
-            monkeypatch.setenv(name, value)
-        s3 = boto3.client("s3")
-        s3.create_bucket(Bucket="evidence", ObjectLockEnabledForBucket=True)
+    with server("moto", tmp_path, monkeypatch) as ours:
+        ours.make_bucket("evidence", True)
+        s3 = s3_client()
         store = ObjectStore("s3://evidence/sonar", retention_days=365)
         there = sealing(here.root, store=store)
         head = sign_head_anew(here, there)
@@ -383,8 +373,6 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(here: Sealings,
                 seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
         with here.warehouse.read() as transaction:
             assert len(packets.waiting(transaction)) == 1, "nor when it lies there already"
-    finally:
-        server.stop()
 
 
 def sign_head_anew(here: Sealings, there: Any) -> str:

@@ -6,7 +6,6 @@ what the warehouse says of all this, is `verify.py`. Nothing that lies there is 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -20,35 +19,22 @@ from typing import Any
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
 from sonar_access_pipeline.evidence.packet import MANIFEST
 from sonar_access_pipeline.evidence.seal import (
     HEAD,
     HEAD_STAMP,
-    KEY,
     SEAL,
     STATEMENT,
     SUMS,
     folder_of,
-    key_path,
     path_of,
 )
-from sonar_access_pipeline.evidence.signers import HEADS, KEYS, STATEMENTS
+from sonar_access_pipeline.evidence.signers import HEADS, STATEMENTS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, verified
 from sonar_access_pipeline.evidence.stores import Listing, Store, read_all
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
-UNREADABLE = (
-    csv.Error,
-    StopIteration,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-    OverflowError,
-)
-"""What reading a file of another shape raises."""
 SUPERSEDED = "It was superseded"
 FOLLOWED = 8
 """Packets before one that are looked at with it; all of them are `verify_all`'s business."""
@@ -133,11 +119,11 @@ class Line:
         gone = EvidenceError(f"Nothing lies at {path}.")
         return _sealed([path], {(path, name): files.get(name, gone) for name in (SEAL, MANIFEST)})
 
-    def near(self, path: str, about: Mapping[str, Any]) -> Sealed:
-        """Read the packets of the same window, and those before one, as far as they are followed."""
-        beside = [one for one in self.paths if one.rpartition("/")[0] == path.rpartition("/")[0]]
-        found = self.read(beside)
-        known, faults = dict(found.by_digest), list(found.faults)
+    def near(self, path: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Sealed:
+        """Read the packets of the same window as one, and those before it, as far as they are followed."""
+        beside = [one for one in self.paths if one.rpartition("/")[0] == path.rpartition("/")[0] and one != path]
+        ours, others = self.of(path, files), self.read(beside)
+        known, faults = {**ours.by_digest, **others.by_digest}, [*ours.faults, *others.faults]
         previous = about["previous_digest"]
         for _ in range(FOLLOWED):
             if previous is None:
@@ -336,20 +322,3 @@ def require_linked(about: Mapping[str, Any]) -> None:
     for name in ("previous_digest", "snapshot_chain_head"):
         if about[name] is not None and not DIGEST.fullmatch(about[name]):
             raise ValueError(name)
-
-
-def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
-    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key."""
-    if key.fingerprint in fingerprints:
-        return "which you named"
-    try:
-        files = store.get(key_path(key))
-        before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
-        is_its_own = PublicKey.parsed(files[KEY].decode()) == key
-    except UnreadableError:
-        raise
-    except (EvidenceError, *UNREADABLE):
-        return None
-    if most and is_its_own and before != key and endorsed(store, before, fingerprints, most - 1):
-        return f"which {before.fingerprint} endorses"
-    return None

@@ -154,6 +154,10 @@ class ObjectStore:
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
+        if self._kind is S3:
+            # s3fs would list, too, where nothing lies: it might be a folder.
+            key = {"Bucket": self._bucket, "Key": self._key(path, completed_by)}
+            return self._asked(path, lambda: bool(self._files.call_s3("head_object", **key)), False)
         return self._asked(path, lambda: bool(self._files.info(self._at(path, completed_by))), False)
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:

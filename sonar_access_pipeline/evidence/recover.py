@@ -28,7 +28,7 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
     store = sealing.store
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
-    ours = {sealing.signer.key.fingerprint, *(entry.key_fingerprint for entry in before if entry.key_fingerprint)}
+        ours = {sealing.signer.key.fingerprint, *packets.keys(transaction, organization_key)}
     line, known = Line(store, organization_key, ours), {entry.digest[:12] for entry in before}
     entries: list[packets.Entry] = []
     refused: dict[str, str] = {}

@@ -17,9 +17,10 @@ from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import require_known
+from sonar_access_pipeline.evidence.keys import KEY, endorsed, key_path
 from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
-from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
+from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse import packets
@@ -28,7 +29,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
 """The files that the sums cannot hold: they, their signature, and the time stamp of that."""
-HEAD, HEAD_STAMP, KEY, STATEMENT = "head.json", "head.json.sig.tsr", "key.pub", "statement.json"
+HEAD, HEAD_STAMP, STATEMENT = "head.json", "head.json.sig.tsr", "statement.json"
 AUTHORITIES = "timestamp_certificates.pem"
 """The certificates of the time stamp authority, as the sealer knew them."""
 OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS, AUTHORITIES}
@@ -95,7 +96,7 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
             )
         found = sealing.store.get(path)
         _require_unchanged(packet, found, place)
-        _require_signed(found, {entry.key_fingerprint} - {None}, place)
+        _require_signed(sealing.store, found, {entry.key_fingerprint or ""} - {""}, place)
         packets.note_there(warehouse, packets.Header(path, place, SUMS, entry.sealed_at))
     return Sealed(place, packet.digest, is_new)
 
@@ -134,18 +135,18 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
                 packets.wait(warehouse, _bundle(packet, sealing, known, head, path))
             return known, False
         if there:
-            keys = {entry.key_fingerprint, *(one.key_fingerprint for one in before)} - {None}
+            keys = {sealing.signer.key.fingerprint, *(one.key_fingerprint for one in before if one.key_fingerprint)}
             packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing.store, path, keys))
             continue
         if packets.enter(warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)):
             return entry, True
 
 
-def _sealed_before(packet: Packet, store: Store, path: str, keys: Collection[str | None]) -> packets.Entry:
+def _sealed_before(packet: Packet, store: Store, path: str, keys: Collection[str]) -> packets.Entry:
     """The line of a packet that lies in the store and that the register lost, from its own seal: a warehouse was restored."""
     found, place = store.get(path), store.place(path)
     _require_unchanged(packet, found, place)
-    _require_signed(found, keys, place)
+    _require_signed(store, found, keys, place)
     return entry_of(found, place)
 
 
@@ -315,17 +316,17 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
     )
 
 
-def _require_signed(found: Mapping[str, bytes], fingerprints: Collection[str | None], place: str) -> None:
-    """What lies there is signed by a key that the register has for it: else it is not said to be verified."""
+def _require_signed(store: Store, found: Mapping[str, bytes], fingerprints: Collection[str], place: str) -> None:
+    """What lies there is signed by a key of the register, or one that such a key endorses: else it is not said to be verified."""
     try:
         key = verified(found[SUMS], found[SIGNATURE], PACKETS)
     except (KeyError, SignatureError):
         key = None
-    if key is None or (fingerprints and key.fingerprint not in fingerprints):
+    if key is None or (fingerprints and not endorsed(store, key, fingerprints)):
         raise EvidenceError(
-            f"A packet with this digest lies at {place}, and its signature is not by "
-            f"{' or '.join(sorted(map(str, fingerprints)))}, as the register has it; `sonar-access evidence verify` says more. "
-            "Bring back what was sealed: from a copy, or an older version of the objects."
+            f"A packet with this digest lies at {place}, and its signature is not by {' or '.join(sorted(fingerprints))}, as the "
+            "register has it; `sonar-access evidence verify` says more. Bring back what was sealed: from a copy, or an older "
+            "version of the objects."
         )
 
 
@@ -339,11 +340,6 @@ def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
             endorsement = {f"{KEY}.sig": endorsed_by.sign(public, KEYS), SIGNERS: endorsed_by.allowed_signers}
         sealing.store.put(path, {KEY: public, **endorsement}, KEY)
     return sealing.store.place(path)
-
-
-def key_path(key: PublicKey) -> str:
-    """Where a public key lies under the root."""
-    return f"keys/{hashlib.sha256(key.blob).hexdigest()[:32]}"
 
 
 def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:

@@ -107,7 +107,7 @@ class FolderStore:
 
     def place(self, path: str) -> str:
         """Where a path is."""
-        return str(self.root / path)
+        return f"{str(self.root).rstrip('/')}/{path}"
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""

@@ -20,14 +20,13 @@ from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_js
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
 from sonar_access_pipeline.evidence.line import (
     FOLLOWED,
     SUPERSEDED,
-    UNREADABLE,
     Fault,
     Line,
     Sealed,
-    endorsed,
     forks,
     place_of,
     require_linked,
@@ -137,7 +136,7 @@ def verify(
     line = Line(store, str(manifest["organization"]["key"]), fingerprints, authorities)
     # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
     register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
-    around = list(_follow(line, path, about, manifest, report))
+    around = list(_follow(line, path, files, about, manifest, report))
     heads, faults = line.heads_since(about["snapshot_chain_head"])
     around += faults
     if warehouse is not None and register is not None:
@@ -444,7 +443,14 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
         yield f"{MANIFEST} and coverage.csv disagree about the days"
 
 
-def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[str, Any], report: Report) -> Iterator[Fault]:
+def _follow(
+    line: Line,
+    path: str,
+    files: Mapping[str, bytes],
+    about: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    report: Report,
+) -> Iterator[Fault]:
     """Follow the line of packets from this one back, as far as one packet's verdict asks for it."""
     place = place_of(manifest, about["digest"])
     if path != place:
@@ -453,7 +459,7 @@ def _follow(line: Line, path: str, about: Mapping[str, Any], manifest: Mapping[s
         else:
             report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
         return
-    near = line.near(path, about)
+    near = line.near(path, files, about)
     report.notes += line.notes
     yield from near.faults
     previous, seen = about["previous_digest"], {about["digest"]}

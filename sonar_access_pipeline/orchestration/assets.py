@@ -20,6 +20,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal, sign_head
+from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.orchestration.failures import KIND, as_failures
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
@@ -35,7 +36,7 @@ from sonar_access_pipeline.orchestration.shown import (
     uncounted,
 )
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.forget import drop_bodies
 from sonar_access_pipeline.warehouse.history import derive
@@ -217,6 +218,13 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
     @dg.multi_asset(
         name=f"{connection.name}_prove",
         specs=[spec],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "as_sealed",
+                asset=spec.key,
+                description="The packet is as it was sealed; those before it and the newest signed head are there.",
+            )
+        ],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -224,10 +232,20 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
         window = window_of(context)
         with as_failures(), parts.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
-            sealed = seal(packet, parts.sealing(), warehouse, run_id=context.run.run_id)
+            sealing = parts.sealing()
+            sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)
+            with warehouse.read() as transaction:
+                ours = packets.keys(transaction, connection.organization_key())
+            found = verify(sealing.store, sealed.place.removeprefix(sealing.store.place("")), fingerprints=ours)
             gaps = gaps_of(warehouse, connection.organization_key(), window)
             pictures = pictures_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts
+        yield dg.AssetCheckResult(
+            asset_key=spec.key,
+            check_name="as_sealed",
+            passed=found.is_fine,
+            metadata={"faults": table_of([{"fault": fault} for fault in found.faults], ("fault",))},
+        )
         yield dg.MaterializeResult(
             asset_key=spec.key,
             metadata={

@@ -238,6 +238,11 @@ def entries(transaction: Connection, organization_key: str) -> list[Entry]:
     return [Entry(*row) for row in transaction.execute(query)]
 
 
+def keys(transaction: Connection, organization_key: str) -> set[str]:
+    """The fingerprints of all keys that signed packets of an organization, as the register has them."""
+    return {entry.key_fingerprint for entry in entries(transaction, organization_key) if entry.key_fingerprint}
+
+
 @dataclass(frozen=True)
 class Head:
     """The end of the chain of snapshots, and the snapshot there."""
