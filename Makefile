@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 
 .PHONY: help install demo test lint types tests proofs stores benchmark dictionary screenshots lock wheel clean
 
@@ -23,7 +23,7 @@ types: $(VENV)/.development
 tests: $(VENV)/.development
 	$(BIN)/pytest -n 4 --dist worksteal
 
-proofs: $(VENV)/.development  ## the property and kill tests at full length (make test runs them short)
+proofs: $(VENV)/.development  ## the property and kill tests at full length, and the deployment on both databases (make test runs less of them)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 4 --dist worksteal
 
 stores: $(VENV)/.development  ## every object store whose server is on the PATH: minio, versitygw, azurite-blob, fake-gcs-server

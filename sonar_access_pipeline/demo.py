@@ -27,7 +27,7 @@ from sonar_access_pipeline.simulator.faults import short
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.pace import Patience
-from sonar_access_pipeline.terminal import print_rows
+from sonar_access_pipeline.terminal import print_rows, say
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
@@ -70,14 +70,17 @@ def run(console: Console, folder: Path, days: int) -> int:
         settings = load()
         parts = Parts(settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda _: None)
         with Launcher(parts) as launcher, _bar(console) as bar:
-            _live(launcher, parts, window, clock, simulator, bar)
+            failed = _live(launcher, parts, window, clock, simulator, bar)
+            if failed:
+                say(failed, to=console, label="A run failed that was to work:", style="red")
+                return 1
             sealed = launcher.evidence(settings.connections[0], window)
     if not sealed.success:
-        console.print(sealed.sentence, style="red")
+        say("", to=console, label=sealed.sentence, style="red")
         return 1
     with closing(Warehouse(settings.warehouse)) as warehouse:
         _show(console, warehouse, window, config)
-    console.print(f"[dim]{days} days in {time.monotonic() - began:.0f} s[/]")
+    say("", to=console, label=f"{days} days in {time.monotonic() - began:.0f} s", style="dim")
     return 0
 
 
@@ -105,19 +108,28 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def _live(launcher: Launcher, parts: Parts, window: Window, clock: SimulatedClock, simulator: Simulator, bar: Progress) -> None:
-    """Every day of the window, one run of the daily job each; on one of them the member list comes short."""
+def _live(
+    launcher: Launcher, parts: Parts, window: Window, clock: SimulatedClock, simulator: Simulator, bar: Progress
+) -> str | None:
+    """Every day of the window, one run of the daily job each; on one of them the member list comes short.
+
+    The sentence of a run that failed and was not to.
+    """
     connection = parts.settings.connections[0]
     task = bar.add_task("simulated days", total=len(list(window.days())))
     for day in window.days():
         clock.go_to(day)
-        if day == window.last - timedelta(days=BAD_DAY):
+        is_planned = day == window.last - timedelta(days=BAD_DAY)
+        if is_planned:
             simulator.faults.add("organizations/search_members", short(7), times=None)
         outcome = launcher.sync(connection, str(day))
         simulator.faults.clear()
+        if not outcome.success and not is_planned:
+            return f"{day}: {outcome.sentence}"
         if not outcome.success:
-            bar.console.print(f"{day}: the run failed, as planned: {outcome.sentence}", highlight=False, soft_wrap=True)
+            say(f"{day}: the run failed, as planned: {outcome.sentence}", to=bar.console)
         bar.advance(task)
+    return None
 
 
 def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) -> None:
@@ -136,7 +148,7 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
     console.print()
     print_rows(console, _by_account(changes), ("day", "login", "what"), title="What changed in the last seven days")
     kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in sorted(Counter(r["kind"] for r in changes).items()))
-    console.print(f"{kinds}; days without an observation, left as gaps: {', '.join(map(str, gaps)) or 'none'}", soft_wrap=True)
+    say(f"{kinds}; days without an observation, left as gaps: {', '.join(map(str, gaps)) or 'none'}", to=console)
     console.print()
     command = f"SONAR_ACCESS_CONFIG={config} {_script()}"
     for label, text in (
@@ -145,7 +157,7 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
         ("Ask more", f"{command} access --as-of {window.first}"),
         ("Dagster's UI", f"{command} ui"),
     ):
-        console.print(f"[bold]{label}:[/] {text}", soft_wrap=True, highlight=False)
+        say(text, to=console, label=f"{label}:")
 
 
 def _by_account(changes: queries.Rows) -> list[dict[str, str]]:

@@ -7,27 +7,42 @@ never held; `Connection.token` fetches one when it is needed.
 from __future__ import annotations
 
 import csv
-import ipaddress
+import json
 import os
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as PydanticSettingsError
 
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.policy import Exemption, Policy, identity
 from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
+from sonar_access_pipeline.texts import TextError, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
 DEFAULT_CONNECTION = "default"
+BEARER = "bearer "
+OF_KUBERNETES = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_\w+)?$")
+"""What Kubernetes sets for a service whose name begins with ours."""
 STORES = ("s3", "gs", "az", "abfs")
 """What the address of an object store can begin with."""
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -53,8 +68,16 @@ Scopes = Annotated[tuple[Scope, ...], NoDecode, BeforeValidator(_optional_scopes
 
 
 def _words(value: Any) -> Any:
-    """A list, or a text with spaces or line ends between: a notification URL may hold commas."""
-    return tuple(value.split()) if isinstance(value, str) else value
+    """A list, or a text with spaces or line ends between, or a JSON list: a notification URL may hold commas."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        try:
+            return tuple(json.loads(value))
+        except ValueError:
+            raise ValueError("write the addresses with spaces between, or as a JSON list") from None
+    # A comma at the end of an address parts it from the next one, and is no part of it.
+    return tuple(word for word in (value_of(word.strip(",;")) for word in value.split()) if word)
 
 
 SecretUrls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
@@ -85,10 +108,12 @@ class Connection(BaseModel):
     def _host(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        if not is_clear(value) or holds_more(value):
+            raise ValueError("write the host as https://sonarcloud.io, without user, password or options: a token has its place")
         url = urlsplit(value)
-        if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query:
+        if url.scheme not in ("https", "http") or not url.hostname:
             raise ValueError("write the host as https://sonarcloud.io")
-        if url.scheme == "http" and not is_loopback(value):
+        if url.scheme == "http" and not is_loopback(url.hostname):
             raise ValueError("plain http would show the token to the network; write https://")
         return value.rstrip("/")
 
@@ -101,7 +126,7 @@ class Connection(BaseModel):
     @property
     def is_loopback(self) -> bool:
         """Whether the source is on this machine: a simulator, not SonarCloud."""
-        return is_loopback(self.host_url)
+        return is_loopback(urlsplit(self.host_url).hostname or "")
 
     def organization_key(self) -> str:
         """The organization's key. Raises `SettingsError` when none is set."""
@@ -115,14 +140,18 @@ class Connection(BaseModel):
     def token(self, environment: Mapping[str, str] = os.environ) -> str:
         """The token, from its variable or file. Raises `SettingsError` when it is not there or cannot be one."""
         if self.token_file is None:
-            token, place, remedy = environment.get(self.token_env, "").strip(), self.token_env, f"set {self.token_env} to"
+            token, place, remedy = environment.get(self.token_env, ""), self.token_env, f"set {self.token_env} to"
         else:
             token, place, remedy = _content(self.token_file), f"The file {self.token_file}", f"write into {self.token_file}"
+        token = value_of(token)
+        token = value_of(token[len(BEARER) :]) if token.lower().startswith(BEARER) else token
         if not token:
             raise SettingsError(
                 f"No token is set; {remedy} a token of an account that administers organization "
                 f"'{self.organization}' (My Account > Security)."
             )
+        if "\n" in token:
+            raise SettingsError(f"{place} is not a token: it has several lines; write the token alone.")
         if not token.isascii() or not token.isprintable() or " " in token:
             raise SettingsError(f"{place} is not a token: it holds spaces or characters no token has.")
         return token
@@ -183,20 +212,29 @@ class PolicySettings(BaseModel):
 def _roster(file: Path, active: str) -> dict[str, str]:
     """Status by identity. A row without a status is of somebody active; an empty roster is an error, not an empty company."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no CSV file in UTF-8"
+        rows = _rows(text_in(file))
+    except (OSError, TextError, csv.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingsError(f"The roster {file} cannot be read: {why}.") from None
-    columns = {str(name).strip().casefold(): name for name in (rows[0] if rows else ())}
+    columns = {value_of(str(name)).casefold(): name for name in (rows[0] if rows else ())}
     keys = [columns[name] for name in ("login", "email", "e-mail") if name in columns]
     known: dict[str, str] = {}
     for row in rows:
-        status = (row.get(columns.get("status", "")) or "").strip().casefold() or active.strip().casefold()
-        known |= {identity(text): status for key in keys if (text := (row[key] or "").strip())}
+        status = value_of(row.get(columns.get("status", "")) or "").casefold() or active.strip().casefold()
+        known |= {identity(text): status for key in keys if (text := value_of(row[key] or ""))}
     if not known:
         raise SettingsError(f"The roster {file} names nobody; give it a column login or email, and a row per person.")
     return known
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    """The rows of a table that a spreadsheet wrote: with commas, or semicolons or tabs where that is its language's way."""
+    lines = text.splitlines(keepends=True)
+    delimiter = None
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) == len("sep=") + 1:
+        delimiter = lines.pop(0).strip()[-1]
+    heading = lines[0] if lines else ""
+    return list(csv.DictReader(lines, delimiter=delimiter or max(",;\t", key=heading.count)))
 
 
 class Settings(BaseSettings):
@@ -242,10 +280,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the TOML file."""
-        config = os.environ.get("SONAR_ACCESS_CONFIG")
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = {name: value and value_of(value) for name, value in env_settings.env_vars.items()}
+        config = value_of(os.environ.get("SONAR_ACCESS_CONFIG", ""))
         if not config:
             return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(config))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _document(Path(config)))
 
     @field_validator("connections", mode="before")
     @classmethod
@@ -266,7 +306,7 @@ class Settings(BaseSettings):
             )
         if not value.startswith(f"{scheme}://"):
             raise ValueError(f"write it as {scheme}://bucket/path, with two slashes")
-        if "@" in value or "?" in value or "#" in value:
+        if holds_more(value):
             # abfs://container@account... names the account, which adlfs takes from its own variables too.
             raise ValueError("credentials and options do not belong into an address; set the variables of the store's SDK")
         return value.rstrip("/")
@@ -279,7 +319,7 @@ class Settings(BaseSettings):
         url = urlsplit(value)
         if url.scheme not in ("https", "http") or not url.hostname:
             raise ValueError("write the authority's address as https://timestamp.example.com")
-        if "@" in value or url.query or url.fragment:
+        if not is_clear(value) or holds_more(value):
             raise ValueError(
                 "credentials do not belong into an address; set SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD"
             )
@@ -335,16 +375,17 @@ class Settings(BaseSettings):
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings as they are now. Raises `SettingsError` with one sentence for everything that is wrong."""
-    config = environment.get("SONAR_ACCESS_CONFIG")
+    config = value_of(environment.get("SONAR_ACCESS_CONFIG", ""))
     if config and not Path(config).is_file():
         raise SettingsError(f"SONAR_ACCESS_CONFIG names no file: {config}.")
     try:
         settings = Settings()
         connections = settings.connections or (_simple_connection(environment),)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
-    except (PydanticSettingsError, ValueError) as error:
-        raise SettingsError(f"The settings cannot be read: {str(error).splitlines()[0]}.") from None
+        raise SettingsError(_sentences(error)) from None
+    except PydanticSettingsError as error:
+        raise SettingsError(_unreadable(str(error))) from None
+    _require_known(environment, connections)
     # A path in a file is relative to that file, as people who write it there mean it.
     beside = Path(config).parent if config else Path()
 
@@ -371,7 +412,7 @@ def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) ->
     try:
         return _complete(Settings(connections=tuple(connections), **more), Path())
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors(include_url=False))) from None
+        raise SettingsError(_sentences(error)) from None
 
 
 def _complete(settings: Settings, beside: Path) -> Settings:
@@ -395,42 +436,133 @@ def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -
 
 def _content(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        return text_in(file)
+    except (OSError, TextError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingsError(f"The token file {file} cannot be read: {why}.") from None
 
 
 def _simple_connection(environment: Mapping[str, str]) -> Connection:
     """The one connection of a set-up without a file, from Sonar's own variable names."""
-    region: Literal["eu", "us"] | str = environment.get("SONAR_REGION", "").lower() or "eu"
+
+    def said(name: str) -> str:
+        return value_of(environment.get(name, ""))
+
+    region: Literal["eu", "us"] | str = said("SONAR_REGION").lower() or "eu"
     if region not in HOSTS:
         raise SettingsError(f"SONAR_REGION is '{region}'; it can be eu or us.")
-    token_file = environment.get("SONAR_TOKEN_FILE", "").strip()
-    if token_file and environment.get("SONAR_TOKEN", "").strip():
+    token_file = said("SONAR_TOKEN_FILE")
+    if token_file and said("SONAR_TOKEN"):
         raise SettingsError("SONAR_TOKEN and SONAR_TOKEN_FILE are both set; keep one of them.")
     return Connection(
         name=DEFAULT_CONNECTION,
-        organization=environment.get("SONAR_ORGANIZATION", "").strip() or None,
-        token_file=Path(token_file).absolute() if token_file else None,
-        host_url=environment.get("SONAR_HOST_URL", "").strip() or HOSTS[region],
+        organization=said("SONAR_ORGANIZATION") or None,
+        token_file=Path(token_file).expanduser().absolute() if token_file else None,
+        host_url=said("SONAR_HOST_URL") or HOSTS[region],
     )
 
 
-def _sentence(detail: Mapping[str, Any]) -> str:
+def _document(config: Path) -> dict[str, Any]:
+    """The settings file, read. Raises `SettingsError`."""
+    try:
+        return tomllib.loads(text_in(config))
+    except OSError as error:
+        raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} cannot be read: {error.strerror}.") from None
+    except TextError as error:
+        raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}.") from None
+
+
+def _require_known(environment: Mapping[str, str], connections: Sequence[Connection]) -> None:
+    """Nothing where every variable of ours is one that is read. Raises `SettingsError` with the nearest that is."""
+    prefix = "SONAR_ACCESS_"
+    known = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | {f"{prefix}CONFIG"}
+    tokens = {connection.token_env for connection in connections}
+    for name in sorted(environment):
+        if name.startswith(prefix) and name not in known | tokens and not OF_KUBERNETES.search(name):
+            near = get_close_matches(name, sorted(known), n=1)
+            raise SettingsError(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '; remove it.'}")
+
+
+def _sentences(error: ValidationError) -> str:
+    """What is wrong with settings, one sentence each, as people wrote them."""
+    config = value_of(os.environ.get("SONAR_ACCESS_CONFIG", ""))
+    named = _document(Path(config)).get("connections", {}) if config and Path(config).is_file() else {}
+    names = tuple(named) if isinstance(named, Mapping) else ()
+    return "; ".join(_sentence(detail, names) for detail in error.errors(include_url=False))
+
+
+def _sentence(detail: ErrorDetails, names: Sequence[str]) -> str:
+    place = [str(part) for part in detail["loc"]]
+    kind, limits = str(detail["type"]), detail.get("ctx", {})
+    if place[:1] == ["connections"] and len(place) > 1 and place[1].isdigit():
+        number = int(place[1])
+        place[1] = names[number] if number < len(names) else f"number {number + 1}"
+    place = [place[0], *(f"number {int(part) + 1}" if part.isdigit() else part for part in place[1:])] if place else []
     said = str(detail["msg"]).removeprefix("Value error, ")
-    place = ".".join(str(part) for part in detail["loc"])
+    if kind != "value_error":
+        said = WORDS.get(kind, "it is not what it should be").format(**limits)
     if not place:
         # It is about several settings, and names them.
         return said
-    name = "SONAR_HOST_URL" if place == "host_url" else f"SONAR_ACCESS_{place.upper()}" if "." not in place else place
-    return f"{name}: {said}"
+    if kind == "extra_forbidden":
+        return _unknown(place)
+    given = detail.get("input")
+    is_plain = isinstance(given, str | int | float) and place[-1] not in SECRET and "://" not in str(given)
+    shown = f" is {str(given)[:60]!r}" if is_plain and kind not in ("missing", "string_too_short") else ""
+    return f"{_setting(place)}{shown}: {said}"
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _setting(place: Sequence[str]) -> str:
+    """What people call a setting: a variable, or where it stands in the file."""
+    if place == ["host_url"]:
+        return "SONAR_HOST_URL"
+    if len(place) == 1 or place[0] not in ("connections", "policy"):
+        return f"SONAR_ACCESS_{place[0].upper()}"
+    return f"{place[-1]} in [{'.'.join(place[:-1])}]" if len(place) > 1 else place[0]
+
+
+def _unknown(place: Sequence[str]) -> str:
+    models: dict[int, type[BaseModel]] = {1: Settings, 3: Connection, 2: PolicySettings}
+    known = sorted(models.get(len(place), Settings).model_fields)
+    near = get_close_matches(place[-1], known, n=1)
+    where = f" of [{'.'.join(place[:-1])}]" if len(place) > 1 else ""
+    hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+    if place[-1] == "token":
+        hint = "; a token never stands in a file of settings: name its variable (token_env) or its file (token_file)"
+    return f"{place[-1]} is no setting{where}{hint}"
+
+
+def _unreadable(message: str) -> str:
+    """Which variable holds something that cannot be read; never what it holds."""
+    field = re.search(r'field "(\w+)"', message)
+    name = f"SONAR_ACCESS_{field[1].upper()}" if field else "A variable SONAR_ACCESS_..."
+    return f"{name} cannot be read; what has parts is written as JSON, or in the file that SONAR_ACCESS_CONFIG names."
+
+
+SECRET = frozenset({"warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"})
+"""Settings whose values are never repeated."""
+WORDS = {
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
+    "date_parsing": "write a day as 2026-01-31",
+    "date_from_datetime_parsing": "write a day as 2026-01-31",
+    "date_type": "write a day as 2026-01-31",
+    "string_type": "write a text",
+    "string_pattern_mismatch": "it has another form than it should; see docs/settings.md",
+    "string_too_short": "it is empty",
+    "too_short": "it is empty",
+    "tuple_type": "write a list",
+    "dict_type": "write a table",
+    "model_type": "write a table",
+    "model_attributes_type": "write a table",
+    "path_type": "write a path",
+    "missing": "it is missing",
+}
+"""What is wrong with a value, by pydantic's name for it."""

@@ -49,6 +49,17 @@ class Day(click.ParamType[date]):
             self.fail(f"'{value}' is no day; write it as 2026-10-31.", param, ctx)
 
 
+def shown(text: str) -> str:
+    """Text from elsewhere without power over the terminal: no control codes, no line of its own."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def say(text: str, *, to: Console, label: str = "", style: str = "bold") -> None:
+    """Print one line, however long it is, with a label in a style before it. Nothing in it is ever markup."""
+    said = Text.assemble((shown(label), style), " " if label and text else "", shown(text))
+    to.print(said, soft_wrap=True, highlight=False)
+
+
 def print_frame(console: Console, frame: pd.DataFrame, form: str, columns: tuple[str, ...]) -> None:
     """Print a DataFrame: whole as `csv` or `json` (UTC, unknown as empty field or null), `columns` of it as a `table`."""
     if form == "csv":
@@ -65,7 +76,9 @@ def print_rows(
     console: Console, rows: Sequence[Mapping[Any, Any]], columns: tuple[str, ...], *, title: str | None = None
 ) -> None:
     """Print rows as a table with the given columns, then how many there are."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=None if title is None else Text(shown(title)), title_justify="left", header_style="bold", box=None, pad_edge=False
+    )
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
@@ -81,4 +94,4 @@ def _cell(value: object) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M:%S}")
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value)))
+    return Text(shown(str(value)))

@@ -13,10 +13,15 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sonar_access_pipeline.simulator.server import Simulator
+
 ROOT = Path(__file__).parent.parent
+TOKEN = "t0ken-of-the-command-line"
+TODAY = datetime.now(UTC).date()
 
 
 class Commands:
@@ -52,6 +57,20 @@ class Commands:
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())
             return subprocess.CompletedProcess(arguments, status, *(Path(file).read_text() for file in files))
+
+
+def settings(simulator: Simulator) -> dict[str, str]:
+    return {"SONAR_TOKEN": TOKEN, "SONAR_ORGANIZATION": "acme", "SONAR_HOST_URL": simulator.url}
+
+
+def ends(done: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """One sentence, the exit status, no traceback, no token."""
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said
+    assert "Traceback" not in said
+    assert TOKEN not in said
+    for word in words:
+        assert word in said
 
 
 def _become(asked: Mapping[str, Any]) -> None:

@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline.evidence.seal import Sealed
+from sonar_access_pipeline.simulator.organization import Evolution
+from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands
 from sonar_access_pipeline_tests.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -110,3 +113,17 @@ def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
     ]
     yield found
     found.warehouse.close()
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    """`sonar-access`, in processes of its own."""
+    with Commands() as running:
+        yield running
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    organization = Evolution(1, TODAY, accounts=30, groups=4).on(TODAY)
+    with Simulator(lambda: organization, tokens={TOKEN: "sonar-access-reader"}) as serving:
+        yield serving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 from dagster._core.definitions.asset_key import AssetKey
 
 from sonar_access_pipeline.components import SonarCloudAccess, sonar_access
-from sonar_access_pipeline.settings import SettingsError
+from sonar_access_pipeline.settings import Settings, SettingsError
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "existing_dagster"
 ACME = {"name": "acme", "organization": "acme", "token_env": "ACME_SONAR_TOKEN"}
@@ -33,7 +39,7 @@ def test_the_function_gives_definitions_that_merge_with_others_whatever_their_ex
 
 
 def test_what_is_wrong_in_code_is_one_sentence() -> None:
-    with pytest.raises(SettingsError, match=r"connections\.0\.name: String should match pattern"):
+    with pytest.raises(SettingsError, match=r"name in \[connections\.number 1\] is 'Acme!': it has another form than it should"):
         sonar_access([{"name": "Acme!", "organization": "acme"}])
     with pytest.raises(SettingsError, match="No connection is given"):
         sonar_access([])
@@ -69,3 +75,29 @@ def test_the_example_project_loads_in_both_ways(module: str, tmp_path: Path) -> 
     assert "'contractors_with_admin'" in found.stdout
     assert ("acme_us/raw_snapshot" in found.stdout) is (module == "analytics.definitions")
     assert not list(tmp_path.rglob("warehouse.sqlite")), "loading makes nothing"
+
+
+def test_the_asset_of_the_example_asks_a_warehouse_on_postgresql(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = Warehouse(postgresql_url)
+    upgrade(warehouse)
+    world = World(members={"ada": "Ada (contractor)", "bob": "Bob"}, user_permissions={"ada": ["admin"], "bob": ["admin"]})
+    record(warehouse, snapshot_of(world, EPOCH), lambda: EPOCH)
+    derive(warehouse, "acme")
+    warehouse.close()
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", postgresql_url)
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    module = importlib.import_module("analytics.defs.contractors")
+    assert module.contractors_with_admin().metadata["contractors"] == 1
+
+
+def test_the_component_takes_what_a_settings_file_takes() -> None:
+    """Whatever says how a warehouse, secrets and channels are reached comes from the environment: Dagster shows the rest."""
+    elsewhere = {
+        "warehouse_url",
+        "alert_urls",
+        "heartbeat_url",
+        "timestamp_user",
+        "timestamp_password",
+        "timestamp_policy",
+    }
+    assert Settings.model_fields.keys() - elsewhere == SonarCloudAccess.model_fields.keys()

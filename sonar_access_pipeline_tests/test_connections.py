@@ -79,7 +79,9 @@ def test_each_connection_has_its_own_assets_jobs_and_schedules(tmp_path: Path, m
         names = {job.name for job in definitions.get_repository_def().get_all_jobs() if not job.name.startswith("__")}
         assert names == {f"{key}_{job}" for key in ("acme", "beta") for job in ("daily", "history", "evidence", "verify")}
         schedules = {schedule.name for schedule in definitions.get_repository_def().schedule_defs}
-        assert schedules == {f"{key}_{when}_schedule" for key in ("acme", "beta") for when in ("daily", "monthly", "weekly")}
+        assert schedules == {
+            f"{key}_{when}_schedule" for key in ("acme", "beta") for when in ("daily", "monthly", "quarterly", "weekly")
+        }
 
 
 def test_a_broken_connection_never_stops_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,8 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     now = datetime.now(UTC)
     evolution = Evolution(7, now.date() - timedelta(days=3), accounts=40, groups=4)
     postgres = None
+    if warehouse_url.startswith("sqlite") and os.environ.get("HYPOTHESIS_PROFILE") != "thorough":
+        pytest.skip("five minutes of daemons on each database: `make proofs` runs both, `make test` the one of production")
     if not warehouse_url.startswith("sqlite"):
         postgres = warehouse_url.replace("postgresql://", "postgresql+psycopg2://")
     with (

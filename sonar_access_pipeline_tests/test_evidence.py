@@ -309,6 +309,8 @@ def test_windows_are_whole_days_months_and_quarters() -> None:
     assert Window.month("2028-02") == Window(date(2028, 2, 1), date(2028, 2, 29))
     assert Window.quarter("2026Q3") == Window(date(2026, 7, 1), date(2026, 9, 30))
     assert Window.month_before(date(2026, 1, 15)) == Window(date(2025, 12, 1), date(2025, 12, 31))
+    assert Window.quarter_before(date(2026, 1, 15)) == Window.quarter("2025Q4")
+    assert Window.quarter_before(date(2026, 6, 30)) == Window.quarter("2026Q1")
     for wrong in ("2026-13", "26-1", "x"):
         with pytest.raises(ValueError, match="no month"):
             Window.month(wrong)

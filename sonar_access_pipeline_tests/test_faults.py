@@ -397,6 +397,7 @@ def test_every_answer_is_judged_by_the_first_row_that_matches_and_a_page_of_json
         for row, answered in zip(
             FAULTS,
             [
+                Answered(407, False, 0),
                 Answered(302, False, 0),
                 Answered(401, False, 0),
                 Answered(401, True, 5),

@@ -11,20 +11,33 @@ import pytest
 ROOT = Path(__file__).parent.parent / "sonar_access_pipeline"
 MAY_IMPORT = {
     "access": set(),
-    "sonarcloud": {"access", "collector"},
+    "sonarcloud": {"access", "addresses", "collector"},
     "private": set(),
+    "addresses": set(),
+    "texts": set(),
     "collector": set(),
     "alerts": set(),
-    "warehouse": {"access", "alerts", "private"},
+    "warehouse": {"access", "addresses", "alerts", "private"},
     "evidence": {"access", "collector", "private", "warehouse"},
     "orchestration": {"access", "alerts", "sonarcloud", "warehouse", "evidence", "private", "settings"},
     "simulator": set(),
-    "settings": {"access", "warehouse"},
+    "settings": {"access", "addresses", "texts", "warehouse"},
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
     "components": {"access", "orchestration", "settings"},
     "demo": {"access", "orchestration", "private", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
-    "cli": {"access", "alerts", "demo", "evidence", "orchestration", "settings", "sonarcloud", "terminal", "warehouse"},
+    "cli": {
+        "access",
+        "alerts",
+        "demo",
+        "evidence",
+        "orchestration",
+        "private",
+        "settings",
+        "sonarcloud",
+        "terminal",
+        "warehouse",
+    },
 }
 ONLY_IN = {
     "requests": {"sonarcloud", "alerts", "evidence"},
@@ -43,7 +56,7 @@ ONLY_IN = {
     "rfc3161_client": {"evidence"},
     "PIL": {"orchestration"},
     "http.server": {"simulator"},
-    "filelock": {"sonarcloud"},
+    "filelock": {"sonarcloud", "orchestration"},
 }
 NO_IO = {"os", "pathlib", "io", "socket", "sqlite3", "time", "subprocess", "urllib", "logging", "random"}
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonar_access_pipeline.access.snapshot import Verdict
-from sonar_access_pipeline.sonarcloud.pace import STATE, Pace, Patience
+from sonar_access_pipeline.sonarcloud.pace import STATE, Pace, Patience, _clock_name
 from sonar_access_pipeline_tests.reading import QUICK, organization, read, serving
 
 
@@ -104,7 +104,9 @@ def test_a_pause_that_one_process_was_told_to_make_is_made_by_all(tmp_path: Path
     assert starts(other, 1)[0] >= 1030
 
 
-@pytest.mark.parametrize("content", [b"", b"x", STATE.pack(10**9, 10**9), STATE.pack(float("nan"), float("inf"))])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", STATE.pack(10**9, 10**9, _clock_name()), STATE.pack(float("nan"), float("inf"), _clock_name())]
+)
 def test_a_file_from_before_the_machine_started_or_a_broken_one_is_forgotten(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pace").write_bytes(content)
     assert starts(Imagined(600, tmp_path / "pace"), 1) == [1000.0]

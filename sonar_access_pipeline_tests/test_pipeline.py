@@ -307,6 +307,13 @@ def test_the_monthly_schedule_asks_for_the_packet_of_the_month_before(small: Com
     assert small.definitions.resolve_schedule_def("company_monthly_schedule").job_name == "company_evidence"
 
 
+def test_the_quarterly_schedule_asks_for_the_packet_of_the_quarter_before(small: Company) -> None:
+    request = ticked(small, "company_quarterly_schedule", datetime(2026, 7, 1, 5, 40, tzinfo=UTC))
+    assert isinstance(request, dg.RunRequest)
+    assert [request.tags[tag] for tag in RANGE] == ["2026-04-01", "2026-06-30"]
+    assert small.definitions.resolve_schedule_def("company_quarterly_schedule").job_name == "company_evidence"
+
+
 def test_schedules_run_by_default_for_a_real_source_and_not_for_a_simulator(small: Company) -> None:
     real = build_definitions(Parts(Settings(connections=(Connection(name="real", organization="acme"),))))
     statuses = {real.resolve_schedule_def(f"real_{name}_schedule").default_status for name in ("daily", "monthly")}

@@ -235,7 +235,7 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
     "the signature of another packet": (_another_signature, "does not fit SHA256SUMS"),
     "the signers of a stranger": (_another_allowed_signers, "allowed_signers"),
     "another packet in its place": (_another_packet, "its folder is not called"),
-    "the seal of another packet": (_another_seal, "seal.json names another manifest"),
+    "the seal of another packet": (_another_seal, "does not fit SHA256SUMS"),
     "the packet before it gone": (_predecessor_gone, "is not in the evidence folder"),
     "the first packet gone": (_first_gone, "is not in the evidence folder"),
     "the packet before it swapped": (_predecessor_swapped, "is not the one that was sealed there"),
@@ -541,7 +541,7 @@ def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
     unnamed = made()
     assert (unnamed.exit_code, sheet.exists()) == (2, False)
     assert "with --fingerprint, as you got it from elsewhere" in unnamed.output
-    assert made("--fingerprint", "SHA256:another").exit_code == 1
+    assert made("--fingerprint", f"SHA256:{'x' * 43}").exit_code == 1
     assert made("--fingerprint", here.fingerprint).exit_code == 0
     sheet.unlink()
     monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False))

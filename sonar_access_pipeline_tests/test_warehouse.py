@@ -102,9 +102,13 @@ def test_unchanged_bodies_are_stored_once_and_every_read_is_a_link_of_one_chain(
         head = chain_head(row.previous_sha256, row.content_sha256)
 
 
-@pytest.mark.parametrize(
-    "other", [{"connection": "other"}, {"source_url": "https://elsewhere"}, {"source_kind": SourceKind.OTHER}]
-)
+def test_a_connection_may_get_another_name(warehouse: Warehouse) -> None:
+    record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
+    record(warehouse, replace(snapshot_of(ONE, EPOCH + timedelta(days=1)), connection="renamed"), lambda: EPOCH)
+    assert derive(warehouse, "acme") == [1, 2]
+
+
+@pytest.mark.parametrize("other", [{"source_url": "https://elsewhere"}, {"source_kind": SourceKind.OTHER}])
 def test_a_second_source_for_an_organization_is_refused(warehouse: Warehouse, other: dict[str, object]) -> None:
     record(warehouse, snapshot_of(ONE, EPOCH), lambda: EPOCH)
     second = replace(snapshot_of(ONE, EPOCH + timedelta(days=1)), **other)  # type: ignore[arg-type]

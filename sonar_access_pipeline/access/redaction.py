@@ -42,7 +42,7 @@ def identifiers(body: bytes, login: str) -> frozenset[str]:
         return frozenset()
     try:
         return frozenset(_own_texts(json.loads(body), login, is_theirs=False))
-    except ValueError:
+    except (ValueError, RecursionError):
         return frozenset()
 
 
@@ -56,7 +56,7 @@ def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) ->
         return None
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     found = _without(document, login, stands, frozenset(own))
     return None if found == document else json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()

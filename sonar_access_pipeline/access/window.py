@@ -42,6 +42,12 @@ class Window:
         last = day.replace(day=1) - timedelta(days=1)
         return cls(last.replace(day=1), last)
 
+    @classmethod
+    def quarter_before(cls, day: date) -> Window:
+        """The whole quarter before the quarter of `day`."""
+        last = day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1) - timedelta(days=1)
+        return cls(last.replace(month=last.month - 2, day=1), last)
+
     @property
     def begin(self) -> datetime:
         """The first moment of the window."""
@@ -49,7 +55,9 @@ class Window:
 
     @property
     def end(self) -> datetime:
-        """The first moment after the window."""
+        """The first moment after the window; the last one there is, of a window that ends with all time."""
+        if self.last == date.max:
+            return datetime.max.replace(tzinfo=UTC)
         return datetime.combine(self.last + timedelta(days=1), time.min, UTC)
 
     def days(self) -> Iterator[date]:

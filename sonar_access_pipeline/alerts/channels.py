@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from sonar_access_pipeline.alerts.ledger import is_over
+
 if TYPE_CHECKING:
     import apprise
 
@@ -33,8 +35,10 @@ class Channel:
             return "its URL is no notification URL; https://appriseit.com/services shows how one looks"
         import apprise
 
+        kinds = {True: apprise.NotifyType.SUCCESS, False: apprise.NotifyType.FAILURE, None: apprise.NotifyType.INFO}
         with _silenced():
-            taken = apprise.Apprise([self.service]).notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT)
+            notify = apprise.Apprise([self.service]).notify
+            taken = notify(title=title, body=text, notify_type=kinds[is_over(title)], body_format=apprise.NotifyFormat.TEXT)
         return None if taken else "it cannot be reached, or does not take the message"
 
 

@@ -149,6 +149,7 @@ def _more(problems: Sequence[Problem]) -> list[str]:
     return [f"And {len(problems) - NAMED} more: `sonar-access alerts list --all`."] if len(problems) > NAMED else []
 
 
+ABOUT = "SonarCloud access, "
 PREFIX = {Event.RAISED: "", Event.REPEATED: "still: ", Event.RECOVERED: "recovered: ", Event.CLOSED: ""}
 
 
@@ -157,16 +158,18 @@ def _message(
 ) -> Message:
     problems = [*before, *(entry.problem for entry in entries)]
     meaning = MEANINGS[cause]
-    title = f"SonarCloud access, {PREFIX[event]}{_subject(problems)}: {meaning.title}"
+    title = f"{ABOUT}{PREFIX[event]}{_subject(problems)}: {meaning.title}"
     if event is Event.RECOVERED:
-        return Message(title, "\n".join([*(f"{_about(p)}: {p.sentence}" for p in problems[:NAMED]), *_more(problems)]), entries)
+        return Message(
+            title, "\n".join([*(f"{_about(p)}: {harmless(p.sentence)}" for p in problems[:NAMED]), *_more(problems)]), entries
+        )
     lines = []
     by_sentence: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_sentence[problem.sentence].append(problem)
     for sentence, same in list(by_sentence.items())[:NAMED]:
         first = same[0]
-        lines.append(f"{_about(first)}: {sentence}")
+        lines.append(f"{_about(first)}: {harmless(sentence)}")
         if first.run_id:
             lines.append(f"Run: {link(first.run_id)}")
         if others := [problem.connection or "" for problem in same[1:]]:
@@ -175,6 +178,20 @@ def _message(
     if len(by_sentence) > NAMED:
         lines.append(f"And {len(by_sentence) - NAMED} more: `sonar-access alerts list`.")
     return Message(title, "\n".join([*lines, f"Next: {meaning.next_step}", f"More: {runbook_section(cause)}"]), entries)
+
+
+def is_over(title: str) -> bool | None:
+    """Tell whether a message says that something is over; None of one that says nothing of a problem."""
+    return title.startswith(f"{ABOUT}{PREFIX[Event.RECOVERED]}") if title.startswith(ABOUT) else None
+
+
+def harmless(sentence: str) -> str:
+    """Give a sentence, in which there may be words of a server or a person, without what a chat takes for a command.
+
+    No mention of everybody, no markup, no link, no line of its own.
+    """
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in sentence)
+    return shown.replace("<", "\u2039").replace(">", "\u203a").replace("@", "@\u200b").replace("://", ":\u200b//")
 
 
 def _subject(problems: Sequence[Problem]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sonar_access_pipeline.alerts.problems import Limits
-from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, plain, say
+from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, say
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.terminal import print_frame
 
@@ -59,7 +59,7 @@ def alerts_list(everything: bool, form: str) -> None:
     if everything:
         return
     for sentence in wrong:
-        say(f"[bold yellow]Wrong:[/] {plain(sentence)}", to=errors)
+        say(sentence, label="Wrong:", style="bold yellow", to=errors)
     if open_keys or wrong:
         sys.exit(FAILED)
 
@@ -97,8 +97,8 @@ def alerts_test() -> None:
         faults["heartbeat"] = ping(settings.heartbeat_url.get_secret_value())
     for name, fault in faults.items():
         if fault:
-            say(f"[bold red]{name}:[/] {plain(fault)}", to=errors)
+            say(fault, label=f"{name}:", style="bold red", to=errors)
         else:
-            say(f"[bold green]{name}:[/] taken")
+            say("taken", label=f"{name}:", style="bold green")
     if any(faults.values()):
         end("Not every channel works; alerts to the others are kept and tried again.", FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from sonar_access_pipeline import terminal
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
@@ -31,6 +33,10 @@ class OneSentence(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; turn expected errors into their sentence."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A letter that the terminal does not know must not end a command that has done its work.
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
         except SettingsError as error:
@@ -43,18 +49,13 @@ class OneSentence(click.Group):
 
 def end(sentence: str, status: int) -> None:
     """End the command with an error."""
-    errors.print(f"[bold red]Error:[/] {plain(sentence)}", soft_wrap=True, highlight=False)
+    say(sentence, to=errors, label="Error:", style="bold red")
     sys.exit(status)
 
 
-def plain(text: str) -> str:
-    """Text from elsewhere, without power over the terminal's markup."""
-    return text.replace("[", r"\[")
-
-
-def say(text: str, *, to: Console = console) -> None:
-    """Print one line with our own markup, however long it is."""
-    to.print(text, soft_wrap=True, highlight=False)
+def say(text: str, *, to: Console = console, label: str = "", style: str = "bold") -> None:
+    """Print one line with a label before it. Nothing in it is ever markup."""
+    terminal.say(text, to=to, label=label, style=style)
 
 
 connection_option = click.option("--connection", "connection_name", help="Name of the connection; needed when there are several.")

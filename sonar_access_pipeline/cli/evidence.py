@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,12 +21,12 @@ from sonar_access_pipeline.cli.base import (
     format_option,
     opened,
     organization_option,
-    plain,
     say,
     window_of,
 )
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
 from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
@@ -36,8 +37,19 @@ def evidence() -> None:
     """Build, verify and list evidence packets."""
 
 
+def _fingerprints(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    for one in given:
+        if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", one):
+            raise click.BadParameter(f"'{one}' is none; `ssh-keygen -l` prints one, as SHA256: and 43 characters.")
+    return given
+
+
 fingerprint_option = click.option(
-    "--fingerprint", "fingerprints", multiple=True, help="Fingerprint (SHA256:...) of a key that you trust; repeatable."
+    "--fingerprint",
+    "fingerprints",
+    multiple=True,
+    callback=_fingerprints,
+    help="Fingerprint (SHA256:...) of a key that you trust; repeatable.",
 )
 
 
@@ -115,17 +127,17 @@ def evidence_verify(
             stack.callback(warehouse.close)
         report = verify(store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse)
     for note in report.notes:
-        say(plain(note))
+        say(note)
     if not report.is_fine:
         for fault in report.faults:
-            say(plain(fault), to=errors)
+            say(fault, to=errors)
         if report.own:
             end(f"{path} is not what was sealed.", FAILED)
         end(f"{path} itself is as it was sealed; what stands around it is not, as said above.", AROUND)
     against = (
         "as it was sealed, and the warehouse says the same" if warehouse else "as it was sealed; the warehouse was not asked"
     )
-    say(f"{plain(path)} is {against}.")
+    say(f"{path} is {against}.")
 
 
 def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None) -> None:
@@ -141,9 +153,9 @@ def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authori
             warehouse=warehouse,
         )
     for fault in found.faults:
-        say(plain(fault), to=errors)
+        say(fault, to=errors)
     for note in found.notes:
-        say(plain(note))
+        say(note)
     number = len(found.reports)
     if found.changed:
         end(f"{len(found.changed)} of {number} packets are not what was sealed.", FAILED)
@@ -166,10 +178,10 @@ def evidence_publish() -> None:
     with opened_warehouse(WORKING) as warehouse:
         published = publish(warehouse, Parts(load()).sealing())
     for place in published.places:
-        say(f"Published: {plain(place)}")
+        say(f"Published: {place}")
     if published.waiting:
         for why in dict.fromkeys(published.waiting.values()):
-            say(plain(why), to=errors)
+            say(why, to=errors)
         end(f"{len(published.waiting)} go on waiting, with their bytes.", FAILED)
     if not published.places:
         say("Nothing waits to be published. Whether all that was published is still there: `sonar-access evidence verify --all`.")
@@ -198,7 +210,7 @@ def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why:
         found = verify_all(parts.store(), organization_key, warehouse=warehouse).keys
         if not faults:
             for key, sentence in found.items():
-                say(f"{plain(key)}  {plain(sentence)}")
+                say(f"{key}  {sentence}")
             if not found:
                 say("Nothing in the line of packets needs a statement.")
             return
@@ -207,7 +219,7 @@ def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why:
         if not why:
             raise click.UsageError("Say with --why what happened.")
         place = state(warehouse, parts.sealing(), organization_key, faults, by=by, why=why)
-    say(f"Stated and signed: {plain(place)}")
+    say(f"Stated and signed: {place}")
 
 
 @evidence.command("recover")
@@ -224,9 +236,9 @@ def evidence_recover(organization: str | None) -> None:
     with opened(organization, WORKING) as (warehouse, organization_key):
         recovered = recover(warehouse, Parts(load()).sealing(), organization_key)
     for place in recovered.entered:
-        say(f"Entered: {plain(place)}")
+        say(f"Entered: {place}")
     for place, why in recovered.refused.items():
-        say(f"Not entered: {plain(place)}: {plain(why)}", to=errors)
+        say(f"Not entered: {place}: {why}", to=errors)
     if recovered.refused:
         end(f"{len(recovered.refused)} packets of the store are not what was sealed with a key of ours.", FAILED)
     if not recovered.entered:
@@ -252,7 +264,7 @@ def evidence_new_store(yes: bool) -> None:
     with opened_warehouse(WORKING) as warehouse:
         sealing = Parts(load()).sealing()
         name = begin_anew(warehouse, sealing.store, sealing.signer, sealing.clock)
-    say(f"The evidence store at {plain(sealing.store.place(''))} is called {name[:12]}, and is the one from now on.")
+    say(f"The evidence store at {sealing.store.place('')} is called {name[:12]}, and is the one from now on.")
 
 
 @evidence.command("list")
@@ -299,10 +311,11 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
     if target.exists():
         raise click.UsageError(f"{target} is there already; name a new file.")
     try:
-        target.write_bytes(worksheet(store.get(inside)))
+        with new_private_file(target) as file:
+            file.write(worksheet(store.get(inside)))
     except OSError as error:
         end(f"{target} cannot be written: {error.strerror}.", FAILED)
-    say(f"Written: {plain(str(target))}. The sealed packet stays the record.")
+    say(f"Written: {target!s}. The sealed packet stays the record.")
 
 
 @evidence.command("export-raw")
@@ -320,7 +333,7 @@ def evidence_export_raw(organization: str | None, path: str, target: Path) -> No
     store, inside = _opened_store(path)
     with opened(organization, WORKING) as (warehouse, _):
         exported = export_raw(store.get(inside), warehouse, target)
-    say(f"{exported.bodies} answers written to {plain(str(exported.folder))}.")
+    say(f"{exported.bodies} answers written to {exported.folder!s}.")
     if exported.missing:
         for digest in exported.missing:
             say(digest, to=errors)
@@ -347,8 +360,8 @@ def evidence_rotate_key(new: str) -> None:
     sealing = Parts(settings).sealing()
     signer = signer_of(new, settings.data_dir)
     place = endorse(replace(sealing, signer=signer), endorsed_by=sealing.signer)
-    say(f"Published: {plain(place)}")
-    say(f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set SONAR_ACCESS_SIGNING_KEY to {plain(new)} now.")
+    say(f"Published: {place}")
+    say(f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set SONAR_ACCESS_SIGNING_KEY to {new} now.")
 
 
 def _opened_store(path: str) -> tuple[Store, str]:

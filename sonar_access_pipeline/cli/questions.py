@@ -15,7 +15,6 @@ from sonar_access_pipeline.cli.base import (
     format_option,
     opened,
     organization_option,
-    plain,
     say,
     window_of,
 )
@@ -86,8 +85,10 @@ def _held(warehouse: Warehouse, organization_key: str) -> list[dict[str, Any]]:
 def _say_held(row: dict[str, Any]) -> None:
     """Say that a snapshot waits for a decision, so that its time is answered by what was before it."""
     say(
-        f"[bold yellow]Held:[/] snapshot {row['snapshot_id']} of {row['observed_at']:%Y-%m-%d %H:%M} UTC waits for a "
-        f"decision and is not part of the answer: {plain(row['reason'])}.",
+        f"snapshot {row['snapshot_id']} of {row['observed_at']:%Y-%m-%d %H:%M} UTC waits for a "
+        f"decision and is not part of the answer: {row['reason']}.",
+        label="Held:",
+        style="bold yellow",
         to=errors,
     )
 
@@ -121,9 +122,9 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
     if frame.attrs["no_comparison"]:
         end(f"What changed is not known: {frame.attrs['no_comparison']}.", FAILED)
     for sentence in frame.attrs["unknown_parts"]:
-        say(f"[bold yellow]Not known:[/] {sentence}", to=errors)
+        say(sentence, label="Not known:", style="bold yellow", to=errors)
     if frame.attrs["reaches_back"]:
-        say(f"[bold yellow]Note:[/] {frame.attrs['reaches_back']}", to=errors)
+        say(f"{frame.attrs['reaches_back']}", label="Note:", style="bold yellow", to=errors)
 
 
 @click.command()

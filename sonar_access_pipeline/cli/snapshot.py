@@ -17,7 +17,6 @@ from sonar_access_pipeline.cli.base import (
     opened,
     opened_warehouse,
     organization_option,
-    plain,
     say,
     window_of,
 )
@@ -79,17 +78,17 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
 
 def _say_shown(found: Shown) -> None:
     about = found.about
-    reason = f": {plain(about['reason'])}" if about["reason"] else ""
+    reason = f": {about['reason']}" if about["reason"] else ""
     say(
         f"Snapshot {about['snapshot_id']} of {about['organization_key']}, read on {about['observed_at']:%Y-%m-%d %H:%M} UTC "
-        f"with the token of {plain(about['token_login'])}: {about['verdict']}{reason}."
+        f"with the token of {about['token_login']}: {about['verdict']}{reason}."
     )
     for decision in found.decisions:
-        said = f"{decision['decision']} by {plain(decision['decided_by'])} on {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
-        say(f"{said}: {plain(decision['reason'])}")
+        said = f"{decision['decision']} by {decision['decided_by']} on {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
+        say(f"{said}: {decision['reason']}")
     for control in found.failed:
         numbers = f"{control['left_count']} against {control['right_count']}"
-        say(f"[bold yellow]Disagrees:[/] {plain(control['compares'])}: {numbers}. {plain(control['detail'] or '')}")
+        say(f"{control['compares']}: {numbers}. {control['detail'] or ''}", label="Disagrees:", style="bold yellow")
     say(found.compared)
 
 
@@ -186,5 +185,5 @@ def snapshot_import(file: Path) -> None:
     if carried.policies:
         say(f"{carried.policies} policies came with them: their days are judged as they were.")
     for sentence in carried.lacking:
-        say(f"[bold yellow]Lacking:[/] {plain(sentence)}", to=errors)
+        say(sentence, label="Lacking:", style="bold yellow", to=errors)
     say(f"SHA-256: {carried.sha256}")

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +21,6 @@ from sonar_access_pipeline.cli.base import (
     connections_of,
     console,
     errors,
-    plain,
     say,
 )
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
@@ -31,7 +28,6 @@ from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.terminal import print_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 if TYPE_CHECKING:
     from sonar_access_pipeline.orchestration.observe import Checked
@@ -64,7 +60,7 @@ def check(connection_name: str | None) -> None:
             worst = max(worst, WRONG_USE if isinstance(error, SettingsError) else UNREADABLE)
             continue
         _say_checked(connection, checked)
-    worst = max(worst, _check_evidence(settings))
+    worst = max(worst, _check_rest(settings))
     if not worst:
         say(
             "Only GET is ever sent, but the token can write: keep it as a secret, of an account for this purpose alone. "
@@ -73,52 +69,42 @@ def check(connection_name: str | None) -> None:
     sys.exit(worst)
 
 
-def _check_evidence(settings: Settings) -> int:
-    """Say what would hinder sealing: signs something, has it stamped, asks the store. Nothing is written."""
-    from sonar_access_pipeline.evidence.errors import EvidenceError
-    from sonar_access_pipeline.evidence.rehearsal import hindrances
-    from sonar_access_pipeline.evidence.signers import OWN_KEY
+def _check_rest(settings: Settings) -> int:
+    """Say what would hinder a sync and its alerts beside the connections. Nothing is written, in the store neither."""
+    from sonar_access_pipeline.orchestration import ready
     from sonar_access_pipeline.orchestration.parts import Parts
-    from sonar_access_pipeline.warehouse.migrations import require_current
 
-    warehouse = Warehouse(settings.warehouse)
-    has_key = settings.signing_key is not None or (settings.data_dir / OWN_KEY).exists()
-    with closing(warehouse), TemporaryDirectory() as folder:
-        try:
-            # The first sync makes a key of its own; a check leaves nothing behind.
-            sealing = Parts(settings).sealing(None if has_key else Path(folder))
-            is_there = warehouse.sqlite_file is None or warehouse.sqlite_file.exists()
-            if is_there:
-                require_current(warehouse)
-            found = list(hindrances(sealing, warehouse if is_there else None))
-        except (EvidenceError, SettingsError, WarehouseError) as error:
-            found = [str(error)]
-    for sentence in found:
-        say(f"[bold red]evidence:[/] {plain(sentence)}", to=errors)
-    if found:
-        return FAILED
-    key = f"signed by {sealing.signer.key.fingerprint} ({sealing.signer.origin})" if has_key else "signed by a key to be made"
-    stamps = f", stamped by {plain(settings.timestamp_url)}" if settings.timestamp_url else ""
-    locks = f", locked for {settings.evidence_retention_days} days" if settings.evidence_retention_days else ""
-    say(f"[bold green]evidence:[/] goes to {plain(settings.evidence)}{locks}, {key}{stamps}.")
-    return 0
+    parts, found = Parts(settings), {}
+    for name, sentence in ready.faults(parts):
+        found[name] = sentence
+        say(sentence, label=f"{name}:", style="bold red", to=errors)
+    if "evidence" not in found:
+        key = "a key to be made"
+        if ready.has_key(parts):
+            signer = parts.sealing().signer
+            key = f"{signer.key.fingerprint} ({signer.origin})"
+        stamps = f", stamped by {settings.timestamp_url}" if settings.timestamp_url else ""
+        locks = f", locked for {settings.evidence_retention_days} days" if settings.evidence_retention_days else ""
+        say(f"goes to {settings.evidence}{locks}, signed by {key}{stamps}.", label="evidence:", style="bold green")
+    return FAILED if found else 0
 
 
 def _say_wrong(connection: Connection, sentence: str) -> None:
-    say(f"[bold red]{connection.name}:[/] {plain(sentence)}", to=errors)
+    say(sentence, label=f"{connection.name}:", style="bold red", to=errors)
 
 
 def _say_checked(connection: Connection, checked: Checked) -> None:
     found = checked.preflight
     say(
-        f"[bold green]{connection.name}:[/] the token of [bold]{plain(found.token_login)}[/] reads organization "
-        f"[bold]{plain(found.organization.key)}[/] at {connection.host_url} as its admin; all "
-        f"{len(checked.endpoints)} endpoints answer."
+        f"the token of {found.token_login} reads organization {found.organization.key} at {connection.host_url} as its admin; "
+        f"all {len(checked.endpoints)} endpoints answer.",
+        label=f"{connection.name}:",
+        style="bold green",
     )
     if checked.tokens:
         say(f"  {_about_tokens(checked.tokens, datetime.now(UTC))}")
     for warning in checked.warnings:
-        say(f"  [bold yellow]Warning:[/] {plain(warning)}")
+        say(warning, label="  Warning:", style="bold yellow")
 
 
 def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
@@ -172,8 +158,8 @@ def sync(connection_name: str | None) -> None:
                     _say_wrong(connection, NO_PACKET)
                     worst = max(worst, FAILED)
                     continue
-                say(f"Evidence packet of this run: {plain(outcome.packet)}")
-                say(f"Report: {plain(outcome.packet)}/report.html")
+                say(f"Evidence packet of this run: {outcome.packet}")
+                say(f"Report: {outcome.packet}/report.html")
     sys.exit(worst)
 
 

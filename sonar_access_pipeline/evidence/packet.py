@@ -18,11 +18,14 @@ from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence import pdf, report, workbook
+from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.facts import Facts, gather
 from sonar_access_pipeline.evidence.tables import ESCAPING, IN_PART, NO, CsvTable, limits, tables
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 FORMAT_VERSION = 3
+LONGEST_WINDOW = 3660
+"""Days: coverage has a row for each."""
 MANIFEST, README = "manifest.json", "README.txt"
 RENDERINGS = ("access-review.xlsx", "report.html", "report.pdf", README)
 """What is made for people of one building's data."""
@@ -60,7 +63,12 @@ class Packet:
 
 
 def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet:
-    """The packet of a window, from the warehouse alone. Raises `NothingObservedError`."""
+    """The packet of a window, from the warehouse alone. Raises `NothingObservedError`, `EvidenceError` for over ten years."""
+    if (window.last - window.first).days > LONGEST_WINDOW:
+        raise EvidenceError(
+            f"The window {window.first} to {window.last} is longer than the ten years that one packet can answer for; begin it "
+            "on the first day that was observed (`sonar-access coverage`)."
+        )
     with uncollected():
         return _built(gather(warehouse, organization_key, window))
 

@@ -11,6 +11,7 @@ from sonar_access_pipeline.evidence.packet import REQUESTS_CSV
 from sonar_access_pipeline.evidence.seal import SUMS, sums_of
 from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.tables import parsed
+from sonar_access_pipeline.evidence.verify import Report, alone
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.snapshots import bodies_of
 
@@ -29,6 +30,10 @@ def export_raw(files: Mapping[str, bytes], warehouse: Warehouse, folder: Path) -
 
     Raises `EvidenceError`.
     """
+    report = Report()
+    alone(FolderStore(folder), files, (), None, report)
+    if report.own:
+        raise EvidenceError(f"The packet is not what was sealed: {report.own[0]}; verify it, nothing was exported.")
     try:
         header, *records = parsed(files[REQUESTS_CSV])
         digests = sorted({record[header.index("body_sha256")] for record in records})

@@ -7,6 +7,7 @@ it is none.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -24,6 +25,8 @@ from sonar_access_pipeline.private import new_private_file, private_folder
 
 ABANDONED_SECONDS = 24 * 3600
 """After so long nobody writes a bundle any more: its process was killed."""
+LARGEST_FILE = 2**30
+"""Bytes: the files of an organization of 10,000 accounts have 40 million together."""
 AT_ONCE = 32
 """Files that are read at the same time: what takes long is the way to the store."""
 
@@ -151,17 +154,34 @@ class FolderStore:
         folder = self.root / path
         try:
             # A folder in a bundle is none of its files: what is there and is not listed is named.
-            found = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-            return {file.name: b"" if file.is_dir() else file.read_bytes() for file in found}
+            names = sorted(one.name for one in folder.iterdir())
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
+        # What is no plain file is none of its files: what is there and is not listed is named.
+        return {_shown(name): self._plain(folder / name) or b"" for name in names if not name.startswith(".")}
 
     def read(self, path: str, name: str) -> bytes:
         """One file of a bundle."""
+        body = self._plain(self.root / path / name)
+        if body is None:
+            raise EvidenceError(f"{self.root / path / name} is no plain file.")
+        return body
+
+    def _plain(self, file: Path) -> bytes | None:
+        """The bytes of a plain file; None for anything else: a folder, a link, a pipe or a device is nobody's evidence."""
         try:
-            return (self.root / path / name).read_bytes()
+            # Not waiting for whoever writes into a pipe, and not following a link to somewhere else.
+            with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as opened:  # noqa: PTH123  # a descriptor
+                about = os.fstat(opened.fileno())
+                if not stat.S_ISREG(about.st_mode):
+                    return None
+                if about.st_size > LARGEST_FILE:
+                    raise EvidenceError(f"{file} has {about.st_size} bytes, which no file of evidence has; it was not read.")
+                return opened.read(LARGEST_FILE)
         except OSError as error:
-            raise _kind(error)(f"{self.root / path / name} cannot be read: {error.strerror}.") from None
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                return None
+            raise _kind(error)(f"{file} cannot be read: {error.strerror}.") from None
 
     def listing(self, path: str) -> Listing:
         """All that lies below a folder. What begins with a dot is being written, or somebody's own."""
@@ -173,9 +193,9 @@ class FolderStore:
 
         for folder, inside, files in os.walk(self.root / path, onerror=refused):
             inside[:] = sorted(name for name in inside if not name.startswith("."))
-            names = frozenset(name for name in files if not name.startswith("."))
+            names = frozenset(_shown(name) for name in files if not name.startswith("."))
             if names or not inside:
-                found[Path(folder).relative_to(self.root).as_posix()] = names
+                found[_shown(Path(folder).relative_to(self.root).as_posix())] = names
         return Listing(found)
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
@@ -210,6 +230,11 @@ def store_of(place: str, retention_days: int | None = None) -> Store:
 
         return ObjectStore(place, retention_days)
     return FolderStore(Path(place.removeprefix("file://")))
+
+
+def _shown(name: str) -> str:
+    """The name of a file, of which what is not UTF-8 is replaced."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _kind(error: OSError) -> type[EvidenceError]:

@@ -145,7 +145,8 @@ def verify(
         around += _warehouse_faults(line, {about["digest"]: about}, heads, register, warehouse)
         recorded = verify_warehouse(warehouse, line.organization_key).findings
         around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
-        _build_again(files, about, manifest, register.rows, warehouse, report)
+        if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {row["digest"] for row in register.rows}:
+            _build_again(files, about, manifest, register.rows, warehouse, report)
     stand, notes = line.settled(around)
     report.around += stand
     report.notes += notes
@@ -293,8 +294,10 @@ def alone(
     digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
     report.own += _sum_faults(files[SUMS], digests)
     key = _signature(files, report)
-    if key is not None:
-        _trust(key, fingerprints, endorsing or partial(endorsed, store, fingerprints=fingerprints), report)
+    trusting = endorsing or partial(endorsed, store, fingerprints=fingerprints)
+    if key is None or not _is_trusted(key, fingerprints, trusting, report):
+        # Anybody may have written all the rest: nothing that it says of itself is followed.
+        return None
     about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
     if STAMP in files:
         # Named by nobody, they are those that the sealer named: under the signature, like everything else.
@@ -348,13 +351,18 @@ def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
     return key
 
 
-def _trust(key: PublicKey, fingerprints: Collection[str], endorsing: Callable[[PublicKey], str | None], report: Report) -> None:
+def _is_trusted(
+    key: PublicKey, fingerprints: Collection[str], endorsing: Callable[[PublicKey], str | None], report: Report
+) -> bool:
+    """Whether a key is one that the reader named, or that such a key endorses; nobody is distrusted where none was named."""
     if not fingerprints:
         report.notes.append(f"Signed by {key.fingerprint}: compare it with the fingerprint that you got from elsewhere.")
-    elif trusted := endorsing(key):
+        return True
+    if trusted := endorsing(key):
         report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
-    else:
-        report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
+        return True
+    report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
+    return False
 
 
 def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, Any] | None:
@@ -373,13 +381,13 @@ def _statements(
     digests: Mapping[str, str],
     about: Mapping[str, Any],
     manifest: Mapping[str, Any],
-    key: PublicKey | None,
+    key: PublicKey,
 ) -> list[str]:
     """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
     found = []
     if about["digest"] != digests[MANIFEST]:
         found.append(f"{SEAL} names another manifest")
-    if key is not None and about["signed_by"] != key.fingerprint:
+    if about["signed_by"] != key.fingerprint:
         found.append(f"{SEAL} names another key than the one that signed")
     stated = manifest["files"]
     content = files.keys() - OF_ONE_SEAL - {MANIFEST}
@@ -455,7 +463,7 @@ def _follow(
     place = place_of(manifest, about["digest"])
     if path != place:
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
-            report.own.append(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
+            yield Fault(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
         else:
             report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
         return

@@ -6,11 +6,13 @@ The same job that the schedule runs; afterwards the run, its checks and its meta
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from filelock import FileLock, Timeout
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.build import build_definitions
@@ -23,6 +25,8 @@ from sonar_access_pipeline.warehouse.schema import evidence_packet
 
 WORKSPACE = Path(__file__).with_name("workspace.yaml")
 """The one code location, under the name that it has everywhere."""
+MAKING_SECONDS = 120.0
+"""How long another process may make Dagster's instance: some seconds, on a slow disk more."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -40,11 +44,24 @@ class Outcome:
     packet: str | None = None
 
 
-def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's instance: DAGSTER_HOME, else one in the data folder, made with our settings when first used."""
+def require_home(settings: Settings) -> Path:
+    """The folder of Dagster's instance: DAGSTER_HOME, else one in the data folder. Raises `SettingsError` where it cannot be."""
     if named := os.environ.get("DAGSTER_HOME"):
+        if not Path(named).is_absolute() or not Path(named).is_dir():
+            raise SettingsError(f"DAGSTER_HOME is {named}; set it to a folder that is there, as a path from the root.")
         return Path(named)
-    home = settings.data_dir / "dagster_home"
+    folder = settings.data_dir
+    above = next(one for one in (folder, *folder.parents) if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise SettingsError(f"The data folder {folder} cannot be written; set SONAR_ACCESS_DATA_DIR.")
+    return folder / "dagster_home"
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's instance, made with our settings when it is first used and nobody named one."""
+    home = require_home(settings)
+    if os.environ.get("DAGSTER_HOME"):
+        return home
     try:
         private_folder(home)
         if not (home / "dagster.yaml").exists():
@@ -56,12 +73,43 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
+def _instance(home: Path) -> dg.DagsterInstance:
+    """Dagster's instance, made by one process while others wait: its own way of making it breaks where two do it at once."""
+    try:
+        with FileLock(home / ".being-made.lock", timeout=MAKING_SECONDS, mode=0o600):
+            instance = dg.DagsterInstance.from_config(str(home))
+            # Made when they are first asked for.
+            _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+            return instance
+    except Timeout:
+        raise SettingsError(
+            f"Another process has been making Dagster's instance in {home} for {MAKING_SECONDS:.0f} s; look what it does. If "
+            "there is none, remove .being-made.lock there."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it knows no locks"
+        raise SettingsError(
+            f"Dagster's instance cannot be kept in {home}: {why}; set DAGSTER_HOME, or SONAR_ACCESS_DATA_DIR, to a folder of "
+            "this machine that can be written."
+        ) from None
+    except dg.DagsterError as error:
+        unset = re.search(r'environment variable "(\w+)"', str(error))
+        why = f"it names the variable {unset[1]}, which is not set" if unset else f"Dagster refuses it ({type(error).__name__})"
+        raise SettingsError(f"{home}/dagster.yaml cannot be used: {why}.") from None
+    except Exception as error:  # noqa: BLE001  # of Dagster, its storage and Alembic, each of its own kind
+        raise SettingsError(
+            f"Dagster's instance in {home} cannot be opened ({type(error).__name__}). If its settings (dagster.yaml) are right, "
+            "it was left half-made: move its folder away, and a new one is made. The runs in Dagster's UI go with it; what was "
+            "observed lies in the warehouse."
+        ) from None
+
+
 class Launcher:
     """Runs jobs of one set of parts on one instance. Use as a context manager."""
 
     def __init__(self, parts: Parts) -> None:
         self._definitions = build_definitions(parts)
-        self._instance = dg.DagsterInstance.from_config(str(dagster_home(parts.settings)))
+        self._instance = _instance(dagster_home(parts.settings))
 
     def __enter__(self) -> Launcher:
         self._instance.__enter__()

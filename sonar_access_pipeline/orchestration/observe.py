@@ -144,7 +144,7 @@ def _read(
     with parts.client(connection) as client:
         reader = Reader(client, connection.organization_key(), scopes=connection.scopes or (), progress=progress)
         preflight = reader.preflight()
-        claim(warehouse, connection.organization_key(), connection.name, client.host_url, client.source_kind)
+        claim(warehouse, connection.organization_key(), client.host_url, client.source_kind)
         return reader.read(preflight, connection=connection.name, run_id=run_id, started_at=started_at)
 
 

@@ -1,10 +1,13 @@
-"""When things run by themselves: the day at its hour, last month's packet on the first of the month, and on Sundays a look at
-whether the warehouse is what was recorded. UTC.
+"""When things run by themselves: the day at its hour, last month's and last quarter's packet on the first day after, and on
+Sundays a look at whether the warehouse is what was recorded. UTC.
 
 A schedule runs from the start, unless its source is on this machine: nobody schedules a simulator.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -21,7 +24,7 @@ def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
 
 
 def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
-    """The daily, the monthly and the weekly schedule of a connection."""
+    """The daily, the monthly, the quarterly and the weekly schedule of a connection."""
     hour = parts.settings.hour
 
     @dg.schedule(
@@ -38,22 +41,27 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
             return dg.SkipReason(f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its own.")
         return dg.RunRequest(run_key=f"{connection.name}:{day}", partition_key=str(day))
 
-    @dg.schedule(
-        name=f"{connection.name}_monthly_schedule",
-        job=jobs.evidence,
-        cron_schedule=f"30 {hour} 1 * *",
-        execution_timezone="UTC",
-        default_status=default_status(connection),
-        description="Seals last month's packet.",
-    )
-    def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        window = Window.month_before(context.scheduled_execution_time.date())
-        first = max(window.first, parts.settings.first_day)
-        if first > window.last:
-            return dg.SkipReason(f"{window} lies before the first day, {parts.settings.first_day}.")
-        tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
-        return dg.RunRequest(run_key=f"{connection.name}:{window}", tags=tags)
+    def sealing(name: str, cron: str, window_before: Callable[[date], Window], what: str) -> dg.ScheduleDefinition:
+        @dg.schedule(
+            name=f"{connection.name}_{name}_schedule",
+            job=jobs.evidence,
+            cron_schedule=cron,
+            execution_timezone="UTC",
+            default_status=default_status(connection),
+            description=f"Seals {what}'s packet.",
+        )
+        def sealed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+            window = window_before(context.scheduled_execution_time.date())
+            first = max(window.first, parts.settings.first_day)
+            if first > window.last:
+                return dg.SkipReason(f"{window} lies before the first day, {parts.settings.first_day}.")
+            tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
+            return dg.RunRequest(run_key=f"{connection.name}:{window}", tags=tags)
 
+        return sealed
+
+    monthly = sealing("monthly", f"30 {hour} 1 * *", Window.month_before, "last month")
+    quarterly = sealing("quarterly", f"40 {hour} 1 1,4,7,10 *", Window.quarter_before, "last quarter")
     weekly = dg.ScheduleDefinition(
         name=f"{connection.name}_weekly_schedule",
         job=jobs.verify,
@@ -62,4 +70,4 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
         default_status=default_status(connection),
         description="Verifies the warehouse.",
     )
-    return [daily, monthly, weekly]
+    return [daily, monthly, quarterly, weekly]

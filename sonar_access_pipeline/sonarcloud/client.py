@@ -5,9 +5,9 @@ Knows nothing of lists or organizations. `faults.py` says what is permanent and 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
 from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError, require_named
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
+from sonar_access_pipeline.addresses import is_loopback
 from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
 from sonar_access_pipeline.sonarcloud.errors import (
     BlockedError,
@@ -46,6 +47,8 @@ PARALLEL = 8
 """Requests in the air at once."""
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
 """To connect, and between two pieces of an answer."""
+LONGEST_ASKED = 10**9
+"""Seconds: a server can ask for a wait beyond every calendar."""
 WITNESSES = ("users/current", "user_tokens/search")
 """Endpoints that need no right and no parameter: one of them must refuse a token that another endpoint refuses."""
 
@@ -117,9 +120,10 @@ class Client:
         }
         self._request = requests.Request("GET", self.host_url, headers=headers, auth=_Bearer(token)).prepare()
         self._adapter = WatchedAdapter(pool_connections=2, pool_maxsize=PARALLEL, pool_block=True)
+        _require_bundle()
         # Proxies and certificate bundles are looked up in the environment once, not once per request.
         self._options = {
-            base: requests.Session().merge_environment_settings(base, {}, True, None, None)
+            base: requests.Session().merge_environment_settings(base, dict(_proxies(base)), True, None, None)
             for bases in self._bases.values()
             for base in bases
         }
@@ -168,14 +172,21 @@ class Client:
         which part of the v2 interface is settled nowhere: there, what one does not know is asked of the other.
         """
         bases = self._bases[endpoint.api] if endpoint.path not in self._found else (self._found[endpoint.path],)
-        for base in bases[:-1]:
-            with contextlib.suppress(NotFoundError):
+        refused: RefusedError | None = None
+        for base in bases:
+            try:
                 answer = self._get(base, endpoint, params, until, optional)
-                self._found[endpoint.path] = base
-                return answer
-        answer = self._get(bases[-1], endpoint, params, until, optional)
-        self._found[endpoint.path] = bases[-1]
-        return answer
+            except RefusedError as error:
+                # One that knows the address and refuses says more than one that does not know it.
+                if refused is None or isinstance(refused, NotFoundError):
+                    refused = error
+                if not isinstance(error, NotFoundError) and endpoint.api is not Api.V2:
+                    raise
+                continue
+            self._found[endpoint.path] = base
+            return answer
+        assert refused is not None, "there is at least one address"
+        raise refused
 
     def _get(self, base: str, endpoint: Endpoint, params: Mapping[str, str], until: float | None, optional: bool) -> Answer:
         began = self.pace.now()
@@ -256,6 +267,9 @@ class Client:
                 if not limit.late:
                     raise
                 raise self._network_error(None, limit, host, path) from None
+            if limit.late:
+                # A socket that is shut looks like the end of a body that has no length.
+                raise self._network_error(None, limit, host, path)
         self.server_name = response.headers.get("Server", self.server_name)
         server_time = _server_time(response)
         answered = Answered(
@@ -271,7 +285,8 @@ class Client:
             page = page_of(path, params, body)
             require_named(page)
         except ShapeError as fault:
-            raise UnavailableError(f"the answer of {host} to {path} has a wrong shape: {fault}") from None
+            words = f" ({message})" if (message := _message(body)) else ""
+            raise UnavailableError(f"the answer of {host} to {path} has a wrong shape: {fault}{words}") from None
         if server_time is not None:
             self._newest = max(self._newest or 0.0, server_time.timestamp())
         return body, page, server_time
@@ -318,6 +333,22 @@ def _is_known(base: str) -> bool:
     return url.scheme == "https" and url.hostname in (*KNOWN_HOSTS, *v2)
 
 
+def _require_bundle() -> None:
+    """Nothing where the bundle of authorities that the environment names is there. Raises `RefusedError`."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        place = os.environ.get(name)
+        if place and not Path(place).exists():
+            raise RefusedError(f"{name} names {place}, which is not there; mend it, or unset it.")
+        if place:
+            return
+
+
+def _proxies(base: str) -> Mapping[str, str]:
+    """Nothing, which leaves proxies to the environment; for this machine itself none: its token is nobody else's business."""
+    host = urlsplit(base).hostname or ""
+    return {"http": "", "https": ""} if is_loopback(host) else {}
+
+
 PERMANENT = {Kind.PERMANENT: RefusedError, Kind.NOT_FOUND: NotFoundError, Kind.TOKEN: TokenRefusedError}
 
 
@@ -329,7 +360,7 @@ def _server_time(response: requests.Response) -> datetime | None:
     try:
         moment = parsedate_to_datetime(response.headers.get("Date", ""))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
 
 
@@ -347,8 +378,8 @@ def _retry_after(response: requests.Response) -> float | None:
     if header is None:
         return None
     try:
-        return Retry().parse_retry_after(header)
-    except InvalidHeader:
+        return float(min(Retry().parse_retry_after(header), LONGEST_ASKED))
+    except (InvalidHeader, ValueError, OverflowError, TypeError):
         return None
 
 
@@ -356,8 +387,7 @@ def _message(body: bytes) -> str:
     """SonarCloud's own words for an error: they name parameters, keys and rights, not people. Empty where there are none."""
     try:
         document = json.loads(body)
-        if "errors" in document:
-            return "; ".join(str(error["msg"]) for error in document["errors"])[:300]
-        return str(document["message"])[:300]
-    except (ValueError, KeyError, TypeError):
+        said = "; ".join(str(error["msg"]) for error in document["errors"]) if "errors" in document else str(document["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in said[:300])

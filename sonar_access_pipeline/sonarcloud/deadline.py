@@ -27,6 +27,8 @@ class Limit:
     ends: float
     connection: HTTPConnection | None = None
     late: bool = False
+    socket: socket.socket | None = None
+    """The socket that answers: a connection that the server will close forgets it while its answer is still read."""
 
 
 @dataclass
@@ -43,14 +45,17 @@ class _Watched(HTTPConnection):
     def connect(self) -> None:
         self._note()
         super().connect()
+        self._note()
 
     def request(self, *args: Any, **options: Any) -> None:
         self._note()
         super().request(*args, **options)
+        self._note()
 
     def _note(self) -> None:
         if _current.limit is not None:
             _current.limit.connection = self
+            _current.limit.socket = self.sock or _current.limit.socket
 
 
 class _WatchedSecurely(_Watched, HTTPSConnection):
@@ -125,15 +130,15 @@ class Watch:
                 for limit in self._limits:
                     if limit.ends <= now:
                         limit.late = True
-                        _shut(limit.connection)
+                        _shut(limit)
                         # Once more soon: the socket may not have been there yet.
                         limit.ends = now + 0.2
                 soonest = min((limit.ends for limit in self._limits), default=now + 60)
                 self._changed.wait(max(0.0, soonest - now))
 
 
-def _shut(connection: HTTPConnection | None) -> None:
-    found = connection.sock if connection is not None else None
+def _shut(limit: Limit) -> None:
+    found = (limit.connection.sock if limit.connection is not None else None) or limit.socket
     if found is not None:
         # Past the TLS layer, which would take its own state away from the thread that reads.
         with contextlib.suppress(OSError):

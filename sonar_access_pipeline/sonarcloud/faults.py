@@ -56,6 +56,7 @@ class Fault:
 
 
 TOKEN = "it refuses the token, which is wrong, expired or revoked (60 days without use end one); make a new one and set it."
+ASKING_PROXY = "a proxy asks who we are; write user and password into HTTP_PROXY, each encoded."
 REDIRECT = "a redirect, which is not followed so that the token stays here; check SONAR_HOST_URL."
 NO_REFUSAL = "no refusal of the token, which has no body: a server that is starting, or a gateway"
 STARTING = "it does not know the address, as a server that is starting"
@@ -73,6 +74,7 @@ def _knows_no_address(answered: Answered) -> bool:
 
 
 FAULTS = (
+    Fault("a proxy that asks who we are", lambda a: a.status == 407, Kind.PERMANENT, ASKING_PROXY),
     Fault("redirect", lambda a: 300 <= a.status < 400, Kind.PERMANENT, REDIRECT),
     Fault("token refused", lambda a: a.status == 401 and a.size == 0, Kind.TOKEN, TOKEN),
     Fault("401 with a body", lambda a: a.status == 401, Kind.TRANSIENT, NO_REFUSAL),
@@ -110,11 +112,19 @@ CERTIFICATE = (
     "{host} shows a certificate that cannot be verified; name the bundle of your proxy's authority in REQUESTS_CA_BUNDLE, or "
     "check the host."
 )
+SOCKS = "the proxy before {host} speaks SOCKS; run `pip install 'requests[socks]'`, or name another in HTTPS_PROXY."
+REFUSING_PROXY = {
+    "407": "the proxy before {host} asks who we are (407); write user and password into HTTPS_PROXY, each encoded.",
+    "403": "the proxy before {host} lets nobody through to it (403); have it allowed, or name another in HTTPS_PROXY.",
+}
+"""What a proxy says to a request for a tunnel, which no second try changes."""
 NETWORK = (
     Broken(network.Timeout, Kind.TRANSIENT, "{host} did not answer {path} in time"),
     Broken(network.ChunkedEncodingError, Kind.TRANSIENT, "{host} cut its answer to {path} short"),
     Broken(network.ContentDecodingError, Kind.TRANSIENT, "{host} sent an answer to {path} that cannot be unpacked"),
     Broken(network.SSLError, Kind.TRANSIENT, "the encrypted connection to {host} broke at {path}"),
+    Broken(network.InvalidSchema, Kind.PERMANENT, SOCKS),
+    Broken(network.InvalidProxyURL, Kind.PERMANENT, "the proxy before {host} is no address; check HTTPS_PROXY."),
     Broken(network.ProxyError, Kind.TRANSIENT, "the proxy before {host} does not work; check HTTPS_PROXY"),
     Broken(
         network.ConnectionError,
@@ -130,4 +140,8 @@ def broken_of(error: requests.RequestException) -> Broken:
     """What an exception of the library means. A certificate that cannot be verified stays so; a broken stream does not."""
     if isinstance(error, network.SSLError) and "certificate verify failed" in str(error).lower():
         return Broken(network.SSLError, Kind.PERMANENT, CERTIFICATE)
+    if isinstance(error, network.ProxyError):
+        for status, why in REFUSING_PROXY.items():
+            if f"Tunnel connection failed: {status}" in str(error):
+                return Broken(network.ProxyError, Kind.PERMANENT, why)
     return next(row for row in NETWORK if isinstance(error, row.error))

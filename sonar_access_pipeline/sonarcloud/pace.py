@@ -6,13 +6,15 @@ No HTTP here. Times are seconds of a monotonic clock.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import random
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +22,12 @@ from filelock import FileLock
 
 REQUESTS_PER_MINUTE = 600
 """SonarCloud asks for fewer than 1,000 a minute, shared by everybody behind one address."""
-STATE = struct.Struct("<dd")
+STATE = struct.Struct("<dd16s")
+"""When the next request is due, until when nobody starts, and by whose clock: that of a machine since it was started."""
 FORGOTTEN = 3600.0
-"""Seconds: a due time that lies further ahead was noted before the machine started anew, when its clock was another."""
+"""Seconds: a due time that lies further ahead is none of this clock."""
+LOCKED_SECONDS = 30.0
+"""How long another process may hold the file: it needs a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ class Pace:
         self._lock = threading.Lock()
         self._state = _State(now(), now())
         self._file = None if file is None else os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        self._file_lock = nullcontext() if file is None else FileLock(f"{file}.lock", mode=0o600)
+        self._file_lock = None if file is None else FileLock(f"{file}.lock", timeout=LOCKED_SECONDS, mode=0o600)
+        self._clock = _clock_name()
         self._stopping = threading.Event()
 
     @property
@@ -119,16 +125,46 @@ class Pace:
     @contextmanager
     def _shared(self) -> Iterator[_State]:
         """The state, to look at and to change while nobody else does."""
-        with self._lock, self._file_lock:
-            if self._file is None:
+        with self._lock, self._held() as file:
+            if file is None:
                 yield self._state
                 return
-            self._state = self._read(self._file)
+            self._state = self._read(file)
             yield self._state
-            os.pwrite(self._file, STATE.pack(self._state.due, self._state.closed_until), 0)
+            os.pwrite(file, STATE.pack(self._state.due, self._state.closed_until, self._clock), 0)
+
+    @contextmanager
+    def _held(self) -> Iterator[int | None]:
+        """The file, while nobody else has it; None where there is none, or its folder knows no locks: the rate is ours then."""
+        if self._file is None or self._file_lock is None:
+            yield None
+            return
+        try:
+            self._file_lock.acquire()
+        except (OSError, NotImplementedError):
+            # Also for a lock that stayed when its process died on another machine: `Timeout` is an OSError.
+            self.close()
+            yield None
+            return
+        try:
+            yield self._file
+        finally:
+            self._file_lock.release()
 
     def _read(self, file: int) -> _State:
         now, noted = self.now(), os.pread(file, STATE.size, 0)
         if len(noted) != STATE.size:
             return _State(now, now)
-        return _State(*(moment if moment < now + FORGOTTEN else now for moment in STATE.unpack(noted)))
+        *moments, clock = STATE.unpack(noted)
+        if clock != self._clock:
+            return _State(now, now)
+        return _State(*(moment if moment < now + FORGOTTEN else now for moment in moments))
+
+
+def _clock_name() -> bytes:
+    """Name the clock that counts since this machine was started: that of another machine, or of before, says nothing here."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        name = platform.node().encode()
+    return hashlib.sha256(name).digest()[:16]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, insert, select
 
 from sonar_access_pipeline.access.brake import left_behind_reason
+from sonar_access_pipeline.access.endpoints.shape import LARGEST_NUMBER, UNSTORABLE
 from sonar_access_pipeline.access.judgement import judged
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import SnapshotContent
@@ -53,6 +55,8 @@ from sonar_access_pipeline.warehouse.snapshots import RECORDING, append, load, r
 
 FORMAT, FORMER = "sonar-access-snapshots-2", "sonar-access-snapshots-1"
 SNAPSHOTS, LEDGER = "snapshots.jsonl", "ledger.json"
+LARGEST_BODY, LARGEST_LIST = 64 * 2**20, 512 * 2**20
+"""Bytes that a file of an archive may unpack to: a body as large as any that is read, and the list of years of snapshots."""
 FACTS = ("started_at", "observed_at", "server_started_at", "server_observed_at")
 """The facts of a snapshot that are times."""
 
@@ -180,10 +184,10 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
     try:
         sha256 = _digest(file)
         with zipfile.ZipFile(file) as archive, warehouse.write(RECORDING) as transaction:
-            lines = [json.loads(line) for line in archive.read(SNAPSHOTS).splitlines()]
+            lines = [_loaded(line) for line in _entry(archive, SNAPSHOTS, LARGEST_LIST).splitlines()]
             found = [_read(archive, line, clock()) for line in lines]
             _require_believable(transaction, found)
-            ledger = json.loads(archive.read(LEDGER)) if any(line["format"] == FORMAT for line in lines) else None
+            ledger = _loaded(_entry(archive, LEDGER, LARGEST_LIST)) if any(line["format"] == FORMAT for line in lines) else None
             if ledger is not None:
                 _require_of_these(ledger, {snapshot.organization_key for snapshot, _, _ in found}, clock())
             policies, lacking = _take_policies(transaction, ledger)
@@ -192,10 +196,49 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
                 _take_tries_and_ends(transaction, ledger)
     except OSError as error:
         raise WarehouseError(f"The file {file} cannot be read: {error.strerror}.") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+    ):
         raise WarehouseError(f"{file} is no archive of snapshots, or it is damaged; export it again.") from None
     organizations = tuple(sorted({snapshot.organization_key for snapshot, _, _ in found}))
     return Carried(sha256, organizations, sum(taken), len(taken) - sum(taken), policies, lacking)
+
+
+def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    """A file of an archive. Raises `ValueError` for one that unpacks to more than any real one."""
+    if archive.getinfo(name).file_size > largest:
+        raise ValueError(name)
+    return archive.read(name)
+
+
+def _loaded(line: bytes) -> Any:
+    """The JSON of an archive. Raises `ValueError` for what no database can hold: an archive that has it was not made here."""
+    return json.loads(line, parse_int=_number, object_pairs_hook=_object)
+
+
+def _number(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > LARGEST_NUMBER:
+        raise ValueError("a number beyond 64 bits")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, value in pairs:
+        for text in (name, *(value if isinstance(value, list) else (value,))):
+            if isinstance(text, str) and UNSTORABLE.search(text):
+                raise ValueError("a text that no database can hold")
+    return dict(pairs)
 
 
 Read = tuple[Snapshot, list[dict[str, Any]], SnapshotContent | None]
@@ -351,7 +394,7 @@ def _only(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _response(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Response:
     # The body's own digest takes the place of the one it claims: the snapshot's digest tells when they differ.
-    body = packed(archive.read(f"bodies/{facts['body_sha256']}"))
+    body = packed(_entry(archive, f"bodies/{facts['body_sha256']}", LARGEST_BODY))
     times = {name: _time(facts[name]) for name in ("started_at", "server_time")}
     return Response(**{**facts, **times, "list_name": ListName(facts["list_name"]), **body})
 
@@ -360,7 +403,7 @@ def _take(
     transaction: Connection, snapshot: Snapshot, decisions: list[dict[str, Any]], archive_sha256: str, now: datetime
 ) -> bool:
     """Whether the snapshot was taken in; False when it was there before."""
-    source = (snapshot.connection, snapshot.source_url, snapshot.source_kind.value)
+    source = (snapshot.source_url, snapshot.source_kind.value)
     require_same_source(transaction, snapshot.organization_key, source)
     overlapping = transaction.execute(
         select(raw_snapshot.c.content_sha256).where(

@@ -5,17 +5,21 @@ Knows no table. A `Warehouse` is cheap to make and connects when first used.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
+from sonar_access_pipeline.addresses import is_clear
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 from sonar_access_pipeline.warehouse.silence import Silence
@@ -37,6 +41,7 @@ WORKING, ASKING = Limits(), Limits(lock=60.0, statement=60.0)
 """For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 GRACE = 5.0
 """Seconds after which a server that has not ended a statement by its own limit is taken to be silent."""
+POSTGRESQL = ("postgresql", "postgres")
 LOCK_CLASS = 7_766_276
 """First half of our advisory lock keys on PostgreSQL, so that they meet nobody else's."""
 BUSY_SECONDS = 60
@@ -67,8 +72,11 @@ class Warehouse:
 
     @property
     def name(self) -> str:
-        """The URL without its password, for people."""
-        return self.url.render_as_string(hide_password=True)
+        """Where it is, for people: without user, password and options."""
+        if not self.is_postgresql:
+            return f"sqlite:///{self.url.database}"
+        port = f":{self.url.port}" if self.url.port else ""
+        return f"postgresql://{self.url.host or ''}{port}/{self.url.database or ''}"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -144,19 +152,38 @@ def _advice(said: str) -> str:
 
 
 def _url(url: str) -> URL:
+    """The URL, read. Raises `WarehouseError` for one that cannot be read in one way only; nothing of it is repeated then."""
+    scheme, _, rest = url.partition("://")
+    kind, _, driver = scheme.partition("+")
+    if kind in POSTGRESQL and not is_clear(url):
+        raise WarehouseError(
+            "SONAR_ACCESS_WAREHOUSE_URL can be read in more than one way; write `@`, `/`, `:`, `?` and `#` in its user and "
+            "password as %40, %2F, %3A, %3F and %23."
+        )
+    if kind not in (*POSTGRESQL, "sqlite") or not rest:
+        what = f"not {kind}" if kind.isalpha() and rest else "and this is no address of one"
+        raise WarehouseError(
+            f"The warehouse can be SQLite or PostgreSQL, {what}; write SONAR_ACCESS_WAREHOUSE_URL as sqlite:////path/to/file or "
+            "postgresql://user:password@host/name."
+        )
+    if kind == "sqlite" and "?" in rest:
+        raise WarehouseError("SONAR_ACCESS_WAREHOUSE_URL has a `?` in it, which no path of an embedded warehouse may have.")
+    if driver not in ("", "psycopg2", "pysqlite"):
+        raise WarehouseError(f"SONAR_ACCESS_WAREHOUSE_URL names the driver {driver}; write {kind}:// alone.")
     try:
         parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres"):
-            # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for both.
-            parsed = parsed.set(drivername="postgresql+psycopg2")
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, ValueError):
         raise WarehouseError(
             "SONAR_ACCESS_WAREHOUSE_URL is no database URL; write sqlite:////path/to/file or postgresql://user:password@host/name."
         ) from None
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise WarehouseError(f"The warehouse can be SQLite or PostgreSQL, not {parsed.get_backend_name()}; change the URL.")
-    return parsed
+    if kind == "sqlite":
+        if parsed.host or not parsed.database or parsed.database == ":memory:":
+            raise WarehouseError(
+                "SONAR_ACCESS_WAREHOUSE_URL names no file; write sqlite:////path/to/file, with four slashes for a whole path."
+            )
+        return parsed
+    # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for both.
+    return parsed.set(drivername="postgresql+psycopg2")
 
 
 def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
@@ -172,18 +199,20 @@ def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
     engine = create_engine(url, hide_parameters=True, connect_args=asked)
     patience = limits.statement + GRACE
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        silence.begin(connection, limits.connect)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET search_path TO {SCHEMA}")
-                cursor.execute("SET TIME ZONE 'UTC'")
-                cursor.execute(f"SET statement_timeout = {round(limits.statement * 1000)}")
-                cursor.execute(f"SET lock_timeout = {round(limits.lock * 1000)}")
-            connection.commit()
-        finally:
-            silence.done(connection)
+    # For each transaction, not for the connection: behind a pooler the next one may be another connection, or somebody else's.
+    settings = "; ".join(
+        f"SET LOCAL {name} TO {value}"
+        for name, value in {
+            "search_path": SCHEMA,
+            "timezone": "'UTC'",
+            "statement_timeout": round(limits.statement * 1000),
+            "lock_timeout": round(limits.lock * 1000),
+        }.items()
+    )
+
+    @event.listens_for(engine, "begin")
+    def prepare(connection: Connection) -> None:
+        connection.exec_driver_sql(settings)
 
     @event.listens_for(engine, "checkout")
     def ping(connection: Any, _: Any, __: Any) -> None:
@@ -229,13 +258,19 @@ def _driver_error(engine: Engine) -> type[Exception]:
 
 
 def _sqlite(url: URL) -> Engine:
+    file = Path(url.database or "")
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+    if file.exists() and not (_may_write(file) and _may_write(file.parent)):
+        _require_whole(file)
+        # Nobody writes there now, or it would have a log beside it: what is asked is the file as it is.
+        place = f"file:{quote(str(file.absolute()))}?mode=ro&immutable=1"
+        engine = create_engine(url, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
         # The driver must not begin transactions of its own: ours begin with the lock they need (see below).
         connection.isolation_level = None
-        for pragma in SQLITE:
+        for pragma in SQLITE if _may_write(file.parent) or not file.exists() else SQLITE[2:4]:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -244,6 +279,20 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _may_write(place: Path) -> bool:
+    return os.access(place, os.W_OK)
+
+
+def _require_whole(file: Path) -> None:
+    """Nothing where all of an embedded warehouse lies in its file. Raises `WarehouseError` where a part lies in its log."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise WarehouseError(
+            f"The warehouse {file} can only be read here, and a part of it still lies in {log.name}; let whoever may write there "
+            "ask it once, or copy both files to a place where you may write."
+        )
 
 
 def sqlite_url(path: Path) -> str:

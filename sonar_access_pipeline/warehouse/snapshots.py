@@ -64,28 +64,30 @@ class Recorded:
     counts: dict[str, int]
 
 
-def claim(warehouse: Warehouse, organization_key: str, connection: str, source_url: str, source_kind: SourceKind) -> None:
+def claim(warehouse: Warehouse, organization_key: str, source_url: str, source_kind: SourceKind) -> None:
     """Refuse a read of an organization whose history comes from elsewhere.
 
-    Raises `SourceMismatchError`: another connection, host or kind of source would mix two truths in one history.
+    Raises `SourceMismatchError`: another host or kind of source would mix two truths in one history.
     """
     with warehouse.read() as transaction:
-        require_same_source(transaction, organization_key, (connection, source_url, source_kind.value))
+        require_same_source(transaction, organization_key, (source_url, source_kind.value))
 
 
-def require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str, str]) -> None:
-    """Refuse another connection, address or kind than the organization's history has. Raises `SourceMismatchError`."""
+def require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str]) -> None:
+    """Refuse another address or kind than the organization's history has; what a connection is called is nobody's business.
+
+    Raises `SourceMismatchError`.
+    """
     first = transaction.execute(
-        select(raw_snapshot.c.connection, raw_snapshot.c.source_url, raw_snapshot.c.source_kind)
+        select(raw_snapshot.c.source_url, raw_snapshot.c.source_kind)
         .where(raw_snapshot.c.organization_key == organization_key)
         .order_by(raw_snapshot.c.snapshot_id)
         .limit(1)
     ).one_or_none()
     if first is not None and tuple(first) != source:
         raise SourceMismatchError(
-            f"The history of organization '{organization_key}' was read by '{first.connection}' from {first.source_url} "
-            f"({first.source_kind}); connection '{source[0]}' at {source[1]} ({source[2]}) is refused: two sources never mix. "
-            "Use another warehouse for it."
+            f"The history of organization '{organization_key}' was read from {first.source_url} ({first.source_kind}); "
+            f"{source[0]} ({source[1]}) is refused: two sources never mix. Use another warehouse for it."
         )
 
 
@@ -95,7 +97,7 @@ def record(warehouse: Warehouse, snapshot: Snapshot, clock: Callable[[], datetim
     All of it in one transaction. Raises `SourceMismatchError` and `OutOfOrderError`.
     """
     with warehouse.write(RECORDING) as transaction:
-        source = (snapshot.connection, snapshot.source_url, snapshot.source_kind.value)
+        source = (snapshot.source_url, snapshot.source_kind.value)
         require_same_source(transaction, snapshot.organization_key, source)
         _require_order(transaction, snapshot)
         return append(transaction, snapshot, clock())

@@ -56,6 +56,8 @@ def page_of(path: str, params: Params, body: bytes) -> Page:
         document = json.loads(body)
     except ValueError:
         raise ShapeError("the body is not JSON") from None
+    except RecursionError:
+        raise ShapeError("the body is nested too deep to be read") from None
     page = ENDPOINTS[path].parse(document, params)
     asked = params.get(ENDPOINTS[path].api.value[0])
     if asked is not None and page.number is not None and page.number != int(asked):

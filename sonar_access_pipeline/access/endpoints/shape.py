@@ -23,6 +23,9 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Code points that JSON can carry and a database text cannot: NUL, and halves of surrogate pairs."""
 
 
+LARGEST_NUMBER = 2**63 - 1
+
+
 class ShapeError(ValueError):
     """A body that is not what the endpoint answers: not JSON, a list missing, a value of the wrong type.
 
@@ -116,7 +119,7 @@ def mapping(row: Object, name: str) -> Object:
 def total(paging: Object) -> int:
     """The reported total: a number that is not negative."""
     found = paging.get("total")
-    if type(found) is not int or found < 0:
+    if type(found) is not int or not 0 <= found <= LARGEST_NUMBER:
         raise ShapeError("the total is not a number")
     return found
 
@@ -165,8 +168,11 @@ def optional_identifiers(rows: Rows, name: str) -> list[str | None]:
 
 
 def optional_numbers(rows: Rows, name: str) -> list[int | None]:
-    """Whole numbers, or None."""
-    return _column(rows, name, int, "a number")
+    """Whole numbers, or None. Raises `ShapeError` for one that no database can hold."""
+    values = _column(rows, name, int, "a number")
+    if any(value is not None and abs(value) > LARGEST_NUMBER for value in values):
+        raise ShapeError(f"'{name}' is a number beyond 64 bits")
+    return values
 
 
 def optional_bools(rows: Rows, name: str) -> list[bool | None]:

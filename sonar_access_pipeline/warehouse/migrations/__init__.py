@@ -6,6 +6,7 @@ Reading which version a warehouse has costs one query; Alembic itself is loaded 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
@@ -45,6 +46,41 @@ def require_current(warehouse: Warehouse) -> None:
         raise WarehouseError(f"The warehouse {warehouse.name} is older than this version; run `sonar-access warehouse upgrade`.")
 
 
+def require_suitable(warehouse: Warehouse) -> None:
+    """Nothing where a database can hold a warehouse, and has one or lets it be made. Raises `WarehouseError`."""
+    file = warehouse.sqlite_file
+    if file is not None:
+        above = next(folder for folder in file.absolute().parents if folder.exists())
+        if not os.access(file if file.exists() else above, os.W_OK):
+            raise WarehouseError(
+                f"{file if file.exists() else above} cannot be written, and the warehouse lies there; mend its rights."
+            )
+        return
+    with warehouse.read() as connection:
+        encoding, role, database, may_create = connection.execute(
+            text(
+                "SELECT current_setting('server_encoding'), current_user, current_database(), "
+                "has_database_privilege(current_database(), 'CREATE')"
+            )
+        ).one()
+        is_made = inspect(connection).has_schema(SCHEMA)
+        offered = connection.execute(text("SELECT 1 FROM pg_available_extensions WHERE name = 'btree_gist'")).first()
+    if encoding != "UTF8":
+        raise WarehouseError(
+            f"The database {database} is encoded in {encoding}, which cannot hold every name; make one with "
+            f"CREATE DATABASE {database} ENCODING 'UTF8' TEMPLATE template0."
+        )
+    if not is_made and not may_create:
+        raise WarehouseError(
+            f"The role {role} may not create anything in the database {database}; once, an owner must run "
+            f"GRANT CREATE ON DATABASE {database} TO {role}: for the schema {SCHEMA} and the extension btree_gist."
+        )
+    if offered is None:
+        raise WarehouseError(
+            "The server has no extension btree_gist, which guards history against overlaps; install PostgreSQL's contrib package."
+        )
+
+
 def upgrade(warehouse: Warehouse) -> bool:
     """Bring a warehouse to today's tables, making it if need be; whether anything changed. Writers wait for each other."""
     if warehouse.sqlite_file is not None:
@@ -52,6 +88,7 @@ def upgrade(warehouse: Warehouse) -> bool:
     if warehouse.is_postgresql:
         with warehouse.read() as connection:
             there = inspect(connection).has_schema(SCHEMA)
+        require_suitable(warehouse)
         if not there:
             with warehouse.write("migration") as connection:
                 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

@@ -3,7 +3,7 @@
 import os
 
 import dagster as dg
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 QUERY = """
 SELECT COUNT(DISTINCT login)
@@ -19,6 +19,8 @@ WHERE organization_key = 'acme' AND entitlement = 'admin' AND user_name LIKE '%(
 )
 def contractors_with_admin() -> dg.MaterializeResult[int]:
     """Ask the warehouse on PostgreSQL."""
-    engine = create_engine(os.environ["SONAR_ACCESS_WAREHOUSE_URL"])
+    # The driver that Dagster brings: SQLAlchemy by itself would take another one, which is not installed.
+    url = make_url(os.environ["SONAR_ACCESS_WAREHOUSE_URL"]).set(drivername="postgresql+psycopg2")
+    engine = create_engine(url)
     with engine.connect() as connection:
         return dg.MaterializeResult(metadata={"contractors": connection.execute(text(QUERY)).scalar_one()})
