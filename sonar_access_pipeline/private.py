@@ -1,4 +1,4 @@
-"""Folders and files that nobody but their owner can read: what we write holds who has access to what."""
+"""Folders and files of ours: nobody but their owner can read them, since what we write holds who has access to what."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def private_folder(folder: Path) -> None:
 def new_private_file(file: Path) -> BinaryIO:
     """A new file to write. Raises `OSError`, `FileExistsError` among them: nothing is ever written over."""
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def expanded(path: Path) -> Path:
+    """The path with `~` as the home folder that it means; as it is where it means none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path

@@ -35,6 +35,7 @@ from sonar_access_pipeline.access.policy import Exemption, Policy, identity
 from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
+from sonar_access_pipeline.private import expanded
 from sonar_access_pipeline.texts import TextError, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
@@ -45,7 +46,11 @@ OF_KUBERNETES = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_\w+
 """What Kubernetes sets for a service whose name begins with ours."""
 STORES = ("s3", "gs", "az", "abfs")
 """What the address of an object store can begin with."""
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""What is meant as an address, however many slashes follow."""
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*\.?")
+"""A name that DNS can have (RFC 1123), with the underscore that containers use."""
 
 
 class SettingsError(Exception):
@@ -97,7 +102,7 @@ class Connection(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     organization: str | None = None
-    token_env: str = "SONAR_TOKEN"
+    token_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "SONAR_TOKEN"
     token_file: Path | None = None
     host_url: str = HOSTS["eu"]
     api_url: str | None = None
@@ -115,6 +120,8 @@ class Connection(BaseModel):
             raise ValueError("write the host as https://sonarcloud.io")
         if url.scheme == "http" and not is_loopback(url.hostname):
             raise ValueError("plain http would show the token to the network; write https://")
+        if not url.hostname.startswith("[") and not HOST.fullmatch(url.hostname) and ":" not in url.hostname:
+            raise ValueError("it names no host that can be; write it as https://sonarcloud.io")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -135,6 +142,8 @@ class Connection(BaseModel):
                 "No organization is set; set SONAR_ORGANIZATION to its key, which stands in the address of its page: "
                 "https://sonarcloud.io/organizations/<key>."
             )
+        if not (self.organization.isascii() and self.organization.isprintable()):
+            raise SettingsError("SONAR_ORGANIZATION is no key of an organization: it holds characters that no key has.")
         return self.organization
 
     def token(self, environment: Mapping[str, str] = os.environ) -> str:
@@ -149,6 +158,10 @@ class Connection(BaseModel):
             raise SettingsError(
                 f"No token is set; {remedy} a token of an account that administers organization "
                 f"'{self.organization}' (My Account > Security)."
+            )
+        if re.match(r"[A-Z_]+=", token):
+            raise SettingsError(
+                f"{place} is not a token: it is a line that sets a variable; write what stands behind the `=` alone."
             )
         if "\n" in token:
             raise SettingsError(f"{place} is not a token: it has several lines; write the token alone.")
@@ -281,8 +294,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the TOML file."""
         if isinstance(env_settings, EnvSettingsSource):
-            env_settings.env_vars = {name: value and value_of(value) for name, value in env_settings.env_vars.items()}
-        config = value_of(os.environ.get("SONAR_ACCESS_CONFIG", ""))
+            said = {name: value and value_of(value) for name, value in env_settings.env_vars.items()}
+            env_settings.env_vars = {name: value for name, value in said.items() if value}
+        config = _config(os.environ)
         if not config:
             return init_settings, env_settings
         return init_settings, env_settings, InitSettingsSource(settings_cls, _document(Path(config)))
@@ -291,7 +305,11 @@ class Settings(BaseSettings):
     @classmethod
     def _named(cls, value: Any) -> Any:
         # In TOML a connection is a table with its name: [connections.acme].
-        return tuple({"name": name, **table} for name, table in value.items()) if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return value
+        if not all(isinstance(table, Mapping) for table in value.values()):
+            raise ValueError("each connection is a table of its own, as [connections.acme]")
+        return tuple({"name": name, **table} for name, table in value.items())
 
     @field_validator("evidence_url")
     @classmethod
@@ -304,12 +322,21 @@ class Settings(BaseSettings):
                 f"evidence is kept in a folder, or at an address that begins with {', '.join(f'{one}://' for one in STORES)}; "
                 "what can be mounted can be used as a folder"
             )
-        if not value.startswith(f"{scheme}://"):
-            raise ValueError(f"write it as {scheme}://bucket/path, with two slashes")
+        if not re.match(rf"{scheme}://" + ("" if scheme == "file" else "[^/]"), value):
+            raise ValueError(f"write it as {scheme}://bucket/path, with two slashes and a bucket")
         if holds_more(value):
             # abfs://container@account... names the account, which adlfs takes from its own variables too.
             raise ValueError("credentials and options do not belong into an address; set the variables of the store's SDK")
         return value.rstrip("/")
+
+    @field_validator("ui_url")
+    @classmethod
+    def _shown(cls, value: str | None) -> str | None:
+        if value is not None and (not is_clear(value) or holds_more(value)):
+            raise ValueError(
+                "it stands in every alert; write it as https://dagster.example.com, without user, password or options"
+            )
+        return value
 
     @field_validator("timestamp_url")
     @classmethod
@@ -360,7 +387,13 @@ class Settings(BaseSettings):
     @property
     def warehouse(self) -> str:
         """The warehouse's URL: the one set, else a SQLite file in the data folder."""
-        return self.warehouse_url.get_secret_value() if self.warehouse_url else sqlite_url(self.data_dir / "warehouse.sqlite")
+        if self.warehouse_url:
+            return self.warehouse_url.get_secret_value()
+        if "?" in str(self.data_dir):
+            raise SettingsError(
+                f"SONAR_ACCESS_DATA_DIR is {self.data_dir}: no embedded warehouse can lie below a `?`; name another."
+            )
+        return sqlite_url(self.data_dir / "warehouse.sqlite")
 
     @property
     def evidence(self) -> str:
@@ -370,12 +403,12 @@ class Settings(BaseSettings):
         if ADDRESS.match(self.evidence_url) and not self.evidence_url.startswith("file:"):
             return self.evidence_url
         # Whole, as it stands in the register: whoever reads that later may be somewhere else.
-        return str(Path(self.evidence_url.removeprefix("file://")).expanduser().absolute())
+        return str(expanded(Path(self.evidence_url.removeprefix("file://"))).absolute())
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings as they are now. Raises `SettingsError` with one sentence for everything that is wrong."""
-    config = value_of(environment.get("SONAR_ACCESS_CONFIG", ""))
+    config = _config(environment)
     if config and not Path(config).is_file():
         raise SettingsError(f"SONAR_ACCESS_CONFIG names no file: {config}.")
     try:
@@ -390,18 +423,20 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     beside = Path(config).parent if config else Path()
 
     def is_in_file(name: str) -> bool:
-        return name in settings.model_fields_set and f"SONAR_ACCESS_{name.upper()}" not in environment
+        return name in settings.model_fields_set and not value_of(environment.get(f"SONAR_ACCESS_{name.upper()}", ""))
 
     update: dict[str, Any] = {"connections": connections}
     for name in ("data_dir", "timestamp_certificates"):
         path: Path | None = getattr(settings, name)
         if path is not None and is_in_file(name):
-            update[name] = beside / path
+            update[name] = beside / expanded(path)
+        elif path is not None:
+            update[name] = expanded(path)
     if settings.signing_key is not None and is_in_file("signing_key"):
         agent = "agent:" if settings.signing_key.startswith("agent:") else ""
-        update["signing_key"] = f"{agent}{beside / Path(settings.signing_key.removeprefix(agent)).expanduser()}"
+        update["signing_key"] = f"{agent}{beside / expanded(Path(settings.signing_key.removeprefix(agent)))}"
     if settings.evidence_url is not None and is_in_file("evidence_url") and not ADDRESS.match(settings.evidence_url):
-        update["evidence_url"] = str(beside / Path(settings.evidence_url).expanduser())
+        update["evidence_url"] = str(beside / expanded(Path(settings.evidence_url)))
     return _complete(settings.model_copy(update=update), beside)
 
 
@@ -421,7 +456,7 @@ def _complete(settings: Settings, beside: Path) -> Settings:
         "data_dir": settings.data_dir.absolute(),
     }
     if settings.policy.roster is not None:
-        roster = (beside / settings.policy.roster).absolute()
+        roster = (beside / expanded(settings.policy.roster)).absolute()
         update["policy"] = settings.policy.model_copy(update={"roster": roster})
     return settings.model_copy(update=update)
 
@@ -430,7 +465,7 @@ def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -
     """A connection with what it leaves to others: the scopes of all, and where relative paths begin."""
     update: dict[str, Any] = {"scopes": scopes if connection.scopes is None else connection.scopes}
     if connection.token_file is not None:
-        update["token_file"] = (beside / connection.token_file).absolute()
+        update["token_file"] = (beside / expanded(connection.token_file)).absolute()
     return connection.model_copy(update=update)
 
 
@@ -457,9 +492,15 @@ def _simple_connection(environment: Mapping[str, str]) -> Connection:
     return Connection(
         name=DEFAULT_CONNECTION,
         organization=said("SONAR_ORGANIZATION") or None,
-        token_file=Path(token_file).expanduser().absolute() if token_file else None,
+        token_file=expanded(Path(token_file)).absolute() if token_file else None,
         host_url=said("SONAR_HOST_URL") or HOSTS[region],
     )
+
+
+def _config(environment: Mapping[str, str]) -> str:
+    """The settings file that the environment names; empty where it names none."""
+    named = value_of(environment.get("SONAR_ACCESS_CONFIG", ""))
+    return str(expanded(Path(named))) if named else ""
 
 
 def _document(config: Path) -> dict[str, Any]:
@@ -478,7 +519,8 @@ def _require_known(environment: Mapping[str, str], connections: Sequence[Connect
     """Nothing where every variable of ours is one that is read. Raises `SettingsError` with the nearest that is."""
     prefix = "SONAR_ACCESS_"
     known = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | {f"{prefix}CONFIG"}
-    tokens = {connection.token_env for connection in connections}
+    environment = {name.upper(): value for name, value in environment.items()}
+    tokens = {connection.token_env.upper() for connection in connections}
     for name in sorted(environment):
         if name.startswith(prefix) and name not in known | tokens and not OF_KUBERNETES.search(name):
             near = get_close_matches(name, sorted(known), n=1)
@@ -487,7 +529,7 @@ def _require_known(environment: Mapping[str, str], connections: Sequence[Connect
 
 def _sentences(error: ValidationError) -> str:
     """What is wrong with settings, one sentence each, as people wrote them."""
-    config = value_of(os.environ.get("SONAR_ACCESS_CONFIG", ""))
+    config = _config(os.environ)
     named = _document(Path(config)).get("connections", {}) if config and Path(config).is_file() else {}
     names = tuple(named) if isinstance(named, Mapping) else ()
     return "; ".join(_sentence(detail, names) for detail in error.errors(include_url=False))
@@ -541,7 +583,7 @@ def _unreadable(message: str) -> str:
     return f"{name} cannot be read; what has parts is written as JSON, or in the file that SONAR_ACCESS_CONFIG names."
 
 
-SECRET = frozenset({"warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"})
+SECRET = frozenset({"token_env", "warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"})
 """Settings whose values are never repeated."""
 WORDS = {
     "int_parsing": "write a whole number",

@@ -6,10 +6,14 @@ Settings, tokens, rosters and lists of addresses are all read through here. What
 from __future__ import annotations
 
 import codecs
+import os
+import stat
 from pathlib import Path
 
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad"
 """Marks and spaces that nobody sees: a byte order mark, spaces of no width, a soft hyphen."""
+LARGEST = 64 * 2**20
+"""Bytes of a file of settings, a roster of a large company among them."""
 QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c"}
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -26,6 +30,8 @@ class TextError(ValueError):
 
 def text_of(body: bytes) -> str:
     """Read a text: UTF-8 with or without a mark, or UTF-16 and UTF-32 with one; lines end as they do here. Raises `TextError`."""
+    if body.startswith(b"PK\x03\x04"):
+        raise TextError("it is a workbook or an archive; save it as CSV")
     encoding = next((name for mark, name in MARKS if body.startswith(mark)), "utf-8-sig")
     try:
         text = body.decode(encoding)
@@ -38,8 +44,19 @@ def text_of(body: bytes) -> str:
 
 
 def text_in(file: Path) -> str:
-    """Read the text of a file. Raises `OSError`, `TextError`."""
-    return text_of(file.read_bytes())
+    """Read the text of a plain file. Raises `OSError`; `TextError` also for a pipe, a device, and what is too large."""
+    return text_of(bytes_in(file))
+
+
+def bytes_in(file: Path) -> bytes:
+    """Read a plain file of settings. Raises `OSError`, `TextError`; nobody is waited for who might write into a pipe."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise TextError("it is no plain file")
+        body = opened.read(LARGEST + 1)
+    if len(body) > LARGEST:
+        raise TextError("it is larger than any such file")
+    return body
 
 
 def value_of(text: str) -> str:

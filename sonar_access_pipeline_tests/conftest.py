@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
+from sonar_access_pipeline.evidence.identity import begin_anew
 from sonar_access_pipeline.evidence.seal import Sealed
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
@@ -108,6 +109,7 @@ def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
     found.folder, found.root = copy, copy / "evidence"
     found.warehouse = Warehouse(sqlite_url(copy / "warehouse.sqlite"))
     found.sealing = sealing(found.root)
+    begin_anew(found.warehouse, found.sealing.store, found.sealing.signer, found.sealing.clock)
     found.packets = [
         Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new) for one in original.packets
     ]

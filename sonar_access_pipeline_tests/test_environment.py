@@ -16,10 +16,14 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from sonar_access_pipeline.access.endpoints import ENDPOINTS
 from sonar_access_pipeline.access.policy import identity
 from sonar_access_pipeline.addresses import UNREADABLE, plain_address
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.orchestration.launch import Launcher
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, PolicySettings, SettingsError, load
@@ -436,3 +440,117 @@ def test_a_proxy_that_speaks_socks_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("no_proxy", "")
     with Client("https://sonarcloud.io", "token") as client, pytest.raises(RefusedError, match=r"speaks SOCKS; run `pip install"):
         client.get(ENDPOINTS["users/current"], {})
+
+
+@pytest.mark.parametrize("put", ["pipe", "device", "folder", "workbook"])
+def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_for(put: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    if put == "pipe":
+        os.mkfifo(file)
+    elif put == "device":
+        file.symlink_to("/dev/zero")
+    elif put == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(b"PK\x03\x04 a workbook")
+    said = {"workbook": "save it as CSV", "folder": "Is a directory|no plain file"}.get(put, "no plain file")
+    with pytest.raises(SettingsError, match=said):
+        Connection(name="acme", organization="acme", token_file=file).token()
+    with pytest.raises(SettingsError, match=said):
+        PolicySettings(roster=file).policy()
+    with pytest.raises(EvidenceError, match="no plain file|no OpenSSH private key|cannot be read|can be read or changed"):
+        signer_of(str(file), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("https://a..b", "names no host that can be"),
+        ("https://*.sonarcloud.io", "names no host that can be"),
+        (f"https://{'a' * 70}.io", "names no host that can be"),
+    ],
+)
+def test_a_host_that_cannot_be_is_a_sentence(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_HOST_URL", host)
+    with pytest.raises((SettingsError, ValidationError), match=said):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SONAR_ACCESS_CONNECTIONS": '{"a": "squ_5ecret"}'}, "each connection is a table of its own"),
+        ({"SONAR_ACCESS_EVIDENCE_URL": "s3://"}, "two slashes and a bucket"),
+        ({"SONAR_ACCESS_EVIDENCE_URL": "s3:bucket/x"}, "two slashes and a bucket"),
+        ({"SONAR_ACCESS_UI_URL": "http://u:squ_5ecret@host"}, "it stands in every alert"),
+        ({"sonar_access_scope": "core"}, "SONAR_ACCESS_SCOPE is no setting"),
+    ],
+)
+def test_more_of_the_same_kind_is_refused_without_its_value(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SONAR_ORGANIZATION": "acme", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as wrong:
+        load()
+    assert said in str(wrong.value)
+    assert "5ecret" not in str(wrong.value)
+
+
+def test_an_empty_variable_is_none_and_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "etc" / "settings.toml").write_text(
+        "data_dir = 'data'\n[policy]\nroster = '~/roster.csv'\n[connections.acme]\norganization = 'acme'\ntoken_file = '~/token'\n"
+    )
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "settings.toml"))
+    for empty in ("", '"  "', "''"):
+        monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", empty)
+        monkeypatch.setenv("SONAR_ACCESS_HOUR", empty)
+        found = load()
+        assert (found.data_dir, found.hour) == (tmp_path / "etc" / "data", 5)
+    assert found.connections[0].token_file == tmp_path / "home" / "token"
+    assert found.policy.roster == tmp_path / "home" / "roster.csv"
+    monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", "~/data")
+    assert load().data_dir == tmp_path / "home" / "data"
+    assert Warehouse("sqlite:///~/x.sqlite").sqlite_file == tmp_path / "home" / "x.sqlite"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("access", "--as-of", "0001-01-01T00:00+23:00"),
+        ("access", "--as-of", "9999-12-31T23:00-23:00"),
+        ("snapshot", "show", "99999999999999999999"),
+        ("evidence", "verify", "s3://key:5ecret@bucket/a/b/c"),
+    ],
+)
+def test_dates_numbers_and_addresses_beyond_all_measure_are_wrong_use(
+    words: tuple[str, ...], commands: Commands, tmp_path: Path
+) -> None:
+    done = commands.run(tmp_path, words, {"SONAR_ORGANIZATION": "acme"})
+    ends(done, 2)
+    assert "5ecret" not in done.stdout + done.stderr
+
+
+def test_a_port_a_database_and_a_role_that_are_none_have_remedies_of_their_own(postgresql_url: str) -> None:
+    with pytest.raises(WarehouseError, match="has a port that is none"):
+        Warehouse("postgresql://h:99999/db")
+    for changed, said in (
+        ({"database": "nothing_like_it"}, "there is no such database"),
+        ({"username": "nobody_like_it"}, "there is no such role"),
+    ):
+        warehouse = Warehouse(make_url(postgresql_url).set(**changed).render_as_string(hide_password=False))  # type: ignore[arg-type]
+        with pytest.raises(WarehouseError, match=said), warehouse.read():
+            pass
+        warehouse.close()
+
+
+def test_a_variable_that_the_settings_of_dagster_name_and_nobody_set_is_said_by_a_check(
+    simulator: Simulator, commands: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "dagster.yaml").write_text("storage:\n  postgres:\n    postgres_url:\n      env: NOTHING_SETS_IT\n")
+    known = settings(simulator) | {"DAGSTER_HOME": str(tmp_path / "home")}
+    ends(commands.run(tmp_path, ("check",), known), 1, "dagster:", "names the variable NOTHING_SETS_IT, which is not set")
+    ends(commands.run(tmp_path, ("sync",), known), 2, "NOTHING_SETS_IT")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,17 +14,22 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 
+from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.keys import endorsed, endorsement_path
 from sonar_access_pipeline.evidence.packet import build
-from sonar_access_pipeline.evidence.seal import folder_of, seal, sign_head
+from sonar_access_pipeline.evidence.rehearsal import hindrances
+from sonar_access_pipeline.evidence.seal import endorse, folder_of, seal, sign_head
+from sonar_access_pipeline.evidence.signers import HEADS, STATEMENTS
 from sonar_access_pipeline.evidence.stores import FolderStore
-from sonar_access_pipeline.evidence.verify import verify_all
+from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.packets import unsigned_head
 from sonar_access_pipeline.warehouse.snapshots import record
-from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.sealed import Sealings, edit
+from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of, unguard
+from sonar_access_pipeline_tests.sealed import DAYS, Sealings, edit, sealing, signer
 
 Run = Callable[..., tuple[int, str]]
 
@@ -150,3 +158,102 @@ def test_an_organization_with_the_name_of_a_folder_of_ours_has_one_of_its_own(ke
     assert folder_of(key) != key
     assert folder_of(key).startswith("%")
     assert len({folder_of(one) for one in (key, key.upper(), f"{key}s", f"%{key}")}) == 4
+
+
+def test_a_statement_of_a_stranger_hides_nothing(here: Sealings, run: Run) -> None:
+    last = here.packets[-1]
+    shutil.rmtree(last.place)
+    said = {
+        "organization": "acme",
+        "about": [f"packet:{last.digest[:12]}"],
+        "by": "ada",
+        "why": "moved",
+        "stated_at": "2026-01-01T00:00:00.000000Z",
+    }
+    body, stranger = canonical_json(said), signer(here.folder / "stranger")
+    files = {"statement.json.sig": stranger.sign(body, STATEMENTS), "statement.json": body}
+    FolderStore(here.root).put("statements/" + "0" * 32, files, "statement.json")
+    assert [fault for fault in faults(here) if "is not in the evidence store" in fault]
+    assert run("verify", "--all")[0] == 4
+    assert verify_all(FolderStore(here.root), "acme").notes == []
+
+
+def test_a_signature_that_does_not_hold_enters_nothing(here: Sealings) -> None:
+    broken = replace(here.sealing, signer=replace(here.sealing.signer, sign_bytes=lambda _: b"\0" * 64))
+    with pytest.raises(EvidenceError, match="gave a signature that does not hold"):
+        seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), broken, here.warehouse, run_id="run")
+    assert [said for said in hindrances(broken, here.warehouse) if "does not hold" in said]
+    assert faults(here) == []
+
+
+def test_a_new_key_is_endorsed_also_where_it_signed_before(here: Sealings) -> None:
+    new, store = signer(here.folder / "new"), FolderStore(here.root)
+    with_new = sealing(here.root, signed_by=new)
+    endorse(with_new)
+    assert endorsed(store, new.key, {here.fingerprint}) is None
+    endorse(with_new, endorsed_by=here.sealing.signer)
+    assert endorsed(store, new.key, {here.fingerprint})
+    planted = signer(here.folder / "planted")
+    (here.root / endorsement_path(planted.key, here.sealing.signer.key)).mkdir(parents=True)
+    (here.root / endorsement_path(planted.key, here.sealing.signer.key) / "key.pub").write_bytes(b"x")
+    with pytest.raises(EvidenceError, match="something else than the endorsement"):
+        endorse(sealing(here.root, signed_by=planted), endorsed_by=here.sealing.signer)
+
+
+def test_what_the_register_lost_is_a_fault_around_a_packet_and_not_of_it(here: Sealings, run: Run) -> None:
+    with here.warehouse.write("test") as transaction:
+        unguard(transaction, "evidence_packet")
+        transaction.execute(text("DELETE FROM evidence_packet WHERE packet_id = 3"))
+    path = str(here.last.relative_to(here.root))
+    report = verify(FolderStore(here.root), path, fingerprints=[here.fingerprint], warehouse=here.warehouse)
+    assert report.own == []
+    assert "the warehouse's register does not know this packet" in report.around
+    assert run("verify", str(here.last))[0] == 4
+
+
+def test_a_packet_that_nobody_of_ours_signed_is_no_link_of_the_line(here: Sealings) -> None:
+    manifest = json.loads((here.last / "manifest.json").read_bytes())
+    manifest["counts"]["accounts"] += 1
+    body = canonical_json(manifest)
+    digest = hashlib.sha256(body).hexdigest()
+    planted = here.last.parent / f"{digest[:12]}-simulated"
+    planted.mkdir()
+    about = json.loads((here.last / "seal.json").read_bytes()) | {"digest": digest, "sealed_at": "2027-01-01T00:00:00.000000Z"}
+    (planted / "manifest.json").write_bytes(body)
+    (planted / "seal.json").write_bytes(canonical_json(about))
+    (planted / "SHA256SUMS").write_bytes(b"")
+    report = here.verify()
+    assert report.faults == []
+    assert not [note for note in report.notes if "superseded" in note]
+    assert [note for note in report.notes if "is not signed as a packet of this line" in note]
+    told = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)
+    assert told.changed == [str(planted.relative_to(here.root))]
+    assert told.around == []
+
+
+def test_a_store_that_is_not_there_is_no_loss_of_packets(here: Sealings, run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "sent" / "acme" / here.last.parent.name / here.last.name
+    shutil.copytree(here.last, copy)
+    status, said = run("verify", str(copy))
+    assert status == 4, said
+    assert "The warehouse knows no store at this place" in said
+    assert "the packet before it" in said
+    assert "evidence store" not in said
+    here.root.rename(tmp_path / "share")
+    here.root.mkdir()
+    for command in (("verify", "--all"), ("acknowledge",)):
+        status, said = run(*command)
+        assert status == 3, said
+        assert "a share that is not mounted" in said
+    assert run("recover")[0] == 1
+
+
+def test_a_head_of_a_stranger_is_not_taken_for_ours(here: Sealings) -> None:
+    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
+    head = unsigned_head(here.warehouse)
+    assert head is not None
+    stranger, body = signer(here.folder / "stranger"), canonical_json({"anything": 1})
+    files = {"head.json.sig": stranger.sign(body, HEADS), "head.json": body}
+    FolderStore(here.root).put(f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}", files, "head.json")
+    with pytest.raises(EvidenceError, match="something else than a signed head of ours"):
+        sign_head(here.warehouse, here.sealing)

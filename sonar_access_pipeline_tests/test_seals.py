@@ -288,6 +288,7 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
 
 
 OF_THE_LINE = {
+    "a packet taken out of the register",
     "a link of the chain changed",
     "a signed head changed",
     "a signed head swapped",
@@ -606,9 +607,13 @@ def test_what_is_not_ours_in_the_store_is_named_and_judged_by_nobody(here: Seali
     (here.root / "acme" / "notes.txt").write_text("x")
     (here.last.parent / "copy of it").mkdir()
     (here.root / "heads" / "notes.txt").write_text("x")
+    (here.last / ".DS_Store").write_bytes(b"x")
+    (here.last / "Thumbs.db").write_bytes(b"x")
     report = here.verify()
     assert report.faults == []
-    for name in ("acme/New folder", "acme/notes.txt", "copy of it"):
+    assert verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults == []
+    assert not here.seal(WINDOWS[-1]).is_new, "and a packet is built again beside it"
+    for name in ("acme/New folder", "acme/notes.txt", "copy of it", ".DS_Store", "Thumbs.db"):
         assert [note for note in report.notes if name in note and "none of ours" in note], name
 
 

@@ -134,7 +134,7 @@ def authority(tmp_path: Path) -> Iterator[tuple[Authority, str]]:
 
 def test_a_time_stamp_says_when_and_openssl_verifies_it(here: Sealings, authority: tuple[Authority, str]) -> None:
     ours, url = authority
-    there = sealing(here.root, stamp=stamped_by(url))
+    there = sealing(here.root, stamp=stamped_by(url), clock=now)
     sealed = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
     folder = Path(sealed.place)
     ask = ["openssl", "ts", "-verify", "-data", "SHA256SUMS.sig", "-in", "SHA256SUMS.sig.tsr", "-CAfile", str(ours.certificates)]
@@ -161,7 +161,7 @@ def test_a_stamp_with_intermediates_holds_after_its_certificate_has_ended_for_op
     certificates = ours.below_an_intermediate()
     ours.certified("tsa", timedelta(days=-1), timedelta(seconds=4), signed_by="middle")
     stamp = stamped_by(url, certificates, login=("us", "a password"), policy="1.2.3.4")
-    there = replace(sealing(here.root, stamp=stamp), authorities=certificates)
+    there = replace(sealing(here.root, stamp=stamp, clock=now), authorities=certificates)
     folder = Path(seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run").place)
     assert ours.asked_by == ["Basic " + base64.b64encode(b"us:a password").decode()]
     assert (folder / "timestamp_certificates.pem").read_bytes() == certificates
@@ -184,6 +184,35 @@ def test_a_stamp_with_intermediates_holds_after_its_certificate_has_ended_for_op
     assert "timestamp_certificates.pem was changed" in verify(FolderStore(here.root), path, fingerprints=mine).own
 
 
+def now() -> datetime:
+    """The time, as the authority has it."""
+    return datetime.now(UTC)
+
+
+def test_a_stamp_of_another_time_than_the_seal_says_does_not_hold(here: Sealings, authority: tuple[Authority, str]) -> None:
+    """Whoever has the key could date a seal back: the stamp tells."""
+    ours, url = authority
+    there = sealing(here.root, stamp=stamped_by(url, ours.certificates.read_bytes()))
+    folder = Path(seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run").place)
+    report = verify(FolderStore(here.root), str(folder.relative_to(here.root)), fingerprints=[here.fingerprint])
+    assert [fault for fault in report.own if "and the seal says 2026-03-01" in fault]
+
+
+def test_another_authority_makes_no_older_stamp_a_fault(here: Sealings, authority: tuple[Authority, str]) -> None:
+    ours, url = authority
+    certificates = ours.certificates.read_bytes()
+    there = replace(sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates)
+    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
+    head = Path(str(sign_head(here.warehouse, there)))
+    seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    # The weekly check asks by the certificates that lie beside each stamp, whatever the settings name since.
+    assert verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults == []
+    (head / "timestamp_certificates.pem").write_bytes(Authority(here.folder / "another").certificates.read_bytes())
+    assert [
+        fault for fault in verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults if "signed head" in fault
+    ]
+
+
 def stamp_of(answer: bytes) -> datetime:
     """When an authority says that it stamped."""
     from rfc3161_client import decode_timestamp_response
@@ -194,7 +223,7 @@ def stamp_of(answer: bytes) -> datetime:
 def test_a_head_is_stamped_and_its_stamp_cannot_be_taken_away_unnoticed(here: Sealings, authority: tuple[Authority, str]) -> None:
     ours, url = authority
     certificates = ours.certificates.read_bytes()
-    there = replace(sealing(here.root, stamp=stamped_by(url, certificates)), authorities=certificates)
+    there = replace(sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates)
     record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
     head = Path(str(sign_head(here.warehouse, there)))
 

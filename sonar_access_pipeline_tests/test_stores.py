@@ -392,3 +392,28 @@ def test_a_bundle_without_its_last_file_is_none_for_the_others_too(here: Sealing
     report = verify(store, path, fingerprints=[here.fingerprint])
     assert report.own == []
     assert [note for note in report.notes if "0123456789ab-simulated is not finished" in note]
+
+
+def test_a_marker_of_a_folder_is_named_and_judged_by_nobody(moto: Place) -> None:
+    moto.day()
+    last = moto.day()
+    for key in (f"sonar/{last}/", "sonar/acme/", "sonar/heads/"):
+        s3_client().put_object(Bucket="evidence", Key=key, Body=b"")
+    assert verify(moto.store, last, fingerprints=moto.fingerprints, warehouse=moto.warehouse).faults == []
+    assert moto.faults() == []
+    moto.day()
+
+
+def test_a_publisher_whose_clock_is_a_little_behind_publishes(moto: Place) -> None:
+    moto.sealing = sealing(moto.folder / "root", store=moto.store, clock=lambda: datetime.now(UTC) + timedelta(seconds=4))
+    path = moto.day()
+    assert moto.store.has(path, SUMS)
+    assert publish(moto.warehouse, moto.sealing).waiting == {}
+
+
+def test_the_commands_that_bring_back_lock_again(moto: Place) -> None:
+    last = moto.day()
+    _overwritten(moto, last)
+    (command,) = moto.store.restoring(last, ["population.csv"])
+    assert "--object-lock-mode COMPLIANCE --object-lock-retain-until-date 2" in command
+    assert "%2F" not in command

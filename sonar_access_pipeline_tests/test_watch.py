@@ -391,6 +391,24 @@ def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(watch
     ], "both, and in this order"
 
 
+def test_a_token_that_is_revoked_while_its_lists_are_read_is_told_as_what_it_is(watcher: Watcher) -> None:
+    here = watcher.here
+    here.live(0)
+    tokens = dict(here.simulator.tokens)
+
+    def revoke(number: int) -> None:
+        if here.simulator.requests[number - 1][1] == "user_groups/users":
+            here.simulator.tokens.clear()
+
+    here.simulator.on_request = revoke
+    assert not here.live(1).success
+    assert watcher.causes() == [Cause.TOKEN_REFUSED]
+    here.simulator.on_request = None
+    here.simulator.tokens.update(tokens)
+    assert here.live(1, hours=1).success
+    assert watcher.look().is_well
+
+
 def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> None:
     here, box = watcher.here, watcher.box
     urls = tuple(SecretStr(f"mailtos://somebody:pa55word@mail.example?to={name}@mail.example") for name in ("ada", "bob"))

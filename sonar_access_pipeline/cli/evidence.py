@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.addresses import holds_more
 from sonar_access_pipeline.cli.base import (
     AROUND,
     FAILED,
@@ -352,12 +353,17 @@ def evidence_rotate_key(new: str) -> None:
     """
     from dataclasses import replace
 
+    from sonar_access_pipeline.evidence.identity import require_known
     from sonar_access_pipeline.evidence.seal import endorse
     from sonar_access_pipeline.evidence.signers import signer_of
     from sonar_access_pipeline.orchestration.parts import Parts
 
     settings = load()
     sealing = Parts(settings).sealing()
+    warehouse = _known_warehouse("mend it before the key is changed.")
+    if warehouse is not None:
+        with closing(warehouse):
+            require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     signer = signer_of(new, settings.data_dir)
     place = endorse(replace(sealing, signer=signer), endorsed_by=sealing.signer)
     say(f"Published: {place}")
@@ -368,6 +374,8 @@ def _opened_store(path: str) -> tuple[Store, str]:
     """The store that a packet lies in, three folders above it, and where it lies there."""
     from sonar_access_pipeline.evidence.stores import store_of
 
+    if "://" in path and holds_more(path):
+        raise click.UsageError("An address of evidence holds no user, password or options; set the variables of the store's SDK.")
     # Not where a link leads to: what is said is said of the path that was named.
     whole = path.rstrip("/") if "://" in path else os.path.normpath(Path(path).absolute())
     if "://" not in path and Path(whole).is_symlink():

@@ -152,7 +152,7 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     if last is not None:
         _require_past(last)
     last = last or due_day(datetime.now(UTC), settings.hour, settings.grace_hours)
-    window = window_of(first or (last if checks else last - timedelta(days=29)), last)
+    window = window_of(first or (last if checks else max(date.min + timedelta(days=29), last) - timedelta(days=29)), last)
     every = checks and organization is None and len(settings.connections) > 1
     covered = []
     for key in [connection.organization for connection in settings.connections] if every else [organization]:

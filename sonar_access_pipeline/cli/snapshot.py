@@ -50,7 +50,7 @@ def snapshot_list(organization: str | None, form: str) -> None:
     print_frame(console, frame, form, columns)
 
 
-snapshot_argument = click.argument("snapshot_id", type=int)
+snapshot_argument = click.argument("snapshot_id", type=click.IntRange(1, 2**63 - 1))
 
 
 @snapshot.command("show")

@@ -73,6 +73,14 @@ def why_unknown(warehouse: Warehouse, store: Store) -> str | None:
     )
 
 
+def is_noted(warehouse: Warehouse, store: Store) -> bool:
+    """Tell whether a store is the one that the warehouse put evidence into: a packet may lie elsewhere, as a copy."""
+    with warehouse.read() as transaction:
+        known = packets.store_name(transaction, store.place("").rstrip("/"))
+        before = packets.published_below(transaction, store.place(""))
+    return bool(known or before) and why_unknown(warehouse, store) is None
+
+
 def begin_anew(warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
     """Have the store at this place be the one from now on, whatever was there before; its name."""
     found = name_of(store) or _name(store, signer, clock)

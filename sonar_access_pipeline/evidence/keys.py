@@ -32,17 +32,28 @@ def key_path(key: PublicKey) -> str:
 
 
 def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
-    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key."""
+    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key. Raises `UnreadableError`."""
     if key.fingerprint in fingerprints:
         return "which you named"
-    try:
-        files = store.get(key_path(key))
-        before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
-        is_its_own = PublicKey.parsed(files[KEY].decode()) == key
-    except UnreadableError:
-        raise
-    except (EvidenceError, *UNREADABLE):
-        return None
-    if most and is_its_own and before != key and endorsed(store, before, fingerprints, most - 1):
-        return f"which {before.fingerprint} endorses"
+    for path in _places(store, key) if most else ():
+        try:
+            files = store.get(path)
+            before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
+            is_its_own = PublicKey.parsed(files[KEY].decode()) == key
+        except UnreadableError:
+            raise
+        except (EvidenceError, *UNREADABLE):
+            continue
+        if is_its_own and before != key and endorsed(store, before, fingerprints, most - 1):
+            return f"which {before.fingerprint} endorses"
     return None
+
+
+def _places(store: Store, key: PublicKey) -> list[str]:
+    """Where a key lies, and where each endorsement of it does."""
+    return [path for path in store.listing("keys").bundles if path.startswith(key_path(key))]
+
+
+def endorsement_path(key: PublicKey, before: PublicKey) -> str:
+    """Where the endorsement of a key by the one before it lies: beside the key itself, which may lie there already."""
+    return f"{key_path(key)}-by-{hashlib.sha256(before.blob).hexdigest()[:12]}"

@@ -22,21 +22,24 @@ from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
 from sonar_access_pipeline.evidence.packet import MANIFEST
 from sonar_access_pipeline.evidence.seal import (
+    AUTHORITIES,
     HEAD,
     HEAD_STAMP,
     SEAL,
+    SIGNATURE,
     STATEMENT,
     SUMS,
+    digests_of,
     folder_of,
     path_of,
 )
-from sonar_access_pipeline.evidence.signers import HEADS, STATEMENTS
+from sonar_access_pipeline.evidence.signers import HEADS, PACKETS, STATEMENTS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, verified
 from sonar_access_pipeline.evidence.stores import Listing, Store, read_all
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
 SUPERSEDED = "It was superseded"
-FOLLOWED = 8
+FOLLOWED = 4
 """Packets before one that are looked at with it; all of them are `verify_all`'s business."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
@@ -63,6 +66,8 @@ class Sealed:
 
     by_digest: Mapping[str, Mapping[str, Any]]
     faults: Sequence[Fault] = ()
+    strangers: Sequence[str] = ()
+    """What lies where packets lie and is none of this line: noted, and judged by nobody."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Line:
     organization_key: str
     fingerprints: Collection[str]
     authorities: bytes | None = None
+    ours: Collection[str] = ()
+    """Fingerprints of the register's keys: whom to believe about the line where a reader named nobody."""
 
     @cached_property
     def listing(self) -> Listing:
@@ -110,9 +117,25 @@ class Line:
         return found
 
     def read(self, paths: Collection[str]) -> Sealed:
-        """Read what packets say of themselves. Raises `UnreadableError`."""
-        wanted = [(path, name) for path in paths for name in (SEAL, MANIFEST)]
-        return _sealed(paths, read_all(self.store, wanted))
+        """Read what packets say of themselves, of those that are signed as they should be. Raises `UnreadableError`."""
+        found = read_all(self.store, [(path, name) for path in paths for name in (SEAL, MANIFEST, SUMS, SIGNATURE)])
+        signed = [path for path in paths if self._is_signed(path, found)]
+        others = [path for path in paths if path not in signed]
+        strangers = [f"What lies at {path} is not signed as a packet of this line, and was not looked at." for path in others]
+        read = _sealed(signed, found)
+        return Sealed(read.by_digest, read.faults, strangers)
+
+    def _is_signed(self, path: str, found: Mapping[tuple[str, str], bytes | EvidenceError]) -> bool:
+        """Whether seal and manifest are what was signed, by a key that is believed."""
+        try:
+            sums = _there(found[path, SUMS])
+            key = verified(sums, _there(found[path, SIGNATURE]), PACKETS)
+            lines = sums.decode().splitlines()
+            own = {name: _there(found[path, name]) for name in (SEAL, MANIFEST)}
+        except (EvidenceError, *UNREADABLE):
+            return False
+        holds = all(f"{digest}  {name}" in lines for name, digest in digests_of(own).items())
+        return holds and (not (self.fingerprints or self.ours) or bool(self.endorsed(key)))
 
     def of(self, path: str, files: Mapping[str, bytes]) -> Sealed:
         """Give what the packet at a path says of itself, from its files."""
@@ -124,6 +147,7 @@ class Line:
         beside = [one for one in self.paths if one.rpartition("/")[0] == path.rpartition("/")[0] and one != path]
         ours, others = self.of(path, files), self.read(beside)
         known, faults = {**ours.by_digest, **others.by_digest}, [*ours.faults, *others.faults]
+        strangers = list(others.strangers)
         previous = about["previous_digest"]
         for _ in range(FOLLOWED):
             if previous is None:
@@ -132,10 +156,11 @@ class Line:
                 before = self.read(self.places.get(previous[:12], []))
                 known |= before.by_digest
                 faults += before.faults
+                strangers += before.strangers
             if previous not in known:
                 break
             previous = known[previous]["previous_digest"]
-        return Sealed(known, faults)
+        return Sealed(known, faults, strangers)
 
     @cached_property
     def head_paths(self) -> list[str]:
@@ -173,7 +198,12 @@ class Line:
             if self.fingerprints and not self.endorsed(key):
                 return f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
             if said.get("time_stamp"):
-                fault, _ = stamp_fault(_there(signature), self.store.read(path, HEAD_STAMP), self.authorities)
+                fault, _ = stamp_fault(
+                    _there(signature),
+                    self.store.read(path, HEAD_STAMP),
+                    self.authorities or self._known_authorities(path, said),
+                    said["signed_at"],
+                )
                 if fault:
                     return f"the time stamp of the signed head at {path} does not hold: {fault}"
         except UnreadableError:
@@ -182,10 +212,20 @@ class Line:
             return f"the signed head at {path} is not what was signed"
         return {**said, "path": path, "signed_by": key.fingerprint}
 
+    def _known_authorities(self, path: str, said: Mapping[str, Any]) -> bytes | None:
+        """The certificates beside a head, if they are those that it was signed with."""
+        digest = said.get("time_stamp_certificates_sha256")
+        if digest is None:
+            return None
+        body = self.store.read(path, AUTHORITIES)
+        if digests_of({AUTHORITIES: body})[AUTHORITIES] != digest:
+            raise EvidenceError(f"{AUTHORITIES} beside {path} is another.")
+        return body
+
     def endorsed(self, key: PublicKey) -> str | None:
-        """Why a key is trusted; asked once for each key."""
+        """Why a key is trusted, by a reader's keys or else by the register's; asked once for each key."""
         if key not in self._endorsed:
-            self._endorsed[key] = endorsed(self.store, key, self.fingerprints)
+            self._endorsed[key] = endorsed(self.store, key, self.fingerprints or self.ours)
         return self._endorsed[key]
 
     @cached_property
@@ -194,7 +234,9 @@ class Line:
 
     @cached_property
     def statements(self) -> list[dict[str, Any]]:
-        """What people stated of the line and signed; one that is not signed as it should be is none."""
+        """What people stated of the line and signed: with a key that is believed, or else it is none."""
+        if not (self.fingerprints or self.ours):
+            return []
         listed = self.store.listing("statements").bundles
         paths = [one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))]
         found = read_all(self.store, [(path, name) for path in paths for name in (STATEMENT, f"{STATEMENT}.sig")])
@@ -205,7 +247,7 @@ class Line:
                 key = verified(body, _there(found[path, f"{STATEMENT}.sig"]), STATEMENTS)
                 one = json.loads(body)
                 is_ours = one["organization"] == self.organization_key and isinstance(one["about"], list)
-                if is_ours and (not self.fingerprints or self.endorsed(key)):
+                if is_ours and self.endorsed(key):
                     said.append({**one, "path": path, "signed_by": key.fingerprint})
             except UnreadableError:
                 raise
@@ -254,7 +296,7 @@ def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
         elif name == packet:
             (paths if SUMS in names else unfinished).append(path)
     return sorted(paths), [
-        *(f"{one} is none of ours." for one in sorted(strange)),
+        *(f"{one} is none of ours." for one in (*sorted(strange), *listing.beside)),
         *(f"What lies at {one} is not finished, or was not left whole: it counts as no packet." for one in sorted(unfinished)),
     ]
 

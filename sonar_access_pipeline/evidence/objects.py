@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,38 +19,39 @@ from functools import partial
 from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any, TypeVar
+from urllib.parse import quote as encoded
 
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.evidence.stores import AT_ONCE, Listing, read_all
+from sonar_access_pipeline.evidence.stores import AT_ONCE, Listing, is_left_behind, read_all
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object store: its name, what must be installed, and how to speak to it.
+    """A kind of object store: its name, the library that must be installed, and how to speak to it.
 
     `options`: of the file system; `create`: of a write that fails where something lies already.
     """
 
     name: str
-    extra: str
+    library: str
     options: Mapping[str, Any] = field(default_factory=dict)
     create: Mapping[str, Any] = field(default_factory=dict)
 
 
 S3 = Kind(
     "Amazon S3 and its kin",
-    "s3",
+    "s3fs",
     # One request at a time for an object: with more, s3fs asks for its size before it reads it. And s3fs asks five times by
     # itself: with botocore's own five for each, a store that is busy would be asked 25 times in half a minute.
     {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1, "mode": "standard"}}},
     {"mode": "create"},
 )
-GOOGLE = Kind("Google Cloud Storage", "google", {}, {"mode": "create"})
-AZURE = Kind("Azure Blob Storage", "azure", {}, {"overwrite": False})
+GOOGLE = Kind("Google Cloud Storage", "gcsfs", {}, {"mode": "create"})
+AZURE = Kind("Azure Blob Storage", "adlfs", {}, {"overwrite": False})
 KINDS = {"s3": S3, "gs": GOOGLE, "az": AZURE, "abfs": AZURE}
-MEMORY = Kind("memory, in tests", "s3")
+MEMORY = Kind("memory, in tests", "fsspec")
 
 BUSY = frozenset(
     "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException ServerBusy OperationTimedOut "
@@ -150,7 +151,7 @@ class ObjectStore:
                     raise
         nothing: Iterable[str] = ()
         found = self._asked(path, lambda: self._files.find(f"{self._root}/{path}", refresh=True), nothing)
-        return Listing(_by_folder(self._inside(file) for file in found))
+        return _listing([self._inside(file) for file in found], {})
 
     def has(self, path: str, completed_by: str) -> bool:
         """Whether a whole bundle lies there."""
@@ -172,6 +173,8 @@ class ObjectStore:
         nothing: Iterable[dict[str, Any]] = ()
         found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=True, refresh=True), nothing)
         said = {PurePosixPath(str(one["name"])).name: str(one.get("ETag", "")).strip('"') for one in found}
+        marker = PurePosixPath(path).name
+        said = {name: tag for name, tag in said.items() if not is_left_behind(name) and (name != marker or name in files)}
         if said.keys() != files.keys():
             return False
         # An entity tag is the MD5 unless the object is encrypted with a key of its own, or came in parts: then it is read.
@@ -182,7 +185,9 @@ class ObjectStore:
     def get(self, path: str) -> dict[str, bytes]:
         """The files of a bundle, by name."""
         found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=False, refresh=True))
-        names = sorted(PurePosixPath(file).name for file in found)
+        # A marker of the folder, as consoles make one, is none of its files.
+        files = [file for file in found if file.strip("/") != f"{self._root}/{path}"]
+        names = sorted(name for file in files if not is_left_behind(name := PurePosixPath(file).name))
         read = read_all(self, ((path, name) for name in names))
         # One that was listed and cannot be read is a folder, or goes just now: it is named by what it does not hold.
         return {name: body if isinstance(body := read[path, name], bytes) else b"" for name in names}
@@ -205,9 +210,12 @@ class ObjectStore:
     def restoring(self, path: str, names: Iterable[str]) -> list[str]:
         """Give the commands that make the oldest versions of files the latest ones."""
         bucket, found = self._bucket, self._oldest_versions(path, names)
+        locked = ""
+        if until := self._lock().get("ObjectLockRetainUntilDate"):
+            locked = f" --object-lock-mode COMPLIANCE --object-lock-retain-until-date {until:%Y-%m-%dT%H:%M:%SZ}"
         return [
             f"aws s3api copy-object --bucket {quote(bucket)} --key {quote(key)} "
-            f"--copy-source {quote(f'{bucket}/{key}?versionId={version}')}"
+            f"--copy-source {quote(f'{bucket}/{encoded(key)}?versionId={version}')}{locked}"
             for name, version in found.items()
             for key in [self._key(path, name)]
         ]
@@ -269,6 +277,9 @@ class ObjectStore:
         tags: dict[str, set[str]] = defaultdict(set)
         for one in self._every_version(f"{path}/"):
             name = self._inside(f"{self._bucket}/{one['Key']}")
+            if name.endswith("/"):
+                # What consoles and sync tools make of a folder.
+                continue
             if "ETag" not in one:
                 # A mark that the object is deleted.
                 tags[name].add("deleted")
@@ -279,7 +290,7 @@ class ObjectStore:
                 older[name].append((one["LastModified"], str(one["VersionId"])))
                 tags[name].add(one["ETag"])
         changed = {name: [version for _, version in sorted(found)] for name, found in older.items() if len(tags[name]) > 1}
-        return Listing(_by_folder(latest), changed)
+        return _listing(latest, changed)
 
     def _every_version(self, prefix: str) -> Iterator[dict[str, Any]]:
         key = "/".join(part for part in (self._prefix, prefix) if part)
@@ -318,7 +329,7 @@ class ObjectStore:
         try:
             return fsspec.filesystem(self.url.split("://")[0], use_listings_cache=False, **kind.options)
         except ImportError:
-            raise EvidenceError(f"{kind.name} needs `pip install sonar-access-pipeline[{kind.extra}]`.") from None
+            raise EvidenceError(f"{kind.name} needs `pip install {kind.library}`, where this is installed.") from None
 
     @property
     def _root(self) -> str:
@@ -369,6 +380,11 @@ class ObjectStore:
                 raise UnreadableError(f"The evidence store refuses {self.place(path)} ({code}): {remedy}.", code)
             self.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, 16.0)
+
+
+def _listing(files: Sequence[str], older: Mapping[str, Sequence[str]]) -> Listing:
+    beside = [file for file in files if is_left_behind(file.rpartition("/")[2])]
+    return Listing(_by_folder(set(files) - set(beside)), older, sorted(beside))
 
 
 def _by_folder(files: Iterable[str]) -> dict[str, frozenset[str]]:

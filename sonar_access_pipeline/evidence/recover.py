@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.identity import why_unknown
 from sonar_access_pipeline.evidence.line import Line
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, entry_of
 from sonar_access_pipeline.evidence.verify import Report, alone
@@ -26,6 +28,8 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
     Ours are the keys of the register and the one that seals now, and those that they endorse. Raises `EvidenceError`.
     """
     store = sealing.store
+    if why := why_unknown(warehouse, store):
+        raise EvidenceError(why)
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
         ours = {sealing.signer.key.fingerprint, *packets.keys(transaction, organization_key)}

@@ -13,11 +13,11 @@ from datetime import date, datetime, timedelta
 from urllib.parse import quote
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
+from sonar_access_pipeline.access.snapshot import CLOCKS_DIFFER, SourceKind, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import require_known
-from sonar_access_pipeline.evidence.keys import KEY, endorsed, key_path
+from sonar_access_pipeline.evidence.keys import KEY, UNREADABLE, endorsed, endorsement_path, key_path
 from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
@@ -54,6 +54,11 @@ class Sealing:
     def stamped(self, signature: bytes, name: str) -> dict[str, bytes]:
         """The time stamp of a signature, as a file of this name; nothing where no authority is set. Raises `EvidenceError`."""
         return {name: self.stamp(signature)} if self.stamp else {}
+
+    @property
+    def known_authorities(self) -> dict[str, bytes]:
+        """The authority's certificates, as a file to lie beside its stamps; nothing where there is no authority."""
+        return {AUTHORITIES: self.authorities} if self.stamp and self.authorities else {}
 
 
 @dataclass(frozen=True)
@@ -236,8 +241,14 @@ def _locked_until(store: Store, bundle: packets.Bundle) -> datetime | None:
     if store.retention_days is None:
         return None
     until = store.locked_until(bundle.path, bundle.files)
-    # Stores keep whole seconds.
-    if until is None or until < bundle.header.entered_at.replace(microsecond=0) + timedelta(days=store.retention_days):
+    # Stores keep whole seconds, and whoever brings it there may have another clock than whoever entered it.
+    asked = bundle.header.entered_at + timedelta(days=store.retention_days)
+    if until is not None and until < asked - CLOCKS_DIFFER:
+        raise EvidenceError(
+            f"{bundle.location} is locked until {until:%Y-%m-%d}, and was to be until {asked:%Y-%m-%d}: it was brought there "
+            "when SONAR_ACCESS_EVIDENCE_RETENTION_DAYS was less. Set it as it was until this is published."
+        )
+    if until is None:
         raise EvidenceError(
             f"The evidence store took {bundle.location} and did not lock it; make a bucket with Object Lock switched on, or "
             "leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
@@ -277,8 +288,7 @@ def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: 
         "key": signer.origin,
         "time_stamp": sealing.stamp is not None,
     }
-    known = {AUTHORITIES: sealing.authorities} if sealing.stamp and sealing.authorities else {}
-    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers, **known}
+    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers, **sealing.known_authorities}
     sums = sums_of(content)
     signature = signer.sign(sums, PACKETS)
     return {**content, SUMS: sums, SIGNATURE: signature, **sealing.stamped(signature, STAMP)}
@@ -331,15 +341,22 @@ def _require_signed(store: Store, found: Mapping[str, bytes], fingerprints: Coll
 
 
 def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
-    """Put the public key beside the packets, once; endorsed by the key before it, where there is one. Where it lies."""
-    path = key_path(sealing.signer.key)
-    if not sealing.store.has(path, KEY):
-        public = f"{sealing.signer.key.line} {sealing.signer.origin}\n".encode()
-        endorsement = {}
-        if endorsed_by is not None:
-            endorsement = {f"{KEY}.sig": endorsed_by.sign(public, KEYS), SIGNERS: endorsed_by.allowed_signers}
-        sealing.store.put(path, {KEY: public, **endorsement}, KEY)
-    return sealing.store.place(path)
+    """Put the public key beside the packets, once; endorsed by the key before it, where there is one. Where it lies.
+
+    Raises `EvidenceError` where the endorsement cannot be read back.
+    """
+    store, signer = sealing.store, sealing.signer
+    public = f"{signer.key.line} {signer.origin}\n".encode()
+    path = key_path(signer.key)
+    if not store.has(path, KEY):
+        store.put(path, {KEY: public}, KEY)
+    if endorsed_by is None:
+        return store.place(path)
+    path = endorsement_path(signer.key, endorsed_by.key)
+    store.put(path, {f"{KEY}.sig": endorsed_by.sign(public, KEYS), SIGNERS: endorsed_by.allowed_signers, KEY: public}, KEY)
+    if endorsed(store, signer.key, {endorsed_by.key.fingerprint}) is None:
+        raise EvidenceError(f"At {store.place(path)} lies something else than the endorsement; nothing is written over it.")
+    return store.place(path)
 
 
 def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
@@ -358,6 +375,7 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         "content_sha256": head.content_sha256,
         "signed_at": sealing.clock(),
         "time_stamp": sealing.stamp is not None,
+        "time_stamp_certificates_sha256": digests_of(sealing.known_authorities).get(AUTHORITIES),
     }
     body, path = canonical_json(said), f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
@@ -365,7 +383,9 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
     header = packets.Header(path, sealing.store.place(path), HEAD, sealing.clock())
     if sealing.store.has(path, HEAD):
         # Signed before, and lost by the register: a warehouse was restored.
-        packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store.get(path), header.location), None)
+        with warehouse.read() as transaction:
+            ours = {sealing.signer.key.fingerprint, *packets.keys(transaction, head.organization_key)}
+        packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store, path, head, ours), None)
         return header.location
     packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, _signed(sealing, HEAD, body, HEADS))
     _require_published(_published(warehouse, sealing), path)
@@ -376,7 +396,8 @@ def _signed(sealing: Sealing, name: str, body: bytes, namespace: str) -> dict[st
     """A document with its signature, who signed, and the time stamp of that."""
     signature = sealing.signer.sign(body, namespace)
     stamp = sealing.stamped(signature, f"{name}.sig.tsr")
-    return {f"{name}.sig": signature, SIGNERS: sealing.signer.allowed_signers, **stamp, name: body}
+    known = sealing.known_authorities
+    return {f"{name}.sig": signature, SIGNERS: sealing.signer.allowed_signers, **stamp, **known, name: body}
 
 
 def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: Collection[str], *, by: str, why: str) -> str:
@@ -409,8 +430,19 @@ def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: 
     return header.location
 
 
-def _signer_of_head(found: Mapping[str, bytes], place: str) -> str:
+def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collection[str]) -> str:
+    """The key of a head that lies in the store already: one of ours, of this very head. Raises `EvidenceError`."""
     try:
-        return verified(found[HEAD], found[f"{HEAD}.sig"], HEADS).fingerprint
-    except (KeyError, SignatureError):
-        raise EvidenceError(f"At {place} lies something else than a signed head; nothing is written over it.") from None
+        found = store.get(path)
+        key, said = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS), json.loads(found[HEAD])
+        is_this = (said["snapshot_id"], said["head_sha256"]) == (head.snapshot_id, head.head_sha256)
+    except UnreadableError:
+        raise
+    except (EvidenceError, *UNREADABLE):
+        is_this = False
+    if not is_this or not endorsed(store, key, ours):
+        raise EvidenceError(
+            f"At {store.place(path)} lies something else than a signed head of ours; nothing is written over it. Bring back what "
+            "was signed: from a copy, or an older version of the objects."
+        )
+    return key.fingerprint

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sonar_access_pipeline.evidence import agent
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, armored, to_sign
-from sonar_access_pipeline.private import new_private_file, private_folder
+from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, armored, to_sign, verified
+from sonar_access_pipeline.private import expanded, new_private_file, private_folder
 
 PRINCIPAL = "sonar-access"
 """Whom `ssh-keygen -Y verify -I` is asked about."""
@@ -30,6 +30,7 @@ PACKETS, HEADS, KEYS, STATEMENTS, STORES = (f"sonar-access-{what}" for what in (
 SELF_SIGNED = "self-signed on the collecting machine"
 GIVEN = "signed with a key of the operator"
 AGENT, OWN_KEY = "agent:", "signing_key"
+LARGEST_KEY = 2**16
 OTHERS = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 """A group may read a key: that is how Kubernetes hands a secret to a user who is not root."""
 
@@ -43,8 +44,16 @@ class Signer:
     sign_bytes: Callable[[bytes], bytes]
 
     def sign(self, message: bytes, namespace: str) -> bytes:
-        """The signature file of a message."""
-        return armored(self.sign_bytes(to_sign(message, namespace)), self.key, namespace)
+        """The signature file of a message, which holds. Raises `EvidenceError` where what signs gave another one."""
+        signature = armored(self.sign_bytes(to_sign(message, namespace)), self.key, namespace)
+        try:
+            verified(message, signature, namespace)
+        except SignatureError:
+            raise EvidenceError(
+                f"What signs with {self.key.fingerprint} gave a signature that does not hold; nothing is sealed with it. Look at "
+                "the SSH agent, or name another key in SONAR_ACCESS_SIGNING_KEY."
+            ) from None
+        return signature
 
     @property
     def allowed_signers(self) -> bytes:
@@ -58,8 +67,8 @@ def signer_of(setting: str | None, data_dir: Path) -> Signer:
     if setting is None:
         return _own(data_dir / OWN_KEY)
     if setting.startswith(AGENT):
-        return _in_agent(Path(setting.removeprefix(AGENT)).expanduser())
-    return _from_file(Path(setting).expanduser(), GIVEN)
+        return _in_agent(expanded(Path(setting.removeprefix(AGENT))))
+    return _from_file(expanded(Path(setting)), GIVEN)
 
 
 def _own(file: Path) -> Signer:
@@ -86,8 +95,11 @@ def _own(file: Path) -> Signer:
 
 def _from_file(file: Path, origin: str) -> Signer:
     try:
-        with file.open("rb") as opened:
-            mode, held = os.fstat(opened.fileno()).st_mode, opened.read()
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise EvidenceError(f"The signing key {file} is no plain file; set SONAR_ACCESS_SIGNING_KEY to one.")
+            held = opened.read(LARGEST_KEY)
     except OSError as error:
         raise EvidenceError(f"The signing key {file} cannot be read: {error.strerror}; set SONAR_ACCESS_SIGNING_KEY.") from None
     if mode & OTHERS:
@@ -97,7 +109,7 @@ def _from_file(file: Path, origin: str) -> Signer:
     except UnsupportedAlgorithm:
         raise EvidenceError(
             f"{file} is a key of a device that somebody must touch; make one that signs alone, with "
-            f"`ssh-keygen -t ed25519 -f {file.name}`."
+            f"`ssh-keygen -t ed25519 -f {file.name}-new`."
         ) from None
     except TypeError:
         raise EvidenceError(
@@ -105,9 +117,11 @@ def _from_file(file: Path, origin: str) -> Signer:
             f"{AGENT}{file}.pub."
         ) from None
     except ValueError:
-        raise EvidenceError(f"{file} is no OpenSSH private key; make one with `ssh-keygen -t ed25519 -f {file.name}`.") from None
+        raise EvidenceError(
+            f"{file} is no OpenSSH private key; make one with `ssh-keygen -t ed25519 -f {file.name}-new`."
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise EvidenceError(f"{file} is not an Ed25519 key; make one with `ssh-keygen -t ed25519 -f {file.name}`.")
+        raise EvidenceError(f"{file} is not an Ed25519 key; make one with `ssh-keygen -t ed25519 -f {file.name}-new`.")
     raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return Signer(PublicKey.of(raw), origin, key.sign)
 

@@ -25,6 +25,7 @@ from sonar_access_pipeline.private import new_private_file, private_folder
 
 ABANDONED_SECONDS = 24 * 3600
 """After so long nobody writes a bundle any more: its process was killed."""
+LEFT_BEHIND = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r"})
 LARGEST_FILE = 2**30
 """Bytes: the files of an organization of 10,000 accounts have 40 million together."""
 AT_ONCE = 32
@@ -36,10 +37,17 @@ class Listing:
     """What lies below a folder of a store: the names of files by their folder, also of one that is empty.
 
     `older`: versions of files that are not the latest one, oldest first, by path; only of files that were changed or deleted.
+    `beside`: the paths of what operating systems leave in folders, which is nobody's evidence.
     """
 
     bundles: Mapping[str, frozenset[str]]
     older: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    beside: Sequence[str] = ()
+
+
+def is_left_behind(name: str) -> bool:
+    """Tell whether an operating system leaves such a file in folders that people look into, or a writer in one it works on."""
+    return name.startswith(".") or name in LEFT_BEHIND
 
 
 class Store(Protocol):
@@ -158,7 +166,7 @@ class FolderStore:
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
         # What is no plain file is none of its files: what is there and is not listed is named.
-        return {_shown(name): self._plain(folder / name) or b"" for name in names if not name.startswith(".")}
+        return {_shown(name): self._plain(folder / name) or b"" for name in names if not is_left_behind(name)}
 
     def read(self, path: str, name: str) -> bytes:
         """One file of a bundle."""
@@ -186,6 +194,7 @@ class FolderStore:
     def listing(self, path: str) -> Listing:
         """All that lies below a folder. What begins with a dot is being written, or somebody's own."""
         found: dict[str, frozenset[str]] = {}
+        beside: list[str] = []
 
         def refused(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -193,10 +202,12 @@ class FolderStore:
 
         for folder, inside, files in os.walk(self.root / path, onerror=refused):
             inside[:] = sorted(name for name in inside if not name.startswith("."))
-            names = frozenset(_shown(name) for name in files if not name.startswith("."))
+            here = _shown(Path(folder).relative_to(self.root).as_posix())
+            beside += [f"{here}/{_shown(name)}" for name in sorted(files) if is_left_behind(name)]
+            names = frozenset(_shown(name) for name in files if not is_left_behind(name))
             if names or not inside:
-                found[_shown(Path(folder).relative_to(self.root).as_posix())] = names
-        return Listing(found)
+                found[here] = names
+        return Listing(found, beside=beside)
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
         """Whether these files lie there, to the byte, and nothing else."""

@@ -42,7 +42,7 @@ def stamped_by(
         import requests
         from rfc3161_client import TimestampRequestBuilder, decode_timestamp_response
     except ImportError:
-        raise EvidenceError("Time stamps need `pip install sonar-access-pipeline[timestamp]`.") from None
+        raise EvidenceError("Time stamps need `pip install rfc3161-client`, where this is installed.") from None
 
     def stamp(data: bytes) -> bytes:
         asked = TimestampRequestBuilder().data(data).nonce(nonce=True).cert_request(cert_request=True).build()
@@ -80,13 +80,16 @@ def stamped_by(
     return stamp
 
 
-def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[str | None, str | None]:
-    """What is wrong with a time stamp of `data`, and what a reader must know of it: `authorities` are certificates, PEM."""
+def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None, said: str | None = None) -> tuple[str | None, str | None]:
+    """What is wrong with a time stamp of `data`, and what a reader must know of it: `authorities` are certificates, PEM.
+
+    `said`: when the sealer says that it was sealed; a stamp of another time is of something that was made later.
+    """
     try:
         from cryptography.x509 import load_pem_x509_certificates
         from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
     except ImportError:
-        return None, "There is a time stamp; `pip install sonar-access-pipeline[timestamp]` or `openssl ts -verify` checks it."
+        return None, "There is a time stamp; `pip install rfc3161-client` or `openssl ts -verify` checks it."
     try:
         response = decode_timestamp_response(stamp)
         imprint, when = response.tst_info.message_imprint, response.tst_info.gen_time
@@ -95,7 +98,9 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None) -> tuple[s
             return "it is a time stamp of something else", None
         if fault := certificate_fault(response):
             return fault, None
-    except ValueError:
+        if said is not None and abs(when - datetime.fromisoformat(said)) > CLOCKS_DIFFER:
+            return f"it is of {when:%Y-%m-%d %H:%M} UTC, and the seal says {said[:16]}", None
+    except (ValueError, TypeError):
         return "it is no time stamp", None
     if authorities is None:
         return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC; who gave it was not checked: name its certificates."

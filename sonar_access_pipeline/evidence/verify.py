@@ -19,7 +19,8 @@ from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.identity import is_noted, why_unknown
 from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
 from sonar_access_pipeline.evidence.line import (
     FOLLOWED,
@@ -133,20 +134,24 @@ def verify(
     if said is None:
         return report
     about, manifest = said
-    line = Line(store, str(manifest["organization"]["key"]), fingerprints, authorities)
+    organization_key = str(manifest["organization"]["key"])
     # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
-    register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
+    register = _Register.read(warehouse, organization_key) if warehouse is not None else None
+    line = Line(store, organization_key, fingerprints, authorities, register.keys if register is not None else ())
     around = list(_follow(line, path, files, about, manifest, report))
     heads, faults = line.heads_since(about["snapshot_chain_head"])
     around += faults
     if warehouse is not None and register is not None:
-        report.own += _entry_faults(about, register.rows)
-        report.own += _lock_faults(store, path, files, register)
-        around += _warehouse_faults(line, {about["digest"]: about}, heads, register, warehouse)
+        around += _entry_faults(about, register.rows)
+        if is_noted(warehouse, store):
+            around += _lock_faults(store, path, about, files, register)
+            around += _warehouse_faults(line, {about["digest"]: about}, heads, register, warehouse)
+        else:
+            report.notes.append("The warehouse knows no store at this place: its register was not compared with what lies here.")
         recorded = verify_warehouse(warehouse, line.organization_key).findings
         around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
         if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {row["digest"] for row in register.rows}:
-            _build_again(files, about, manifest, register.rows, warehouse, report)
+            around += _build_again(files, about, manifest, register.rows, warehouse, report)
     stand, notes = line.settled(around)
     report.around += stand
     report.notes += notes
@@ -166,8 +171,11 @@ def verify_all(
     Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/verify.py`'s
     business: the content is held by digests and signatures. Every object is read once, many at a time.
     """
-    line, found = Line(store, organization_key, fingerprints, authorities), Packets()
+    if warehouse is not None and (why := why_unknown(warehouse, store)):
+        raise UnreadableError(why)
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
+    line = Line(store, organization_key, fingerprints, authorities, register.keys if register is not None else ())
+    found = Packets()
     seals: dict[str, Mapping[str, Any]] = {}
     faults: list[Fault] = []
     for path, files in _each(line):
@@ -175,15 +183,18 @@ def verify_all(
         said = alone(store, files, fingerprints, authorities, report, line.endorsed)
         if report.own:
             _older(store, path, files, fingerprints, authorities, report)
+        if said is None:
+            # Nobody of ours signed it: it is no link of the line.
+            continue
         sealed = line.of(path, files)
         seals |= sealed.by_digest
         faults += sealed.faults
-        if said is not None and warehouse is not None and register is not None:
+        if warehouse is not None and register is not None:
             # One that was sealed after the register was read is in the one of now.
             is_known = said[0]["digest"] in {row["digest"] for row in register.rows}
             known = register if is_known else _Register.read(warehouse, organization_key)
-            report.own += _entry_faults(said[0], known.rows)
-            report.own += _lock_faults(store, path, files, known)
+            faults += _entry_faults(said[0], known.rows)
+            faults += _lock_faults(store, path, said[0], files, known)
     found.notes += line.notes
     faults += [
         Fault(
@@ -191,7 +202,7 @@ def verify_all(
             f"packet:{seal['previous_digest'][:12]}",
         )
         for digest, seal in seals.items()
-        if seal["previous_digest"] not in {None, *seals}
+        if seal["previous_digest"] is not None and seal["previous_digest"][:12] not in line.places
     ]
     heads, of_heads = line.heads
     faults += [*forks(Sealed(seals)), *of_heads]
@@ -241,15 +252,17 @@ def _listed(sums: bytes) -> list[str]:
     return [_sum_line(line)[0] for line in sums.decode(errors="replace").splitlines()]
 
 
-def _lock_faults(store: Store, path: str, files: Mapping[str, bytes], register: _Register) -> Iterator[str]:
-    """Whether every object is locked as long as it was when the packet was published."""
-    published = register.locks.get(path)
+def _lock_faults(
+    store: Store, path: str, about: Mapping[str, Any], files: Mapping[str, bytes], register: _Register
+) -> Iterator[Fault]:
+    """Whether every object is locked as long as it was when the packet was published, where it was published."""
+    published = register.locks.get(store.place(path))
     if published is None or published <= register.now:
         return
     until = store.locked_until(path, files)
     if until is None or until < published:
-        said = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
-        yield f"its lock was to hold until {published:%Y-%m-%d}, and {said}"
+        name, said = str(about["digest"])[:12], f"it ends on {until:%Y-%m-%d}" if until else "there is none"
+        yield Fault(f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}", f"lock:{name}")
 
 
 @dataclass(frozen=True)
@@ -261,6 +274,7 @@ class _Register:
     waiting: set[str]
     chain: dict[int, packets.Head]
     locks: dict[str, datetime]
+    keys: set[str]
     now: datetime
 
     @classmethod
@@ -273,6 +287,7 @@ class _Register:
                 {header.path for header in packets.waiting(transaction)},
                 packets.heads(transaction),
                 packets.locks(transaction),
+                packets.keys(transaction, organization_key),
                 datetime.now(UTC),
             )
 
@@ -301,7 +316,8 @@ def alone(
     about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
     if STAMP in files:
         # Named by nobody, they are those that the sealer named: under the signature, like everything else.
-        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES))
+        said = None if about is None else str(about.get("sealed_at"))
+        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said)
         report.own += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
     elif about is not None and about.get("time_stamp"):
@@ -468,7 +484,7 @@ def _follow(
             report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
         return
     near = line.near(path, files, about)
-    report.notes += line.notes
+    report.notes += [*line.notes, *near.strangers]
     yield from near.faults
     previous, seen = about["previous_digest"], {about["digest"]}
     for _ in range(FOLLOWED):
@@ -500,7 +516,7 @@ def _warehouse_faults(
     `register` was read before the store was listed.
     """
     now = _Register.read(warehouse, line.organization_key)
-    found = list(_register_faults(line, register, now))
+    found = list(_register_faults(line, seals, register, now, whole=whole))
     keys = {(row["snapshot_id"], row["head_sha256"]): row["key_fingerprint"] for row in now.signed}
     for said in heads:
         number, sha256 = said["snapshot_id"], said["head_sha256"]
@@ -538,8 +554,9 @@ def _build_again(
     registered: Iterable[Mapping[str, Any]],
     warehouse: Warehouse,
     report: Report,
-) -> None:
-    """Compare a packet with what the warehouse gives for its window now."""
+) -> Iterator[Fault]:
+    """Compare a packet with what the warehouse gives for its window now: what differs there is no fault of the packet."""
+    name = str(about["digest"])[:12]
     if manifest["format_version"] != FORMAT_VERSION:
         report.notes.append(
             f"It is of format {manifest['format_version']}, and this version builds format {FORMAT_VERSION}: it was not built "
@@ -550,36 +567,44 @@ def _build_again(
     try:
         built = build(warehouse, manifest["organization"]["key"], window)
     except WarehouseError as error:
-        report.own.append(f"the warehouse cannot give this packet again: {error}")
+        yield Fault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
         return
     differing = sorted(name for name, body in built.data.items() if files.get(name) != body)
     if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
         if not any(note.startswith(SUPERSEDED) for note in report.notes):
             report.notes.append(f"{SUPERSEDED}: the warehouse gives packet {built.digest[:12]} for this window since.")
     elif differing:
-        report.own.append(f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}")
+        yield Fault(
+            f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}: something was "
+            "observed, decided or redacted since, or changed (`sonar-access warehouse verify`)",
+            f"content:{name}",
+        )
 
 
-def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """What the register says otherwise of a packet than its seal."""
+def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
+    """What the register says otherwise of a packet than its seal: of the two, the seal is signed."""
+    name = str(about["digest"])[:12]
     ours = next((row for row in registered if row["digest"] == about["digest"]), None)
     if ours is None:
-        yield "the warehouse's register does not know this packet"
-    else:
-        said: Mapping[str, Callable[[], Any]] = {
-            "previous_digest": lambda: ours["previous_digest"],
-            "sealed_at": lambda: iso(ours["sealed_at"]),
-            "signed_by": lambda: ours["key_fingerprint"],
-            "run_id": lambda: ours["run_id"],
-        }
-        if ours["time_stamp"] is not None:
-            said = {**said, "time_stamp": lambda: ours["time_stamp"]}
-        for name, value in said.items():
-            if about.get(name) != value():
-                yield f"{SEAL} and the warehouse's register disagree about {name}"
+        yield Fault("the warehouse's register does not know this packet", f"unregistered:{name}")
+        return
+    said: dict[str, Any] = {
+        "previous_digest": ours["previous_digest"],
+        "sealed_at": iso(ours["sealed_at"]),
+        "signed_by": ours["key_fingerprint"],
+        "run_id": ours["run_id"],
+    }
+    if ours["time_stamp"] is not None:
+        said["time_stamp"] = ours["time_stamp"]
+    for field_name, value in said.items():
+        if about.get(field_name) != value:
+            sentence = f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"
+            yield Fault(sentence, f"register:{name}")
 
 
-def _register_faults(line: Line, register: _Register, now: _Register) -> Iterator[Fault]:
+def _register_faults(
+    line: Line, seals: Mapping[str, Any], register: _Register, now: _Register, *, whole: bool
+) -> Iterator[Fault]:
     """Where the register's line is broken, and what only one of register and store has."""
     before: set[str | None] = {None}
     for row in now.rows:
@@ -595,5 +620,8 @@ def _register_faults(line: Line, register: _Register, now: _Register) -> Iterato
                 yield Fault(f"packet {name} of the warehouse's register is sealed and waits to be published")
             else:
                 yield Fault(f"packet {name} of the warehouse's register is not in the evidence store", f"packet:{name}")
-    for name in there.keys() - {row["digest"][:12] for row in now.rows}:
-        yield Fault(f"the warehouse's register has lost packet {name}, which is in the evidence store", f"unregistered:{name}")
+    if whole:
+        for name in {digest[:12] for digest in seals} - {row["digest"][:12] for row in now.rows}:
+            yield Fault(
+                f"the warehouse's register has lost packet {name}, which is in the evidence store", f"unregistered:{name}"
+            )

@@ -41,9 +41,7 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
         with as_failures(), parts.warehouse() as warehouse:
             began = time.monotonic()
             found = verify(warehouse, connection.organization_key())
-            sealed = verify_all(
-                parts.store(), connection.organization_key(), authorities=parts.authorities(), warehouse=warehouse
-            )
+            sealed = verify_all(parts.store(), connection.organization_key(), warehouse=warehouse)
             seconds = round(time.monotonic() - began, 3)
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(

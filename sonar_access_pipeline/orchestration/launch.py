@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -76,6 +77,9 @@ def dagster_home(settings: Settings) -> Path:
 def _instance(home: Path) -> dg.DagsterInstance:
     """Dagster's instance, made by one process while others wait: its own way of making it breaks where two do it at once."""
     try:
+        # A lock waits where nothing can be made: that is said at once.
+        with TemporaryFile(dir=home):
+            pass
         with FileLock(home / ".being-made.lock", timeout=MAKING_SECONDS, mode=0o600):
             instance = dg.DagsterInstance.from_config(str(home))
             # Made when they are first asked for.

@@ -12,6 +12,7 @@ from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
+from sonar_access_pipeline.sonarcloud.faults import TOKEN
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -98,6 +99,9 @@ def observe(
         recorded = record(warehouse, snapshot, parts.clock)
         outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
         cause = CAUSES.get(recorded.verdict)
+        if cause is Cause.INCOMPLETE and TOKEN in (recorded.reason or ""):
+            # Revoked or expired while its lists were read: sooner or later is the same to whoever must make a new one.
+            cause = Cause.TOKEN_REFUSED
         if policy_fault:
             raise policy_fault
     except (SettingsError, SourceError, WarehouseError) as fault:

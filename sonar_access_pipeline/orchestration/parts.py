@@ -21,6 +21,7 @@ from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.texts import TextError, bytes_in
 from sonar_access_pipeline.warehouse.database import WORKING, Limits, Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 
@@ -80,9 +81,10 @@ class Parts:
         """Give the certificates of the time stamp authority, where the settings name a file of them. Raises `SettingsError`."""
         file = self.settings.timestamp_certificates
         try:
-            return None if file is None else file.read_bytes()
-        except OSError as error:
-            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {error.strerror}.") from None
+            return None if file is None else bytes_in(file)
+        except (OSError, TextError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {why}.") from None
 
     @contextmanager
     def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:

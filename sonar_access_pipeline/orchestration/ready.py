@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from sonar_access_pipeline.alerts.channels import channels_of
 from sonar_access_pipeline.evidence.errors import EvidenceError
@@ -28,11 +30,16 @@ def faults(parts: Parts) -> Iterator[tuple[str, str]]:
         "evidence": _evidence,
         "alerts": _alerts,
     }
+    failed: set[str] = set()
     for name, step in steps.items():
+        if name == "evidence" and "warehouse" in failed:
+            # It asks the warehouse which store it knows; that it does not answer was said.
+            continue
         try:
             for sentence in step(parts):
                 yield name, sentence
         except (SettingsError, WarehouseError, EvidenceError) as error:
+            failed.add(name)
             yield name, str(error)
 
 
@@ -47,8 +54,18 @@ def _policy(parts: Parts) -> Iterator[str]:
 
 
 def _dagster(parts: Parts) -> Iterator[str]:
-    require_home(parts.settings)
-    yield from ()
+    home = require_home(parts.settings)
+    above = next(one for one in (home, *home.parents) if one.exists())
+    try:
+        # What a folder says of its rights is not what it allows: a file system may be read-only, or none that keeps files.
+        with TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        yield f"Nothing can be kept in {above}: {error.strerror}; set DAGSTER_HOME or SONAR_ACCESS_DATA_DIR."
+    settings = home / "dagster.yaml"
+    if settings.is_file():
+        unset = [name for name in re.findall(r"\benv:\s*([A-Za-z_]\w*)", settings.read_text()) if name not in os.environ]
+        yield from (f"{settings} names the variable {name}, which is not set." for name in unset)
 
 
 def _warehouse(parts: Parts) -> Iterator[str]:
@@ -58,6 +75,10 @@ def _warehouse(parts: Parts) -> Iterator[str]:
 
 
 def _evidence(parts: Parts) -> Iterator[str]:
+    place = Path(parts.settings.evidence)
+    if "://" not in parts.settings.evidence and place.exists() and not place.is_dir():
+        yield f"Evidence cannot be kept at {place}, which is a file; set SONAR_ACCESS_EVIDENCE_URL to a folder."
+        return
     with closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse, TemporaryDirectory() as folder:
         sealing = parts.sealing(None if has_key(parts) else Path(folder))
         yield from hindrances(sealing, warehouse if _is_made(warehouse) else None)
@@ -73,6 +94,9 @@ def _is_made(warehouse: Warehouse) -> bool:
 
 
 def _alerts(parts: Parts) -> Iterator[str]:
+    heartbeat = parts.settings.heartbeat_url
+    if heartbeat is not None and not heartbeat.get_secret_value().startswith(("http://", "https://")):
+        yield "SONAR_ACCESS_HEARTBEAT_URL is no address; write it as https://..."
     urls = [url.get_secret_value() for url in parts.settings.alert_urls]
     for number, channel in enumerate(channels_of(urls).values(), start=1):
         if channel.service is None:

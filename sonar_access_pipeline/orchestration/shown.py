@@ -40,7 +40,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 def uncounted(recorded: Recorded) -> str:
     """What to say, and to do, about a snapshot from which nothing is derived."""
-    said = f"The snapshot is {recorded.verdict.value}: {recorded.reason}"
+    said = f"The snapshot is {recorded.verdict.value}: {(recorded.reason or '').rstrip('.')}"
     if recorded.verdict is not Verdict.HELD:
         return f"{said}. Nothing is derived from it; sync again."
     return f"{said}. {what_to_decide(recorded.snapshot_id)}"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import InvalidHeader, LocationParseError
 from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
@@ -262,6 +262,8 @@ class Client:
                 response, body = self._send(base, endpoint.path, params)
             except requests.RequestException as error:
                 raise self._network_error(error, limit, host, path) from None
+            except LocationParseError:
+                raise RefusedError(f"{host} cannot be asked; check SONAR_HOST_URL and HTTPS_PROXY.") from None
             except (OSError, ValueError, AttributeError):
                 # A socket that is shut under its reader can fail anywhere in the library.
                 if not limit.late:

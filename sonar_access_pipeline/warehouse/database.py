@@ -6,6 +6,7 @@ Knows no table. A `Warehouse` is cheap to make and connects when first used.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from sonar_access_pipeline.addresses import is_clear
+from sonar_access_pipeline.private import expanded
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 from sonar_access_pipeline.warehouse.silence import Silence
@@ -136,6 +138,10 @@ class Warehouse:
 
 def _advice(said: str) -> str:
     advice = {
+        "FATAL:  database": "; there is no such database: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
+        "FATAL:  role": "; there is no such role: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
+        "FATAL:  password": "; the password is not the role's: check SONAR_ACCESS_WAREHOUSE_URL.",
+        "read-only transaction": "; the role or the database may only read: check default_transaction_read_only.",
         "timeout expired": "; it takes connections and does not answer: look whether the server runs, then try again.",
         "lock timeout": "; something else holds what this needs for too long: look what runs, then try again.",
         "statement timeout": "; it took too long: look what else the server does, then try again.",
@@ -155,6 +161,11 @@ def _url(url: str) -> URL:
     """The URL, read. Raises `WarehouseError` for one that cannot be read in one way only; nothing of it is repeated then."""
     scheme, _, rest = url.partition("://")
     kind, _, driver = scheme.partition("+")
+    port = re.search(r":(\w+)(?=[/?]|$)", rest.rpartition("@")[2])
+    if kind in POSTGRESQL and port and not (port[1].isdigit() and int(port[1]) < 65536):
+        raise WarehouseError(
+            "SONAR_ACCESS_WAREHOUSE_URL has a port that is none; write postgresql://user:password@host:5432/name."
+        )
     if kind in POSTGRESQL and not is_clear(url):
         raise WarehouseError(
             "SONAR_ACCESS_WAREHOUSE_URL can be read in more than one way; write `@`, `/`, `:`, `?` and `#` in its user and "
@@ -181,7 +192,7 @@ def _url(url: str) -> URL:
             raise WarehouseError(
                 "SONAR_ACCESS_WAREHOUSE_URL names no file; write sqlite:////path/to/file, with four slashes for a whole path."
             )
-        return parsed
+        return parsed.set(database=str(expanded(Path(parsed.database))))
     # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for both.
     return parsed.set(drivername="postgresql+psycopg2")
 

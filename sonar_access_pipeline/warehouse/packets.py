@@ -177,10 +177,10 @@ def note_published(warehouse: Warehouse, header: Header, published_at: datetime,
 
 
 def locks(transaction: Connection) -> dict[str, datetime]:
-    """When the lock of each published bundle ends, by its path; only of those that were locked."""
+    """When the lock of each published bundle ends, by the place where it was published; only of those that were locked."""
     table = publication.c
-    rows = transaction.execute(select(table.path, table.locked_until).where(table.locked_until.is_not(None)))
-    return {row.path: row.locked_until for row in rows}
+    rows = transaction.execute(select(table.location, table.locked_until).where(table.locked_until.is_not(None)))
+    return {row.location: row.locked_until for row in rows}
 
 
 def published_below(transaction: Connection, place: str, most: int = 3) -> list[str]:
