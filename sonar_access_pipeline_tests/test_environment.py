@@ -114,7 +114,7 @@ def test_no_part_of_a_password_is_ever_shown(secret: str, form: str) -> None:
     [
         (f"postgresql://u:pa@{SECRET}@host/db", "in more than one way; write `@`"),
         (f"postgresql://u:pa/{SECRET}@host/db", "in more than one way"),
-        (f"postgresql://u:{SECRET}@host:port/db", "in more than one way"),
+        (f"postgresql://u:{SECRET}@host:port/db", "has a port that is none"),
         (f"postgresql+psycopg://u:{SECRET}@host/db", "names the driver psycopg; write postgresql:// alone"),
         (f"postgresql+asyncpg://u:{SECRET}@host/db", "names the driver asyncpg"),
         (f"mysql://u:{SECRET}@host/db", "not mysql"),
@@ -458,7 +458,7 @@ def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_
         Connection(name="acme", organization="acme", token_file=file).token()
     with pytest.raises(SettingsError, match=said):
         PolicySettings(roster=file).policy()
-    with pytest.raises(EvidenceError, match="no plain file|no OpenSSH private key|cannot be read|can be read or changed"):
+    with pytest.raises(EvidenceError, match=r"no plain file|no OpenSSH private key|cannot be read|can be read or changed"):
         signer_of(str(file), tmp_path)
 
 
@@ -501,7 +501,8 @@ def test_an_empty_variable_is_none_and_a_tilde_is_the_home_folder(tmp_path: Path
     (tmp_path / "etc").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "etc" / "settings.toml").write_text(
-        "data_dir = 'data'\n[policy]\nroster = '~/roster.csv'\n[connections.acme]\norganization = 'acme'\ntoken_file = '~/token'\n"
+        "data_dir = 'data'\n[policy]\nroster = '~/roster.csv'\n"
+        "[connections.acme]\norganization = 'acme'\ntoken_file = '~/token'\n"
     )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "settings.toml"))
     for empty in ("", '"  "', "''"):
