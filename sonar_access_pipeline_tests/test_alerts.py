@@ -94,7 +94,7 @@ def test_a_message_names_the_sentence_the_connection_the_day_the_run_and_the_nex
     assert "acme (organization acme), 2026-03-05: acme fails." in text
     assert "http://ui/runs/run-acme" in text
     assert MEANINGS[Cause.TOKEN_REFUSED].next_step in text
-    assert "docs/runbook.md#token-refused" in text
+    assert "sonar-access alerts explain token-refused" in text
 
 
 def test_thirty_connections_that_fail_for_one_reason_one_after_the_other_and_three_times_each_are_one_message() -> None:

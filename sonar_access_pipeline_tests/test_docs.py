@@ -13,7 +13,12 @@ from sonar_access_pipeline.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sonar_access_pipeline"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    PACKAGE / "alerts" / "runbook.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("README.md")),
+]
 SOURCE = "\n".join(
     file.read_text()
     for place in (PACKAGE, ROOT / "deploy", ROOT / "examples", ROOT / "benchmarks")

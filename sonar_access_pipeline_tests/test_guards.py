@@ -183,7 +183,7 @@ def test_the_merge_itself_never_meets_a_guard(observed: Warehouse) -> None:
 
 
 ONE = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]}, group_permissions={"1": ["scan"]})
-RUNBOOK = Path(__file__).parent.parent / "docs" / "runbook.md"
+RUNBOOK = Path(__file__).parent.parent / "sonar_access_pipeline" / "alerts" / "runbook.md"
 
 
 def test_a_restore_as_the_runbook_says_brings_back_every_guard(postgresql_url: str, tmp_path: Path) -> None:

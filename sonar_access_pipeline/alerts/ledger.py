@@ -177,7 +177,11 @@ def _message(
             lines.append(f"The same for {', '.join(others[:NAMED])}{more}.")
     if len(by_sentence) > NAMED:
         lines.append(f"And {len(by_sentence) - NAMED} more: `sonar-access alerts list`.")
-    return Message(title, "\n".join([*lines, f"Next: {meaning.next_step}", f"More: {runbook_section(cause)}"]), entries)
+    return Message(
+        title,
+        "\n".join([*lines, f"Next: {meaning.next_step}", f"More: sonar-access alerts explain {runbook_section(cause)}"]),
+        entries,
+    )
 
 
 def is_over(title: str) -> bool | None:

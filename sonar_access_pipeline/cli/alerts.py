@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
+from importlib.resources import files as resources
 from typing import Any
 
 import click
 
+from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, say
 from sonar_access_pipeline.settings import SettingsError, load
@@ -72,6 +75,28 @@ def _unwatched(looked_at: datetime | None, now: datetime) -> list[str]:
     if now - looked_at > Limits().silent:
         return [f"The watch looked last on {looked_at:%Y-%m-%d %H:%M} UTC, so nobody raises alerts: {remedy}."]
     return []
+
+
+@alerts.command("explain")
+@click.argument("section", required=False)
+def alerts_explain(section: str | None) -> None:
+    """Print what an alert means and what to do: its section of the runbook. Without SECTION: which there are.
+
+    \b
+    Example:  sonar-access alerts explain token-refused
+    """
+    text = (resources("sonar_access_pipeline.alerts") / "runbook.md").read_text(encoding="utf-8")
+    sections = {heading: body for heading, _, body in (part.partition("\n") for part in re.split(r"^##? ", text, flags=re.M)[1:])}
+    known = {runbook_section(cause): sections[runbook_section(cause)] for cause in Cause}
+    if section is None:
+        for name in known:
+            say(name)
+        return
+    if section not in known:
+        raise click.UsageError(f"There is no section '{section}'; without one they are listed.")
+    # Links lead nowhere from here: their words stay.
+    for line in re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", known[section]).strip().splitlines():
+        say(line)
 
 
 @alerts.command("test")
