@@ -356,22 +356,26 @@ def test_a_check_asks_for_everything_that_a_sync_and_its_alerts_will_need(
     (tmp_path / "file").write_text("x")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_text("x")
-    for wrong, words in {
-        ("SONAR_ACCESS_WAREHOUSE_URL", "postgresql://u@127.0.0.1:1/db"): ("warehouse:",),
-        ("SONAR_ACCESS_WAREHOUSE_URL", "oracle://u@host/db"): ("warehouse:", "not oracle"),
-        ("SONAR_ACCESS_ALERT_URLS", "nothing"): ("alerts:", "Address 1 of SONAR_ACCESS_ALERT_URLS is no notification URL"),
-        ("SONAR_ACCESS_SIGNING_KEY", "none"): ("evidence:", "cannot be read"),
-        ("SONAR_ACCESS_DATA_DIR", "file/x"): ("dagster:", "cannot be written"),
-        ("DAGSTER_HOME", "relative"): ("dagster:", "DAGSTER_HOME is relative"),
-    }.items():
-        name, value = wrong
-        ends(commands.run(tmp_path, ("check",), known | {name: value}), 1, *words)
+    for wrong, status, words in (
+        (("SONAR_ACCESS_WAREHOUSE_URL", "postgresql://u@127.0.0.1:1/db"), 1, ("warehouse:",)),
+        (("SONAR_ACCESS_WAREHOUSE_URL", "oracle://u@host/db"), 2, ("warehouse:", "not oracle")),
+        (("SONAR_ACCESS_ALERT_URLS", "nothing"), 1, ("alerts:", "Address 1 of SONAR_ACCESS_ALERT_URLS is no notification URL")),
+        (("SONAR_ACCESS_SIGNING_KEY", "none"), 1, ("evidence:", "cannot be read")),
+        (("SONAR_ACCESS_EVIDENCE_URL", "file"), 1, ("evidence:", "which is a file")),
+        (("SONAR_ACCESS_DATA_DIR", "file/x"), 2, ("dagster:", "cannot be written")),
+        (("DAGSTER_HOME", "relative"), 2, ("dagster:", "DAGSTER_HOME is relative")),
+    ):
+        ends(commands.run(tmp_path, ("check",), known | dict([wrong])), status, *words)
+    ends(commands.run(tmp_path, ("sync",), known | {"SONAR_ACCESS_WAREHOUSE_URL": "oracle://u@host/db"}), 2, "not oracle")
+    assert not (tmp_path / ".sonar-access" / "dagster_home").exists()
+    bundle = known | {"REQUESTS_CA_BUNDLE": str(tmp_path / "file")}
+    ends(commands.run(tmp_path, ("check",), bundle), 3, "REQUESTS_CA_BUNDLE names", "holds no certificates")
     ends(commands.run(tmp_path, ("check",), known | {"REQUESTS_CA_BUNDLE": "/none.pem"}), 3, "REQUESTS_CA_BUNDLE names /none.pem")
     (tmp_path / "settings.toml").write_text(
         f"[policy]\nroster = 'none.csv'\n[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\n"
     )
     with_roster = {"SONAR_ACCESS_CONFIG": "settings.toml", "SONAR_TOKEN": known["SONAR_TOKEN"]}
-    ends(commands.run(tmp_path, ("check",), with_roster), 1, "policy:", "none.csv cannot be read")
+    ends(commands.run(tmp_path, ("check",), with_roster), 2, "policy:", "none.csv cannot be read")
     left = {file.name.partition("-")[0] for file in (tmp_path / ".sonar-access").iterdir()}
     assert left == {"pace"}, "the rate that all on this machine share, and nothing else"
 

@@ -19,7 +19,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.warehouse.database import ASKING, Limits, Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 
 FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
 """Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a packet is fine, its line is not."""
@@ -39,7 +39,7 @@ class OneSentence(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
-        except SettingsError as error:
+        except (SettingsError, WarehouseUrlError) as error:
             end(str(error), WRONG_USE)
         except (SourceError, UnreadableError) as error:
             end(str(error), UNREADABLE)

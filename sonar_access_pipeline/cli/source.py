@@ -74,11 +74,11 @@ def _check_rest(settings: Settings) -> int:
     from sonar_access_pipeline.orchestration import ready
     from sonar_access_pipeline.orchestration.parts import Parts
 
-    parts, found = Parts(settings), {}
-    for name, sentence in ready.faults(parts):
-        found[name] = sentence
-        say(sentence, label=f"{name}:", style="bold red", to=errors)
-    if "evidence" not in found:
+    parts = Parts(settings)
+    found = list(ready.faults(parts))
+    for hindrance in found:
+        say(hindrance.sentence, label=f"{hindrance.part}:", style="bold red", to=errors)
+    if not {"evidence", "warehouse"} & {hindrance.part for hindrance in found}:
         key = "a key to be made"
         if ready.has_key(parts):
             signer = parts.sealing().signer
@@ -86,7 +86,9 @@ def _check_rest(settings: Settings) -> int:
         stamps = f", stamped by {settings.timestamp_url}" if settings.timestamp_url else ""
         locks = f", locked for {settings.evidence_retention_days} days" if settings.evidence_retention_days else ""
         say(f"goes to {settings.evidence}{locks}, signed by {key}{stamps}.", label="evidence:", style="bold green")
-    return FAILED if found else 0
+    if not found:
+        return 0
+    return WRONG_USE if any(hindrance.is_wrong for hindrance in found) else FAILED
 
 
 def _say_wrong(connection: Connection, sentence: str) -> None:
@@ -142,6 +144,8 @@ def sync(connection_name: str | None) -> None:
             worst = max(worst, WRONG_USE)
     if not ready:
         sys.exit(worst)
+    # An address that is none is refused before anything is made.
+    Warehouse(settings.warehouse).close()
     with console.status("starting Dagster ...") as status:
         parts = Parts(settings, progress=lambda progress: _show(status, progress))
         with Launcher(parts) as launcher:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
@@ -17,12 +18,24 @@ from sonar_access_pipeline.orchestration.launch import require_home
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.migrations import require_suitable
 
 
-def faults(parts: Parts) -> Iterator[tuple[str, str]]:
-    """Give what would hinder a sync or its alerts: the part of the settings that it is about, and a sentence."""
+@dataclass(frozen=True)
+class Hindrance:
+    """What would hinder a sync or its alerts: the part of the settings that it is about, and a sentence.
+
+    `is_wrong`: a setting is wrong; otherwise what it names does not answer or lacks something.
+    """
+
+    part: str
+    sentence: str
+    is_wrong: bool
+
+
+def faults(parts: Parts) -> Iterator[Hindrance]:
+    """Give what would hinder a sync or its alerts, before there is anything to lose."""
     steps: dict[str, Callable[[Parts], Iterator[str]]] = {
         "policy": _policy,
         "dagster": _dagster,
@@ -37,10 +50,10 @@ def faults(parts: Parts) -> Iterator[tuple[str, str]]:
             continue
         try:
             for sentence in step(parts):
-                yield name, sentence
+                yield Hindrance(name, sentence, is_wrong=False)
         except (SettingsError, WarehouseError, EvidenceError) as error:
             failed.add(name)
-            yield name, str(error)
+            yield Hindrance(name, str(error), is_wrong=isinstance(error, SettingsError | WarehouseUrlError))
 
 
 def has_key(parts: Parts) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -336,13 +337,19 @@ def _is_known(base: str) -> bool:
 
 
 def _require_bundle() -> None:
-    """Nothing where the bundle of authorities that the environment names is there. Raises `RefusedError`."""
+    """Nothing where the environment names no bundle of authorities, or one that is one. Raises `RefusedError`."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         place = os.environ.get(name)
-        if place and not Path(place).exists():
+        if not place:
+            continue
+        if not Path(place).exists():
             raise RefusedError(f"{name} names {place}, which is not there; mend it, or unset it.")
-        if place:
-            return
+        try:
+            is_folder = Path(place).is_dir()
+            ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
+        except (ssl.SSLError, OSError):
+            raise RefusedError(f"{name} names {place}, which holds no certificates (PEM); mend it, or unset it.") from None
+        return
 
 
 def _proxies(base: str) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from sonar_access_pipeline.addresses import is_clear
 from sonar_access_pipeline.private import expanded
-from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 from sonar_access_pipeline.warehouse.silence import Silence
 
@@ -158,38 +158,38 @@ def _advice(said: str) -> str:
 
 
 def _url(url: str) -> URL:
-    """The URL, read. Raises `WarehouseError` for one that cannot be read in one way only; nothing of it is repeated then."""
+    """The URL, read. Raises `WarehouseUrlError` for one that cannot be read in one way only; nothing of it is repeated then."""
     scheme, _, rest = url.partition("://")
     kind, _, driver = scheme.partition("+")
     port = re.search(r":(\w+)(?=[/?]|$)", rest.rpartition("@")[2])
     if kind in POSTGRESQL and port and not (port[1].isdigit() and int(port[1]) < 65536):
-        raise WarehouseError(
+        raise WarehouseUrlError(
             "SONAR_ACCESS_WAREHOUSE_URL has a port that is none; write postgresql://user:password@host:5432/name."
         )
     if kind in POSTGRESQL and not is_clear(url):
-        raise WarehouseError(
+        raise WarehouseUrlError(
             "SONAR_ACCESS_WAREHOUSE_URL can be read in more than one way; write `@`, `/`, `:`, `?` and `#` in its user and "
             "password as %40, %2F, %3A, %3F and %23."
         )
     if kind not in (*POSTGRESQL, "sqlite") or not rest:
         what = f"not {kind}" if kind.isalpha() and rest else "and this is no address of one"
-        raise WarehouseError(
+        raise WarehouseUrlError(
             f"The warehouse can be SQLite or PostgreSQL, {what}; write SONAR_ACCESS_WAREHOUSE_URL as sqlite:////path/to/file or "
             "postgresql://user:password@host/name."
         )
     if kind == "sqlite" and "?" in rest:
-        raise WarehouseError("SONAR_ACCESS_WAREHOUSE_URL has a `?` in it, which no path of an embedded warehouse may have.")
+        raise WarehouseUrlError("SONAR_ACCESS_WAREHOUSE_URL has a `?` in it, which no path of an embedded warehouse may have.")
     if driver not in ("", "psycopg2", "pysqlite"):
-        raise WarehouseError(f"SONAR_ACCESS_WAREHOUSE_URL names the driver {driver}; write {kind}:// alone.")
+        raise WarehouseUrlError(f"SONAR_ACCESS_WAREHOUSE_URL names the driver {driver}; write {kind}:// alone.")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise WarehouseError(
+        raise WarehouseUrlError(
             "SONAR_ACCESS_WAREHOUSE_URL is no database URL; write sqlite:////path/to/file or postgresql://user:password@host/name."
         ) from None
     if kind == "sqlite":
         if parsed.host or not parsed.database or parsed.database == ":memory:":
-            raise WarehouseError(
+            raise WarehouseUrlError(
                 "SONAR_ACCESS_WAREHOUSE_URL names no file; write sqlite:////path/to/file, with four slashes for a whole path."
             )
         return parsed.set(database=str(expanded(Path(parsed.database))))

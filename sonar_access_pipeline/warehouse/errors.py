@@ -8,7 +8,7 @@ class WarehouseError(Exception):
 
 
 class SourceMismatchError(WarehouseError):
-    """The organization's history belongs to another connection or host."""
+    """The organization's history belongs to another host or kind of source."""
 
 
 class OutOfOrderError(WarehouseError):
@@ -25,3 +25,7 @@ class UntiedError(WarehouseError):
 
 class BodyDroppedError(WarehouseError):
     """The answers of a snapshot are not there any more: they were older than the days that bodies are kept."""
+
+
+class WarehouseUrlError(WarehouseError):
+    """The address of the warehouse is none: a setting, and nothing that a database refused."""
