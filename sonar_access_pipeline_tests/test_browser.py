@@ -33,6 +33,7 @@ def shows(page: Any, address: str, *words: str) -> None:
         page.get_by_text(each, exact=False).first.wait_for(state="visible")
 
 
+@pytest.mark.waits
 def test_the_demo_shows_what_it_must(demo: dict[str, str], page: Any) -> None:
     bad_day = str(datetime.now(UTC).date() - timedelta(days=BAD_DAY))
     with web_server(demo) as address:

@@ -413,6 +413,7 @@ def test_every_command_shows_an_example_of_itself(path: tuple[str, ...], command
     assert f"Example:  sonar-access {' '.join(path)}" in (command.help or "")
 
 
+@pytest.mark.waits
 def test_the_demo_runs_to_its_end_and_leaves_what_it_promises(tmp_path: Path) -> None:
     done = run(tmp_path, "demo", "--days", "12", "--folder", "shown")
     ends(done, 0, "as planned", "Who administers acme now (simulated)", "What changed in the last seven days", "Dagster's UI:")
@@ -427,6 +428,7 @@ def test_the_demo_runs_to_its_end_and_leaves_what_it_promises(tmp_path: Path) ->
     assert (tmp_path / "mine" / "precious").exists()
 
 
+@pytest.mark.waits
 def test_the_wheel_holds_everything_the_command_line_needs(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     source = tmp_path / "source"

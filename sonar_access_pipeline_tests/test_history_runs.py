@@ -53,6 +53,7 @@ def over(here: Company, first: int, last: int) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: str(here.day(first)), ASSET_PARTITION_RANGE_END_TAG: str(here.day(last))}
 
 
+@pytest.mark.waits
 def test_a_year_is_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(here: Company) -> None:
     snapshots = a_year(here)
     here.clock.go_to(here.day(DAYS))

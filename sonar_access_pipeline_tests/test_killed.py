@@ -157,6 +157,7 @@ def test_a_process_that_is_killed_leaves_history_as_before_or_as_after(
     killed_again_and_again(warehouse, warehouse_url, zygote, sigkill, KILLS)
 
 
+@pytest.mark.waits
 def test_a_connection_that_is_dropped_leaves_history_as_before_or_as_after(postgresql_url: str, zygote: Zygote) -> None:
     from sonar_access_pipeline.warehouse.migrations import upgrade
 
@@ -169,6 +170,7 @@ def test_a_connection_that_is_dropped_leaves_history_as_before_or_as_after(postg
     assert "said: The warehouse" in said, "a dropped connection is one sentence"
 
 
+@pytest.mark.waits
 def test_a_server_that_crashes_leaves_history_as_before_or_as_after(postgresql_url: str, zygote: Zygote) -> None:
     from sonar_access_pipeline.warehouse.migrations import upgrade
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -29,6 +30,8 @@ from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.sealed import sealing, signer
 
 FIRST = EPOCH.date()
+LIVES = 500 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 12
+"""Each takes two seconds; `make proofs` tries hundreds."""
 FAULTS = (
     "none",
     "the authority is away",
@@ -164,10 +167,11 @@ class Company:
         self.run(FIRST if what == "a window" else self.day)
 
 
+@pytest.mark.waits
 def test_whatever_goes_wrong_and_whatever_is_done_next_all_that_was_entered_lies_there_once(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    @settings(suppress_health_check=list(HealthCheck), deadline=None)
+    @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=LIVES)
     @given(st.lists(st.tuples(st.sampled_from(FAULTS), st.sampled_from(FOLLOWERS)), min_size=1, max_size=3))
     def holds(life: list[tuple[str, str]]) -> None:
         folder = tmp_path_factory.mktemp("company")
