@@ -1,4 +1,4 @@
-"""What verifying costs beside an object store: requests, and time at 30 ms of latency.
+"""Verifying beside an object store: its cost in requests, and in seconds at 30 ms of latency.
 
     $ python -m benchmarks.stores [--packets 300] [--server moto|minio|versitygw] [--latency 0.03]
 
@@ -25,20 +25,18 @@ from typing import Any
 import pytest
 
 from sonar_access_pipeline.access.snapshot import canonical_json
-from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import Line, place_of
 from sonar_access_pipeline.evidence.objects import ObjectStore
-from sonar_access_pipeline.evidence.packet import MANIFEST, build
-from sonar_access_pipeline.evidence.seal import HEAD, SEAL, SIGNATURE, SIGNERS, SUMS, endorse, seal, sign_head, sums_of
+from sonar_access_pipeline.evidence.packet import MANIFEST
+from sonar_access_pipeline.evidence.seal import HEAD, SEAL, SIGNATURE, SIGNERS, SUMS, endorse, sums_of
 from sonar_access_pipeline.evidence.signers import HEADS, PACKETS
 from sonar_access_pipeline.evidence.stores import AT_ONCE, read_all
 from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
-from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
-from sonar_access_pipeline.warehouse.snapshots import record
-from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.sealed import Sealings, sealing
+from sonar_access_pipeline_tests.builders import EPOCH
+from sonar_access_pipeline_tests.sealed import Sealings, live_a_day, sealing
 from sonar_access_pipeline_tests.servers import forget_sessions, free_port, s3_at, s3_client, server
 
 
@@ -112,32 +110,6 @@ def bundles(folder: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
     real.warehouse.close()
 
 
-class Daily:
-    """A small organization that is observed and sealed, day by day."""
-
-    def __init__(self, folder: Path, store: ObjectStore) -> None:
-        folder.mkdir()
-        self.warehouse, self.days = Warehouse(sqlite_url(folder / "warehouse.sqlite")), 0
-        upgrade(self.warehouse)
-        self.sealing = sealing(folder / "root", store=store, clock=lambda: datetime.now(UTC))
-
-    def __enter__(self) -> Daily:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.warehouse.close()
-
-    def day(self) -> None:
-        """Observe, sign the head, seal the packet."""
-        at = EPOCH + timedelta(days=self.days)
-        self.days += 1
-        people = {f"person-{number}": "Somebody" for number in range(self.days)}
-        record(self.warehouse, snapshot_of(World(members=people, user_permissions={"person-0": ["admin"]}), at), lambda: at)
-        derive(self.warehouse, "acme")
-        sign_head(self.warehouse, self.sealing)
-        seal(build(self.warehouse, "acme", Window(at.date(), at.date())), self.sealing, self.warehouse, run_id="run")
-
-
 @contextmanager
 def measured(proxy: Proxy) -> Iterator[dict[str, float]]:
     """Count requests and seconds of what happens inside."""
@@ -183,10 +155,15 @@ def _measure(folder: Path, ours: Any, patch: pytest.MonkeyPatch, words: argparse
     trusted = [there.signer.key.fingerprint]
     print(f"{words.packets} packets and heads, {objects} objects, {words.server}, {words.latency * 1000:.0f} ms each")
     for name, bucket, days in (("", "evidence", None), (", with locks", "locked", 1)):
-        with Daily(folder / bucket, ObjectStore(f"s3://{bucket}/daily", days)) as daily:
-            daily.day()
-            with measured(proxy) as found:
-                daily.day()
+        own = folder / bucket
+        own.mkdir()
+        warehouse = Warehouse(sqlite_url(own / "warehouse.sqlite"))
+        upgrade(warehouse)
+        daily = sealing(own / "root", store=ObjectStore(f"s3://{bucket}/daily", days), clock=lambda: datetime.now(UTC))
+        live_a_day(warehouse, daily, 0, "ada")
+        with measured(proxy) as found:
+            live_a_day(warehouse, daily, 1, "ada", "bob")
+        warehouse.close()
         print(f"a day: its head and its packet{name}: {found['requests']:.0f} requests, {found['seconds']} s")
     for name, path in (("newest", paths[-1]), ("in the middle", paths[len(paths) // 2]), ("first", paths[0])):
         with measured(proxy) as found:
@@ -195,7 +172,7 @@ def _measure(folder: Path, ours: Any, patch: pytest.MonkeyPatch, words: argparse
     with measured(proxy) as found:
         assert verify_all(store, "acme", fingerprints=trusted).faults == []
     print(f"all: {found['requests']:.0f} requests ({found['requests'] / objects:.2f} an object), {found['seconds']} s")
-    line = Line(store, "acme", trusted)
+    line = Line("acme", Trust(store, trusted))
     wanted = [(path, name) for path in line.paths for name in line.names(path)]
     with measured(proxy) as peer:
         read_all(store, wanted)

@@ -20,7 +20,7 @@ def new_private_file(file: Path) -> BinaryIO:
 
 
 def expanded(path: Path) -> Path:
-    """The path with `~` as the home folder that it means; as it is where it means none."""
+    """Give the path with the home folder that `~` means; as it is where it means none."""
     try:
         return path.expanduser()
     except RuntimeError:

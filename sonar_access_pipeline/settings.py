@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -36,7 +35,8 @@ from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 from sonar_access_pipeline.private import expanded
-from sonar_access_pipeline.texts import TextError, text_in, value_of
+from sonar_access_pipeline.settings_words import sentences, unreadable
+from sonar_access_pipeline.texts import TextError, table_of, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
@@ -225,7 +225,7 @@ class PolicySettings(BaseModel):
 def _roster(file: Path, active: str) -> dict[str, str]:
     """Status by identity. A row without a status is of somebody active; an empty roster is an error, not an empty company."""
     try:
-        rows = _rows(text_in(file))
+        rows = table_of(text_in(file))
     except (OSError, TextError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise SettingsError(f"The roster {file} cannot be read: {why}.") from None
@@ -238,16 +238,6 @@ def _roster(file: Path, active: str) -> dict[str, str]:
     if not known:
         raise SettingsError(f"The roster {file} names nobody; give it a column login or email, and a row per person.")
     return known
-
-
-def _rows(text: str) -> list[dict[str, str]]:
-    """The rows of a table that a spreadsheet wrote: with commas, or semicolons or tabs where that is its language's way."""
-    lines = text.splitlines(keepends=True)
-    delimiter = None
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) == len("sep=") + 1:
-        delimiter = lines.pop(0).strip()[-1]
-    heading = lines[0] if lines else ""
-    return list(csv.DictReader(lines, delimiter=delimiter or max(",;\t", key=heading.count)))
 
 
 class Settings(BaseSettings):
@@ -415,9 +405,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         settings = Settings()
         connections = settings.connections or (_simple_connection(environment),)
     except ValidationError as error:
-        raise SettingsError(_sentences(error)) from None
+        raise SettingsError(sentences(error, _names(), MODELS)) from None
     except PydanticSettingsError as error:
-        raise SettingsError(_unreadable(str(error))) from None
+        raise SettingsError(unreadable(str(error))) from None
     _require_known(environment, connections)
     # A path in a file is relative to that file, as people who write it there mean it.
     beside = Path(config).parent if config else Path()
@@ -447,7 +437,7 @@ def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) ->
     try:
         return _complete(Settings(connections=tuple(connections), **more), Path())
     except ValidationError as error:
-        raise SettingsError(_sentences(error)) from None
+        raise SettingsError(sentences(error, _names(), MODELS)) from None
 
 
 def _complete(settings: Settings, beside: Path) -> Settings:
@@ -516,7 +506,7 @@ def _document(config: Path) -> dict[str, Any]:
 
 
 def _require_known(environment: Mapping[str, str], connections: Sequence[Connection]) -> None:
-    """Nothing where every variable of ours is one that is read. Raises `SettingsError` with the nearest that is."""
+    """Raise `SettingsError` for a variable of ours that nobody reads, with the nearest that is read."""
     prefix = "SONAR_ACCESS_"
     known = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | {f"{prefix}CONFIG"}
     environment = {name.upper(): value for name, value in environment.items()}
@@ -527,84 +517,11 @@ def _require_known(environment: Mapping[str, str], connections: Sequence[Connect
             raise SettingsError(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '; remove it.'}")
 
 
-def _sentences(error: ValidationError) -> str:
-    """What is wrong with settings, one sentence each, as people wrote them."""
+def _names() -> tuple[str, ...]:
+    """Give the names of the connections in the settings file, in its order; none without a file."""
     config = _config(os.environ)
     named = _document(Path(config)).get("connections", {}) if config and Path(config).is_file() else {}
-    names = tuple(named) if isinstance(named, Mapping) else ()
-    return "; ".join(_sentence(detail, names) for detail in error.errors(include_url=False))
+    return tuple(named) if isinstance(named, Mapping) else ()
 
 
-def _sentence(detail: ErrorDetails, names: Sequence[str]) -> str:
-    place = [str(part) for part in detail["loc"]]
-    kind, limits = str(detail["type"]), detail.get("ctx", {})
-    if place[:1] == ["connections"] and len(place) > 1 and place[1].isdigit():
-        number = int(place[1])
-        place[1] = names[number] if number < len(names) else f"number {number + 1}"
-    place = [place[0], *(f"number {int(part) + 1}" if part.isdigit() else part for part in place[1:])] if place else []
-    said = str(detail["msg"]).removeprefix("Value error, ")
-    if kind != "value_error":
-        said = WORDS.get(kind, "it is not what it should be").format(**limits)
-    if not place:
-        # It is about several settings, and names them.
-        return said
-    if kind == "extra_forbidden":
-        return _unknown(place)
-    given = detail.get("input")
-    is_plain = isinstance(given, str | int | float) and place[-1] not in SECRET and "://" not in str(given)
-    shown = f" is {str(given)[:60]!r}" if is_plain and kind not in ("missing", "string_too_short") else ""
-    return f"{_setting(place)}{shown}: {said}"
-
-
-def _setting(place: Sequence[str]) -> str:
-    """What people call a setting: a variable, or where it stands in the file."""
-    if place == ["host_url"]:
-        return "SONAR_HOST_URL"
-    if len(place) == 1 or place[0] not in ("connections", "policy"):
-        return f"SONAR_ACCESS_{place[0].upper()}"
-    return f"{place[-1]} in [{'.'.join(place[:-1])}]" if len(place) > 1 else place[0]
-
-
-def _unknown(place: Sequence[str]) -> str:
-    models: dict[int, type[BaseModel]] = {1: Settings, 3: Connection, 2: PolicySettings}
-    known = sorted(models.get(len(place), Settings).model_fields)
-    near = get_close_matches(place[-1], known, n=1)
-    where = f" of [{'.'.join(place[:-1])}]" if len(place) > 1 else ""
-    hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
-    if place[-1] == "token":
-        hint = "; a token never stands in a file of settings: name its variable (token_env) or its file (token_file)"
-    return f"{place[-1]} is no setting{where}{hint}"
-
-
-def _unreadable(message: str) -> str:
-    """Which variable holds something that cannot be read; never what it holds."""
-    field = re.search(r'field "(\w+)"', message)
-    name = f"SONAR_ACCESS_{field[1].upper()}" if field else "A variable SONAR_ACCESS_..."
-    return f"{name} cannot be read; what has parts is written as JSON, or in the file that SONAR_ACCESS_CONFIG names."
-
-
-SECRET = frozenset({"token_env", "warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"})
-"""Settings whose values are never repeated."""
-WORDS = {
-    "int_parsing": "write a whole number",
-    "int_type": "write a whole number",
-    "int_from_float": "write a whole number",
-    "float_parsing": "write a number",
-    "float_type": "write a number",
-    "greater_than_equal": "write {ge} or more",
-    "less_than_equal": "write {le} or less",
-    "date_parsing": "write a day as 2026-01-31",
-    "date_from_datetime_parsing": "write a day as 2026-01-31",
-    "date_type": "write a day as 2026-01-31",
-    "string_type": "write a text",
-    "string_pattern_mismatch": "it has another form than it should; see docs/settings.md",
-    "string_too_short": "it is empty",
-    "too_short": "it is empty",
-    "tuple_type": "write a list",
-    "dict_type": "write a table",
-    "model_type": "write a table",
-    "model_attributes_type": "write a table",
-    "path_type": "write a path",
-    "missing": "it is missing",
-}
-"""What is wrong with a value, by pydantic's name for it."""
+MODELS: dict[int, type[BaseModel]] = {1: Settings, 2: PolicySettings, 3: Connection}

@@ -6,6 +6,7 @@ Settings, tokens, rosters and lists of addresses are all read through here. What
 from __future__ import annotations
 
 import codecs
+import csv
 import os
 import stat
 from pathlib import Path
@@ -57,6 +58,19 @@ def bytes_in(file: Path) -> bytes:
     if len(body) > LARGEST:
         raise TextError("it is larger than any such file")
     return body
+
+
+def table_of(text: str) -> list[dict[str, str]]:
+    """Read a table that a spreadsheet wrote: with commas, or semicolons or tabs where that is its language's way.
+
+    Rows by the names in the first one. Raises `csv.Error`.
+    """
+    lines = text.splitlines(keepends=True)
+    delimiter = None
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0].strip()) == len("sep=") + 1:
+        delimiter = lines.pop(0).strip()[-1]
+    heading = lines[0] if lines else ""
+    return list(csv.DictReader(lines, delimiter=delimiter or max(",;\t", key=heading.count)))
 
 
 def value_of(text: str) -> str:

@@ -13,12 +13,13 @@ import pytest
 
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.alone import Report
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import Sealed, Sealing, seal, sign_head, sums_of
 from sonar_access_pipeline.evidence.signers import PACKETS, Signer, signer_of
 from sonar_access_pipeline.evidence.stores import FolderStore, Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
-from sonar_access_pipeline.evidence.verify import Report, verify
+from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
@@ -63,6 +64,16 @@ def sealing(
 ) -> Sealing:
     """What seals into a folder, with a key beside it."""
     return Sealing(store or FolderStore(root), signed_by or signer(root.parent / f"{root.name}-key"), clock, stamp)
+
+
+def live_a_day(warehouse: Warehouse, there: Sealing, number: int, *people: str) -> str:
+    """Observe one day, in which these people are members and the first is an admin, and seal it: the place of its packet."""
+    at = EPOCH + timedelta(days=number)
+    world = World(members=dict.fromkeys(people, "Somebody"), user_permissions={people[0]: ["admin"]})
+    record(warehouse, snapshot_of(world, at), lambda: at)
+    derive(warehouse, "acme")
+    sign_head(warehouse, there)
+    return seal(build(warehouse, "acme", Window(at.date(), at.date())), there, warehouse, run_id="run").place
 
 
 class Sealings:

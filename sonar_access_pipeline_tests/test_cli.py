@@ -65,7 +65,7 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     ends(run(tmp_path, "sync", **known), 0)
     folder = synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
     verified = run(tmp_path, "evidence", "verify", folder)
-    ends(verified, 0, "as it was sealed, and the warehouse says the same", "compare it with the fingerprint")
+    ends(verified, 0, "as it was sealed; the warehouse says the same", "compare it with the fingerprint")
     fingerprint = next(word for word in verified.stdout.split() if word.startswith("SHA256:")).rstrip(":,.")
     ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", fingerprint), 0, "which you named")
     ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", f"SHA256:{'x' * 43}"), 1, "none of the keys")

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "evidence": {"access", "collector", "private", "warehouse"},
     "orchestration": {"access", "alerts", "sonarcloud", "warehouse", "evidence", "private", "settings", "texts"},
     "simulator": set(),
-    "settings": {"access", "addresses", "private", "texts", "warehouse"},
+    "settings": {"access", "addresses", "private", "settings_words", "texts", "warehouse"},
+    "settings_words": set(),
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
     "components": {"access", "orchestration", "settings"},
@@ -58,6 +59,7 @@ ONLY_IN = {
     "PIL": {"orchestration"},
     "http.server": {"simulator"},
     "filelock": {"sonarcloud", "orchestration"},
+    "yaml": {"orchestration"},
 }
 NO_IO = {"os", "pathlib", "io", "socket", "sqlite3", "time", "subprocess", "urllib", "logging", "random"}
 

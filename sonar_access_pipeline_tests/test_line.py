@@ -25,11 +25,10 @@ from sonar_access_pipeline.evidence.seal import endorse, folder_of, seal, sign_h
 from sonar_access_pipeline.evidence.signers import HEADS, STATEMENTS
 from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.verify import verify, verify_all
-from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.packets import unsigned_head
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of, unguard
-from sonar_access_pipeline_tests.sealed import DAYS, Sealings, edit, sealing, signer
+from sonar_access_pipeline_tests.sealed import DAYS, Sealings, edit, live_a_day, resigned, sealing, signer
 
 Run = Callable[..., tuple[int, str]]
 
@@ -58,12 +57,7 @@ def faults(here: Sealings) -> list[str]:
 
 def day(here: Sealings, number: int, login: str) -> str:
     """Observe and seal a day, in which somebody is there."""
-    at = EPOCH + timedelta(days=number)
-    record(here.warehouse, snapshot_of(World(members={login: None}, user_permissions={login: ["admin"]}), at), lambda: at)
-    derive(here.warehouse, "acme")
-    sign_head(here.warehouse, here.sealing)
-    packet = build(here.warehouse, "acme", Window(at.date(), at.date()))
-    return seal(packet, here.sealing, here.warehouse, run_id="run").place
+    return live_a_day(here.warehouse, here.sealing, number, login)
 
 
 def test_a_packet_that_is_lost_for_good_is_stated_once_and_fails_nobody_else_from_then_on(here: Sealings, run: Run) -> None:
@@ -84,7 +78,10 @@ def test_a_packet_that_is_lost_for_good_is_stated_once_and_fails_nobody_else_fro
     assert status == 0, said
     assert "is not in the evidence folder; eve stated on" in said
     assert "The bucket was emptied, SEC-40" in said
-    assert run("verify", "--all")[0] == 0
+    assert said.endswith("is as it was sealed; what differs around it was stated, as said above.")
+    status, said = run("verify", "--all")
+    assert status == 0
+    assert said.endswith("Each of 2 packets is as it was sealed; what differs around them was stated, as said above.")
     day(here, 5, "dan")
     assert run("verify", "--all")[0] == 0
     with here.warehouse.read() as transaction:
@@ -175,7 +172,7 @@ def test_a_statement_of_a_stranger_hides_nothing(here: Sealings, run: Run) -> No
     FolderStore(here.root).put("statements/" + "0" * 32, files, "statement.json")
     assert [fault for fault in faults(here) if "is not in the evidence store" in fault]
     assert run("verify", "--all")[0] == 4
-    assert verify_all(FolderStore(here.root), "acme").notes == []
+    assert verify_all(FolderStore(here.root), "acme").stated == []
 
 
 def test_a_signature_that_does_not_hold_enters_nothing(here: Sealings) -> None:
@@ -257,3 +254,33 @@ def test_a_head_of_a_stranger_is_not_taken_for_ours(here: Sealings) -> None:
     FolderStore(here.root).put(f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}", files, "head.json")
     with pytest.raises(EvidenceError, match="something else than a signed head of ours"):
         sign_head(here.warehouse, here.sealing)
+
+
+def test_a_packet_that_a_stranger_made_anew_is_not_called_as_it_was_sealed(here: Sealings, run: Run) -> None:
+    """Nobody names a key: then those of the register are believed, and no other."""
+    stranger = signer(here.folder / "stranger")
+    edit(here.last, "seal.json", lambda about: about.update(signed_by=stranger.key.fingerprint))
+    (here.last / "allowed_signers").write_bytes(stranger.allowed_signers)
+    resigned(here.last, here.folder / "stranger")
+    status, said = run("verify", str(here.last))
+    assert status == 1, said
+    assert said.endswith(f"it is signed by {stranger.key.fingerprint}, which is none of the keys of the warehouse's register.")
+    assert run("verify", str(here.last), "--offline")[0] == 0, "its files alone cannot tell, and say whose key to compare"
+    assert run("verify", "--all")[0] == 1
+
+
+def test_a_wrong_fingerprint_is_one_line_that_does_not_call_the_packet_changed(here: Sealings, run: Run) -> None:
+    status, said = run("verify", str(here.last), "--fingerprint", f"SHA256:{'x' * 43}")
+    assert status == 1
+    assert said.endswith(f"it is signed by {here.fingerprint}, which is none of the keys that you named.")
+    assert "not what was sealed" not in said
+
+
+def test_a_head_that_a_stranger_put_there_invents_no_lost_snapshot(here: Sealings) -> None:
+    head = {"snapshot_id": 99, "head_sha256": "a" * 64, "organization": "acme"}
+    body, stranger = canonical_json(head), signer(here.folder / "stranger")
+    files = {"head.json.sig": stranger.sign(body, HEADS), "head.json": body}
+    FolderStore(here.root).put(f"heads/00000099-{'a' * 12}", files, "head.json")
+    (told,) = faults(here)
+    assert "is none of the keys of the warehouse's register" in told
+    assert "lost snapshot" not in told

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
-from sonar_access_pipeline.evidence.seal import seal, sign_head
+from sonar_access_pipeline.evidence.seal import Sealing, seal, sign_head
 from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.timestamps import certificate_fault, stamped_by
 from sonar_access_pipeline.evidence.verify import verify, verify_all
@@ -198,12 +198,17 @@ def test_a_stamp_of_another_time_than_the_seal_says_does_not_hold(here: Sealings
     assert [fault for fault in report.own if "and the seal says 2026-03-01" in fault]
 
 
-def test_another_authority_makes_no_older_stamp_a_fault(here: Sealings, authority: tuple[Authority, str]) -> None:
-    ours, url = authority
+def stamped_head(here: Sealings, ours: Authority, url: str) -> tuple[Sealing, Path]:
+    """A head that an authority stamped, and what signed it."""
     certificates = ours.certificates.read_bytes()
     there = replace(sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates)
     record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
-    head = Path(str(sign_head(here.warehouse, there)))
+    return there, Path(str(sign_head(here.warehouse, there)))
+
+
+def test_another_authority_makes_no_older_stamp_a_fault(here: Sealings, authority: tuple[Authority, str]) -> None:
+    ours, url = authority
+    there, head = stamped_head(here, ours, url)
     seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
     # The weekly check asks by the certificates that lie beside each stamp, whatever the settings name since.
     assert verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults == []
@@ -222,13 +227,11 @@ def stamp_of(answer: bytes) -> datetime:
 
 def test_a_head_is_stamped_and_its_stamp_cannot_be_taken_away_unnoticed(here: Sealings, authority: tuple[Authority, str]) -> None:
     ours, url = authority
-    certificates = ours.certificates.read_bytes()
-    there = replace(sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates)
-    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
-    head = Path(str(sign_head(here.warehouse, there)))
+    _, head = stamped_head(here, ours, url)
+    known = ours.certificates.read_bytes()
 
     def faults() -> list[str]:
-        return verify_all(FolderStore(here.root), "acme", authorities=certificates, warehouse=here.warehouse).faults
+        return verify_all(FolderStore(here.root), "acme", authorities=known, warehouse=here.warehouse).faults
 
     assert faults() == []
     stamp = head / "head.json.sig.tsr"

@@ -21,11 +21,10 @@ from sonar_access_pipeline.evidence.stores import FolderStore, store_of
 from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
-from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.sealed import ALL, DAYS, Sealings, sealing
+from sonar_access_pipeline_tests.sealed import ALL, DAYS, Sealings, live_a_day, sealing
 from sonar_access_pipeline_tests.servers import Server, forget_sessions, free_port, s3_at, s3_client, server
 
 SERVERS = ("moto", "minio", "versitygw", "azurite", "fake-gcs-server")
@@ -44,14 +43,10 @@ class Place:
 
     def day(self) -> str:
         """Observe a day and seal it: where its packet lies under the root."""
-        at = EPOCH + timedelta(days=self.days)
+        people = [f"person-{number}" for number in range(self.days + 1)]
+        place = live_a_day(self.warehouse, self.sealing, self.days, *people)
         self.days += 1
-        people = {f"person-{number}": "Somebody" for number in range(self.days)}
-        record(self.warehouse, snapshot_of(World(members=people, user_permissions={"person-0": ["admin"]}), at), lambda: at)
-        derive(self.warehouse, "acme")
-        sign_head(self.warehouse, self.sealing)
-        packet = build(self.warehouse, "acme", Window(at.date(), at.date()))
-        return seal(packet, self.sealing, self.warehouse, run_id="run").place.removeprefix(self.store.place(""))
+        return place.removeprefix(self.store.place(""))
 
     @property
     def fingerprints(self) -> list[str]:
@@ -288,22 +283,15 @@ def test_a_share_that_is_not_mounted_is_not_written_below(tmp_path: Path) -> Non
     share, mount = tmp_path / "share", tmp_path / "mount"
     ours = sealing(mount, store=FolderStore(mount))
 
-    def day(number: int) -> None:
-        at = EPOCH + timedelta(days=number)
-        record(warehouse, snapshot_of(World(members={"ada": None}, user_permissions={"ada": ["admin"]}), at), lambda: at)
-        derive(warehouse, "acme")
-        sign_head(warehouse, ours)
-        seal(build(warehouse, "acme", Window(at.date(), at.date())), ours, warehouse, run_id="run")
-
-    day(0)
+    live_a_day(warehouse, ours, 0, "ada")
     mount.rename(share)
     mount.mkdir()
     with pytest.raises(EvidenceError, match="a share that is not mounted"):
-        day(1)
+        live_a_day(warehouse, ours, 1, "ada")
     assert list(mount.iterdir()) == []
     mount.rmdir()
     share.rename(mount)
-    day(2)
+    live_a_day(warehouse, ours, 2, "ada")
     assert verify_all(ours.store, "acme", warehouse=warehouse).faults == []
     warehouse.close()
 

@@ -127,18 +127,21 @@ def evidence_verify(
         if warehouse is not None:
             stack.callback(warehouse.close)
         report = verify(store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse)
-    for note in report.notes:
+    for note in (*report.notes, *report.stated):
         say(note)
     if not report.is_fine:
         for fault in report.faults:
-            say(fault, to=errors)
+            if fault != report.stranger:
+                say(fault, to=errors)
+        if report.own == [report.stranger]:
+            end(f"{path}: {report.stranger}.", FAILED)
         if report.own:
             end(f"{path} is not what was sealed.", FAILED)
         end(f"{path} itself is as it was sealed; what stands around it is not, as said above.", AROUND)
-    against = (
-        "as it was sealed, and the warehouse says the same" if warehouse else "as it was sealed; the warehouse was not asked"
-    )
-    say(f"{path} is {against}.")
+    against = "the warehouse says the same" if warehouse else "the warehouse was not asked"
+    if report.stated:
+        against = "what differs around it was stated, as said above"
+    say(f"{path} is as it was sealed; {against}.")
 
 
 def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None) -> None:
@@ -155,14 +158,15 @@ def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authori
         )
     for fault in found.faults:
         say(fault, to=errors)
-    for note in found.notes:
+    for note in (*found.notes, *found.stated):
         say(note)
     number = len(found.reports)
     if found.changed:
         end(f"{len(found.changed)} of {number} packets are not what was sealed.", FAILED)
     if found.around:
         end(f"Each of {number} packets is as it was sealed; what stands around them is not, as said above.", AROUND)
-    say(f"Each of {number} packets is as it was sealed, and the warehouse's register says the same.")
+    against = "what differs around them was stated, as said above" if found.stated else "the warehouse's register says the same"
+    say(f"Each of {number} packets is as it was sealed; {against}.")
 
 
 @evidence.command("publish")
@@ -410,7 +414,7 @@ def _known_warehouse(otherwise: str) -> Warehouse | None:
 
 
 def _registered_keys(inside: str) -> tuple[str, ...]:
-    """The keys of a register that knows the packet whose folder has this name: of its packets and heads, as keys are rotated."""
+    """Give the keys of a register that knows the packet whose folder has this name: all of them, as keys are rotated."""
     from sonar_access_pipeline.warehouse import packets, queries
 
     warehouse = _known_warehouse("name the packet's key with --fingerprint, and it is not asked.")
@@ -419,10 +423,9 @@ def _registered_keys(inside: str) -> tuple[str, ...]:
     begins = inside.rpartition("/")[2].partition("-")[0]
     with closing(warehouse), warehouse.read() as transaction:
         found = [row for key in queries.organizations(transaction) for row in queries.packets(transaction, key)]
-        heads = packets.signed_heads(transaction)
-    if not any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found):
-        return ()
-    return tuple(sorted({row["key_fingerprint"] for row in (*found, *heads)} - {None}))
+        keys = packets.keys(transaction)
+    is_known = any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found)
+    return tuple(sorted(keys)) if is_known else ()
 
 
 def _asked_window(first: date | None, last: date | None, month: str | None, quarter: str | None) -> Window:

@@ -42,7 +42,7 @@ def name_of(store: Store) -> str | None:
 
 
 def require_known(warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]) -> None:
-    """Nothing where a store is the one that it was, or is new: it is given a name then. Raises `EvidenceError`."""
+    """Raise `EvidenceError` where a store is another than it was; one that is new is given a name."""
     why = why_unknown(warehouse, store)
     if why is not None:
         raise EvidenceError(why)

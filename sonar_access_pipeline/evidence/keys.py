@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.signers import KEYS
@@ -23,18 +25,67 @@ UNREADABLE = (
     RecursionError,
     OverflowError,
 )
-"""What reading a file of another shape raises."""
+"""The errors of reading a file that has another shape."""
 
 
 def key_path(key: PublicKey) -> str:
-    """Where a public key lies under the root."""
+    """Give the path of a public key under the root."""
     return f"keys/{hashlib.sha256(key.blob).hexdigest()[:32]}"
 
 
+@dataclass(frozen=True)
+class Trust:
+    """The keys that are believed: those that a reader `named`, or those that the register has where nobody named any.
+
+    Where there are none of either, everybody is believed, and a reader is told to compare.
+    """
+
+    store: Store
+    named: Collection[str] = ()
+    registered: Collection[str] = ()
+
+    @property
+    def is_blind(self) -> bool:
+        """Tell whether nobody said whom to believe."""
+        return not (self.named or self.registered)
+
+    def believes(self, key: PublicKey) -> bool:
+        """Tell whether a key is one of those, or is endorsed by one, or nobody said whom to believe. Raises `UnreadableError`."""
+        return self.is_blind or self._through(key) is not None
+
+    def note(self, key: PublicKey) -> str:
+        """Say of a believed key why it is, and what is left to the reader."""
+        through = self._through(key)
+        if through not in (None, key.fingerprint):
+            return f"Signed by {key.fingerprint}, which {through} endorses."
+        if self.named:
+            return f"Signed by {key.fingerprint}, which you named."
+        known = ", which the register has" if self.registered else ""
+        return f"Signed by {key.fingerprint}{known}: compare it with the fingerprint that you got from elsewhere."
+
+    def refusal(self, key: PublicKey) -> str:
+        """Say of a key that it is not believed."""
+        whose = "that you named" if self.named else "of the warehouse's register"
+        return f"it is signed by {key.fingerprint}, which is none of the keys {whose}"
+
+    def _through(self, key: PublicKey) -> str | None:
+        if key not in self._asked:
+            self._asked[key] = endorsed(self.store, key, self.named or self.registered)
+        return self._asked[key]
+
+    @cached_property
+    def _asked(self) -> dict[PublicKey, str | None]:
+        # Each key is looked up in the store once.
+        return {}
+
+
 def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
-    """Why a key is trusted: it was named, or one that is trusted endorses it, key by key. Raises `UnreadableError`."""
+    """Find why a key is believed: its own fingerprint where that is among those given, else that of the key that endorses it.
+
+    Endorsements are followed key by key, `most` of them. None where nothing leads there. Raises `UnreadableError`.
+    """
     if key.fingerprint in fingerprints:
-        return "which you named"
+        return key.fingerprint
     for path in _places(store, key) if most else ():
         try:
             files = store.get(path)
@@ -45,15 +96,15 @@ def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: 
         except (EvidenceError, *UNREADABLE):
             continue
         if is_its_own and before != key and endorsed(store, before, fingerprints, most - 1):
-            return f"which {before.fingerprint} endorses"
+            return before.fingerprint
     return None
 
 
 def _places(store: Store, key: PublicKey) -> list[str]:
-    """Where a key lies, and where each endorsement of it does."""
+    """List the paths of a key and of its endorsements. Raises `UnreadableError`."""
     return [path for path in store.listing("keys").bundles if path.startswith(key_path(key))]
 
 
 def endorsement_path(key: PublicKey, before: PublicKey) -> str:
-    """Where the endorsement of a key by the one before it lies: beside the key itself, which may lie there already."""
+    """Give the path of the endorsement of a key by the one before it: beside the key, which may lie there already."""
     return f"{key_path(key)}-by-{hashlib.sha256(before.blob).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""What stands around the packets of an organization in a store: the packets before and after one, and the signed heads.
+"""The line of packets of an organization in a store: the packets before and after one, the signed heads, and statements.
 
 Here: what lies there, as it says of itself, and where that does not fit together. Whether one packet holds what was sealed, and
 what the warehouse says of all this, is `verify.py`. Nothing that lies there is believed; what is not ours is named, not judged.
@@ -19,7 +19,7 @@ from typing import Any
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
+from sonar_access_pipeline.evidence.keys import UNREADABLE, Trust
 from sonar_access_pipeline.evidence.packet import MANIFEST
 from sonar_access_pipeline.evidence.seal import (
     AUTHORITIES,
@@ -34,7 +34,7 @@ from sonar_access_pipeline.evidence.seal import (
     path_of,
 )
 from sonar_access_pipeline.evidence.signers import HEADS, PACKETS, STATEMENTS
-from sonar_access_pipeline.evidence.sshsig import PublicKey, verified
+from sonar_access_pipeline.evidence.sshsig import verified
 from sonar_access_pipeline.evidence.stores import Listing, Store, read_all
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
@@ -46,7 +46,7 @@ WINDOW_FOLDER = re.compile(r"\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d")
 PACKET_FOLDER = re.compile(r"([0-9a-f]{12})(-\w+)?")
 HEAD_FOLDER = re.compile(r"\d{8,}-[0-9a-f]{12}")
 STATEMENT_FOLDER = re.compile(r"[0-9a-f]{32}")
-"""What we call folders in the store: whatever else lies there is somebody else's."""
+"""The names of our folders in the store: whatever else lies there is somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -62,31 +62,33 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sealed:
-    """What packets say of themselves, by digest; `faults` of those that do not fit their folder."""
+    """The links of the line, by digest, as their packets say them; `faults` of those that do not fit their folder."""
 
     by_digest: Mapping[str, Mapping[str, Any]]
     faults: Sequence[Fault] = ()
     strangers: Sequence[str] = ()
-    """What lies where packets lie and is none of this line: noted, and judged by nobody."""
+    """Notes of folders where packets lie and that nobody of ours signed: judged by nobody."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """The packets and signed heads of an organization in a store; read when they are needed, and once.
+    """The packets and signed heads of an organization in the store of `trust`; read when they are needed, and once.
 
     `authorities` are certificates of time stamp authorities, PEM.
     """
 
-    store: Store
     organization_key: str
-    fingerprints: Collection[str]
+    trust: Trust
     authorities: bytes | None = None
-    ours: Collection[str] = ()
-    """Fingerprints of the register's keys: whom to believe about the line where a reader named nobody."""
+
+    @property
+    def store(self) -> Store:
+        """The store of the packets."""
+        return self.trust.store
 
     @cached_property
     def listing(self) -> Listing:
-        """What lies in the folder of the organization."""
+        """The files in the folder of the organization. Raises `UnreadableError`."""
         return self.store.listing(folder_of(self.organization_key))
 
     @cached_property
@@ -95,22 +97,22 @@ class Line:
 
     @property
     def paths(self) -> list[str]:
-        """Where whole packets lie, sorted."""
+        """The paths of whole packets, sorted."""
         return self._looked_at[0]
 
     def names(self, path: str) -> list[str]:
-        """What lies in the folder of a packet: its files, and folders that do not belong there."""
+        """List the names in the folder of a packet: its files, and folders that do not belong there."""
         inside = {one.removeprefix(f"{path}/").partition("/")[0] for one in self.listing.bundles if one.startswith(f"{path}/")}
         return sorted({*self.listing.bundles[path], *inside})
 
     @property
     def notes(self) -> list[str]:
-        """What else lies there: named, and judged by nobody."""
+        """Notes of all else that lies there: judged by nobody."""
         return self._looked_at[1]
 
     @cached_property
     def places(self) -> Mapping[str, list[str]]:
-        """Where packets lie, by the first twelve characters of their digest."""
+        """The paths of packets, by the first twelve characters of their digest."""
         found: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             found[path.rpartition("/")[2][:12]].append(path)
@@ -126,7 +128,7 @@ class Line:
         return Sealed(read.by_digest, read.faults, strangers)
 
     def _is_signed(self, path: str, found: Mapping[tuple[str, str], bytes | EvidenceError]) -> bool:
-        """Whether seal and manifest are what was signed, by a key that is believed."""
+        """Tell whether a key that is believed signed seal and manifest."""
         try:
             sums = _there(found[path, SUMS])
             key = verified(sums, _there(found[path, SIGNATURE]), PACKETS)
@@ -135,7 +137,7 @@ class Line:
         except (EvidenceError, *UNREADABLE):
             return False
         holds = all(f"{digest}  {name}" in lines for name, digest in digests_of(own).items())
-        return holds and (not (self.fingerprints or self.ours) or bool(self.endorsed(key)))
+        return holds and self.trust.believes(key)
 
     def of(self, path: str, files: Mapping[str, bytes]) -> Sealed:
         """Give what the packet at a path says of itself, from its files."""
@@ -164,13 +166,13 @@ class Line:
 
     @cached_property
     def head_paths(self) -> list[str]:
-        """Where signed heads lie, in order of their snapshots."""
+        """The paths of signed heads, in order of their snapshots."""
         found = self.store.listing("heads").bundles
         return [path for path, names in found.items() if HEAD_FOLDER.fullmatch(path.removeprefix("heads/")) and HEAD in names]
 
     @cached_property
     def heads(self) -> tuple[list[dict[str, Any]], list[Fault]]:
-        """What all signed heads say, and what is wrong with heads; of two of one snapshot only one can be true."""
+        """All signed heads as they say it, and the faults of heads; of two of one snapshot only one can be true."""
         return self.read_heads(self.head_paths)
 
     def heads_since(self, head_sha256: str | None) -> tuple[list[dict[str, Any]], list[Fault]]:
@@ -190,13 +192,13 @@ class Line:
         return said, faults
 
     def _head(self, path: str, body: bytes | EvidenceError, signature: bytes | EvidenceError) -> str | dict[str, Any]:
-        """What a signed head says, or what is wrong with it."""
+        """Give a signed head as it says it, or the sentence of its fault."""
         try:
             key, said = verified(_there(body), _there(signature), HEADS), json.loads(_there(body))
             if path != f"heads/{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
                 return f"the signed head at {path} is of another snapshot"
-            if self.fingerprints and not self.endorsed(key):
-                return f"the signed head at {path} is signed by {key.fingerprint}, which is none of the keys that you named"
+            if not self.trust.believes(key):
+                return f"of the signed head at {path}: {self.trust.refusal(key)}"
             if said.get("time_stamp"):
                 fault, _ = stamp_fault(
                     _there(signature),
@@ -213,7 +215,7 @@ class Line:
         return {**said, "path": path, "signed_by": key.fingerprint}
 
     def _known_authorities(self, path: str, said: Mapping[str, Any]) -> bytes | None:
-        """The certificates beside a head, if they are those that it was signed with."""
+        """Give the certificates beside a head. Raises `EvidenceError` where they are others than it was signed with."""
         digest = said.get("time_stamp_certificates_sha256")
         if digest is None:
             return None
@@ -222,20 +224,11 @@ class Line:
             raise EvidenceError(f"{AUTHORITIES} beside {path} is another.")
         return body
 
-    def endorsed(self, key: PublicKey) -> str | None:
-        """Why a key is trusted, by a reader's keys or else by the register's; asked once for each key."""
-        if key not in self._endorsed:
-            self._endorsed[key] = endorsed(self.store, key, self.fingerprints or self.ours)
-        return self._endorsed[key]
-
-    @cached_property
-    def _endorsed(self) -> dict[PublicKey, str | None]:
-        return {}
-
     @cached_property
     def statements(self) -> list[dict[str, Any]]:
-        """What people stated of the line and signed: with a key that is believed, or else it is none."""
-        if not (self.fingerprints or self.ours):
+        """The statements of people about the line, by time: those that a believed key signed."""
+        if self.trust.is_blind:
+            # Anybody could state anything.
             return []
         listed = self.store.listing("statements").bundles
         paths = [one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))]
@@ -247,7 +240,7 @@ class Line:
                 key = verified(body, _there(found[path, f"{STATEMENT}.sig"]), STATEMENTS)
                 one = json.loads(body)
                 is_ours = one["organization"] == self.organization_key and isinstance(one["about"], list)
-                if is_ours and self.endorsed(key):
+                if is_ours and self.trust.believes(key):
                     said.append({**one, "path": path, "signed_by": key.fingerprint})
             except UnreadableError:
                 raise
@@ -256,7 +249,7 @@ class Line:
         return sorted(said, key=lambda one: str(one["stated_at"]))
 
     def settled(self, faults: Iterable[Fault]) -> tuple[list[str], list[str]]:
-        """Part faults into those that stand, and notes of those of which somebody stated what they are."""
+        """Part faults into those that stand, and those of which somebody stated what they are, with who, when and why."""
         stand: list[str] = []
         notes: list[str] = []
         for fault in dict.fromkeys(faults):
@@ -275,7 +268,7 @@ def _there(body: bytes | EvidenceError) -> bytes:
 
 
 def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
-    """Where whole packets lie below an organization's folder, and what else lies there."""
+    """List the paths of whole packets below an organization's folder, and notes of all else there."""
     paths: list[str] = []
     strange: dict[str, None] = {}
     unfinished: list[str] = []
@@ -302,7 +295,7 @@ def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
 
 
 def _sealed(paths: Collection[str], found: Mapping[tuple[str, str], bytes | EvidenceError]) -> Sealed:
-    """What packets say of themselves; those that do not fit their folder are faults."""
+    """Take from packets what they say of themselves; those that do not fit their folder are faults."""
     known: dict[str, Mapping[str, Any]] = {}
     faults: list[Fault] = []
     for path in paths:
@@ -354,7 +347,7 @@ def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]
 
 
 def place_of(manifest: Mapping[str, Any], digest: str) -> str:
-    """Where a packet belongs under its root."""
+    """Give the path where a packet belongs under its root. Raises the errors of `UNREADABLE`."""
     window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
     return path_of(manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"]))
 

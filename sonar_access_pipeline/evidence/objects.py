@@ -138,11 +138,11 @@ class ObjectStore:
     sleep: Callable[[float], None] = time.sleep
 
     def place(self, path: str) -> str:
-        """Where a path is."""
+        """Give the URL of a path."""
         return f"{self.url.rstrip('/')}/{path}"
 
     def listing(self, path: str) -> Listing:
-        """All that lies below a folder, with older versions where the store keeps them."""
+        """List all that lies below a folder, with older versions where the store keeps them. Raises `UnreadableError`."""
         if self._kind is S3:
             try:
                 return self._versions(path)
@@ -154,7 +154,7 @@ class ObjectStore:
         return _listing([self._inside(file) for file in found], {})
 
     def has(self, path: str, completed_by: str) -> bool:
-        """Whether a whole bundle lies there."""
+        """Tell whether a whole bundle lies there. Raises `UnreadableError`."""
         if self._kind is S3:
             # s3fs would list, too, where nothing lies: it might be a folder.
             key = {"Bucket": self._bucket, "Key": self._key(path, completed_by)}
@@ -169,7 +169,7 @@ class ObjectStore:
         self._write(path, completed_by, files[completed_by])
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
-        """Whether these files lie there, to the byte, and nothing else: by the store's own digests where it gives any."""
+        """Tell whether these files lie there, to the byte, and nothing else: by the store's own digests where it gives any."""
         nothing: Iterable[dict[str, Any]] = ()
         found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=True, refresh=True), nothing)
         said = {PurePosixPath(str(one["name"])).name: str(one.get("ETag", "")).strip('"') for one in found}
@@ -221,7 +221,7 @@ class ObjectStore:
         ]
 
     def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
-        """When the first lock of these files ends; None where one of them is not locked, or the store cannot lock."""
+        """Give the time when the first lock of these files ends; None where one is not locked, or the store cannot lock."""
 
         def ends(name: str) -> datetime | None:
             asked = {"Bucket": self._bucket, "Key": self._key(path, name)}
@@ -354,7 +354,7 @@ class ObjectStore:
         return file.lstrip("/").removeprefix(f"{self._root}/")
 
     def _is_there(self) -> bool:
-        """Whether the bucket is there: gcsfs says the same of an object without its bucket and of one that is gone."""
+        """Tell whether the bucket is there: gcsfs says the same of an object without its bucket and of one that is gone."""
         return bool(self._files.exists(self._bucket))
 
     def _asked(self, path: str, ask: Callable[[], T], otherwise: T | None = None) -> T:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sonar_access_pipeline.evidence.alone import Report, alone
 from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.packet import REQUESTS_CSV
 from sonar_access_pipeline.evidence.seal import SUMS, sums_of
 from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.tables import parsed
-from sonar_access_pipeline.evidence.verify import Report, alone
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.snapshots import bodies_of
 
@@ -31,7 +32,7 @@ def export_raw(files: Mapping[str, bytes], warehouse: Warehouse, folder: Path) -
     Raises `EvidenceError`.
     """
     report = Report()
-    alone(FolderStore(folder), files, (), None, report)
+    alone(files, Trust(FolderStore(folder)), None, report)
     if report.own:
         raise EvidenceError(f"The packet is not what was sealed: {report.own[0]}; verify it, nothing was exported.")
     try:

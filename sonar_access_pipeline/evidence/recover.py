@@ -1,15 +1,16 @@
-"""After a restore: what the evidence store has and the register lost is taken into the register again."""
+"""Taking into the register again, after a restore, the packets that the evidence store has and the register lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sonar_access_pipeline.evidence.alone import Report, alone
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.identity import why_unknown
+from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import Line
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, entry_of
-from sonar_access_pipeline.evidence.verify import Report, alone
 from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
 
@@ -32,14 +33,14 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
         raise EvidenceError(why)
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
-        ours = {sealing.signer.key.fingerprint, *packets.keys(transaction, organization_key)}
-    line, known = Line(store, organization_key, ours), {entry.digest[:12] for entry in before}
+        ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
+    line, known = Line(organization_key, Trust(store, registered=ours)), {entry.digest[:12] for entry in before}
     entries: list[packets.Entry] = []
     refused: dict[str, str] = {}
     for name, paths in line.places.items():
         for path in paths if name not in known else ():
             files, report = store.get(path), Report()
-            alone(store, files, ours, None, report, line.endorsed)
+            alone(files, line.trust, None, report)
             wrong = [*report.own, *(fault.sentence for fault in line.of(path, files).faults)]
             if wrong:
                 refused[store.place(path)] = wrong[0]

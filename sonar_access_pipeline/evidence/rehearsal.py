@@ -1,4 +1,4 @@
-"""What would hinder sealing, found before there is anything to seal. Nothing is entered, and nothing is written anywhere."""
+"""Finding what would hinder sealing, before there is anything to seal. Nothing is entered, and nothing is written anywhere."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ class Sealing:
     authorities: bytes | None = None
 
     def stamped(self, signature: bytes, name: str) -> dict[str, bytes]:
-        """The time stamp of a signature, as a file of this name; nothing where no authority is set. Raises `EvidenceError`."""
+        """Have a signature stamped, as a file of this name; nothing where no authority is set. Raises `EvidenceError`."""
         return {name: self.stamp(signature)} if self.stamp else {}
 
     @property
@@ -118,6 +118,7 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
             before = packets.entries(transaction, packet.organization_key)
             head = packets.last_head(transaction)
             is_known_to_lie = packets.was_published(transaction, path)
+            ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
         entry = packets.Entry(
             first_day=packet.window.first,
             last_day=packet.window.last,
@@ -137,26 +138,27 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
         if known is not None:
             # Before the outbox a packet was entered before it was written: one that never was is made from its line.
             if not there and not is_known_to_lie and known.key_fingerprint == entry.key_fingerprint:
-                packets.wait(warehouse, _bundle(packet, sealing, known, head, path))
+                # Without a stamp: one of now is not of the time that the line says.
+                packets.wait(warehouse, _bundle(packet, replace(sealing, stamp=None), known, head, path))
             return known, False
         if there:
-            keys = {sealing.signer.key.fingerprint, *(one.key_fingerprint for one in before if one.key_fingerprint)}
-            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing.store, path, keys))
+            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing, path, ours))
             continue
         if packets.enter(warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)):
             return entry, True
 
 
-def _sealed_before(packet: Packet, store: Store, path: str, keys: Collection[str]) -> packets.Entry:
+def _sealed_before(packet: Packet, sealing: Sealing, path: str, ours: Collection[str]) -> packets.Entry:
     """The line of a packet that lies in the store and that the register lost, from its own seal: a warehouse was restored."""
+    store = sealing.store
     found, place = store.get(path), store.place(path)
     _require_unchanged(packet, found, place)
-    _require_signed(store, found, keys, place)
+    _require_signed(store, found, ours, place)
     return entry_of(found, place)
 
 
 def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
-    """The line of the register that a packet's own files give: `location` is where it lies."""
+    """Make the line of the register from a packet's own files: `location` is where it lies."""
     about, manifest = json.loads(files[SEAL]), json.loads(files[MANIFEST])
     first, last = (date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day"))
     return packets.Entry(
@@ -237,7 +239,10 @@ def _brought(store: Store, bundle: packets.Bundle) -> str | None:
 
 
 def _locked_until(store: Store, bundle: packets.Bundle) -> datetime | None:
-    """When the lock of a published bundle ends, as the store says; None where nobody asked for one. Raises `EvidenceError`."""
+    """Give the time when the lock of a published bundle ends, as the store says; None where nobody asked for one.
+
+    Raises `EvidenceError` where it is not locked as long as was asked.
+    """
     if store.retention_days is None:
         return None
     until = store.locked_until(bundle.path, bundle.files)
@@ -327,7 +332,7 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
 
 
 def _require_signed(store: Store, found: Mapping[str, bytes], fingerprints: Collection[str], place: str) -> None:
-    """What lies there is signed by a key of the register, or one that such a key endorses: else it is not said to be verified."""
+    """Raise `EvidenceError` unless a key of the register, or one that such a key endorses, signed what lies there."""
     try:
         key = verified(found[SUMS], found[SIGNATURE], PACKETS)
     except (KeyError, SignatureError):
@@ -384,7 +389,7 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
     if sealing.store.has(path, HEAD):
         # Signed before, and lost by the register: a warehouse was restored.
         with warehouse.read() as transaction:
-            ours = {sealing.signer.key.fingerprint, *packets.keys(transaction, head.organization_key)}
+            ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
         packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store, path, head, ours), None)
         return header.location
     packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, _signed(sealing, HEAD, body, HEADS))
@@ -393,7 +398,7 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
 
 
 def _signed(sealing: Sealing, name: str, body: bytes, namespace: str) -> dict[str, bytes]:
-    """A document with its signature, who signed, and the time stamp of that."""
+    """Make the files of a signed document: itself, its signature, who signed, and the time stamp of that."""
     signature = sealing.signer.sign(body, namespace)
     stamp = sealing.stamped(signature, f"{name}.sig.tsr")
     known = sealing.known_authorities
@@ -431,7 +436,7 @@ def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: 
 
 
 def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collection[str]) -> str:
-    """The key of a head that lies in the store already: one of ours, of this very head. Raises `EvidenceError`."""
+    """Give the key of a head that lies in the store already: one of ours, of this very head. Raises `EvidenceError`."""
     try:
         found = store.get(path)
         key, said = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS), json.loads(found[HEAD])

@@ -1,4 +1,4 @@
-"""Where evidence lies: what a store can do, and the folder. Object stores are `objects.py`.
+"""Stores of evidence: the interface, and the folder. Object stores are `objects.py`.
 
 A bundle is a folder of files that belong together. What is put there is put whole, and never changed: in a folder a bundle
 appears by one rename; an object store has no rename, so the file that completes a bundle is written last, and a bundle without
@@ -34,7 +34,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder of a store: the names of files by their folder, also of one that is empty.
+    """The files below a folder of a store: their names by their folder, also of one that is empty.
 
     `older`: versions of files that are not the latest one, oldest first, by path; only of files that were changed or deleted.
     `beside`: the paths of what operating systems leave in folders, which is nobody's evidence.
@@ -57,19 +57,19 @@ class Store(Protocol):
     """
 
     def place(self, path: str) -> str:
-        """Where a path is: the folder or the URL."""
+        """Give the folder or the URL of a path."""
 
     def listing(self, path: str) -> Listing:
-        """All that lies below a folder; nothing where there is no such folder."""
+        """List all that lies below a folder; nothing where there is no such folder."""
 
     def has(self, path: str, completed_by: str) -> bool:
-        """Whether a whole bundle lies there."""
+        """Tell whether a whole bundle lies there."""
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
         """Put a bundle, or what is missing of it; nothing that lies there is written over."""
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
-        """Whether these files lie there, to the byte, and nothing else."""
+        """Tell whether these files lie there, to the byte, and nothing else."""
 
     def get(self, path: str) -> dict[str, bytes]:
         """The files of a bundle, by name."""
@@ -84,14 +84,14 @@ class Store(Protocol):
         """Give the commands that make the oldest versions of files the latest ones."""
 
     def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
-        """When the first lock of these files ends; None where one of them is not locked."""
+        """Give the time when the first lock of these files ends; None where one of them is not locked."""
 
     def require_lockable(self) -> None:
-        """Nothing where the store can lock what is put there, or nobody asked for that."""
+        """Raise `EvidenceError` where the store cannot lock what is put there, and somebody asked for that."""
 
     @property
     def retention_days(self) -> int | None:
-        """How long what is put there is locked; None where it is not."""
+        """The days for which all that is put there is locked; None where it is not."""
 
 
 def read_all(store: Store, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes | EvidenceError]:
@@ -117,11 +117,11 @@ class FolderStore:
     root: Path
 
     def place(self, path: str) -> str:
-        """Where a path is."""
+        """Give the folder of a path."""
         return f"{str(self.root).rstrip('/')}/{path}"
 
     def has(self, path: str, completed_by: str) -> bool:
-        """Whether a whole bundle lies there."""
+        """Tell whether a whole bundle lies there."""
         file = self.root / path / completed_by
         try:
             return stat.S_ISREG(file.stat().st_mode)
@@ -192,7 +192,7 @@ class FolderStore:
             raise _kind(error)(f"{file} cannot be read: {error.strerror}.") from None
 
     def listing(self, path: str) -> Listing:
-        """All that lies below a folder. What begins with a dot is being written, or somebody's own."""
+        """List all that lies below a folder. What begins with a dot is being written, or somebody's own."""
         found: dict[str, frozenset[str]] = {}
         beside: list[str] = []
 
@@ -210,7 +210,7 @@ class FolderStore:
         return Listing(found, beside=beside)
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
-        """Whether these files lie there, to the byte, and nothing else."""
+        """Tell whether these files lie there, to the byte, and nothing else."""
         return self.get(path) == files
 
     def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:

@@ -81,7 +81,7 @@ def stamped_by(
 
 
 def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None, said: str | None = None) -> tuple[str | None, str | None]:
-    """What is wrong with a time stamp of `data`, and what a reader must know of it: `authorities` are certificates, PEM.
+    """Check a time stamp of `data`: give its fault, and a note that a reader must know. `authorities` are certificates, PEM.
 
     `said`: when the sealer says that it was sealed; a stamp of another time is of something that was made later.
     """

@@ -1,92 +1,32 @@
-"""Verifying: does a packet still hold what was sealed, by whom, after which packet, and does the warehouse still say so?
+"""Verifying a packet, or all of an organization: by its own files (`alone.py`), in its line (`line.py`), and by the warehouse.
 
-Nothing that lies in a packet is believed: every byte of it may have been written by somebody else. What is wrong is named, one
-sentence each; nothing is raised for it.
+What is wrong with a packet itself and what is wrong around it have verdicts of their own. Nothing is raised for a fault.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
-from sonar_access_pipeline.access.rules import Result
-from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json, iso
+from sonar_access_pipeline.access.snapshot import iso
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.collector import uncollected
+from sonar_access_pipeline.evidence.alone import REQUIRED, Report, alone, listed
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import is_noted, why_unknown
-from sonar_access_pipeline.evidence.keys import UNREADABLE, endorsed
-from sonar_access_pipeline.evidence.line import (
-    FOLLOWED,
-    SUPERSEDED,
-    Fault,
-    Line,
-    Sealed,
-    forks,
-    place_of,
-    require_linked,
-    superseding,
-)
-from sonar_access_pipeline.evidence.packet import (
-    CHANGES_CSV,
-    FINDINGS_CSV,
-    FORMAT_VERSION,
-    MANIFEST,
-    POPULATION_CSV,
-    RENDERINGS,
-    build,
-)
-from sonar_access_pipeline.evidence.seal import (
-    AUTHORITIES,
-    OF_ONE_SEAL,
-    OUTSIDE,
-    SEAL,
-    SIGNATURE,
-    SIGNERS,
-    STAMP,
-    SUMS,
-    digests_of,
-    sums_from,
-)
-from sonar_access_pipeline.evidence.signers import PACKETS
-from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
+from sonar_access_pipeline.evidence.keys import Trust
+from sonar_access_pipeline.evidence.line import FOLLOWED, SUPERSEDED, Fault, Line, Sealed, forks, place_of, superseding
+from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, build
+from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
 from sonar_access_pipeline.evidence.stores import Store, read_all
-from sonar_access_pipeline.evidence.tables import parsed, reading
-from sonar_access_pipeline.evidence.timestamps import stamp_fault
 from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
 
-REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
 TOGETHER = 4
 """Packets whose files are read at once: enough to keep the way to the store full, few enough for memory."""
-
-
-@dataclass
-class Report:
-    """The outcome of a verification: faults of the packet, of what stands around it, and what a reader must know besides."""
-
-    own: list[str] = field(default_factory=list)
-    around: list[str] = field(default_factory=list)
-    """Of the line of packets, of signed heads, and of the warehouse: each a fault, and none of them this packet's."""
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def faults(self) -> list[str]:
-        """All faults, the packet's first."""
-        return [*self.own, *self.around]
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.faults
 
 
 @dataclass
@@ -96,12 +36,14 @@ class Packets:
     reports: dict[str, Report] = field(default_factory=dict)
     around: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stated: list[str] = field(default_factory=list)
+    """Faults around them of which somebody stated and signed what they are: notes, and no agreement."""
     keys: dict[str, str] = field(default_factory=dict)
-    """What a person can state of the faults around: each by the key that names it in a statement."""
+    """The faults around of which a person can state something: sentences, by the key that names each in a statement."""
 
     @property
     def changed(self) -> list[str]:
-        """The packets that are not what was sealed."""
+        """The paths of packets that are not what was sealed, or not by a key that is believed."""
         return [path for path, report in self.reports.items() if report.own]
 
     @property
@@ -116,28 +58,30 @@ def verify(
     path: str,
     *,
     fingerprints: Collection[str] = (),
+    registered: Collection[str] = (),
     authorities: bytes | None = None,
     warehouse: Warehouse | None = None,
 ) -> Report:
     """Verify the packet at a path of a store.
 
-    `fingerprints`: of keys that the reader got from elsewhere; `authorities`: certificates of time stamp authorities, PEM;
-    `warehouse`: the one it was built from. Raises `EvidenceError` where there is nothing to read, and `UnreadableError` where the
-    store does not answer: then nothing is said of anything.
+    `fingerprints`: of keys that the reader got from elsewhere; `registered`: of those of the register, where the warehouse itself
+    is not compared; `authorities`: certificates of time stamp authorities, PEM; `warehouse`: the one it was built from. Raises
+    `EvidenceError` where there is nothing to read, and `UnreadableError` where the store does not answer: then nothing is said
+    of anything.
     """
     files, report = store.get(path), Report()
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}.")
-    said = alone(store, files, fingerprints, authorities, report, must_be_stamped=authorities is not None)
+    trust = Trust(store, fingerprints, registered or _keys(warehouse))
+    said = alone(files, trust, authorities, report, must_be_stamped=authorities is not None)
     if report.own:
-        _older(store, path, files, fingerprints, authorities, report)
+        _older(path, files, trust, authorities, report)
     if said is None:
         return report
     about, manifest = said
-    organization_key = str(manifest["organization"]["key"])
+    line = Line(str(manifest["organization"]["key"]), trust, authorities)
     # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
-    register = _Register.read(warehouse, organization_key) if warehouse is not None else None
-    line = Line(store, organization_key, fingerprints, authorities, register.keys if register is not None else ())
+    register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
     around = list(_follow(line, path, files, about, manifest, report))
     heads, faults = line.heads_since(about["snapshot_chain_head"])
     around += faults
@@ -152,9 +96,7 @@ def verify(
         around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
         if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {row["digest"] for row in register.rows}:
             around += _build_again(files, about, manifest, register.rows, warehouse, report)
-    stand, notes = line.settled(around)
-    report.around += stand
-    report.notes += notes
+    report.around, report.stated = line.settled(around)
     return report
 
 
@@ -174,15 +116,15 @@ def verify_all(
     if warehouse is not None and (why := why_unknown(warehouse, store)):
         raise UnreadableError(why)
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
-    line = Line(store, organization_key, fingerprints, authorities, register.keys if register is not None else ())
-    found = Packets()
+    trust = Trust(store, fingerprints, _keys(warehouse))
+    line, found = Line(organization_key, trust, authorities), Packets()
     seals: dict[str, Mapping[str, Any]] = {}
     faults: list[Fault] = []
     for path, files in _each(line):
         report = found.reports[path] = Report()
-        said = alone(store, files, fingerprints, authorities, report, line.endorsed)
+        said = alone(files, trust, authorities, report)
         if report.own:
-            _older(store, path, files, fingerprints, authorities, report)
+            _older(path, files, trust, authorities, report)
         if said is None:
             # Nobody of ours signed it: it is no link of the line.
             continue
@@ -208,15 +150,13 @@ def verify_all(
     faults += [*forks(Sealed(seals)), *of_heads]
     if warehouse is not None and register is not None:
         faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
-    stand, notes = line.settled(faults)
-    found.around += stand
-    found.notes += notes
-    found.keys = {fault.key: fault.sentence for fault in faults if fault.key and fault.sentence in stand}
+    found.around, found.stated = line.settled(faults)
+    found.keys = {fault.key: fault.sentence for fault in faults if fault.key and fault.sentence in found.around}
     return found
 
 
 def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The files of every packet, some packets at a time: what is read lies in memory until it was judged."""
+    """Read the files of every packet, some packets at a time: they lie in memory until they were judged."""
     for begin in range(0, len(line.paths), TOGETHER):
         paths = line.paths[begin : begin + TOGETHER]
         read = read_all(line.store, [(path, name) for path in paths for name in line.names(path)])
@@ -225,37 +165,33 @@ def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
             yield path, {name: body if isinstance(body := read[path, name], bytes) else b"" for name in line.names(path)}
 
 
-def _older(
-    store: Store,
-    path: str,
-    files: Mapping[str, bytes],
-    fingerprints: Collection[str],
-    authorities: bytes | None,
-    report: Report,
-) -> None:
+def _older(path: str, files: Mapping[str, bytes], trust: Trust, authorities: bytes | None, report: Report) -> None:
     """Say where older versions of the objects hold what was sealed, and what brings it back."""
-    names = {*files, *REQUIRED, *_listed(files.get(SUMS, b""))}
-    older = store.oldest(path, names)
+    older = trust.store.oldest(path, {*files, *REQUIRED, *listed(files.get(SUMS, b""))})
     if not older:
         return
     before = Report()
-    alone(store, {**files, **older}, fingerprints, authorities, before)
+    alone({**files, **older}, trust, authorities, before)
     if before.own:
         report.notes.append("There are older versions of its objects, and they do not hold what was sealed either.")
         return
     differing = [name for name, body in older.items() if files.get(name) != body]
     report.notes.append(f"Older versions hold what was sealed, of {', '.join(differing)}. These commands bring it back:")
-    report.notes += store.restoring(path, differing)
+    report.notes += trust.store.restoring(path, differing)
 
 
-def _listed(sums: bytes) -> list[str]:
-    return [_sum_line(line)[0] for line in sums.decode(errors="replace").splitlines()]
+def _keys(warehouse: Warehouse | None) -> set[str]:
+    """Give the fingerprints of the register's keys; none without a warehouse."""
+    if warehouse is None:
+        return set()
+    with warehouse.read() as transaction:
+        return packets.keys(transaction)
 
 
 def _lock_faults(
     store: Store, path: str, about: Mapping[str, Any], files: Mapping[str, bytes], register: _Register
 ) -> Iterator[Fault]:
-    """Whether every object is locked as long as it was when the packet was published, where it was published."""
+    """Compare the locks of a packet's objects with the one that was noted when it was published, where it was published."""
     published = register.locks.get(store.place(path))
     if published is None or published <= register.now:
         return
@@ -274,7 +210,6 @@ class _Register:
     waiting: set[str]
     chain: dict[int, packets.Head]
     locks: dict[str, datetime]
-    keys: set[str]
     now: datetime
 
     @classmethod
@@ -287,184 +222,8 @@ class _Register:
                 {header.path for header in packets.waiting(transaction)},
                 packets.heads(transaction),
                 packets.locks(transaction),
-                packets.keys(transaction, organization_key),
                 datetime.now(UTC),
             )
-
-
-def alone(
-    store: Store,
-    files: Mapping[str, bytes],
-    fingerprints: Collection[str],
-    authorities: bytes | None,
-    report: Report,
-    endorsing: Callable[[PublicKey], str | None] | None = None,
-    *,
-    must_be_stamped: bool = False,
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What a packet says, by its own files and nothing else: its seal and its manifest; None where they cannot be followed."""
-    if missing := [name for name in REQUIRED if name not in files]:
-        report.own += [f"{name} is missing" for name in missing]
-        return None
-    digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
-    report.own += _sum_faults(files[SUMS], digests)
-    key = _signature(files, report)
-    trusting = endorsing or partial(endorsed, store, fingerprints=fingerprints)
-    if key is None or not _is_trusted(key, fingerprints, trusting, report):
-        # Anybody may have written all the rest: nothing that it says of itself is followed.
-        return None
-    about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
-    if STAMP in files:
-        # Named by nobody, they are those that the sealer named: under the signature, like everything else.
-        said = None if about is None else str(about.get("sealed_at"))
-        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said)
-        report.own += [f"{STAMP}: {fault}"] if fault else []
-        report.notes += [note] if note else []
-    elif about is not None and about.get("time_stamp"):
-        report.own.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
-    elif must_be_stamped:
-        report.own.append(f"{STAMP} is missing: no authority says when it was sealed")
-    else:
-        report.notes.append("It has no time stamp: nobody but its sealer says when it was sealed.")
-    if about is None or manifest is None:
-        return None
-    try:
-        with uncollected():
-            report.own += _statements(files, digests, about, manifest, key)
-        place_of(manifest, about["digest"])
-        require_linked(about)
-        _ = about["sealed_at"], about["run_id"]
-    except UNREADABLE:
-        report.own.append(f"{MANIFEST} or {SEAL} is not what it should be")
-        return None
-    return about, manifest
-
-
-def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
-    if sums == sums_from(digests):
-        return
-    listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
-    found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
-    found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
-    found += [f"{name} was changed" for name in sorted(listed.keys() & digests.keys()) if listed[name] != digests[name]]
-    yield from found or [f"{SUMS} is not written as it was sealed"]
-
-
-def _sum_line(line: str) -> tuple[str, str]:
-    digest, _, name = line.partition("  ")
-    return name, digest
-
-
-def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
-    """The key that signed the packet, as far as anything here can say."""
-    try:
-        key = verified(files[SUMS], files[SIGNATURE], PACKETS)
-    except SignatureError as fault:
-        report.own.append(f"{SIGNATURE} does not fit {SUMS}: {fault}")
-        return None
-    if key.line not in files[SIGNERS].decode(errors="replace"):
-        report.own.append(f"{SIGNERS} names another key than the one that signed")
-    return key
-
-
-def _is_trusted(
-    key: PublicKey, fingerprints: Collection[str], endorsing: Callable[[PublicKey], str | None], report: Report
-) -> bool:
-    """Whether a key is one that the reader named, or that such a key endorses; nobody is distrusted where none was named."""
-    if not fingerprints:
-        report.notes.append(f"Signed by {key.fingerprint}: compare it with the fingerprint that you got from elsewhere.")
-        return True
-    if trusted := endorsing(key):
-        report.notes.append(f"Signed by {key.fingerprint}, {trusted}.")
-        return True
-    report.own.append(f"it is signed by {key.fingerprint}, which is none of the keys that you named")
-    return False
-
-
-def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, Any] | None:
-    try:
-        document = json.loads(files[name])
-        if isinstance(document, dict) and canonical_json(document) == files[name]:
-            return document
-    except UNREADABLE:
-        pass
-    report.own.append(f"{name} is not what it should be")
-    return None
-
-
-def _statements(
-    files: Mapping[str, bytes],
-    digests: Mapping[str, str],
-    about: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    key: PublicKey,
-) -> list[str]:
-    """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
-    found = []
-    if about["digest"] != digests[MANIFEST]:
-        found.append(f"{SEAL} names another manifest")
-    if about["signed_by"] != key.fingerprint:
-        found.append(f"{SEAL} names another key than the one that signed")
-    stated = manifest["files"]
-    content = files.keys() - OF_ONE_SEAL - {MANIFEST}
-    found += [f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)]
-    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys() - set(RENDERINGS))]
-    for name in sorted(stated.keys() & content):
-        body, said = files[name], stated[name]
-        if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
-            found.append(f"{MANIFEST} and {name} disagree")
-        elif name.endswith(".csv"):
-            found += _table_faults(name, body, said, str(manifest["source"]["kind"]))
-    found += [
-        f"{MANIFEST}: the statements behind {name} have another digest"
-        for name, said in sorted(manifest["queries"].items())
-        if canonical_digest(said["statements"]) != said["sha256"]
-    ]
-    if manifest["format_version"] == FORMAT_VERSION and not found:
-        found += _count_faults(files, manifest)
-    return found
-
-
-def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:
-    """Rows and their sources, counted as they go by: there may be millions."""
-    records = reading(body)
-    header = next(records)
-    sources = Counter(map(itemgetter(0), records))
-    if sources.total() != said["rows"]:
-        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {sources.total()}"
-    if header[0] != "source" or sources.keys() - {source}:
-        yield f"{name} has rows of another source than {source}"
-
-
-def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The manifest's numbers, counted again in the files."""
-
-    def rows(name: str) -> list[dict[str, str]]:
-        header, *records = parsed(files[name])
-        return [dict(zip(header, record, strict=True)) for record in records]
-
-    population, findings = rows(POPULATION_CSV), rows(FINDINGS_CSV)
-    failing = [row for row in findings if row["result"] == Result.FAIL.value]
-    first = sum(row["kind"] == "first_observed" for row in rows(CHANGES_CSV))
-    counted = {
-        "accounts": len(population),
-        "members": sum(row["is_member"] == "true" for row in population),
-        "admins": sum(row["is_organization_admin"] == "true" for row in population),
-        "access_rows": manifest["files"]["access.csv"]["rows"],
-        "changes": manifest["files"]["changes.csv"]["rows"] - first,
-        "first_observed": first,
-        "findings": sum(not row["exception_by"] or bool(row["exception_ended"]) for row in failing),
-        "exceptions": sum(bool(row["exception_by"]) and not row["exception_ended"] for row in failing),
-        "ended_exceptions": sum(bool(row["exception_ended"]) for row in failing),
-        "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
-        "failed_reconciliations": sum(row["passed"] == "false" for row in rows("reconciliation.csv")),
-    }
-    for name, number in counted.items():
-        if manifest["counts"][name] != number:
-            yield f"{MANIFEST} says {manifest['counts'][name]} {name}, and the files hold {number}"
-    days = Counter(f"days_{row['status']}" for row in rows("coverage.csv"))
-    if manifest["coverage"] != {"days": days.total(), **days}:
-        yield f"{MANIFEST} and coverage.csv disagree about the days"
 
 
 def _follow(
@@ -582,7 +341,7 @@ def _build_again(
 
 
 def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
-    """What the register says otherwise of a packet than its seal: of the two, the seal is signed."""
+    """Name each point in which the register and the seal of a packet differ: of the two, the seal is signed."""
     name = str(about["digest"])[:12]
     ours = next((row for row in registered if row["digest"] == about["digest"]), None)
     if ours is None:

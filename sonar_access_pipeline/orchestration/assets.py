@@ -235,8 +235,8 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             sealing = parts.sealing()
             sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)
             with warehouse.read() as transaction:
-                ours = packets.keys(transaction, connection.organization_key())
-            found = verify(sealing.store, sealed.place.removeprefix(sealing.store.place("")), fingerprints=ours)
+                ours = packets.keys(transaction)
+            found = verify(sealing.store, sealed.place.removeprefix(sealing.store.place("")), registered=ours)
             gaps = gaps_of(warehouse, connection.organization_key(), window)
             pictures = pictures_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
 
 from sonar_access_pipeline.access.window import Window
@@ -100,6 +101,11 @@ def _instance(home: Path) -> dg.DagsterInstance:
         unset = re.search(r'environment variable "(\w+)"', str(error))
         why = f"it names the variable {unset[1]}, which is not set" if unset else f"Dagster refuses it ({type(error).__name__})"
         raise SettingsError(f"{home}/dagster.yaml cannot be used: {why}.") from None
+    except DagsterPostgresException:
+        raise SettingsError(
+            f"The database that {home}/dagster.yaml names for Dagster's own storage does not answer; look whether it runs, and "
+            "check its address there."
+        ) from None
     except Exception as error:  # noqa: BLE001  # of Dagster, its storage and Alembic, each of its own kind
         raise SettingsError(
             f"Dagster's instance in {home} cannot be opened ({type(error).__name__}). If its settings (dagster.yaml) are right, "

@@ -1,14 +1,16 @@
-"""Everything that a sync and its alerts will need, asked before there is anything to lose. Nothing is written."""
+"""Asking for everything that a sync and its alerts will need, before there is anything to lose. Nothing is written."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
+
+import yaml
 
 from sonar_access_pipeline.alerts.channels import channels_of
 from sonar_access_pipeline.evidence.errors import EvidenceError
@@ -19,12 +21,12 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
-from sonar_access_pipeline.warehouse.migrations import require_suitable
+from sonar_access_pipeline.warehouse.migrations import REVISIONS, require_suitable, revision_of
 
 
 @dataclass(frozen=True)
 class Hindrance:
-    """What would hinder a sync or its alerts: the part of the settings that it is about, and a sentence.
+    """One thing that would hinder a sync or its alerts: the part of the settings that it is about, and a sentence.
 
     `is_wrong`: a setting is wrong; otherwise what it names does not answer or lacks something.
     """
@@ -77,8 +79,24 @@ def _dagster(parts: Parts) -> Iterator[str]:
         yield f"Nothing can be kept in {above}: {error.strerror}; set DAGSTER_HOME or SONAR_ACCESS_DATA_DIR."
     settings = home / "dagster.yaml"
     if settings.is_file():
-        unset = [name for name in re.findall(r"\benv:\s*([A-Za-z_]\w*)", settings.read_text()) if name not in os.environ]
-        yield from (f"{settings} names the variable {name}, which is not set." for name in unset)
+        try:
+            named = _variables(yaml.safe_load(settings.read_text()))
+        except yaml.YAMLError:
+            yield f"{settings} is no YAML."
+            return
+        yield from (f"{settings} names the variable {name}, which is not set." for name in named if name not in os.environ)
+
+
+def _variables(document: Any) -> Iterator[str]:
+    """Give the variables that settings of Dagster name, as `env: NAME` wherever a value may stand."""
+    if isinstance(document, dict):
+        if document.keys() == {"env"}:
+            yield str(document["env"])
+        for value in document.values():
+            yield from _variables(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _variables(value)
 
 
 def _warehouse(parts: Parts) -> Iterator[str]:
@@ -98,8 +116,6 @@ def _evidence(parts: Parts) -> Iterator[str]:
 
 
 def _is_made(warehouse: Warehouse) -> bool:
-    from sonar_access_pipeline.warehouse.migrations import REVISIONS, revision_of
-
     if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
         return False
     with warehouse.read() as transaction:

@@ -337,7 +337,7 @@ def _is_known(base: str) -> bool:
 
 
 def _require_bundle() -> None:
-    """Nothing where the environment names no bundle of authorities, or one that is one. Raises `RefusedError`."""
+    """Raise `RefusedError` where the environment names a bundle of authorities that is none."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         place = os.environ.get(name)
         if not place:
@@ -353,7 +353,7 @@ def _require_bundle() -> None:
 
 
 def _proxies(base: str) -> Mapping[str, str]:
-    """Nothing, which leaves proxies to the environment; for this machine itself none: its token is nobody else's business."""
+    """Give no proxies for this machine itself, whose token is nobody else's business; else leave them to the environment."""
     host = urlsplit(base).hostname or ""
     return {"http": "", "https": ""} if is_loopback(host) else {}
 

@@ -74,7 +74,7 @@ class Warehouse:
 
     @property
     def name(self) -> str:
-        """Where it is, for people: without user, password and options."""
+        """The address for people: without user, password and options."""
         if not self.is_postgresql:
             return f"sqlite:///{self.url.database}"
         port = f":{self.url.port}" if self.url.port else ""
@@ -297,7 +297,7 @@ def _may_write(place: Path) -> bool:
 
 
 def _require_whole(file: Path) -> None:
-    """Nothing where all of an embedded warehouse lies in its file. Raises `WarehouseError` where a part lies in its log."""
+    """Raise `WarehouseError` where a part of an embedded warehouse lies in its log, not in its file."""
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size:
         raise WarehouseError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, union
 
 from sonar_access_pipeline.access.snapshot import chain_head
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -177,14 +177,14 @@ def note_published(warehouse: Warehouse, header: Header, published_at: datetime,
 
 
 def locks(transaction: Connection) -> dict[str, datetime]:
-    """When the lock of each published bundle ends, by the place where it was published; only of those that were locked."""
+    """Give the end of each lock, by the place of the published bundle; only of those that were locked."""
     table = publication.c
     rows = transaction.execute(select(table.location, table.locked_until).where(table.locked_until.is_not(None)))
     return {row.location: row.locked_until for row in rows}
 
 
 def published_below(transaction: Connection, place: str, most: int = 3) -> list[str]:
-    """Where the newest packets lie that were sealed into the store at a place, under its root."""
+    """List the paths under the root of the newest packets that were sealed into the store at a place, newest first."""
     table = evidence_packet.c
     query = select(table.location).where(table.location.startswith(place, autoescape=True))
     found = transaction.execute(query.order_by(table.packet_id.desc()).limit(most)).scalars()
@@ -192,7 +192,7 @@ def published_below(transaction: Connection, place: str, most: int = 3) -> list[
 
 
 def store_name(transaction: Connection, location: str) -> str | None:
-    """The name of the store at a place, as it was noted last; None where none was."""
+    """Give the name of the store at a place, as it was noted last; None where none was."""
     table = evidence_store.c
     query = select(table.name).where(table.location == location).order_by(table.note_id.desc()).limit(1)
     return transaction.execute(query).scalar()
@@ -238,9 +238,10 @@ def entries(transaction: Connection, organization_key: str) -> list[Entry]:
     return [Entry(*row) for row in transaction.execute(query)]
 
 
-def keys(transaction: Connection, organization_key: str) -> set[str]:
-    """The fingerprints of all keys that signed packets of an organization, as the register has them."""
-    return {entry.key_fingerprint for entry in entries(transaction, organization_key) if entry.key_fingerprint}
+def keys(transaction: Connection) -> set[str]:
+    """Give the fingerprints of all keys that signed packets or heads, as the register has them."""
+    signed = union(select(evidence_packet.c.key_fingerprint), select(signed_head.c.key_fingerprint))
+    return set(transaction.execute(signed).scalars()) - {None}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def require_current(warehouse: Warehouse) -> None:
 
 
 def require_suitable(warehouse: Warehouse) -> None:
-    """Nothing where a database can hold a warehouse, and has one or lets it be made. Raises `WarehouseError`."""
+    """Raise `WarehouseError` where a database cannot hold a warehouse, or has none and does not let one be made."""
     file = warehouse.sqlite_file
     if file is not None:
         above = next(folder for folder in file.absolute().parents if folder.exists())

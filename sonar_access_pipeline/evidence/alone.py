@@ -1,0 +1,242 @@
+"""One packet by its own files and nothing else: does it hold what a key that is believed signed?
+
+Nothing that lies in a packet is believed: every byte of it may have been written by somebody else. A fault is named in one
+sentence; nothing is raised for it. The packets around one, the register and the warehouse are `verify.py`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json
+from sonar_access_pipeline.collector import uncollected
+from sonar_access_pipeline.evidence.keys import UNREADABLE, Trust
+from sonar_access_pipeline.evidence.line import place_of, require_linked
+from sonar_access_pipeline.evidence.packet import (
+    CHANGES_CSV,
+    FINDINGS_CSV,
+    FORMAT_VERSION,
+    MANIFEST,
+    POPULATION_CSV,
+    RENDERINGS,
+)
+from sonar_access_pipeline.evidence.seal import (
+    AUTHORITIES,
+    OF_ONE_SEAL,
+    OUTSIDE,
+    SEAL,
+    SIGNATURE,
+    SIGNERS,
+    STAMP,
+    SUMS,
+    digests_of,
+    sums_from,
+)
+from sonar_access_pipeline.evidence.signers import PACKETS
+from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
+from sonar_access_pipeline.evidence.tables import parsed, reading
+from sonar_access_pipeline.evidence.timestamps import stamp_fault
+
+REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
+
+
+@dataclass
+class Report:
+    """The outcome of a verification: faults of the packet, faults around it, and notes that a reader must know besides."""
+
+    own: list[str] = field(default_factory=list)
+    stranger: str | None = None
+    """Of `own`, the sentence about a key that is not believed: then nobody who is believed says what was sealed."""
+    around: list[str] = field(default_factory=list)
+    """Of the line of packets, of signed heads, and of the warehouse: each a fault, and none of them this packet's."""
+    notes: list[str] = field(default_factory=list)
+    stated: list[str] = field(default_factory=list)
+    """Faults around it of which somebody stated and signed what they are: notes, and no agreement."""
+
+    @property
+    def faults(self) -> list[str]:
+        """All faults, the packet's first."""
+        return [*self.own, *self.around]
+
+    @property
+    def is_fine(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.faults
+
+
+def alone(
+    files: Mapping[str, bytes],
+    trust: Trust,
+    authorities: bytes | None,
+    report: Report,
+    *,
+    must_be_stamped: bool = False,
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Look at a packet by its own files and nothing else, and give its seal and its manifest.
+
+    `authorities` are certificates of time stamp authorities, PEM. None where nothing that it says of itself can be followed:
+    files are missing, or no key that is believed signed it.
+    """
+    if missing := [name for name in REQUIRED if name not in files]:
+        report.own += [f"{name} is missing" for name in missing]
+        return None
+    digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
+    report.own += _sum_faults(files[SUMS], digests)
+    key = _signature(files, report)
+    if key is None:
+        return None
+    if not trust.believes(key):
+        # Anybody may have written all the rest.
+        report.stranger = trust.refusal(key)
+        report.own.append(report.stranger)
+        return None
+    report.notes.append(trust.note(key))
+    about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
+    if STAMP in files:
+        # Named by nobody, they are those that the sealer named: under the signature, like everything else.
+        said = None if about is None else str(about.get("sealed_at"))
+        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said)
+        report.own += [f"{STAMP}: {fault}"] if fault else []
+        report.notes += [note] if note else []
+    elif about is not None and about.get("time_stamp"):
+        report.own.append(f"{STAMP} is missing, and {SEAL} says that it was stamped")
+    elif must_be_stamped:
+        report.own.append(f"{STAMP} is missing: no authority says when it was sealed")
+    else:
+        report.notes.append("It has no time stamp: nobody but its sealer says when it was sealed.")
+    if about is None or manifest is None:
+        return None
+    try:
+        with uncollected():
+            report.own += _statements(files, digests, about, manifest, key)
+        place_of(manifest, about["digest"])
+        require_linked(about)
+        _ = about["sealed_at"], about["run_id"]
+    except UNREADABLE:
+        report.own.append(f"{MANIFEST} or {SEAL} is not what it should be")
+        return None
+    return about, manifest
+
+
+def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
+    if sums == sums_from(digests):
+        return
+    listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
+    found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
+    found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
+    found += [f"{name} was changed" for name in sorted(listed.keys() & digests.keys()) if listed[name] != digests[name]]
+    yield from found or [f"{SUMS} is not written as it was sealed"]
+
+
+def _sum_line(line: str) -> tuple[str, str]:
+    digest, _, name = line.partition("  ")
+    return name, digest
+
+
+def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
+    """The key that signed the packet, as far as anything here can say."""
+    try:
+        key = verified(files[SUMS], files[SIGNATURE], PACKETS)
+    except SignatureError as fault:
+        report.own.append(f"{SIGNATURE} does not fit {SUMS}: {fault}")
+        return None
+    if key.line not in files[SIGNERS].decode(errors="replace"):
+        report.own.append(f"{SIGNERS} names another key than the one that signed")
+    return key
+
+
+def _parsed(files: Mapping[str, bytes], name: str, report: Report) -> dict[str, Any] | None:
+    try:
+        document = json.loads(files[name])
+        if isinstance(document, dict) and canonical_json(document) == files[name]:
+            return document
+    except UNREADABLE:
+        pass
+    report.own.append(f"{name} is not what it should be")
+    return None
+
+
+def _statements(
+    files: Mapping[str, bytes],
+    digests: Mapping[str, str],
+    about: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    key: PublicKey,
+) -> list[str]:
+    """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
+    found = []
+    if about["digest"] != digests[MANIFEST]:
+        found.append(f"{SEAL} names another manifest")
+    if about["signed_by"] != key.fingerprint:
+        found.append(f"{SEAL} names another key than the one that signed")
+    stated = manifest["files"]
+    content = files.keys() - OF_ONE_SEAL - {MANIFEST}
+    found += [f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)]
+    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys() - set(RENDERINGS))]
+    for name in sorted(stated.keys() & content):
+        body, said = files[name], stated[name]
+        if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
+            found.append(f"{MANIFEST} and {name} disagree")
+        elif name.endswith(".csv"):
+            found += _table_faults(name, body, said, str(manifest["source"]["kind"]))
+    found += [
+        f"{MANIFEST}: the statements behind {name} have another digest"
+        for name, said in sorted(manifest["queries"].items())
+        if canonical_digest(said["statements"]) != said["sha256"]
+    ]
+    if manifest["format_version"] == FORMAT_VERSION and not found:
+        found += _count_faults(files, manifest)
+    return found
+
+
+def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:
+    """Rows and their sources, counted as they go by: there may be millions."""
+    records = reading(body)
+    header = next(records)
+    sources = Counter(map(itemgetter(0), records))
+    if sources.total() != said["rows"]:
+        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {sources.total()}"
+    if header[0] != "source" or sources.keys() - {source}:
+        yield f"{name} has rows of another source than {source}"
+
+
+def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The manifest's numbers, counted again in the files."""
+
+    def rows(name: str) -> list[dict[str, str]]:
+        header, *records = parsed(files[name])
+        return [dict(zip(header, record, strict=True)) for record in records]
+
+    population, findings = rows(POPULATION_CSV), rows(FINDINGS_CSV)
+    failing = [row for row in findings if row["result"] == Result.FAIL.value]
+    first = sum(row["kind"] == "first_observed" for row in rows(CHANGES_CSV))
+    counted = {
+        "accounts": len(population),
+        "members": sum(row["is_member"] == "true" for row in population),
+        "admins": sum(row["is_organization_admin"] == "true" for row in population),
+        "access_rows": manifest["files"]["access.csv"]["rows"],
+        "changes": manifest["files"]["changes.csv"]["rows"] - first,
+        "first_observed": first,
+        "findings": sum(not row["exception_by"] or bool(row["exception_ended"]) for row in failing),
+        "exceptions": sum(bool(row["exception_by"]) and not row["exception_ended"] for row in failing),
+        "ended_exceptions": sum(bool(row["exception_ended"]) for row in failing),
+        "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
+        "failed_reconciliations": sum(row["passed"] == "false" for row in rows("reconciliation.csv")),
+    }
+    for name, number in counted.items():
+        if manifest["counts"][name] != number:
+            yield f"{MANIFEST} says {manifest['counts'][name]} {name}, and the files hold {number}"
+    days = Counter(f"days_{row['status']}" for row in rows("coverage.csv"))
+    if manifest["coverage"] != {"days": days.total(), **days}:
+        yield f"{MANIFEST} and coverage.csv disagree about the days"
+
+
+def listed(sums: bytes) -> list[str]:
+    """List the names of files that sums name."""
+    return [_sum_line(line)[0] for line in sums.decode(errors="replace").splitlines()]
