@@ -35,13 +35,20 @@ from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 from sonar_access_pipeline.private import expanded
-from sonar_access_pipeline.settings_words import sentences, unreadable
+from sonar_access_pipeline.settings_words import Written, sentences, unreadable
 from sonar_access_pipeline.texts import TextError, table_of, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
 DEFAULT_CONNECTION = "default"
 BEARER = "bearer "
+PREFIX = "SONAR_ACCESS_"
+OURS = re.compile(r"SONAR_?AC+ES+_")
+"""What is meant to begin with `PREFIX`."""
+SIMPLE = ("SONAR_ORGANIZATION", "SONAR_TOKEN", "SONAR_TOKEN_FILE", "SONAR_REGION", "SONAR_HOST_URL")
+"""The variables of a set-up without a file, under Sonar's own names."""
+ALIKE = 0.9
+"""How alike two names are of which one is a slip of the other."""
 OF_KUBERNETES = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_\w+)?$")
 """What Kubernetes sets for a service whose name begins with ours."""
 STORES = ("s3", "gs", "az", "abfs")
@@ -226,9 +233,8 @@ def _roster(file: Path, active: str) -> dict[str, str]:
     """Status by identity. A row without a status is of somebody active; an empty roster is an error, not an empty company."""
     try:
         rows = table_of(text_in(file))
-    except (OSError, TextError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SettingsError(f"The roster {file} cannot be read: {why}.") from None
+    except (TextError, csv.Error) as error:
+        raise SettingsError(f"The roster {file} cannot be read: {error}.") from None
     columns = {value_of(str(name)).casefold(): name for name in (rows[0] if rows else ())}
     keys = [columns[name] for name in ("login", "email", "e-mail") if name in columns]
     known: dict[str, str] = {}
@@ -244,7 +250,7 @@ class Settings(BaseSettings):
     """Everything that can be set. Every default is what a small company would choose."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_ignore_empty=True, env_prefix="SONAR_ACCESS_", hide_input_in_errors=True
+        extra="forbid", frozen=True, env_ignore_empty=True, env_prefix=PREFIX, hide_input_in_errors=True
     )
 
     connections: tuple[Connection, ...] = ()
@@ -295,9 +301,9 @@ class Settings(BaseSettings):
     @classmethod
     def _named(cls, value: Any) -> Any:
         # In TOML a connection is a table with its name: [connections.acme].
-        if not isinstance(value, Mapping):
+        if isinstance(value, list | tuple):
             return value
-        if not all(isinstance(table, Mapping) for table in value.values()):
+        if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
             raise ValueError("each connection is a table of its own, as [connections.acme]")
         return tuple({"name": name, **table} for name, table in value.items())
 
@@ -405,27 +411,24 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         settings = Settings()
         connections = settings.connections or (_simple_connection(environment),)
     except ValidationError as error:
-        raise SettingsError(sentences(error, _names(), MODELS)) from None
+        raise SettingsError(sentences(error, _written(os.environ))) from None
     except PydanticSettingsError as error:
         raise SettingsError(unreadable(str(error))) from None
     _require_known(environment, connections)
     # A path in a file is relative to that file, as people who write it there mean it.
     beside = Path(config).parent if config else Path()
-
-    def is_in_file(name: str) -> bool:
-        return name in settings.model_fields_set and not value_of(environment.get(f"SONAR_ACCESS_{name.upper()}", ""))
-
+    of_file = _written(environment).of_file
     update: dict[str, Any] = {"connections": connections}
     for name in ("data_dir", "timestamp_certificates"):
         path: Path | None = getattr(settings, name)
-        if path is not None and is_in_file(name):
+        if path is not None and name in of_file:
             update[name] = beside / expanded(path)
         elif path is not None:
             update[name] = expanded(path)
-    if settings.signing_key is not None and is_in_file("signing_key"):
+    if settings.signing_key is not None and "signing_key" in of_file:
         agent = "agent:" if settings.signing_key.startswith("agent:") else ""
         update["signing_key"] = f"{agent}{beside / expanded(Path(settings.signing_key.removeprefix(agent)))}"
-    if settings.evidence_url is not None and is_in_file("evidence_url") and not ADDRESS.match(settings.evidence_url):
+    if settings.evidence_url is not None and "evidence_url" in of_file and not ADDRESS.match(settings.evidence_url):
         update["evidence_url"] = str(beside / expanded(Path(settings.evidence_url)))
     return _complete(settings.model_copy(update=update), beside)
 
@@ -437,7 +440,7 @@ def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) ->
     try:
         return _complete(Settings(connections=tuple(connections), **more), Path())
     except ValidationError as error:
-        raise SettingsError(sentences(error, _names(), MODELS)) from None
+        raise SettingsError(sentences(error, _written(os.environ))) from None
 
 
 def _complete(settings: Settings, beside: Path) -> Settings:
@@ -462,9 +465,8 @@ def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -
 def _content(file: Path) -> str:
     try:
         return text_in(file)
-    except (OSError, TextError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SettingsError(f"The token file {file} cannot be read: {why}.") from None
+    except TextError as error:
+        raise SettingsError(f"The token file {file} cannot be read: {error}.") from None
 
 
 def _simple_connection(environment: Mapping[str, str]) -> Connection:
@@ -497,31 +499,51 @@ def _document(config: Path) -> dict[str, Any]:
     """The settings file, read. Raises `SettingsError`."""
     try:
         return tomllib.loads(text_in(config))
-    except OSError as error:
-        raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} cannot be read: {error.strerror}.") from None
     except TextError as error:
         raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}.") from None
 
 
+def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Name variables that look as if they were read and are not, one sentence each, with what is read in their place."""
+    said, written = _said(environment), _written(environment)
+    tokens = {connection.token_env.upper() for connection in settings.connections}
+    place = written.file if "connections" in written.of_file else "SONAR_ACCESS_CONNECTIONS"
+    found = []
+    if written.connections or said.get("SONAR_ACCESS_CONNECTIONS"):
+        unread = [name for name in SIMPLE if said.get(name) and name not in tokens]
+        found += [f"{name} is set and not read: the connections stand in {place}." for name in unread]
+    for name in sorted(said.keys() - {*SIMPLE, *tokens}):
+        near = get_close_matches(name, SIMPLE, n=1, cutoff=ALIKE)
+        if near and not said.get(near[0]):
+            found.append(f"{name} is set and not read; did you mean {near[0]}?")
+    return found
+
+
 def _require_known(environment: Mapping[str, str], connections: Sequence[Connection]) -> None:
     """Raise `SettingsError` for a variable of ours that nobody reads, with the nearest that is read."""
-    prefix = "SONAR_ACCESS_"
-    known = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | {f"{prefix}CONFIG"}
-    environment = {name.upper(): value for name, value in environment.items()}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
     tokens = {connection.token_env.upper() for connection in connections}
-    for name in sorted(environment):
-        if name.startswith(prefix) and name not in known | tokens and not OF_KUBERNETES.search(name):
+    for name in sorted(_said(environment)):
+        if OURS.match(name) and name not in known | tokens and not OF_KUBERNETES.search(name):
             near = get_close_matches(name, sorted(known), n=1)
             raise SettingsError(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '; remove it.'}")
 
 
-def _names() -> tuple[str, ...]:
-    """Give the names of the connections in the settings file, in its order; none without a file."""
-    config = _config(os.environ)
-    named = _document(Path(config)).get("connections", {}) if config and Path(config).is_file() else {}
-    return tuple(named) if isinstance(named, Mapping) else ()
+def _written(environment: Mapping[str, str]) -> Written:
+    """Tell where settings stand: in the file, and not in a variable that says the same."""
+    config = _config(environment)
+    document = _document(Path(config)) if config and Path(config).is_file() else {}
+    named = document.get("connections")
+    in_variables = {name.removeprefix(PREFIX).lower() for name, value in _said(environment).items() if value}
+    connections = tuple(named) if isinstance(named, Mapping) else ()
+    return Written(MODELS, config, frozenset(document) - in_variables, connections)
+
+
+def _said(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables as they are meant: in capitals, with what is around a value taken off."""
+    return {name.upper(): value_of(value) for name, value in environment.items()}
 
 
 MODELS: dict[int, type[BaseModel]] = {1: Settings, 2: PolicySettings, 3: Connection}

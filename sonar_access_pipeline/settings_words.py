@@ -6,22 +6,36 @@ No word of the library that found the fault is repeated, and no place in a list 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-Models = Mapping[int, type[BaseModel]]
-"""The description of settings by how deep they stand: of all, of a table such as the policy, and of one connection."""
+
+@dataclass(frozen=True)
+class Written:
+    """Where people wrote settings: what a sentence about one needs.
+
+    `file` is the settings file, empty where there is none; `of_file` are the settings that stand in it and in no variable;
+    `connections` are the names of those in the file, in its order. `models` describes settings by how deep they stand: all of
+    them, a table such as the policy, and one connection.
+    """
+
+    models: Mapping[int, type[BaseModel]]
+    file: str = ""
+    of_file: frozenset[str] = frozenset()
+    connections: tuple[str, ...] = ()
 
 
-def sentences(error: ValidationError, names: Sequence[str], models: Models) -> str:
-    """Name the faults of settings, one sentence each. `names` are those of the connections, in the order of the file."""
-    return "; ".join(_sentence(detail, names, models) for detail in error.errors(include_url=False))
+def sentences(error: ValidationError, written: Written) -> str:
+    """Name the faults of settings, one sentence each."""
+    return "; ".join(_sentence(detail, written) for detail in error.errors(include_url=False))
 
 
-def _sentence(detail: ErrorDetails, names: Sequence[str], models: Models) -> str:
+def _sentence(detail: ErrorDetails, written: Written) -> str:
+    names = written.connections
     place = [str(part) for part in detail["loc"]]
     kind, limits = str(detail["type"]), detail.get("ctx", {})
     if place[:1] == ["connections"] and len(place) > 1 and place[1].isdigit():
@@ -35,23 +49,25 @@ def _sentence(detail: ErrorDetails, names: Sequence[str], models: Models) -> str
         # It is about several settings, and names them.
         return said
     if kind == "extra_forbidden":
-        return _unknown(place, models)
+        return _unknown(place, written.models)
     given = detail.get("input")
     is_plain = isinstance(given, str | int | float) and place[-1] not in SECRET and "://" not in str(given)
     shown = f" is {str(given)[:60]!r}" if is_plain and kind not in ("missing", "string_too_short") else ""
-    return f"{_setting(place)}{shown}: {said}"
+    return f"{_setting(place, written)}{shown}: {said}"
 
 
-def _setting(place: Sequence[str]) -> str:
+def _setting(place: list[str], written: Written) -> str:
     """Name a setting as people do: a variable, or its place in the file."""
     if place == ["host_url"]:
         return "SONAR_HOST_URL"
+    if len(place) == 1 and place[0] in written.of_file:
+        return f"{place[0]} in {written.file}"
     if len(place) == 1 or place[0] not in ("connections", "policy"):
         return f"SONAR_ACCESS_{place[0].upper()}"
     return f"{place[-1]} in [{'.'.join(place[:-1])}]" if len(place) > 1 else place[0]
 
 
-def _unknown(place: Sequence[str], models: Models) -> str:
+def _unknown(place: list[str], models: Mapping[int, type[BaseModel]]) -> str:
     known = sorted(models[min(len(place), 3)].model_fields)
     near = get_close_matches(place[-1], known, n=1)
     where = f" of [{'.'.join(place[:-1])}]" if len(place) > 1 else ""

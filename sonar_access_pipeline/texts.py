@@ -45,16 +45,22 @@ def text_of(body: bytes) -> str:
 
 
 def text_in(file: Path) -> str:
-    """Read the text of a plain file. Raises `OSError`; `TextError` also for a pipe, a device, and what is too large."""
+    """Read the text of a plain file. Raises `TextError`."""
     return text_of(bytes_in(file))
 
 
 def bytes_in(file: Path) -> bytes:
-    """Read a plain file of settings. Raises `OSError`, `TextError`; nobody is waited for who might write into a pipe."""
-    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise TextError("it is no plain file")
-        body = opened.read(LARGEST + 1)
+    """Read a plain file of settings; nobody is waited for who might write into a pipe.
+
+    Raises `TextError` for one that is not there or may not be read, a pipe, a device, and what is too large.
+    """
+    try:
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise TextError("it is no plain file")
+            body = opened.read(LARGEST + 1)
+    except OSError as error:
+        raise TextError(error.strerror) from None
     if len(body) > LARGEST:
         raise TextError("it is larger than any such file")
     return body

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from sonar_access_pipeline.warehouse.schema import SCHEMA
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+from sonar_access_pipeline_tests.servers import free_port, running
 
 WORLD = World(members={"ada": "Ad\u00e4 \u0142"}, user_permissions={"ada": ["admin"]})
 
@@ -80,6 +83,44 @@ def test_nothing_of_ours_is_left_on_a_connection_that_others_get_next(postgresql
         connection.close()
     plain.dispose()
     warehouse.close()
+
+
+@contextmanager
+def pooled(url: str, folder: Path) -> Iterator[str]:
+    """Give the address of a PgBouncer before a database, which has one connection for all, for a transaction each."""
+    server, port = make_url(url), free_port()
+    (folder / "users").write_text('"postgres" ""\n')
+    host = str(server.query["host"])
+    (folder / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={host} port={server.port or 5432}\n[pgbouncer]\npool_mode = transaction\n"
+        f"default_pool_size = 1\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = trust\nunix_socket_dir =\n"
+        f"auth_file = {folder / 'users'}\n"
+    )
+    # It refuses to be root, and the server's socket lies in a folder that only the server's account may enter.
+    user = ["-u", Path(host).owner()] if os.getuid() == 0 else []
+    folder.chmod(0o755)
+    with running(["pgbouncer", "--quiet", *user, str(folder / "pgbouncer.ini")], port):
+        yield f"postgresql://postgres@127.0.0.1:{port}/{server.database}"
+
+
+def test_a_pooler_that_gives_one_connection_to_all_in_turn_changes_no_answer(postgresql_url: str) -> None:
+    folder = Path(tempfile.mkdtemp())
+    with pooled(postgresql_url, folder) as url:
+        warehouse, other = Warehouse(url), Warehouse(url)
+        upgrade(warehouse)
+        for number, world in enumerate((WORLD, World(members={"bob": "Bob"}))):
+            moment = EPOCH + timedelta(days=number)
+            record((warehouse, other)[number], snapshot_of(world, moment), lambda: EPOCH + timedelta(days=2))
+            derive((other, warehouse)[number], "acme")
+        with warehouse.read() as transaction:
+            assert transaction.execute(text("SHOW search_path")).scalar() == SCHEMA
+        plain = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
+        with plain.connect() as connection:
+            assert connection.execute(text("SHOW search_path")).scalar() == '"$user", public', "for others all is as it was"
+        plain.dispose()
+        assert verify(other, "acme").state is State.FINE
+        for opened in (warehouse, other):
+            opened.close()
 
 
 def test_other_defaults_of_a_role_and_a_database_change_no_answer(postgresql_url: str) -> None:

@@ -29,6 +29,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, sync_attempt
 from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.builders import World, snapshot_of
 from sonar_access_pipeline_tests.deployment import (
     BACKFILL,
@@ -122,7 +123,7 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     now = datetime.now(UTC)
     evolution = Evolution(7, now.date() - timedelta(days=3), accounts=40, groups=4)
     postgres = None
-    if warehouse_url.startswith("sqlite") and os.environ.get("HYPOTHESIS_PROFILE") != "thorough":
+    if warehouse_url.startswith("sqlite") and not THOROUGH:
         pytest.skip("five minutes of daemons on each database: `make proofs` runs both, `make test` the one of production")
     if not warehouse_url.startswith("sqlite"):
         postgres = warehouse_url.replace("postgresql://", "postgresql+psycopg2://")

@@ -24,7 +24,7 @@ from sonar_access_pipeline.access.policy import identity
 from sonar_access_pipeline.addresses import UNREADABLE, plain_address
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.signers import signer_of
-from sonar_access_pipeline.orchestration.launch import Launcher
+from sonar_access_pipeline.orchestration.launch import Launcher, require_storage
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, PolicySettings, SettingsError, load
 from sonar_access_pipeline.settings import given as settings_of
@@ -71,8 +71,9 @@ def test_an_instance_that_was_left_half_made_is_said_with_the_remedy(tmp_path: P
     (runs,) = (tmp_path / "data").rglob("runs.db")
     with sqlite3.connect(runs) as opened:
         opened.execute("INSERT INTO alembic_version VALUES ('another')")
-    with pytest.raises(SettingsError, match="was left half-made: move its folder away"):
-        Launcher(parts)
+    for opens in (lambda: Launcher(parts), lambda: require_storage(tmp_path / "data" / "dagster_home")):
+        with pytest.raises(SettingsError, match="was left half-made: move its folder away"):
+            opens()
 
 
 @pytest.mark.parametrize("named", ["relative", "/none/at/all"])
@@ -290,6 +291,25 @@ def test_a_wrong_variable_is_named_with_the_remedy_and_its_value_unless_that_may
     assert SECRET not in str(wrong.value)
 
 
+@pytest.mark.parametrize("name", ["SONAR_ACCES_HOUR", "SONARACCESS_HOUR", "SONAR_ACESS_HOUR", "SONAR_ACCESSS_HOUR"])
+def test_a_slip_in_the_beginning_of_a_name_is_no_other_programs_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "7")
+    with pytest.raises(SettingsError, match=f"{name} is no setting; did you mean SONAR_ACCESS_HOUR"):
+        load()
+
+
+def test_a_check_names_the_variables_that_nobody_reads(simulator: Simulator, commands: Commands, tmp_path: Path) -> None:
+    simple = settings(simulator)
+    known = simple | {"SONAR_REGIN": "us", "SONAR_SCANNER_OPTS": "-X", "SONAR_USER_HOME": "/x"}
+    ends(commands.run(tmp_path, ("check",), known), 0, "SONAR_REGIN is set and not read; did you mean SONAR_REGION?")
+    assert "is set and not read" not in commands.run(tmp_path, ("check",), simple).stderr
+    (tmp_path / "ours.toml").write_text(f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\n")
+    done = commands.run(tmp_path, ("check",), simple | {"SONAR_ACCESS_CONFIG": "ours.toml", "SONAR_REGION": "us"})
+    for name in ("SONAR_REGION", "SONAR_ORGANIZATION", "SONAR_HOST_URL"):
+        ends(done, 0, f"{name} is set and not read: the connections stand in ours.toml.")
+    assert "SONAR_TOKEN is" not in done.stderr
+
+
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     for name in (
@@ -317,14 +337,19 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatc
         ("[policy]\nmax_admins = 'many'\n", "max_admins in [policy] is 'many': write a whole number"),
         ("[connections.Acme]\norganization = 'acme'\n", "name in [connections.Acme] is 'Acme'"),
         ("data_dir =\n", "is not TOML: invalid value (at line 1"),
-        ("data_dir = 7\n", "SONAR_ACCESS_DATA_DIR is '7': write a path"),
+        ("data_dir = 7\n", "data_dir in settings.toml is '7': write a path"),
+        (
+            "connections = 'acme'\n",
+            "connections in settings.toml is 'acme': each connection is a table of its own",
+        ),
+        ("policy = 'strict'\n", "policy in settings.toml is 'strict': write a table"),
     ],
 )
 def test_a_wrong_line_of_the_file_is_named_as_people_wrote_it(
     toml: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "settings.toml").write_text(toml)
-    monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", "settings.toml")
     with pytest.raises(SettingsError) as wrong:
         load()
     assert said in str(wrong.value)
@@ -382,8 +407,7 @@ def test_a_check_asks_for_everything_that_a_sync_and_its_alerts_will_need(
     )
     with_roster = {"SONAR_ACCESS_CONFIG": "settings.toml", "SONAR_TOKEN": known["SONAR_TOKEN"]}
     ends(commands.run(tmp_path, ("check",), with_roster), 2, "policy:", "none.csv cannot be read")
-    left = {file.name.partition("-")[0] for file in (tmp_path / ".sonar-access").iterdir()}
-    assert left == {"pace"}, "the rate that all on this machine share, and nothing else"
+    assert not (tmp_path / ".sonar-access").exists(), "nothing was made"
 
 
 def test_a_rate_file_of_another_machine_or_of_before_is_not_waited_for(tmp_path: Path) -> None:
@@ -419,7 +443,7 @@ def test_a_folder_that_knows_no_locks_gives_each_process_its_own_rate(tmp_path: 
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(407, "asks who we are (407); write user and password into HTTPS_PROXY"), (403, "lets nobody through to it (403)")],
+    [(407, "asks who we are (407); write user and password into https_proxy"), (403, "lets nobody through to it (403)")],
 )
 def test_a_proxy_that_refuses_says_which_and_is_asked_once(status: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
@@ -442,6 +466,20 @@ def test_a_proxy_that_refuses_says_which_and_is_asked_once(status: int, said: st
     server.shutdown()
     assert said in str(refused.value)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("address", ["http://[bad", "http://host:port", "host:99999", "http://", "htp://x:1", "http://a b:1"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_an_address_of_a_proxy_that_is_none_is_said_by_its_variable(
+    address: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, address)
+    with Client("https://sonarcloud.io", "token") as client, pytest.raises(RefusedError) as refused:
+        client.get(ENDPOINTS["users/current"], {})
+    said = f"the proxy before https://sonarcloud.io is no address; write {variable} as http://host:port."
+    assert str(refused.value).endswith(said[1:])
 
 
 def test_a_proxy_that_speaks_socks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,7 +584,8 @@ def test_a_variable_that_the_settings_of_dagster_name_and_nobody_set_is_said_by_
     ends(commands.run(tmp_path, ("check",), known), 1, "dagster:", "names the variable NOTHING_SETS_IT, which is not set")
     ends(commands.run(tmp_path, ("sync",), known), 2, "NOTHING_SETS_IT")
     down = known | {"NOTHING_SETS_IT": f"postgresql+psycopg2://u:{SECRET}@127.0.0.1:1/db"}
-    ends(commands.run(tmp_path, ("check",), down), 0)
-    done = commands.run(tmp_path, ("sync",), down)
-    ends(done, 2, "Dagster's own storage does not answer")
-    assert SECRET not in done.stdout + done.stderr
+    for command in ("check", "sync"):
+        done = commands.run(tmp_path, (command,), down)
+        ends(done, 2, "Dagster's own storage does not answer")
+        assert SECRET not in done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) < 4, "and nothing else"

@@ -24,11 +24,12 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.schema import history_observation
 from sonar_access_pipeline.warehouse.verify import State, verify
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.killed import DAYS, snapshots
 from sonar_access_pipeline_tests.model import Interval
 from sonar_access_pipeline_tests.test_history import expected, stored
 
-KILLS = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 5
+KILLS = 300 if THOROUGH else 5
 LONGEST = 0.5
 """Seconds until a kill, at most: some tens of transactions."""
 

@@ -38,6 +38,7 @@ MAY_IMPORT = {
         "settings",
         "sonarcloud",
         "terminal",
+        "texts",
         "warehouse",
     },
 }

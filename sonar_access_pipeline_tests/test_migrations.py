@@ -33,6 +33,7 @@ SCOPES = {
     "0005": tuple(Scope),
     "0006": tuple(Scope),
     "0007": tuple(Scope),
+    "0008": tuple(Scope),
 }
 ADA = World(
     members={"ada": "Ada", "bob": None},

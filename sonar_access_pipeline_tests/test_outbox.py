@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -26,11 +25,12 @@ from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.schema import publication
 from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.sealed import sealing, signer
 
 FIRST = EPOCH.date()
-LIVES = 500 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 12
+LIVES = 500 if THOROUGH else 12
 """Each takes two seconds; `make proofs` tries hundreds."""
 FAULTS = (
     "none",

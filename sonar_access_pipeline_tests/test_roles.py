@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import insert, make_url, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from sonar_access_pipeline.access.brake import Brake
@@ -23,7 +25,7 @@ from sonar_access_pipeline.warehouse.forget import drop_bodies, redact
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.rebuild import rebuild
 from sonar_access_pipeline.warehouse.roles import Role, grant
-from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, history_tables, metadata
+from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, history_tables, metadata, raw_body
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt, end_attempt, record
 from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline.warehouse.views import VIEWS
@@ -141,15 +143,63 @@ def test_the_pipeline_does_its_work_and_can_neither_rewrite_nor_delete_what_is_a
     assert rebuild(pipeline, "acme") == 2
     assert verify(pipeline, "acme").state is State.FINE
     export(pipeline, "acme", tmp_path / "acme.zip", Window(EPOCH.date(), day.date()))
-    redact(pipeline, "acme", "bob", by="dpo", basis="b", clock=lambda: day)
     drop_bodies(pipeline, "acme", day, lambda: day, keep_days=1)
-    decide(pipeline, 2, RETRACTED, by="ada", reason="r", brake=Brake(), clock=lambda: day)
     for table in APPEND_ONLY:
         assert not may(pipeline, f"UPDATE {table.name} SET {table.columns[1].name} = NULL WHERE false")
         assert not may(pipeline, f"DELETE FROM {table.name} WHERE false")
         assert not may(pipeline, f"TRUNCATE {table.name} CASCADE")
     assert not may(pipeline, "DELETE FROM raw_body WHERE false")
     assert not any(may(pipeline, statement) for statement in OWNERS)
+
+
+def decides(warehouse: Warehouse) -> None:
+    decide(warehouse, 1, RETRACTED, by="ceo", reason="r", brake=Brake(), clock=lambda: EPOCH)
+
+
+def test_the_pipeline_decides_nothing_in_anybodys_name_and_an_operator_does(as_role: As) -> None:
+    pipeline, operator = as_role(Role.PIPELINE), as_role(Role.OPERATOR)
+    with pytest.raises(WarehouseError, match=r"permission denied for table snapshot_decision; .* of an operator"):
+        decides(pipeline)
+    record(pipeline, snapshot_of(World(members={"ada": "Ada"}), EPOCH + timedelta(days=1)), lambda: EPOCH + timedelta(days=1))
+    derive(pipeline, "acme")
+    with pytest.raises(WarehouseError, match="permission denied for table redaction"):
+        redact(pipeline, "acme", "bob", by="ceo", basis="b", clock=lambda: EPOCH)
+    added = {name for name in tables() if may(operator, changes(name)[1])} - {
+        name for name in tables() if may(pipeline, changes(name)[1])
+    }
+    assert added == {"snapshot_decision", "organization_end", "redaction", "redacted_body", "evidence_statement"}
+    redact(operator, "acme", "bob", by="dpo", basis="b", clock=lambda: EPOCH)
+    decides(operator)
+    assert verify(operator, "acme").state is State.REDACTED
+    assert not any(may(operator, statement) for statement in OWNERS)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])
+def test_bytes_that_were_dropped_come_back_only_with_their_digest(as_role: As, size: int) -> None:
+    pipeline, body = as_role(Role.PIPELINE), bytes(number % 251 for number in range(size))
+    digest = hashlib.sha256(body).hexdigest()
+
+    def put(stored: bytes) -> None:
+        again = update(raw_body).where(raw_body.c.body_sha256 == digest).values(zlib_body=stored, dropped_at=None)
+        with pipeline.write("test") as transaction:
+            transaction.execute(again)
+
+    with pipeline.write("test") as transaction:
+        transaction.execute(insert(raw_body).values(body_sha256=digest, size_bytes=size, zlib_body=b"", dropped_at=EPOCH))
+    stored = zlib.compress(body, 0)
+    others = (
+        zlib.compress(body + b"x", 0),
+        zlib.compress(body),
+        stored[:-5],
+        stored + b"x",
+        b"x",
+    )
+    for other in others:
+        with pytest.raises(WarehouseError, match=r"not the bytes of this body|out of valid range"):
+            put(other)
+    put(stored)
+    with pytest.raises(WarehouseError, match="append-only"):
+        put(stored)
 
 
 def test_a_role_that_is_not_there_and_a_database_without_roles_are_said_in_one_sentence(as_role: As, tmp_path: Path) -> None:

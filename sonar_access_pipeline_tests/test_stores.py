@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.objects import ObjectStore
 from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.evidence.rehearsal import hindrances
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, endorse, publish, seal, sign_head
 from sonar_access_pipeline.evidence.stores import FolderStore, store_of
 from sonar_access_pipeline.evidence.verify import verify, verify_all
@@ -250,6 +252,23 @@ def test_what_a_store_refuses_is_said_with_its_own_code_and_the_remedy(
     assert f"({code})" in str(said.value)
     assert remedy in str(said.value)
     assert KEPT not in str(said.value)
+
+
+def test_a_store_that_only_lets_read_is_found_before_there_is_anything_to_seal(moto: Place) -> None:
+    moto.day()
+    before = s3_client().list_object_versions(Bucket="evidence")["Versions"]
+    assert list(hindrances(moto.sealing, moto.warehouse)) == []
+    assert s3_client().list_object_versions(Bucket="evidence")["Versions"] == before, "and nothing was written"
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::evidence/*"}
+    s3_client().put_bucket_policy(Bucket="evidence", Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
+    (said,) = hindrances(moto.sealing, moto.warehouse)
+    assert "store/store.json (403): its credentials may not do that" in said
+
+
+def test_a_folder_that_only_lets_read_is_found_before_there_is_anything_to_seal(tmp_path: Path) -> None:
+    ours = sealing(tmp_path / "evidence", store=FolderStore(Path("/proc/sys/evidence")))
+    (said,) = hindrances(ours, None)
+    assert said.startswith("Evidence cannot be written to /proc/sys/evidence: ")
 
 
 def test_a_store_that_asks_for_patience_for_a_minute_gets_it(refusing: Callable[..., ObjectStore]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,10 +27,10 @@ from sonar_access_pipeline.warehouse.alerts import history
 from sonar_access_pipeline.warehouse.decisions import CONFIRMED, RETRACTED, decide
 from sonar_access_pipeline.warehouse.schema import sync_attempt
 from sonar_access_pipeline.warehouse.snapshots import begin_attempt
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.company import TOKEN, Company, company
 from sonar_access_pipeline_tests.mailbox import Mailbox, mailbox
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 ON_EACH = pytest.mark.parametrize("here", ["warehouse_url"], indirect=True)
 
 

@@ -30,6 +30,7 @@ from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
+from sonar_access_pipeline.texts import TextError, bytes_in
 from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
 
 
@@ -117,7 +118,12 @@ def evidence_verify(
 
     if everything == (path is not None):
         raise click.UsageError("Name one packet, or say --all.")
-    authorities = tsa_certificates.read_bytes() if tsa_certificates else None
+    authorities = None
+    if tsa_certificates is not None:
+        try:
+            authorities = bytes_in(tsa_certificates)
+        except TextError as error:
+            raise click.UsageError(f"{tsa_certificates} cannot be read: {error}.") from None
     if path is None:
         _verify_all(organization, fingerprints, authorities)
         return

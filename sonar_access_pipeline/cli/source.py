@@ -23,7 +23,7 @@ from sonar_access_pipeline.cli.base import (
     errors,
     say,
 )
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
+from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load, passed_over
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.terminal import print_rows
@@ -52,9 +52,11 @@ def check(connection_name: str | None) -> None:
 
     settings = load()
     worst = 0
+    for sentence in passed_over(settings):
+        say(sentence, label="Warning:", style="bold yellow", to=errors)
     for connection in connections_of(settings, connection_name):
         try:
-            checked = check_connection(connection, Parts(settings))
+            checked = check_connection(connection, Parts(settings, only_asks=True))
         except (SettingsError, SourceError) as error:
             _say_wrong(connection, str(error))
             worst = max(worst, WRONG_USE if isinstance(error, SettingsError) else UNREADABLE)
@@ -74,7 +76,7 @@ def _check_rest(settings: Settings) -> int:
     from sonar_access_pipeline.orchestration import ready
     from sonar_access_pipeline.orchestration.parts import Parts
 
-    parts = Parts(settings)
+    parts = Parts(settings, only_asks=True)
     found = list(ready.faults(parts))
     for hindrance in found:
         say(hindrance.sentence, label=f"{hindrance.part}:", style="bold red", to=errors)

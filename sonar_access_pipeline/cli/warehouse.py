@@ -126,12 +126,19 @@ def warehouse_end(organization: str | None, last_day: date, reason: str, by: str
 
 @warehouse.command("grant")
 @click.argument("role")
-@click.option("--as", "kind", type=click.Choice(["analyst", "reviewer", "pipeline"]), required=True, help="What the role is for.")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["analyst", "reviewer", "pipeline", "operator"]),
+    required=True,
+    help="What the role is for.",
+)
 def warehouse_grant(role: str, kind: str) -> None:
-    """Give a role of the database (PostgreSQL) what it needs, and no more: to query, to review, or to run the pipeline.
+    """Give a role of the database (PostgreSQL) what its work needs, and no more.
 
     An analyst reads history and views, but no e-mail addresses; a reviewer these too, and how each snapshot came to be; the
-    pipeline writes, and can neither change nor delete what is append-only. Run it as the owner, again after each upgrade.
+    pipeline writes, can neither change nor delete what is append-only, and enters no decision; an operator is a person, who may
+    decide and do what the pipeline does. Run it as the owner, again after each upgrade.
 
     \b
     Example:  sonar-access warehouse grant data_team --as analyst

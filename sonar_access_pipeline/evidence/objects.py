@@ -246,24 +246,33 @@ class ObjectStore:
         if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             raise EvidenceError(f"{self.url} cannot be locked: {REMEDIES['InvalidRequest']}.")
 
-    def _write(self, path: str, name: str, body: bytes) -> None:
-        place, lock = self._at(path, name), self._lock()
+    def require_writable(self, path: str, name: str) -> None:
+        """Raise `UnreadableError` where nothing may be put: asked to make what is there, a store looks at rights first."""
+        if self.has(path, name):
+            body = self.read(path, name)
+            self._asked(f"{path}/{name}", lambda: self._make(path, name, body))
 
+    def _write(self, path: str, name: str, body: bytes) -> None:
         def write() -> None:
-            try:
-                self._files.pipe_file(place, body, **self._kind.create, **lock)
-            except FileExistsError:
-                pass
-            except Exception as error:
-                code = code_of(error)
-                if code in ("PreconditionFailed", "412", "BlobAlreadyExists", "ConditionalRequestConflict", "409"):
-                    return
-                if code not in ("NotImplemented", "501"):
-                    raise
+            if not self._make(path, name, body):
                 # A store that does not know the header: what it is asked to write was entered, and is the same each time.
-                self._files.pipe_file(place, body, **lock)
+                self._files.pipe_file(self._at(path, name), body, **self._lock())
 
         self._asked(f"{path}/{name}", write)
+
+    def _make(self, path: str, name: str, body: bytes) -> bool:
+        """Write a file where there is none; whether the store knows how to do only that."""
+        try:
+            self._files.pipe_file(self._at(path, name), body, **self._kind.create, **self._lock())
+        except FileExistsError:
+            pass
+        except Exception as error:
+            code = code_of(error)
+            if code in ("NotImplemented", "501"):
+                return False
+            if code not in ("PreconditionFailed", "412", "BlobAlreadyExists", "ConditionalRequestConflict", "409"):
+                raise
+        return True
 
     def _lock(self) -> dict[str, Any]:
         if self.retention_days is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.identity import name_of, why_unknown
+from sonar_access_pipeline.evidence.identity import FOLDER, NAME, name_of, why_unknown
 from sonar_access_pipeline.evidence.seal import Sealing
 from sonar_access_pipeline.evidence.sshsig import verified
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -14,7 +14,7 @@ NAMESPACE = "sonar-access-check"
 
 
 def hindrances(sealing: Sealing, warehouse: Warehouse | None) -> Iterator[str]:
-    """Sign something, have it stamped, and ask the store for its name and whether it locks: a sentence for each that fails."""
+    """Sign something, have it stamped, ask the store for its name, and whether it locks and takes more: each fault a sentence."""
 
     def signs() -> None:
         signature = sealing.signer.sign(b"check", NAMESPACE)
@@ -25,6 +25,7 @@ def hindrances(sealing: Sealing, warehouse: Warehouse | None) -> Iterator[str]:
     def answers() -> None:
         sealing.store.require_lockable()
         name_of(sealing.store)
+        sealing.store.require_writable(FOLDER, NAME)
 
     steps: tuple[Callable[[], None], ...] = (signs, answers)
     for step in steps:

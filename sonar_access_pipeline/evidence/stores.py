@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol
 
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
@@ -88,6 +89,9 @@ class Store(Protocol):
 
     def require_lockable(self) -> None:
         """Raise `EvidenceError` where the store cannot lock what is put there, and somebody asked for that."""
+
+    def require_writable(self, path: str, name: str) -> None:
+        """Raise `EvidenceError` where nothing may be put, asked with a file that lies there, if it does: it stays as it is."""
 
     @property
     def retention_days(self) -> int | None:
@@ -227,6 +231,17 @@ class FolderStore:
 
     def require_lockable(self) -> None:
         """Nothing: the settings refuse to ask a folder for locks."""
+
+    def require_writable(self, path: str, name: str) -> None:
+        """Raise `EvidenceError` where nothing may be put: a file system may be read-only, whatever rights say."""
+        above = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        try:
+            with TemporaryFile(dir=above):
+                pass
+        except OSError as error:
+            raise EvidenceError(
+                f"Evidence cannot be written to {self.root}: {error.strerror}; mend its rights or set SONAR_ACCESS_EVIDENCE_URL."
+            ) from None
 
     @property
     def retention_days(self) -> int | None:

@@ -5,14 +5,20 @@ The same job that the schedule runs; afterwards the run, its checks and its meta
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import dagster as dg
+import yaml
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster_postgres import PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
 
@@ -75,9 +81,24 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
+def require_storage(home: Path) -> None:
+    """Open what Dagster's instance in a folder is kept in, as far as it is there: nothing is made. Raises `SettingsError`."""
+    if not home.is_dir():
+        return
+    with _in_words(home):
+        data = InstanceRef.from_dir(str(home)).run_storage_data
+        if data is not None and data.class_name == PostgresRunStorage.__name__:
+            asking = {**data.config_dict, "should_autocreate_tables": False}
+            with data._replace(config_yaml=yaml.safe_dump(asking)).rehydrate(as_type=PostgresRunStorage).connect():
+                pass
+        elif (home / "history").is_dir():
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+
+
 def _instance(home: Path) -> dg.DagsterInstance:
     """Dagster's instance, made by one process while others wait: its own way of making it breaks where two do it at once."""
-    try:
+    with _in_words(home):
         # A lock waits where nothing can be made: that is said at once.
         with TemporaryFile(dir=home):
             pass
@@ -86,6 +107,15 @@ def _instance(home: Path) -> dg.DagsterInstance:
             # Made when they are first asked for.
             _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
             return instance
+
+
+@contextmanager
+def _in_words(home: Path) -> Iterator[None]:
+    """Raise `SettingsError` for whatever keeps Dagster's instance from being opened. The library's own warnings are not said."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
     except Timeout:
         raise SettingsError(
             f"Another process has been making Dagster's instance in {home} for {MAKING_SECONDS:.0f} s; look what it does. If "
@@ -112,6 +142,8 @@ def _instance(home: Path) -> dg.DagsterInstance:
             "it was left half-made: move its folder away, and a new one is made. The runs in Dagster's UI go with it; what was "
             "observed lies in the warehouse."
         ) from None
+    finally:
+        logging.disable(before)
 
 
 class Launcher:

@@ -41,6 +41,8 @@ class Parts:
     clock: Clock = system_clock
     patience: Patience = field(default_factory=Patience)
     progress: Callable[[Progress], None] | None = None
+    only_asks: bool = False
+    """Whether nothing is made that is not there, as a check asks."""
 
     def __post_init__(self) -> None:
         if self.clock is not system_clock and not all(connection.is_loopback for connection in self.settings.connections):
@@ -52,8 +54,9 @@ class Parts:
         host = urlsplit(connection.host_url).netloc.replace(":", "-")
         file = self.settings.data_dir / f"pace-{host}"
         try:
-            private_folder(self.settings.data_dir)
-            pace = Pace(self.settings.requests_per_minute, file=file)
+            if not self.only_asks:
+                private_folder(self.settings.data_dir)
+            pace = Pace(self.settings.requests_per_minute, file=file if not self.only_asks or file.exists() else None)
         except OSError:
             # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate is this process's own.
             pace = Pace(self.settings.requests_per_minute)
@@ -82,9 +85,8 @@ class Parts:
         file = self.settings.timestamp_certificates
         try:
             return None if file is None else bytes_in(file)
-        except (OSError, TextError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {why}.") from None
+        except TextError as error:
+            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {error}.") from None
 
     @contextmanager
     def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:

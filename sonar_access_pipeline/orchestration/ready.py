@@ -1,4 +1,4 @@
-"""Asking for everything that a sync and its alerts will need, before there is anything to lose. Nothing is written."""
+"""Asking for everything that a sync and its alerts will need, before there is anything to lose. Nothing is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sonar_access_pipeline.alerts.channels import channels_of
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.rehearsal import hindrances
 from sonar_access_pipeline.evidence.signers import OWN_KEY
-from sonar_access_pipeline.orchestration.launch import require_home
+from sonar_access_pipeline.orchestration.launch import require_home, require_storage
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
@@ -84,7 +84,10 @@ def _dagster(parts: Parts) -> Iterator[str]:
         except yaml.YAMLError:
             yield f"{settings} is no YAML."
             return
-        yield from (f"{settings} names the variable {name}, which is not set." for name in named if name not in os.environ)
+        if missing := [name for name in named if name not in os.environ]:
+            yield from (f"{settings} names the variable {name}, which is not set." for name in missing)
+            return
+    require_storage(home)
 
 
 def _variables(document: Any) -> Iterator[str]:

@@ -312,7 +312,7 @@ class Client:
         if limit.late or error is None:
             return UnavailableError(f"{host} took too long to answer {path}")
         broken = broken_of(error)
-        sentence = broken.why.format(host=host, path=path)
+        sentence = broken.why.format(host=host, path=path, proxy=_proxy_variable(host))
         return RefusedError(sentence) if broken.kind is Kind.PERMANENT else UnavailableError(sentence)
 
     def _judge(self, answered: Answered, said: str, asked: float | None) -> None:
@@ -356,6 +356,13 @@ def _proxies(base: str) -> Mapping[str, str]:
     """Give no proxies for this machine itself, whose token is nobody else's business; else leave them to the environment."""
     host = urlsplit(base).hostname or ""
     return {"http": "", "https": ""} if is_loopback(host) else {}
+
+
+def _proxy_variable(host: str) -> str:
+    """Name the variable that names the proxy before a host, as `urllib` takes them: the one to set where none is."""
+    scheme = urlsplit(host).scheme or "https"
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    return next((name for name in names if os.environ.get(name)), f"{scheme}_proxy".upper())
 
 
 PERMANENT = {Kind.PERMANENT: RefusedError, Kind.NOT_FOUND: NotFoundError, Kind.TOKEN: TokenRefusedError}

@@ -112,10 +112,10 @@ CERTIFICATE = (
     "{host} shows a certificate that cannot be verified; name the bundle of your proxy's authority in REQUESTS_CA_BUNDLE, or "
     "check the host."
 )
-SOCKS = "the proxy before {host} speaks SOCKS; run `pip install 'requests[socks]'`, or name another in HTTPS_PROXY."
+SOCKS = "the proxy before {host} speaks SOCKS; run `pip install 'requests[socks]'`, or name another in {proxy}."
 REFUSING_PROXY = {
-    "407": "the proxy before {host} asks who we are (407); write user and password into HTTPS_PROXY, each encoded.",
-    "403": "the proxy before {host} lets nobody through to it (403); have it allowed, or name another in HTTPS_PROXY.",
+    "407": "the proxy before {host} asks who we are (407); write user and password into {proxy}, each encoded.",
+    "403": "the proxy before {host} lets nobody through to it (403); have it allowed, or name another in {proxy}.",
 }
 """What a proxy says to a request for a tunnel, which no second try changes."""
 NETWORK = (
@@ -124,8 +124,8 @@ NETWORK = (
     Broken(network.ContentDecodingError, Kind.TRANSIENT, "{host} sent an answer to {path} that cannot be unpacked"),
     Broken(network.SSLError, Kind.TRANSIENT, "the encrypted connection to {host} broke at {path}"),
     Broken(network.InvalidSchema, Kind.PERMANENT, SOCKS),
-    Broken(network.InvalidProxyURL, Kind.PERMANENT, "the proxy before {host} is no address; check HTTPS_PROXY."),
-    Broken(network.ProxyError, Kind.TRANSIENT, "the proxy before {host} does not work; check HTTPS_PROXY"),
+    Broken(network.InvalidURL, Kind.PERMANENT, "the proxy before {host} is no address; write {proxy} as http://host:port."),
+    Broken(network.ProxyError, Kind.TRANSIENT, "the proxy before {host} does not work; check {proxy}"),
     Broken(
         network.ConnectionError,
         Kind.TRANSIENT,
@@ -133,7 +133,10 @@ NETWORK = (
     ),
     Broken(requests.RequestException, Kind.PERMANENT, "{host} cannot be asked; check SONAR_HOST_URL and the proxy settings."),
 )
-"""The library's own messages quote addresses with their parameters; these name the host and the endpoint only."""
+"""The library's own messages quote addresses with their parameters; these name the host, the endpoint and the variable only.
+
+An address that is none is the proxy's: the host's own was read with the settings.
+"""
 
 
 def broken_of(error: requests.RequestException) -> Broken:

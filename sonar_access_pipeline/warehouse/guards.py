@@ -58,6 +58,37 @@ def refusal(*, is_postgresql: bool) -> Iterator[str]:
         )
 
 
+def its_own_bytes(*, is_postgresql: bool) -> Iterator[str]:
+    """On PostgreSQL, the bytes of a body that was dropped come back only where they have its digest.
+
+    The database can neither unpack nor needs to: they come back as zlib writes them at level 0, in stored blocks (RFC 1950 and
+    1951, section 3.2.4). On SQLite, which has no roles, whoever opens the file may do everything.
+    """
+    if is_postgresql:
+        yield f"""
+            CREATE FUNCTION {SCHEMA}.refuse_other_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
+            DECLARE
+                place int := 2; size int; header int; whole bytea := '';
+            BEGIN
+                LOOP
+                    header := get_byte(NEW.zlib_body, place);
+                    size := get_byte(NEW.zlib_body, place + 1) + 256 * get_byte(NEW.zlib_body, place + 2);
+                    whole := whole || substring(NEW.zlib_body FROM place + 6 FOR size);
+                    place := place + 5 + size;
+                    EXIT WHEN header <> 0;
+                END LOOP;
+                IF header <> 1 OR place + 4 <> length(NEW.zlib_body) OR encode(sha256(whole), 'hex') <> OLD.body_sha256 THEN
+                    RAISE EXCEPTION 'these are not the bytes of this body' USING ERRCODE = 'restrict_violation';
+                END IF;
+                RETURN NEW;
+            END $$"""
+        yield (
+            f"CREATE TRIGGER {raw_body.name}_its_own_bytes BEFORE UPDATE ON {raw_body.name} FOR EACH ROW "
+            "WHEN (OLD.dropped_at IS NOT NULL AND NEW.dropped_at IS NULL) "
+            f"EXECUTE FUNCTION {SCHEMA}.refuse_other_bytes()"
+        )
+
+
 def append_only(table: str, *, is_postgresql: bool, unless: str | None = None) -> Iterator[str]:
     """No row of a table may be changed or deleted, `unless` an update fulfils a condition over OLD and NEW."""
     allowed = f" WHEN (NOT ({unless}))" if unless else ""
@@ -72,6 +103,8 @@ def append_only(table: str, *, is_postgresql: bool, unless: str | None = None) -
     yield f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}"
 
 
+FUNCTIONS = ("refuse_change", "refuse_other_bytes")
+"""What the triggers call, on PostgreSQL."""
 GUARDED = (*(table.name for table in APPEND_ONLY), raw_body.name)
 """The tables in which triggers refuse changes."""
 
@@ -79,7 +112,7 @@ GUARDED = (*(table.name for table in APPEND_ONLY), raw_body.name)
 def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
     """List what the schema promises and the database does not have, or has switched off: each as kind and name, in a fixed order.
 
-    Tables, `views`, constraints, indexes, triggers, and on PostgreSQL the function that these call.
+    Tables, `views`, constraints, indexes, triggers, and on PostgreSQL the functions that these call.
     """
     is_postgresql = transaction.dialect.name == "postgresql"
     there = _on_postgresql(transaction) if is_postgresql else _on_sqlite(transaction)
@@ -89,7 +122,7 @@ def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
         "constraint": [*_constraints(), *(f"ex_{name}_overlap" for name in history_tables if is_postgresql)],
         "index": [str(index.name) for table in metadata.sorted_tables for index in table.indexes],
         "trigger": list(_triggers(is_postgresql=is_postgresql)),
-        "function": ["refuse_change"] if is_postgresql else [],
+        "function": list(FUNCTIONS) if is_postgresql else [],
     }
     return [f"{kind} {name}" for kind, names in promised.items() for name in sorted(names) if not _is_in(name, there[kind])]
 
@@ -109,7 +142,9 @@ def _constraints() -> Iterator[str]:
 def _triggers(*, is_postgresql: bool) -> Iterator[str]:
     refused = ("no_update", "no_delete", "no_truncate") if is_postgresql else ("no_update", "no_delete")
     yield from (f"{table}_{name}" for table in GUARDED for name in refused)
-    if not is_postgresql:
+    if is_postgresql:
+        yield f"{raw_body.name}_its_own_bytes"
+    else:
         yield from (f"{table}_no_overlap_{name}" for table in history_tables for name in ("insert", "update"))
 
 
@@ -130,7 +165,7 @@ def _on_postgresql(transaction: Connection) -> Mapping[str, set[str]]:
         ),
         "trigger": names(
             f"SELECT t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid {of_table.format('t.tgrelid')} "
-            "AND t.tgenabled IN ('O', 'A') AND p.proname = 'refuse_change'"
+            "AND t.tgenabled IN ('O', 'A') AND p.proname LIKE 'refuse!_%' ESCAPE '!'"
         ),
         "function": names(
             f"SELECT p.proname FROM pg_proc p {ours.format('p', 'pronamespace')} AND p.prosrc LIKE '%RAISE EXCEPTION%'"

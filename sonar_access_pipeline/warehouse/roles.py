@@ -1,4 +1,4 @@
-"""Who may do what in a warehouse on PostgreSQL: three kinds of roles, each with as little as its work needs.
+"""Who may do what in a warehouse on PostgreSQL: four kinds of roles, each with as little as its work needs.
 
 A role is made by whoever administers the database; here it is granted what it needs, and nothing that an earlier grant left.
 Only the owner changes tables: `warehouse upgrade` and `warehouse grant` are the owner's, and after the first the second is due.
@@ -37,6 +37,8 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_control,
     raw_list,
     raw_snapshot,
+    redacted_body,
+    redaction,
     signed_head,
     snapshot_decision,
     sync_attempt,
@@ -50,6 +52,7 @@ class Role(StrEnum):
     ANALYST = "analyst"
     REVIEWER = "reviewer"
     PIPELINE = "pipeline"
+    OPERATOR = "operator"
 
 
 DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name})
@@ -76,19 +79,24 @@ FACTS = frozenset(
     )
 )
 
+DECIDED = (snapshot_decision, organization_end, redaction, redacted_body, evidence_statement)
+"""What only people enter: no step of a run writes there."""
+
 
 def privileges(role: Role) -> Mapping[str, str]:
     """The privileges of a kind of role, by table or view.
 
     An analyst reads what is derived, but no e-mail addresses. A reviewer reads these too, and how everything came to be, but no
-    raw answers. The pipeline adds to what is append-only, and changes only what is derived, what it tried, and a body's bytes.
+    raw answers. The pipeline adds to what is append-only, and changes only what is derived, what it tried, and a body's bytes; it
+    enters no decision. An operator may do what the pipeline may, and decide: the role of a person at the command line.
     """
     if role is Role.ANALYST:
         return dict.fromkeys(DERIVED - {DIM_ACCOUNT_DETAIL.name} | {VERSION_TABLE}, "SELECT")
     if role is Role.REVIEWER:
         return dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
     everything = dict.fromkeys((*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT")
-    added = dict.fromkeys((table.name for table in APPEND_ONLY), "SELECT, INSERT")
+    noted = APPEND_ONLY if role is Role.OPERATOR else [table for table in APPEND_ONLY if table not in DECIDED]
+    added = dict.fromkeys((table.name for table in noted), "SELECT, INSERT")
     changed = dict.fromkeys((*history_tables, history_observation.name), "SELECT, INSERT, UPDATE, DELETE")
     return {
         **everything,
@@ -154,5 +162,5 @@ def _statements(transaction: Connection, name: str, granted: Mapping[str, str], 
     yield f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quoted}"
     for table, allowed in sorted(granted.items()):
         yield f"GRANT {allowed} ON {SCHEMA}.{table} TO {quoted}"
-    if role is Role.PIPELINE:
+    if role in (Role.PIPELINE, Role.OPERATOR):
         yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {quoted}"

@@ -19,7 +19,7 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA, history_observation
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
 
 FINDINGS_SINCE = "0006"
