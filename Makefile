@@ -1,11 +1,17 @@
 # Two commands matter: `make demo` and `make test`. The environment is made from a hashed lock, and only when the lock changes.
 
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 
-.PHONY: help install demo test lint types tests proofs stores benchmark dictionary screenshots lock wheel clean
+# A person's settings for other Pythons are none for this one. Index, proxy and certificates that pip knows are kept.
+unexport PYTHONPATH PYTHONHOME
+export PIP_USER := 0
+export PYTHON
+# What was installed with an interpreter that is gone is not there.
+$(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.runtime $(VENV)/.development)
+
+.PHONY: help install demo test lint types tests proofs stores containers benchmark dictionary screenshots lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +35,10 @@ proofs: $(VENV)/.development  ## the property and kill tests at full length, and
 stores: $(VENV)/.development  ## every object store whose server is on the PATH: minio, versitygw, azurite-blob, fake-gcs-server
 	@$(INSTALL) --require-hashes -r deploy/requirements.lock
 	$(BIN)/pytest sonar_access_pipeline_tests/test_stores.py -v
+
+containers: $(VENV)/.development  ## the image and deploy/compose.yaml on a Docker Engine (as root)
+	docker build -t sonar-access-pipeline:0.1.0 .
+	$(BIN)/pytest sonar_access_pipeline_tests/test_containers.py -v -s
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
@@ -55,9 +65,8 @@ LOCK := --universal --generate-hashes --no-strip-extras --no-annotate --no-heade
 clean:  ## forget the environment and the demo
 	rm -rf $(VENV) .sonar-access-demo dist
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	@tools/environment.sh $(VENV)
 	@echo "installing from requirements.lock (once) ..."
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --no-build-isolation --editable .

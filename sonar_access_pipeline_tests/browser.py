@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sonar_access_pipeline_tests.deployment import ROOT, free_port, until
+from sonar_access_pipeline_tests.deployment import ROOT, until
+from sonar_access_pipeline_tests.programs import free_port, place_of
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-"""Where the machine has a browser, if it has one: `apt-get install chromium`."""
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -53,7 +51,7 @@ def browser_page() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         # Without a sandbox of its own: tests may run as root, and only see pages of this machine.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=place_of("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         yield page

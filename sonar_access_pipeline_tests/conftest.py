@@ -8,7 +8,7 @@ import signal
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands
+from sonar_access_pipeline_tests.programs import left_out
 from sonar_access_pipeline_tests.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -39,6 +40,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(waiting):
         others.insert(number % workers * share, item)
     items[:] = others
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """Have the last line say what was left out, and which package brings it."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(session.config, "workerinput"):
+        skipped = [str(report.longrepr) for report in reporter.stats.get("skipped", ())]
+        if line := left_out(skipped):
+            reporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

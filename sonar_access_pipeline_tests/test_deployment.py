@@ -83,6 +83,10 @@ class Site:
         )
         return time.monotonic() - began
 
+    def lost(self) -> int:
+        """How many messages told of a process that was lost."""
+        return sum(title.endswith("acme: the process of a sync was lost") for title in self.box.titles)
+
     def problems(self) -> list[Problem]:
         """What is wrong now."""
         with self.warehouse.read() as transaction:
@@ -210,6 +214,24 @@ def a_killed_worker_is_lost_told_and_finished_by_the_next(site: Site) -> None:
     site.told("recovered: acme: the process of a sync was lost")
 
 
+def a_run_that_died_with_its_code_server_is_told_and_finished_by_the_next(site: Site) -> None:
+    """As in an upgrade that does not wait for runs."""
+    before = site.lost()
+    site.simulator.latency = 3.0
+    run = site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})
+    until("try", lambda: site.has_tried(run))
+    site.made.kill("code")
+    began = time.monotonic()
+    site.made.start_code()
+    assert site.made.ended(run, seconds=300) == "FAILURE"
+    until("end of the try", lambda: site.outcome(run) == ("failed", "lost"))
+    until("another message", lambda: site.lost() > before)
+    assert time.monotonic() - began < 300
+    site.simulator.latency = 0.0
+    assert site.made.ended(site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})) == "SUCCESS"
+    until("end of the problem", lambda: not site.problems())
+
+
 def a_cancelled_run_is_on_record_and_not_tried_again(site: Site) -> None:
     site.simulator.latency = 3.0
     run = site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})
@@ -267,6 +289,7 @@ def test_a_deployment_lives_through_everything(site: Site) -> None:
     site.made.switch_on(schedules=["acme_daily_schedule"])
     a_tick_that_was_missed_while_the_daemon_was_down_observes_the_day(site)
     a_killed_worker_is_lost_told_and_finished_by_the_next(site)
+    a_run_that_died_with_its_code_server_is_told_and_finished_by_the_next(site)
     a_cancelled_run_is_on_record_and_not_tried_again(site)
     a_failed_run_is_told_within_a_minute_and_all_is_well_once_it_works(site)
     a_reviewer_on_the_read_only_server_sees_everything_and_can_change_nothing(site)

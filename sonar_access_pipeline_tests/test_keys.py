@@ -22,7 +22,8 @@ from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import endorse, seal
 from sonar_access_pipeline.evidence.signers import PACKETS, signer_of
 from sonar_access_pipeline.evidence.sshsig import SignatureError, string, verified
-from sonar_access_pipeline_tests.sealed import DAYS, Sealings, needs, sealing, signer
+from sonar_access_pipeline_tests.programs import needs
+from sonar_access_pipeline_tests.sealed import DAYS, Sealings, sealing, signer
 
 
 def test_what_ssh_keygen_signs_we_verify_and_both_say_the_same_of_a_key(tmp_path: Path) -> None:

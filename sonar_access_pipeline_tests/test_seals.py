@@ -35,7 +35,8 @@ from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of, unguard
-from sonar_access_pipeline_tests.sealed import ALL, DAYS, WINDOWS, Sealings, edit, needs, resigned, sealing, signer
+from sonar_access_pipeline_tests.programs import needs
+from sonar_access_pipeline_tests.sealed import ALL, DAYS, WINDOWS, Sealings, edit, resigned, sealing, signer
 
 
 def test_a_packet_has_every_file_of_the_design_and_is_fine(original: Sealings) -> None:

@@ -30,7 +30,8 @@ from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
-from sonar_access_pipeline_tests.sealed import DAYS, Sealings, needs, sealing
+from sonar_access_pipeline_tests.programs import needs
+from sonar_access_pipeline_tests.sealed import DAYS, Sealings, sealing
 
 
 class Authority:

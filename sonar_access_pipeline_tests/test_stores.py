@@ -26,8 +26,9 @@ from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.snapshots import record
 from sonar_access_pipeline_tests.builders import EPOCH, World, snapshot_of
+from sonar_access_pipeline_tests.programs import free_port
 from sonar_access_pipeline_tests.sealed import ALL, DAYS, Sealings, live_a_day, sealing
-from sonar_access_pipeline_tests.servers import Server, forget_sessions, free_port, s3_at, s3_client, server
+from sonar_access_pipeline_tests.servers import Server, forget_sessions, s3_at, s3_client, server
 
 SERVERS = ("moto", "minio", "versitygw", "azurite", "fake-gcs-server")
 

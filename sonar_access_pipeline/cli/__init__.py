@@ -15,7 +15,7 @@ from sonar_access_pipeline.cli.evidence import evidence
 from sonar_access_pipeline.cli.questions import access, changes, coverage
 from sonar_access_pipeline.cli.snapshot import snapshot
 from sonar_access_pipeline.cli.source import check, sync
-from sonar_access_pipeline.cli.start import demo, ui
+from sonar_access_pipeline.cli.start import demo, ui, upgrade
 from sonar_access_pipeline.cli.warehouse import warehouse
 
 
@@ -33,5 +33,5 @@ def main() -> None:
     """
 
 
-for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, alerts, ui, demo):
+for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, alerts, ui, demo, upgrade):
     main.add_command(command)

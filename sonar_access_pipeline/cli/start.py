@@ -1,4 +1,4 @@
-"""`ui` and `demo`: to look at what there is, and to see it all without an account."""
+"""`ui`, `demo` and `upgrade`: to look at what there is, to see it all without an account, and to begin with a new version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sonar_access_pipeline.cli.base import console
+from sonar_access_pipeline.cli.base import console, say
 from sonar_access_pipeline.settings import load
 
 
@@ -25,6 +25,29 @@ def ui(options: tuple[str, ...]) -> None:
     home = dagster_home(load()).absolute()
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(WORKSPACE), *options]
     os.execve(sys.executable, command, {**os.environ, "DAGSTER_HOME": str(home)})
+
+
+@click.command()
+@click.option(
+    "--wait", "minutes", type=click.IntRange(0, 720), default=15, show_default=True, help="Minutes, for runs that go on."
+)
+@click.option("--grant", "roles", multiple=True, metavar="ROLE=KIND", help="A role of the database, and its kind; many times.")
+def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
+    """Bring the warehouse's tables and Dagster's own to this version, before its services start. Safe to repeat.
+
+    Runs that go on are waited for; where they do not end in time nothing is changed, and the exit status is 1. Run it as the
+    owner of the tables.
+
+    \b
+    Example:  sonar-access upgrade --grant pipeline=pipeline --grant data_team=analyst
+    """
+    from sonar_access_pipeline.orchestration.upgrade import BusyError, require_roles
+    from sonar_access_pipeline.orchestration.upgrade import upgrade as upgrade_all
+
+    try:
+        upgrade_all(load(), require_roles(roles), minutes * 60, say)
+    except BusyError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.command()

@@ -21,7 +21,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.evidence.verify import verify
-from sonar_access_pipeline.orchestration.failures import KIND, as_failures
+from sonar_access_pipeline.orchestration.failures import KIND, working
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
 from sonar_access_pipeline.orchestration.parts import Parts
@@ -84,7 +84,7 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext) -> Results:
-        with as_failures(), parts.warehouse() as warehouse:
+        with working(context), parts.warehouse() as warehouse:
             if window_of(context) != _only(parts.clock().date()):
                 raise dg.Failure(PAST_DAY, allow_retries=False)
             began = time.monotonic()
@@ -158,7 +158,7 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
     )
     def history(context: dg.AssetExecutionContext) -> Results:
         window = window_of(context)
-        with as_failures(), parts.warehouse() as warehouse:
+        with working(context), parts.warehouse() as warehouse:
             organization_key = connection.organization_key()
             began = time.monotonic()
             merged = derive(warehouse, organization_key)
@@ -230,7 +230,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
     )
     def evidence(context: dg.AssetExecutionContext) -> Results:
         window = window_of(context)
-        with as_failures(), parts.warehouse() as warehouse:
+        with working(context), parts.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
             sealing = parts.sealing()
             sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)

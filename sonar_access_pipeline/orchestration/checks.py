@@ -12,7 +12,7 @@ from collections import Counter
 import dagster as dg
 
 from sonar_access_pipeline.evidence.verify import verify_all
-from sonar_access_pipeline.orchestration.failures import as_failures
+from sonar_access_pipeline.orchestration.failures import working
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.shown import table_of
 from sonar_access_pipeline.settings import Connection
@@ -38,7 +38,7 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
         "packet is as it was sealed.",
     )
     def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with as_failures(), parts.warehouse() as warehouse:
+        with working(context), parts.warehouse() as warehouse:
             began = time.monotonic()
             found = verify(warehouse, connection.organization_key())
             sealed = verify_all(parts.store(), connection.organization_key(), warehouse=warehouse)

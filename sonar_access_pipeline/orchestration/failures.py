@@ -1,4 +1,4 @@
-"""From our errors to Dagster's: one sentence, and whether trying again can help. A traceback is for our mistakes only."""
+"""What is around the work of every step: from our errors to Dagster's, one sentence each, and whether trying again can help."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.orchestration import processes
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, UnavailableError
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOrderError, SourceMismatchError, WarehouseError
@@ -19,8 +20,9 @@ PERMANENT = (SettingsError, NothingObservedError, SourceMismatchError, OutOfOrde
 
 
 @contextmanager
-def as_failures() -> Iterator[None]:
-    """Turn an expected error into a `dagster.Failure` that carries its sentence and nothing else."""
+def working(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+    """Note in which process a step works, and turn an expected error into a `dagster.Failure` with its sentence alone."""
+    processes.note(context.instance, context.run.run_id)
     try:
         yield
     except (SettingsError, SourceError, WarehouseError, EvidenceError) as error:

@@ -18,6 +18,7 @@ import dagster as dg
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._serdes.config_class import ConfigurableClassData
 from dagster_postgres import PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
@@ -83,30 +84,41 @@ def dagster_home(settings: Settings) -> Path:
 
 def require_storage(home: Path) -> None:
     """Open what Dagster's instance in a folder is kept in, as far as it is there: nothing is made. Raises `SettingsError`."""
-    if not home.is_dir():
-        return
     with _in_words(home):
-        data = InstanceRef.from_dir(str(home)).run_storage_data
-        if data is not None and data.class_name == PostgresRunStorage.__name__:
+        if (data := _on_postgresql(home)) is not None:
             asking = {**data.config_dict, "should_autocreate_tables": False}
             with data._replace(config_yaml=yaml.safe_dump(asking)).rehydrate(as_type=PostgresRunStorage).connect():
-                pass
-        elif (home / "history").is_dir():
+                return
+        # What a folder says of its rights is not what it allows: a file system may be read-only, or none that keeps files.
+        with TemporaryFile(dir=next(one for one in (home, *home.parents) if one.exists())):
+            pass
+        if (home / "history").is_dir():
             with dg.DagsterInstance.from_config(str(home)) as instance:
-                _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+                _open_storages(instance)
 
 
-def _instance(home: Path) -> dg.DagsterInstance:
-    """Dagster's instance, made by one process while others wait: its own way of making it breaks where two do it at once."""
+def open_instance(home: Path) -> dg.DagsterInstance:
+    """Open Dagster's instance, made by one process while others wait: its own way of SQLite breaks where two do it at once."""
     with _in_words(home):
+        if _on_postgresql(home) is not None:
+            return _open_storages(dg.DagsterInstance.from_config(str(home)))
         # A lock waits where nothing can be made: that is said at once.
         with TemporaryFile(dir=home):
             pass
         with FileLock(home / ".being-made.lock", timeout=MAKING_SECONDS, mode=0o600):
-            instance = dg.DagsterInstance.from_config(str(home))
-            # Made when they are first asked for.
-            _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
-            return instance
+            return _open_storages(dg.DagsterInstance.from_config(str(home)))
+
+
+def _on_postgresql(home: Path) -> ConfigurableClassData | None:
+    """Give what says where the storage in PostgreSQL is; None where it is none, and the folder holds it."""
+    data = InstanceRef.from_dir(str(home)).run_storage_data if home.is_dir() else None
+    return data if data is not None and data.class_name == PostgresRunStorage.__name__ else None
+
+
+def _open_storages(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """Have an instance open its storages, which it makes when they are first asked for."""
+    _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+    return instance
 
 
 @contextmanager
@@ -151,7 +163,7 @@ class Launcher:
 
     def __init__(self, parts: Parts) -> None:
         self._definitions = build_definitions(parts)
-        self._instance = _instance(dagster_home(parts.settings))
+        self._instance = open_instance(dagster_home(parts.settings))
 
     def __enter__(self) -> Launcher:
         self._instance.__enter__()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -21,7 +21,7 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
-from sonar_access_pipeline.warehouse.migrations import REVISIONS, require_suitable, revision_of
+from sonar_access_pipeline.warehouse.migrations import is_current, require_suitable
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,6 @@ def _policy(parts: Parts) -> Iterator[str]:
 
 def _dagster(parts: Parts) -> Iterator[str]:
     home = require_home(parts.settings)
-    above = next(one for one in (home, *home.parents) if one.exists())
-    try:
-        # What a folder says of its rights is not what it allows: a file system may be read-only, or none that keeps files.
-        with TemporaryFile(dir=above):
-            pass
-    except OSError as error:
-        yield f"Nothing can be kept in {above}: {error.strerror}; set DAGSTER_HOME or SONAR_ACCESS_DATA_DIR."
     settings = home / "dagster.yaml"
     if settings.is_file():
         try:
@@ -115,14 +108,7 @@ def _evidence(parts: Parts) -> Iterator[str]:
         return
     with closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse, TemporaryDirectory() as folder:
         sealing = parts.sealing(None if has_key(parts) else Path(folder))
-        yield from hindrances(sealing, warehouse if _is_made(warehouse) else None)
-
-
-def _is_made(warehouse: Warehouse) -> bool:
-    if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
-        return False
-    with warehouse.read() as transaction:
-        return revision_of(transaction) == REVISIONS[-1]
+        yield from hindrances(sealing, warehouse if is_current(warehouse) else None)
 
 
 def _alerts(parts: Parts) -> Iterator[str]:

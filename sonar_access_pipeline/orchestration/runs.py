@@ -157,6 +157,11 @@ class _About:
     has_range: bool
 
 
+def is_of(run: dg.DagsterRun, connections: Sequence[str]) -> bool:
+    """Tell whether a run is of one of these connections."""
+    return bool(_about(run, connections))
+
+
 def _about(run: dg.DagsterRun, connections: Sequence[str]) -> list[_About]:
     """Which connections and jobs a run is of; none when it is not ours."""
     for name in connections:

@@ -36,7 +36,7 @@ from sonar_access_pipeline.alerts.problems import (
 from sonar_access_pipeline.alerts.retries import FIRST_PAUSE, is_due
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.seal import publish
-from sonar_access_pipeline.orchestration import runs
+from sonar_access_pipeline.orchestration import processes, runs
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.warehouse import alerts, packets
@@ -160,6 +160,7 @@ class Watch:
 
     def _look(self, warehouse: Warehouse, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime) -> Look:
         watched = {connection.name: watched_of(connection) for connection in self.parts.settings.connections}
+        processes.end_lost(self.instance, lambda run: runs.is_of(run, list(watched)))
         ended = runs.ended_since(self.instance, memory.ended_until or now, watched, memory.known_runs)
         flights = runs.in_flight(self.instance, watched)
         self._note_what_could_not(warehouse, ended.runs, now)

@@ -33,6 +33,16 @@ def revision_of(connection: Connection) -> str | None:
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
+def is_current(warehouse: Warehouse) -> bool:
+    """Tell whether a warehouse has the tables of this version. Raises `WarehouseError` for one that a newer version wrote."""
+    if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
+        return False
+    with warehouse.read() as connection:
+        revision = revision_of(connection)
+    _refuse_newer(warehouse, revision)
+    return revision == REVISIONS[-1]
+
+
 def require_current(warehouse: Warehouse) -> None:
     """Nothing when the tables are there and of this version. Raises `WarehouseError` with what to do otherwise."""
     if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():

@@ -1,0 +1,56 @@
+"""Programs that tests use and that no index of Python has: without one a test is left out, or fails. And a port for one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterable
+
+import pytest
+
+PACKAGES = {
+    "chromium": "chromium",
+    "openssl": "openssl",
+    "pgbouncer": "pgbouncer",
+    "sha256sum": "coreutils",
+    "ssh-agent": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "systemd-analyze": "systemd",
+}
+"""Debian's package of each."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LACKING = "this machine has no "
+
+
+def place_of(program: str) -> str | None:
+    """Where a program lies; None where it does not. Any browser of the family serves."""
+    names = BROWSERS if program == "chromium" else (program,)
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def needs(program: str) -> None:
+    """Leave a test out where a program is not there; with `CI` set it fails."""
+    if place_of(program) is None:
+        said = f"{LACKING}{program}: apt install {PACKAGES[program]}"
+        if os.environ.get("CI"):
+            pytest.fail(said)
+        pytest.skip(said)
+
+
+def left_out(reasons: Iterable[str]) -> str:
+    """Say in one line what was left out for want of a program, by the reasons of all that was skipped; else nothing."""
+    lacking = [reason.partition(LACKING)[2].partition(":")[0] for reason in reasons if LACKING in reason]
+    programs = sorted({program for program in lacking if program in PACKAGES})
+    if not programs:
+        return ""
+    packages = " ".join(sorted({PACKAGES[program] for program in programs}))
+    number = sum(program in PACKAGES for program in lacking)
+    return f"left out: {number} tests that need {', '.join(programs)}. They run after: apt install {packages}"
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
