@@ -12,8 +12,8 @@ SECONDS = 20
 DAEMON_SECONDS = 300
 """A daemon that is alive writes every half minute that it is."""
 QUESTION = (
-    b'{"query": "{ runsOrError(limit: 1) { __typename } workspaceOrError { ... on Workspace { locationEntries { '
-    b'locationOrLoadError { __typename } } } } }"}'
+    b'{"query": "{ runsOrError(limit: 1) { ... on Runs { results { id } } } workspaceOrError '
+    b'{ ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"}'
 )
 
 
@@ -31,7 +31,7 @@ def web() -> str | None:
         said = b""
         while piece := opened.recv(1 << 16):
             said += piece
-    if b'"Runs"' not in said:
+    if b'"results"' not in said:
         return "it does not reach its database"
     return None if b'"RepositoryLocation"' in said else "the definitions of the code server do not load: its log says why"
 

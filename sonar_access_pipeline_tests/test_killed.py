@@ -29,7 +29,7 @@ from sonar_access_pipeline_tests.killed import DAYS, snapshots
 from sonar_access_pipeline_tests.model import Interval
 from sonar_access_pipeline_tests.test_history import expected, stored
 
-KILLS = 300 if THOROUGH else 5
+KILLS = 300 if THOROUGH else 3
 LONGEST = 0.5
 """Seconds until a kill, at most: some tens of transactions."""
 
