@@ -21,18 +21,26 @@ from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands
 from sonar_access_pipeline_tests.programs import left_out
 from sonar_access_pipeline_tests.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-settings.register_profile("short", max_examples=25, deadline=None, suppress_health_check=SLOW)
+settings.register_profile("short", max_examples=12, deadline=None, suppress_health_check=SLOW)
 settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have tests that wait or take long begin first, by turns on every worker, which begins with an equal share of all tests."""
+    """Leave out what only `make proofs` runs, and have tests that wait or take long begin first.
+
+    By turns on every worker, which begins with an equal share of all tests.
+    """
+    if not THOROUGH:
+        left = [item for item in items if _is_for_proofs(item)]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     waiting = [item for item in items if item.get_closest_marker("waits")]
     others = [item for item in items if item not in waiting]
@@ -40,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(waiting):
         others.insert(number % workers * share, item)
     items[:] = others
+
+
+def _is_for_proofs(item: pytest.Item) -> bool:
+    """Tell whether a test runs on a database on which only `make proofs` runs it."""
+    marked, of = item.get_closest_marker("proofs"), getattr(item, "callspec", None)
+    return marked is not None and of is not None and marked.args[0] in map(str, of.params.values())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -29,7 +29,6 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, sync_attempt
 from sonar_access_pipeline.warehouse.snapshots import record
-from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.builders import World, snapshot_of
 from sonar_access_pipeline_tests.deployment import (
     BACKFILL,
@@ -127,8 +126,6 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
     now = datetime.now(UTC)
     evolution = Evolution(7, now.date() - timedelta(days=3), accounts=40, groups=4)
     postgres = None
-    if warehouse_url.startswith("sqlite") and not THOROUGH:
-        pytest.skip("five minutes of daemons on each database: `make proofs` runs both, `make test` the one of production")
     if not warehouse_url.startswith("sqlite"):
         postgres = warehouse_url.replace("postgresql://", "postgresql+psycopg2://")
     with (
@@ -282,6 +279,7 @@ ASSETS = "query { assetNodes { assetKey { path } } }"
 
 
 @pytest.mark.waits
+@pytest.mark.proofs("sqlite")
 def test_a_deployment_lives_through_everything(site: Site) -> None:
     site.made.switch_on(sensors=["sonar_access_watch", "sonar_access_retry"])
     a_range_on_assets_is_one_backfill_also_when_the_daemon_is_killed_in_the_middle(site)

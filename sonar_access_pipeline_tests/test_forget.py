@@ -160,6 +160,7 @@ def test_a_retraction_that_history_does_not_know_of_is_named(warehouse: Warehous
 
 
 @given(drawn=st.lists(complete_days, min_size=1, max_size=6), horizon=st.integers(0, 6), data=st.data())
+@pytest.mark.proofs("sqlite")
 def test_history_up_to_the_horizon_stays_as_it_is_and_beyond_it_is_derived_again(
     warehouse: Warehouse, drawn: list[Day], horizon: int, data: st.DataObject
 ) -> None:

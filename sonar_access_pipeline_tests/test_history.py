@@ -179,6 +179,7 @@ def test_history_shows_at_every_observation_exactly_what_was_observed(warehouse:
 
 
 @given(drawn=st.lists(complete_days, min_size=2, max_size=6), data=st.data())
+@pytest.mark.proofs("sqlite")
 def test_the_order_of_merging_does_not_matter(warehouse: Warehouse, drawn: list[Day], data: st.DataObject) -> None:
     here = Company(warehouse, drawn).record_all()
     order = data.draw(st.permutations(range(len(drawn))))
@@ -189,6 +190,7 @@ def test_the_order_of_merging_does_not_matter(warehouse: Warehouse, drawn: list[
 
 
 @given(drawn=st.lists(complete_days, min_size=1, max_size=6), data=st.data())
+@pytest.mark.proofs("sqlite")
 def test_a_retracted_snapshot_leaves_the_history_that_never_saw_it(
     warehouse: Warehouse, drawn: list[Day], data: st.DataObject
 ) -> None:
@@ -218,6 +220,7 @@ def test_repeating_changes_nothing_and_a_rebuild_gives_the_same_rows(warehouse: 
 
 
 @given(drawn=st.lists(days, min_size=2, max_size=5), data=st.data())
+@pytest.mark.proofs("postgresql")
 def test_decisions_taken_later_give_the_history_of_decisions_taken_at_once(
     warehouse: Warehouse, drawn: list[Day], data: st.DataObject
 ) -> None:
@@ -245,6 +248,7 @@ def test_decisions_taken_later_give_the_history_of_decisions_taken_at_once(
 
 
 @given(world=worlds(), later=worlds(), repeats=st.integers(1, 3))
+@pytest.mark.proofs("postgresql")
 def test_a_day_on_which_every_answer_is_the_one_of_yesterday_is_an_observation_like_any_other(
     warehouse: Warehouse, world: World, later: World, repeats: int
 ) -> None:

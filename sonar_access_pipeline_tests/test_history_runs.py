@@ -19,7 +19,6 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import derive, lock_of
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.snapshots import record
-from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.builders import World, snapshot_of
 from sonar_access_pipeline_tests.company import FIRST_DAY, Company, company, metadata_of
 from sonar_access_pipeline_tests.test_history import expected, stored
@@ -54,15 +53,9 @@ def over(here: Company, first: int, last: int) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: str(here.day(first)), ASSET_PARTITION_RANGE_END_TAG: str(here.day(last))}
 
 
-def skip_unless_thorough(here: Company, database: str) -> None:
-    """A year takes a minute: `make proofs` lives it on both databases, `make test` on one of them."""
-    if here.settings.warehouse.startswith(database) and not THOROUGH:
-        pytest.skip("`make proofs` runs this on both databases, `make test` on the other one")
-
-
 @pytest.mark.waits
+@pytest.mark.proofs("sqlite")
 def test_a_year_is_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(here: Company) -> None:
-    skip_unless_thorough(here, "sqlite")
     snapshots = a_year(here)
     here.clock.go_to(here.day(DAYS))
     result = here.run("history", tags=over(here, 0, DAYS - 1))
@@ -78,8 +71,8 @@ def test_a_year_is_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(h
         assert stored(warehouse, "acme") == expected(snapshots)
 
 
+@pytest.mark.proofs("postgresql")
 def test_days_derived_from_the_newest_to_the_oldest_and_in_pieces_give_the_same(here: Company) -> None:
-    skip_unless_thorough(here, "postgresql")
     snapshots = a_year(here)
     here.clock.go_to(here.day(DAYS))
     for first, last in ((363, 363), (350, 362), (0, 10)):

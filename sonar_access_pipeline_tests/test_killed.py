@@ -152,6 +152,7 @@ def killed_again_and_again(warehouse: Warehouse, url: str, zygote: Zygote, kill:
     assert verify(warehouse, key).state is State.FINE
 
 
+@pytest.mark.proofs("sqlite")
 def test_a_process_that_is_killed_leaves_history_as_before_or_as_after(
     warehouse: Warehouse, warehouse_url: str, zygote: Zygote
 ) -> None:

@@ -44,6 +44,7 @@ def on_each_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_
         yield opened
 
 
+@pytest.mark.proofs("sqlite")
 def test_on_every_observed_day_the_warehouse_says_what_was_true(on_each_database: Company) -> None:
     """Twelve days with a failed one among them: each past day answers as it was, and the gap answers with the day before."""
     here, bad = on_each_database, 6
@@ -87,6 +88,7 @@ def test_a_change_on_a_day_that_was_missed_says_that_it_lies_in_between(small: C
     assert {(row["changed_after"].date(), row["changed_by"].date()) for row in late} == {(small.day(0), small.day(3))}
 
 
+@pytest.mark.proofs("postgresql")
 def test_a_rebuild_gives_every_row_of_the_daily_merges_again(on_each_database: Company) -> None:
     for number in range(5):
         assert on_each_database.live(number).success

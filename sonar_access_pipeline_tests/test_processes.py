@@ -15,6 +15,7 @@ import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from sonar_access_pipeline.orchestration import processes
+from sonar_access_pipeline_tests.deployment import until
 
 LAUNCHED = {GRPC_INFO_TAG: '{"host": "code", "port": 4000}'}
 
@@ -83,6 +84,15 @@ def test_a_step_in_a_process_of_its_own_belongs_to_the_process_that_waits_for_it
     instance.add_run_tags(run, {processes.TAG: f"{host} {gone} {parent}"})
     assert processes.end_lost(instance, lambda _: True) == []
     instance.add_run_tags(run, {processes.TAG: f"{host} {gone} {gone}"})
+    assert processes.end_lost(instance, lambda _: True) == [run]
+
+
+def test_a_process_that_ended_and_that_nobody_waited_for_is_gone(
+    instance: dg.DagsterInstance, child: subprocess.Popen[bytes]
+) -> None:
+    run = started(instance, noted(child.pid))
+    child.kill()
+    until("end", lambda: "Z" in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[:1])
     assert processes.end_lost(instance, lambda _: True) == [run]
 
 

@@ -221,6 +221,7 @@ def test_an_answer_about_everybody_in_the_service_is_not_taken_for_the_organizat
     assert "1 of its accounts are no members" in str(details.reason)
 
 
+@pytest.mark.proofs("sqlite")
 def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_without_revoking(with_projects: Company) -> None:
     here = with_projects
     assert here.live(0).success
@@ -263,6 +264,7 @@ def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_withou
     assert stale["membership"] == str(here.day(7))
 
 
+@pytest.mark.proofs("postgresql")
 def test_the_view_of_project_rights_says_what_was_true_on_every_day(with_projects: Company) -> None:
     here = with_projects
     here.read_scopes(Scope.PROJECT_PERMISSIONS)

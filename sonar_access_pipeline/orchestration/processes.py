@@ -64,9 +64,11 @@ def _born(process: int) -> str:
     """
     if Path("/proc/self/stat").exists():
         try:
-            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+            state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return ""
+        # One that ended and nobody waited for, as below a container's first process, is there by its number alone.
+        return "" if state in ("Z", "X") else fields[18]
     try:
         os.kill(process, 0)
     except ProcessLookupError:
