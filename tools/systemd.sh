@@ -11,8 +11,9 @@ mkdir -p "$top"
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 [ -z "${PIPCONF:-}" ] || cp "$PIPCONF" "$root/etc/pip.conf"
 [ -z "${CA:-}" ] || cp "$CA" "$root/etc/machine-ca.pem"
-rm -rf "$root/opt/sonar-access" "$root/var/lib/sonar-access" "$root/etc/sonar-access" "$root"/etc/systemd/system/sonar-access*
 mkdir -p "$root/opt/sonar-access"
+find "$root/opt/sonar-access" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +
+rm -rf "$root/var/lib/sonar-access" "$root/etc/sonar-access" "$root"/etc/systemd/system/sonar-access*
 git -C "$project" ls-files -co --exclude-standard -z | tar -C "$project" --null -T - --ignore-failed-read -cf - | tar -C "$root/opt/sonar-access" -xf -
 
 inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin ${CA:+PIP_CERT=/etc/machine-ca.pem} sh -c "$1" < "${2:-/dev/null}"; }
@@ -33,18 +34,16 @@ UNIT
 inside 'systemctl enable --quiet simulator.service sonar-access.target'
 umount "$root/proc"
 
-systemd-nspawn --quiet --directory="$root" --boot --register=no --kill-signal=SIGRTMIN+3 > "$top/boot.log" 2>&1 &
+systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --private-network --kill-signal=SIGRTMIN+3 > "$top/boot.log" 2>&1 &
 nspawn=$!
 trap 'kill $nspawn 2> /dev/null || true; wait $nspawn 2> /dev/null || true' EXIT
 for _ in $(seq 100); do leader=$(pgrep -P $nspawn || true); [ -n "$leader" ] && break; sleep 0.1; done
 machine() { nsenter --target "$leader" --all -- "$@"; }
 until_true() { for _ in $(seq 120); do "$@" > /dev/null 2>&1 && return 0; sleep 1; done; echo "still not: $*" >&2; machine journalctl -n 40 --no-pager; return 1; }
-graphql() { python3 - "$1" <<'PY'
+graphql() { machine python3 -c '
 import json, sys, urllib.request
-request = urllib.request.Request("http://127.0.0.1:3000/graphql", json.dumps({"query": sys.argv[1]}).encode(), {"Content-Type": "application/json"})
-print(urllib.request.urlopen(request, timeout=30).read().decode())
-PY
-}
+asked = urllib.request.Request("http://127.0.0.1:3000/graphql", json.dumps({"query": sys.argv[1]}).encode(), {"Content-Type": "application/json"})
+print(urllib.request.urlopen(asked, timeout=30).read().decode())' "$1"; }
 loaded() { graphql '{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }' | grep -q '"RepositoryLocation"'; }
 until_true loaded
 machine systemctl is-active sonar-access-code sonar-access-web sonar-access-read-only sonar-access-daemon
@@ -64,5 +63,6 @@ until_true again
 echo "the code server was killed, and is back"
 machine systemd-analyze security --no-pager sonar-access-code.service sonar-access-daemon.service | grep -i 'overall' || true
 machine systemctl stop sonar-access.target
-machine sh -c '! systemctl is-active --quiet sonar-access-code && ! systemctl is-active --quiet sonar-access-daemon'
+stopped() { ! machine systemctl is-active --quiet sonar-access-code && ! machine systemctl is-active --quiet sonar-access-daemon; }
+until_true stopped
 echo "all services stopped with their target"
