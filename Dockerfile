@@ -15,7 +15,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
     if [ -e /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
  && /opt/venv/bin/pip install --no-deps --no-compile --require-hashes -r /src/requirements.lock
 RUN cp -a /opt/venv /opt/builder \
- && /opt/venv/bin/pip uninstall --yes --quiet flit_core pip \
+ && /opt/venv/bin/pip uninstall --yes --quiet flit_core setuptools pip \
  && find /opt/venv/lib -type d -name tests -prune -exec rm -rf {} + \
  && find /opt/venv/lib -name '*.map' -delete \
  && find /opt/venv/lib/python3.11/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \

@@ -1,33 +1,39 @@
 #!/bin/sh
-# What compose.yaml names and no repository holds: passwords, and settings.env to fill in. Nothing is written over.
-# usage: ./prepare.sh           as root, so that the files can be given to the account of the containers, and to nobody else
-#        ./prepare.sh token     takes the token from its input
+# What compose.yaml names and no repository holds: passwords, and settings.env to fill in. What is there is kept; what follows from
+# the passwords is written anew.
+# usage: ./prepare.sh              as root, so that the files can be given to the account of the containers, and to nobody else
+#        ./prepare.sh token        takes the token from its input
+#        ./prepare.sh kubernetes   as anybody: kubectl reads the files
 set -eu
 umask 077
 cd "$(dirname "$0")"
 mkdir -p secrets/files
 
 if [ "${1:-}" = token ]; then
+    rm -f secrets/sonar_token
     cat > secrets/sonar_token
 fi
 [ -e settings.env ] || cp settings.env.example settings.env
 [ -e secrets/sonar_token ] || : > secrets/sonar_token
 [ -e secrets/password_postgres ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > secrets/password_postgres
 touch secrets/passwords
+chmod u+w secrets/passwords
 for role in dagster sonar_access pipeline operator analyst reviewer; do
     grep -q "^$role=" secrets/passwords ||
         printf '%s=%s\n' "$role" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >> secrets/passwords
 done
 pgpass() {
-    file=secrets/$1.pgpass; shift; : > "$file"
+    file=secrets/$1.pgpass; shift; rm -f "$file"
     for role; do sed -n "s/^$role=/postgres:5432:*:$role:/p" secrets/passwords >> "$file"; done
 }
 pgpass dagster dagster
 pgpass code dagster pipeline
 pgpass operator dagster operator
 pgpass upgrade dagster sonar_access
-chmod 400 secrets/*.pgpass secrets/sonar_token secrets/password* 2>/dev/null || true
-if [ "$(id -u)" = 0 ]; then
+chmod 400 secrets/*.pgpass secrets/sonar_token secrets/password*
+if [ "${1:-}" = kubernetes ]; then
+    exit 0
+elif [ "$(id -u)" = 0 ]; then
     # The account of the containers (Dockerfile).
     chown -R 10001:10001 secrets/*.pgpass secrets/sonar_token secrets/password* secrets/files
 else

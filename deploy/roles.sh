@@ -1,5 +1,7 @@
 #!/bin/sh
 # Two databases, and a role for each kind of work; safe to repeat. It reads passwords from PASSWORDS, lines of name=password.
+# Whoever runs it makes databases, roles and a trusted extension in a database of another role: a superuser, or with CREATEROLE and
+# CREATEDB on PostgreSQL 16 and later.
 set -eu
 export PGHOST="${PGHOST:-postgres}" PGUSER="${PGUSER:-postgres}" PGDATABASE=postgres
 PGPASSWORD=$(cat "${PASSWORD:-/run/secrets/password_postgres}")
@@ -16,12 +18,13 @@ while IFS='=' read -r name password; do
 \getenv password PASSWORD_OF_ROLE
 :few
 SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
-ALTER ROLE :"name" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD :'password';
+ALTER ROLE :"name" LOGIN PASSWORD :'password';
 SQL
 done < "${PASSWORDS:-/run/secrets/passwords}"
 
 # Dagster's own, for all its services; the warehouse, whose owner only changes its tables.
 ask <<'SQL'
+GRANT dagster, sonar_access TO CURRENT_USER;
 SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0', name, name)
 FROM (VALUES ('dagster'), ('sonar_access')) AS wanted(name)
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec

@@ -509,11 +509,11 @@ def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ)
     """Name variables that look as if they were read and are not, one sentence each, with what is read in their place."""
     said, written = _said(environment), _written(environment)
     tokens = {connection.token_env.upper() for connection in settings.connections}
-    place = written.file if "connections" in written.of_file else "SONAR_ACCESS_CONNECTIONS"
-    found = []
-    if written.connections or said.get("SONAR_ACCESS_CONNECTIONS"):
+    if any(connection.name != DEFAULT_CONNECTION for connection in settings.connections) or written.connections:
+        place = written.file if "connections" in written.of_file else "SONAR_ACCESS_CONNECTIONS"
         unread = [name for name in SIMPLE if said.get(name) and name not in tokens]
-        found += [f"{name} is set and not read: the connections stand in {place}." for name in unread]
+        return [f"{name} is set and not read: the connections stand in {place}." for name in unread]
+    found = []
     for name in sorted(said.keys() - {*SIMPLE, *tokens}):
         near = get_close_matches(name, SIMPLE, n=1, cutoff=ALIKE)
         if near and not said.get(near[0]):
@@ -536,9 +536,10 @@ def _written(environment: Mapping[str, str]) -> Written:
     config = _config(environment)
     document = _document(Path(config)) if config and Path(config).is_file() else {}
     named = document.get("connections")
-    in_variables = {name.removeprefix(PREFIX).lower() for name, value in _said(environment).items() if value}
-    connections = tuple(named) if isinstance(named, Mapping) else ()
-    return Written(MODELS, config, frozenset(document) - in_variables, connections)
+    said = _said(environment)
+    of_variables = frozenset(name.removeprefix(PREFIX).lower() for name in said if name.startswith(PREFIX) and said[name])
+    connections = tuple(named) if isinstance(named, Mapping) and "connections" not in of_variables else ()
+    return Written(MODELS, config, frozenset(document) - of_variables, of_variables, connections)
 
 
 def _said(environment: Mapping[str, str]) -> dict[str, str]:
@@ -546,4 +547,10 @@ def _said(environment: Mapping[str, str]) -> dict[str, str]:
     return {name.upper(): value_of(value) for name, value in environment.items()}
 
 
-MODELS: dict[int, type[BaseModel]] = {1: Settings, 2: PolicySettings, 3: Connection}
+MODELS: dict[str, type[BaseModel]] = {
+    "": Settings,
+    "connections": Connection,
+    "policy": PolicySettings,
+    "exceptions": PolicyException,
+}
+"""What can be set, by the name of the table that it stands in."""

@@ -18,14 +18,15 @@ from pydantic_core import ErrorDetails
 class Written:
     """Where people wrote settings: what a sentence about one needs.
 
-    `file` is the settings file, empty where there is none; `of_file` are the settings that stand in it and in no variable;
-    `connections` are the names of those in the file, in its order. `models` describes settings by how deep they stand: all of
-    them, a table such as the policy, and one connection.
+    `file` is the settings file, empty where there is none; `of_file` are the settings that stand in it and in no variable,
+    `of_variables` those that a variable says. `connections` are the names of those in the file, in its order, where they count.
+    `models` describes what can be set: at the top (its key is empty), and in the tables below it, by their names.
     """
 
-    models: Mapping[int, type[BaseModel]]
+    models: Mapping[str, type[BaseModel]]
     file: str = ""
     of_file: frozenset[str] = frozenset()
+    of_variables: frozenset[str] = frozenset()
     connections: tuple[str, ...] = ()
 
 
@@ -60,15 +61,19 @@ def _setting(place: list[str], written: Written) -> str:
     """Name a setting as people do: a variable, or its place in the file."""
     if place == ["host_url"]:
         return "SONAR_HOST_URL"
-    if len(place) == 1 and place[0] in written.of_file:
+    if len(place) > 1 and place[0] in written.models and place[0] not in written.of_variables:
+        return f"{place[-1]} in [{'.'.join(place[:-1])}]"
+    if place[0] in written.of_file:
         return f"{place[0]} in {written.file}"
-    if len(place) == 1 or place[0] not in ("connections", "policy"):
-        return f"SONAR_ACCESS_{place[0].upper()}"
-    return f"{place[-1]} in [{'.'.join(place[:-1])}]" if len(place) > 1 else place[0]
+    within = f"{place[-1]} in " if len(place) > 1 and place[0] in written.models else ""
+    return f"{within}SONAR_ACCESS_{place[0].upper()}"
 
 
-def _unknown(place: list[str], models: Mapping[int, type[BaseModel]]) -> str:
-    known = sorted(models[min(len(place), 3)].model_fields)
+def _unknown(place: list[str], models: Mapping[str, type[BaseModel]]) -> str:
+    # The name of a connection is anybody's choice; what stands in one are its fields.
+    tables = place[:1] if place[0] == "connections" else place[:-1]
+    table = next((name for name in reversed(tables) if name in models), "") if len(place) > 1 else ""
+    known = sorted(models[table].model_fields)
     near = get_close_matches(place[-1], known, n=1)
     where = f" of [{'.'.join(place[:-1])}]" if len(place) > 1 else ""
     hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -18,6 +24,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline import __version__
@@ -29,7 +37,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.roles import Role
 from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT, environment
-from sonar_access_pipeline_tests.programs import needs
+from sonar_access_pipeline_tests.programs import free_port, needs
 
 RUNBOOK = Path(__file__).parent.parent / "sonar_access_pipeline" / "alerts" / "runbook.md"
 DEPLOY = ROOT / "deploy"
@@ -37,6 +45,7 @@ VALUES = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())
 DOCUMENTED = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "settings.md").read_text(), re.M)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OURS = sorted(set(COMPOSE["services"]) - {"postgres", "roles"})
+LOADED, BROKEN = ({"locationOrLoadError": {"__typename": kind}} for kind in ("RepositoryLocation", "PythonError"))
 ROLES = ("dagster", "sonar_access", "pipeline", "operator", "analyst", "reviewer")
 ONCE = {"roles", "upgrade", "operator"}
 """Services that do one thing and end."""
@@ -62,8 +71,10 @@ def test_only_the_code_server_holds_the_token_and_each_service_the_passwords_of_
     for name in OURS:
         service = COMPOSE["services"][name]
         assert ("SONAR_ACCESS_WAREHOUSE_URL" in service["environment"]) is (name in pgpass)
-        assert ("sonar_token" in service["secrets"]) is (name == "code")
-        assert {"source": f"{pgpass.get(name, 'dagster')}_pgpass", "target": "pgpass"} in service["secrets"]
+        sources = {one["source"] if isinstance(one, dict) else one for one in service["secrets"]}
+        assert sources == {f"{pgpass.get(name, 'dagster')}_pgpass", *(["sonar_token"] if name == "code" else [])}
+    for name in ("postgres", "roles"):
+        assert "sonar_token" not in COMPOSE["services"][name]["secrets"]
 
 
 def test_no_port_is_open_to_the_network_and_the_reviewers_server_is_read_only() -> None:
@@ -114,7 +125,7 @@ def test_no_value_holds_a_secret() -> None:
     for service in COMPOSE["services"].values():
         for name, value in service.get("environment", {}).items():
             if SECRET.search(name):
-                assert value.startswith("/run/secrets/") or "@" not in value or re.search("//[a-z_]+@", value), name
+                assert value.startswith("/run/secrets/") or re.search("//[a-z_]+@", value), name
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,7 +134,7 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "code", VALUES["dagster-user-deployments"]["deployments"][0]
 
 
-@pytest.mark.parametrize(("name", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "pod"), list(pods()), ids=lambda value: value if isinstance(value, str) else "")
 def test_every_pod_is_confined_and_limited(name: str, pod: dict[str, Any]) -> None:
     assert pod["podSecurityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["readOnlyRootFilesystem"] is True
@@ -188,8 +199,12 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
     assert secrets.keys() == named
     for file in (*secrets.values(), tmp_path / "deploy" / "settings.env"):
         assert file.stat().st_mode & 0o077 == 0, file.name
+    account = int(re.findall(r"^USER (\d+):", DOCKERFILE, re.M)[0]) if os.geteuid() == 0 else os.geteuid()
+    for file in (*secrets.values(), tmp_path / "deploy" / "secrets" / "files"):
+        assert file.stat().st_uid == account, file.name
     before = {name: file.read_bytes() for name, file in secrets.items()}
-    subprocess.run(run, capture_output=True, check=False)
+    assert subprocess.run(run, capture_output=True, check=False).returncode == done.returncode
+    assert subprocess.run([*run, "kubernetes"], capture_output=True, check=False).returncode == 0
     assert {name: file.read_bytes() for name, file in secrets.items()} == before
     lines = before["passwords"].decode().splitlines()
     passwords = dict(line.split("=") for line in lines)
@@ -318,7 +333,7 @@ def roles_made(postgresql: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
-    roles_made: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgresql: str, roles_made: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reaches(role: str, database: str) -> bool:
         try:
@@ -328,6 +343,11 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
             assert "permission denied for database" in str(error)
             return False
 
+    owner = make_url(postgresql).set(drivername="postgresql+psycopg2")
+    with create_engine(owner).connect() as connection:
+        kept = {name: str(hashed) for name, hashed in connection.execute(text("SELECT rolname, rolpassword FROM pg_authid"))}
+    assert {kept[role].split("$")[0] for role in ROLES} == {"SCRAM-SHA-256"}, "a password each"
+    assert {kept[role].split("$")[1].split(":")[0] for role in ROLES} == {"1"}, "which are random, and hashed once"
     reached = {role: {name for name in ("dagster", "sonar_access", "postgres") if reaches(role, name)} for role in ROLES}
     assert reached == {role: {"dagster"} if role == "dagster" else {"sonar_access"} for role in ROLES}
     (tmp_path / "home").mkdir()
@@ -346,15 +366,76 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
         instance.report_run_canceling(run)
         older = "UPDATE sonar_access.sonar_access_version SET version_num = '0008'"
         undone = "DROP FUNCTION sonar_access.refuse_other_bytes() CASCADE"
-        with closing(Warehouse(roles_made("sonar_access"))) as owner, owner.write("test") as transaction:
+        with closing(Warehouse(roles_made("sonar_access"))) as held, held.write("test") as transaction:
             for statement in (older, undone):
                 transaction.execute(text(statement))
         refused = CliRunner().invoke(main, [*command, "--wait", "0"])
         assert refused.exit_code == 1
-        assert "1 runs go on" in refused.output
-        instance.report_run_canceled(run)
-        assert "is now at revision" in CliRunner().invoke(main, command).output
+        assert "A run goes on" in refused.output
+        # The code server that started it is not there any more, as after a kill: nobody else would end it before this step.
+        instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": free_port()})})
+        assert "is now at revision" in CliRunner().invoke(main, [*command, "--wait", "0"]).output
     assert CliRunner().invoke(main, ["upgrade", "--grant", "x=king"]).exit_code == 2
+
+
+@pytest.fixture
+def health(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`health.py`, which looks at another port than the services have."""
+    found = importlib.util.spec_from_file_location("health", DEPLOY / "health.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"runsOrError": {"results": []}, "workspaceOrError": {"locationEntries": [LOADED]}}, None),
+        (
+            {"runsOrError": {"results": []}, "workspaceOrError": {"locationEntries": [BROKEN]}},
+            "definitions of the code server do",
+        ),
+        (None, "does not reach its database"),
+    ],
+)
+def test_the_health_of_a_web_server_is_that_of_its_database_and_of_the_definitions(
+    health: Any, answer: object, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["query"]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": answer} if "runsOrError" in asked else {}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    connect = socket.create_connection
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", server.server_port), timeout))
+        assert (health.web() is None) if said is None else (said in health.web())
+        assert health.code() is None
+        server.shutdown()
+    with pytest.raises(OSError, match="refused"):
+        health.code()
+
+
+def test_the_health_of_a_daemon_is_its_newest_word(
+    health: Any, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgresql_url.replace("postgresql://", "postgresql+psycopg2://"))
+    (tmp_path / "dagster.yaml").write_text((DEPLOY / "dagster.postgres.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        _ = instance.run_storage
+        assert health.daemon() == "it is silent"
+        for kind, age in (("MONITORING", 10_000.0), ("SENSOR", 10.0)):
+            instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - age, kind, "id"))
+        assert health.daemon() is None, "one that is switched off says nothing any more"
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 400, "SENSOR", "id"))
+        assert health.daemon() == "it is silent"
 
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -386,7 +467,8 @@ def test_every_service_of_one_machine_is_that_of_compose_and_is_confined() -> No
         for before, after in wanted.items():
             command = command.replace(before, after)
         command = command.replace("-p 3000", f"-p {port}")
-        text = (DEPLOY / "systemd" / f"sonar-access-{name.replace('_', '-')}.service").read_text()
-        assert f"\nExecStart=/opt/sonar-access/.venv/bin/{command}\n" in text
-        assert "\nRestart=always\n" in text
-        assert ("LoadCredential=sonar_token:" in text) is (name == "code")
+        unit = (DEPLOY / "systemd" / f"sonar-access-{name.replace('_', '-')}.service").read_text()
+        assert f"\nExecStart=/opt/sonar-access/.venv/bin/{command}\n" in unit
+        assert "\nRestart=always\n" in unit
+    for file in UNITS:
+        assert ("sonar_token" in file.read_text()) is (file.stem == "sonar-access-code"), file.name

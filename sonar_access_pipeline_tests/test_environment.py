@@ -26,7 +26,8 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.orchestration.launch import Launcher, require_storage
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.settings import Connection, PolicySettings, SettingsError, load
+from sonar_access_pipeline.orchestration.ready import _variables
+from sonar_access_pipeline.settings import Connection, PolicySettings, SettingsError, load, passed_over
 from sonar_access_pipeline.settings import given as settings_of
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
@@ -278,6 +279,11 @@ def test_quotes_that_a_container_tool_leaves_around_values_are_no_part_of_them(m
         ({"SONAR_ACCESS_EVIDENCE_URL": "s3:bucket/x"}, "two slashes and a bucket"),
         ({"SONAR_ACCESS_UI_URL": f"http://u:{SECRET}@host"}, "it stands in every alert"),
         ({"sonar_access_scope": "core"}, "SONAR_ACCESS_SCOPE is no setting"),
+        ({"SONAR_ACCESS_POLICY": '{"max_admins": 0}'}, "max_admins in SONAR_ACCESS_POLICY is '0': write 1 or more"),
+        (
+            {"SONAR_ACCESS_CONNECTIONS": '[{"name": "other", "organization": "o", "host_url": "http://x.example"}]'},
+            "host_url in SONAR_ACCESS_CONNECTIONS: plain http would show the token",
+        ),
     ],
 )
 def test_a_wrong_variable_is_named_with_the_remedy_and_its_value_unless_that_may_be_secret(
@@ -343,6 +349,11 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatc
             "connections in settings.toml is 'acme': each connection is a table of its own",
         ),
         ("policy = 'strict'\n", "policy in settings.toml is 'strict': write a table"),
+        ("owners = ['nobody at all']\n", "owners in settings.toml is 'nobody at all': it has another form"),
+        (
+            "[[policy.exceptions]]\nrule = 'dormant'\nby = 'x'\nresaon = 'y'\nuntil = 2027-01-01\n",
+            "resaon is no setting of [policy.exceptions.number 1]; there are: by, rule, subject, until, why",
+        ),
     ],
 )
 def test_a_wrong_line_of_the_file_is_named_as_people_wrote_it(
@@ -355,6 +366,32 @@ def test_a_wrong_line_of_the_file_is_named_as_people_wrote_it(
     assert said in str(wrong.value)
     assert "pydantic" not in str(wrong.value)
     assert ".0." not in str(wrong.value)
+
+
+def test_a_variable_of_another_program_is_not_taken_for_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "settings.toml").write_text("data_dir = 'data'\n[connections.acme]\norganization = 'acme'\n")
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", "etc/settings.toml")
+    for name in ("DATA_DIR", "CONNECTIONS"):
+        monkeypatch.setenv(name, "/of/another")
+    assert load().data_dir == tmp_path / "etc" / "data"
+    monkeypatch.setenv("SONAR_REGION", "us")
+    monkeypatch.setenv("SONAR_ORGANISATION", "x")
+    assert passed_over(load()) == ["SONAR_REGION is set and not read: the connections stand in etc/settings.toml."]
+
+
+def test_an_empty_list_of_connections_leaves_the_simple_variables_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONAR_ACCESS_CONNECTIONS", "[]")
+    monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
+    assert load().connections[0].organization == "acme"
+    assert passed_over(load()) == []
+
+
+def test_connections_of_a_list_in_the_file_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "settings.toml").write_text("[[connections]]\nname = 'acme'\norganization = 'acme'\n")
+    monkeypatch.setenv("SONAR_ACCESS_CONFIG", "settings.toml")
+    monkeypatch.setenv("SONAR_ORGANIZATION", "zz")
+    assert passed_over(load()) == ["SONAR_ORGANIZATION is set and not read: the connections stand in settings.toml."]
 
 
 def test_a_settings_file_with_the_marks_of_an_editor_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,6 +445,21 @@ def test_a_check_asks_for_everything_that_a_sync_and_its_alerts_will_need(
     with_roster = {"SONAR_ACCESS_CONFIG": "settings.toml", "SONAR_TOKEN": known["SONAR_TOKEN"]}
     ends(commands.run(tmp_path, ("check",), with_roster), 2, "policy:", "none.csv cannot be read")
     assert not (tmp_path / ".sonar-access").exists(), "nothing was made"
+
+
+def test_what_stands_in_the_settings_of_dagster_is_read_as_dagster_reads_it(
+    simulator: Simulator, commands: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    known = settings(simulator) | {"DAGSTER_HOME": str(tmp_path / "home")}
+    file = tmp_path / "home" / "dagster.yaml"
+    # As for launchers of containers: a list, which names no variable that must be set here.
+    file.write_text("schedules:\n  use_threads: true\n  num_workers: 2\n# env: [{name: X, value: Y}]\n")
+    ends(commands.run(tmp_path, ("check",), known), 0)
+    assert list(_variables({"container_config": {"env": [{"name": "X", "value": "Y"}]}})) == []
+    assert list(_variables({"a": [{"env": "NAME"}]})) == ["NAME"]
+    file.write_bytes(b"telemetry: \xff\n")
+    ends(commands.run(tmp_path, ("check",), known), 1, "dagster.yaml cannot be read: it is not UTF-8 from line 1 on")
 
 
 def test_a_rate_file_of_another_machine_or_of_before_is_not_waited_for(tmp_path: Path) -> None:
@@ -586,6 +638,6 @@ def test_a_variable_that_the_settings_of_dagster_name_and_nobody_set_is_said_by_
     down = known | {"NOTHING_SETS_IT": f"postgresql+psycopg2://u:{SECRET}@127.0.0.1:1/db"}
     for command in ("check", "sync"):
         done = commands.run(tmp_path, (command,), down)
-        ends(done, 2, "Dagster's own storage does not answer")
+        ends(done, 2, "Dagster's own storage does not answer or lets nobody in")
         assert SECRET not in done.stdout + done.stderr
         assert len(done.stderr.splitlines()) < 4, "and nothing else"

@@ -16,6 +16,10 @@ from sonar_access_pipeline_tests.programs import LACKING, PACKAGES, left_out, ne
 
 LIKE_PYENV = "#!/bin/sh\necho 'pyenv: command not found' >&2\nexit 127\n"
 OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1;; esac\n'
+TELLING = f"""#!/bin/sh
+case "$*" in *"-m venv"*) echo "$0" > taken;; esac
+exec "{Path(sys.executable).resolve()}" "$@"
+"""
 REAL = f'#!/bin/sh\nexec "{Path(sys.executable).resolve()}" "$@"\n'
 WITHOUT_VENV = f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec "{Path(sys.executable).resolve()}" "$@"\n'
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -46,10 +50,17 @@ def make(project: Path, programs: dict[str, str], **known: str) -> subprocess.Co
 
 
 def test_the_newest_python_that_fits_is_taken_once_and_what_is_half_made_or_was_moved_is_made_anew(project: Path) -> None:
-    found = {"python3.14": LIKE_PYENV, "python3.13": OLDER, "python3.12": WITHOUT_VENV, "python3": REAL}
+    found = {
+        "python3.14": LIKE_PYENV,
+        "python3.13": WITHOUT_VENV,
+        "python3.12": TELLING,
+        "python3.11": TELLING,
+        "python3": TELLING,
+    }
     (project / ".venv" / "bin").mkdir(parents=True)
     (project / ".venv" / "bin" / "python").symlink_to(sys.executable)
     assert make(project, found).returncode == 0
+    assert (project / "taken").read_text().endswith("/python3.12\n")
     python = project / ".venv" / "bin" / "python"
     assert subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
     made = python.lstat().st_mtime_ns
@@ -57,7 +68,9 @@ def test_the_newest_python_that_fits_is_taken_once_and_what_is_half_made_or_was_
     assert python.lstat().st_mtime_ns == made
     project = project.rename(project.with_name("moved"))
     python = project / ".venv" / "bin" / "python"
-    assert make(project, found).returncode == 0
+    (project / "my pythons").mkdir()
+    (project / "my pythons" / "python").symlink_to(Path(sys.executable).resolve())
+    assert make(project, {}, PYTHON=str(project / "my pythons" / "python")).returncode == 0
     assert python.lstat().st_mtime_ns != made
 
 
@@ -115,6 +128,13 @@ def test_what_is_left_out_is_said_with_the_package_that_brings_it_and_fails_wher
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="this machine has no ssh-keygen: apt install openssh-client"):
         needs("ssh-keygen")
+
+
+def test_the_last_line_of_a_test_run_says_what_was_left_out(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "sonar_access_pipeline_tests/test_stamps.py"]
+    known = {name: value for name, value in os.environ.items() if name != "CI"} | {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*words, "-k", "openssl"], cwd=ROOT, env=known, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1].endswith("tests that need openssl. They run after: apt install openssl"), done.stdout
 
 
 def test_the_command_of_the_integration_installs_every_program_that_a_test_uses() -> None:

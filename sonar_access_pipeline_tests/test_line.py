@@ -18,8 +18,9 @@ from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.keys import endorsed, endorsement_path
+from sonar_access_pipeline.evidence.keys import Trust, endorsed, endorsement_path
 from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.evidence.raw import export_raw
 from sonar_access_pipeline.evidence.rehearsal import hindrances
 from sonar_access_pipeline.evidence.seal import endorse, folder_of, seal, sign_head
 from sonar_access_pipeline.evidence.signers import HEADS, STATEMENTS
@@ -274,6 +275,48 @@ def test_a_wrong_fingerprint_is_one_line_that_does_not_call_the_packet_changed(h
     assert status == 1
     assert said.endswith(f"it is signed by {here.fingerprint}, which is none of the keys that you named.")
     assert "not what was sealed" not in said
+
+
+def test_a_strangers_key_is_named_beside_whatever_else_is_wrong(here: Sealings, run: Run) -> None:
+    (here.last / "extra.csv").write_bytes(b"x")
+    status, said = run("verify", str(here.last), "--fingerprint", f"SHA256:{'x' * 43}")
+    assert status == 1
+    assert "extra.csv is not listed" in said
+    assert "which is none of the keys that you named" in said
+
+
+def test_a_sheet_is_made_of_what_a_key_of_the_register_signed_and_says_whose_it_asked(here: Sealings, run: Run) -> None:
+    resigned(here.last, here.folder / "stranger")
+    status, said = run("worksheet", str(here.last), "--to", str(here.folder / "sheet.xlsx"))
+    assert status == 1
+    assert "none of the keys of the warehouse's register" in said
+    stranger = FolderStore(here.root)
+    with pytest.raises(EvidenceError, match="none of the keys of the warehouse's register"):
+        path = here.last.relative_to(here.root).as_posix()
+        export_raw(stranger.get(path), stranger, here.warehouse, here.folder / "answers")
+
+
+def test_keys_that_endorse_each_other_are_each_read_once(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+    signers = [signer(here.folder / f"key-{number}") for number in range(6)]
+    for one in signers:
+        for other in signers:
+            if one is not other:
+                endorse(sealing(here.root, signed_by=one), endorsed_by=other)
+    store, asked = FolderStore(here.root), list[str]()
+    get = FolderStore.get
+
+    def counting(self: FolderStore, path: str) -> dict[str, bytes]:
+        asked.append(path)
+        return get(self, path)
+
+    monkeypatch.setattr(FolderStore, "get", counting)
+    assert endorsed(store, signers[0].key, {here.fingerprint}) is None
+    assert len(asked) == len(set(asked))
+    assert endorsed(store, signers[0].key, {signers[3].key.fingerprint}) == signers[3].key.fingerprint
+    asked.clear()
+    assert Trust(store).believes(signers[0].key)
+    assert "compare it" in Trust(store).note(signers[0].key)
+    assert asked == [], "where nobody is named there is nothing to look for"
 
 
 def test_a_head_that_a_stranger_put_there_invents_no_lost_snapshot(here: Sealings) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def changes(table: str) -> list[str]:
     ]
 
 
+def ask(warehouse: Warehouse, statement: str) -> None:
+    """Run a statement as the owner of the server."""
+    url = warehouse.url.set(username="postgres").render_as_string(hide_password=False)
+    with closing(Warehouse(url)) as owner, owner.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
 OWNERS = (
     "CREATE TABLE sonar_access.mine (x int)",
     "DROP TABLE sonar_access.fct_user_access CASCADE",
@@ -187,16 +195,30 @@ def test_bytes_that_were_dropped_come_back_only_with_their_digest(as_role: As, s
     with pipeline.write("test") as transaction:
         transaction.execute(insert(raw_body).values(body_sha256=digest, size_bytes=size, zlib_body=b"", dropped_at=EPOCH))
     stored = zlib.compress(body, 0)
+    # Of another kind, of another length, with another sum, and those that cannot be unpacked though their content is right.
     others = (
         zlib.compress(body + b"x", 0),
         zlib.compress(body),
         stored[:-5],
         stored + b"x",
+        b"\xff\xff" + stored[2:],
+        stored[:-4] + bytes(byte ^ 1 for byte in stored[-4:]),
+        stored[:5] + bytes([stored[5] ^ 1]) + stored[6:],
         b"x",
     )
     for other in others:
         with pytest.raises(WarehouseError, match=r"not the bytes of this body|out of valid range"):
             put(other)
+    # Functions of the same names that the role may make elsewhere are not called.
+    with pipeline.engine.connect() as connection:
+        name = connection.execute(text("SELECT current_user")).scalar_one()
+    ask(pipeline, f'CREATE SCHEMA "{name}" AUTHORIZATION "{name}"')
+    lies = f"CREATE FUNCTION sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT decode('{digest}', 'hex') $$"
+    with pipeline.engine.begin() as connection, pytest.raises(IntegrityError, match="not the bytes of this body"):
+        connection.execute(text(f'SET search_path = "{name}", pg_catalog, sonar_access'))
+        connection.execute(text(lies))
+        again = update(raw_body).where(raw_body.c.body_sha256 == digest)
+        connection.execute(again.values(zlib_body=zlib.compress(body + b"x", 0), dropped_at=None))
     put(stored)
     with pytest.raises(WarehouseError, match="append-only"):
         put(stored)

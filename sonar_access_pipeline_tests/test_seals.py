@@ -486,7 +486,7 @@ def test_a_head_is_signed_once_and_what_was_missed_is_made_up_for(here: Sealings
 def test_the_answers_behind_a_packet_are_delivered_with_their_digests(here: Sealings, tmp_path: Path) -> None:
     needs("sha256sum")
     files = FolderStore(here.root).get(str(here.last.relative_to(here.root)))
-    exported = export_raw(files, here.warehouse, tmp_path / "answers")
+    exported = export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "answers")
     assert exported.missing == ()
     done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "answers", capture_output=True, check=False)
     assert done.returncode == 0
@@ -498,9 +498,9 @@ def test_the_answers_behind_a_packet_are_delivered_with_their_digests(here: Seal
     assert logins == set(population), "an auditor counts the population from SonarCloud's own words"
     with here.warehouse.write("test") as transaction:
         transaction.execute(text("UPDATE raw_body SET zlib_body = x'', dropped_at = '2026-03-09 00:00:00.000000'"))
-    assert len(export_raw(files, here.warehouse, tmp_path / "fewer").missing) == exported.bodies
+    assert len(export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "fewer").missing) == exported.bodies
     with pytest.raises(EvidenceError, match="is there already"):
-        export_raw(files, here.warehouse, tmp_path / "fewer")
+        export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "fewer")
 
 
 def test_a_link_to_an_older_packet_under_a_newer_ones_name_is_not_what_was_sealed(

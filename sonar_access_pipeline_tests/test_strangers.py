@@ -229,7 +229,7 @@ def test_answers_of_a_packet_that_was_cut_are_not_exported(here: Sealings, tmp_p
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:3]))
     files = FolderStore(here.root).get(str(here.last.relative_to(here.root)))
     with pytest.raises(EvidenceError, match=r"requests.csv was changed; verify it, nothing was exported"):
-        export_raw(files, here.warehouse, tmp_path / "answers")
+        export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "answers")
     assert not (tmp_path / "answers").exists()
 
 

@@ -16,13 +16,15 @@ if [ "$(cat "$made" 2>/dev/null)" = "$PWD" ] && fits "$folder/bin/python" && "$f
 then exit 0; fi
 
 found='' bare=''
-names=${PYTHON:-}
-if [ -z "$names" ]; then
+if [ -n "${PYTHON:-}" ]; then
+    set -- "$PYTHON"
+else
+    set --
     number=$((above - 1))
-    while [ $number -ge "$lowest" ]; do names="$names python3.$number" number=$((number - 1)); done
-    names="$names python3 python"
+    while [ $number -ge "$lowest" ]; do set -- "$@" "python3.$number"; number=$((number - 1)); done
+    set -- "$@" python3 python
 fi
-for name in $names; do
+for name; do
     fits "$name" || continue
     # Debian and Ubuntu have these two in a package of their own.
     if "$name" -c 'import ensurepip, venv' 2>/dev/null; then found=$name; break; fi

@@ -29,6 +29,7 @@ for suite in "${@:-bookworm trixie sid}"; do for suite in $suite; do
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     [ -z "${PIPCONF:-}" ] || cp "$PIPCONF" "$root/etc/pip.conf"
     [ -z "${CA:-}" ] || cp "$CA" "$root/etc/machine-ca.pem"
+    trap 'umount "$root/dev/shm" "$root/dev" "$root/proc" 2> /dev/null || true' EXIT
     mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
     mountpoint -q "$root/dev" || mount --bind /dev "$root/dev"
     mountpoint -q "$root/dev/shm" || mount --bind /dev/shm "$root/dev/shm"

@@ -54,6 +54,7 @@ succeeded() { graphql '{ runsOrError(limit: 1) { ... on Runs { results { status 
 until_true succeeded
 echo "a sync through the services: sealed $(machine sh -c 'ls -d /var/lib/sonar-access/evidence/acme/*/*')"
 machine sh -c '[ -z "$(find /var/lib/sonar-access ! -user sonar-access)" ] && [ "$(stat -c %a /var/lib/sonar-access)" = 700 ]'
+machine /opt/sonar-access/deploy/systemd/sonar-access.sh check
 machine systemctl reload sonar-access-code
 until_true loaded
 before=$(machine systemctl show --value -p MainPID sonar-access-code)

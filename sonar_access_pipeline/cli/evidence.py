@@ -136,10 +136,10 @@ def evidence_verify(
     for note in (*report.notes, *report.stated):
         say(note)
     if not report.is_fine:
-        for fault in report.faults:
-            if fault != report.stranger:
-                say(fault, to=errors)
-        if report.own == [report.stranger]:
+        is_only_a_strangers = report.own == [report.stranger]
+        for fault in report.around if is_only_a_strangers else report.faults:
+            say(fault, to=errors)
+        if is_only_a_strangers:
             end(f"{path}: {report.stranger}.", FAILED)
         if report.own:
             end(f"{path} is not what was sealed.", FAILED)
@@ -168,11 +168,12 @@ def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authori
         say(note)
     number = len(found.reports)
     if found.changed:
-        end(f"{len(found.changed)} of {number} packets are not what was sealed.", FAILED)
+        end(f"{len(found.changed)} of {number} packets are not what was sealed, or not by a key that is believed.", FAILED)
+    each = f"Each of {number} packets is as it was sealed" if number else "There is no packet"
     if found.around:
-        end(f"Each of {number} packets is as it was sealed; what stands around them is not, as said above.", AROUND)
+        end(f"{each}; what stands around them is not as it was, as said above.", AROUND)
     against = "what differs around them was stated, as said above" if found.stated else "the warehouse's register says the same"
-    say(f"Each of {number} packets is as it was sealed; {against}.")
+    say(f"{each}; {against}.")
 
 
 @evidence.command("publish")
@@ -310,15 +311,16 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
     from sonar_access_pipeline.evidence.workbook import worksheet
 
     store, inside = _opened_store(path)
-    trusted = fingerprints or _registered_keys(inside)
-    if not trusted:
+    registered = () if fingerprints else _registered_keys(inside)
+    if not (fingerprints or registered):
         raise click.UsageError(
             "Nobody says whose signature to trust: no register of a warehouse of the settings has a key for this packet. Name it "
             "with --fingerprint, as you got it from elsewhere."
         )
     # What is wrong with its neighbours does not make this packet another one.
-    if faults := verify(store, inside, fingerprints=trusted).own:
-        end(f"{path} is not what was sealed: {faults[0]}.", FAILED)
+    report = verify(store, inside, fingerprints=fingerprints, registered=registered)
+    if report.own:
+        end(f"{path} is not what was sealed: {report.stranger or report.own[0]}.", FAILED)
     if target.exists():
         raise click.UsageError(f"{target} is there already; name a new file.")
     try:
@@ -343,7 +345,7 @@ def evidence_export_raw(organization: str | None, path: str, target: Path) -> No
 
     store, inside = _opened_store(path)
     with opened(organization, WORKING) as (warehouse, _):
-        exported = export_raw(store.get(inside), warehouse, target)
+        exported = export_raw(store.get(inside), store, warehouse, target)
     say(f"{exported.bodies} answers written to {exported.folder!s}.")
     if exported.missing:
         for digest in exported.missing:

@@ -31,7 +31,9 @@ def ui(options: tuple[str, ...]) -> None:
 @click.option(
     "--wait", "minutes", type=click.IntRange(0, 720), default=15, show_default=True, help="Minutes, for runs that go on."
 )
-@click.option("--grant", "roles", multiple=True, metavar="ROLE=KIND", help="A role of the database, and its kind; many times.")
+@click.option(
+    "--grant", "roles", multiple=True, metavar="ROLE=KIND", help="A role of the database, and its kind; may be repeated."
+)
 def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
     """Bring the warehouse's tables and Dagster's own to this version, before its services start. Safe to repeat.
 
@@ -41,11 +43,18 @@ def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
     \b
     Example:  sonar-access upgrade --grant pipeline=pipeline --grant data_team=analyst
     """
-    from sonar_access_pipeline.orchestration.upgrade import BusyError, require_roles
+    from sonar_access_pipeline.orchestration.upgrade import BusyError
     from sonar_access_pipeline.orchestration.upgrade import upgrade as upgrade_all
+    from sonar_access_pipeline.warehouse.roles import Role
 
+    kinds = {role.value: role for role in Role}
+    said = dict(one.partition("=")[::2] for one in roles)
+    if len(said) < len(roles):
+        raise click.UsageError("A role is named twice with --grant; it has one kind.")
+    if wrong := [f"{name}={kind}" for name, kind in said.items() if not name or kind not in kinds]:
+        raise click.UsageError(f"{wrong[0]} is no role with its kind: write name=kind, with one of {', '.join(kinds)}.")
     try:
-        upgrade_all(load(), require_roles(roles), minutes * 60, say)
+        upgrade_all(load(), {name: kinds[kind] for name, kind in said.items()}, minutes * 60, say)
     except BusyError as error:
         raise click.ClickException(str(error)) from None
 

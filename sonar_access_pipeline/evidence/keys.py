@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,6 +69,8 @@ class Trust:
         return f"it is signed by {key.fingerprint}, which is none of the keys {whose}"
 
     def _through(self, key: PublicKey) -> str | None:
+        if self.is_blind:
+            return None
         if key not in self._asked:
             self._asked[key] = endorsed(self.store, key, self.named or self.registered)
         return self._asked[key]
@@ -79,14 +81,30 @@ class Trust:
         return {}
 
 
-def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: int = 20) -> str | None:
+def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str]) -> str | None:
     """Find why a key is believed: its own fingerprint where that is among those given, else that of the key that endorses it.
 
-    Endorsements are followed key by key, `most` of them. None where nothing leads there. Raises `UnreadableError`.
+    Endorsements are followed from key to key, each once. None where nothing leads there. Raises `UnreadableError`.
     """
     if key.fingerprint in fingerprints:
         return key.fingerprint
-    for path in _places(store, key) if most else ():
+    paths = list(store.listing("keys").bundles)
+    through, seen = [(key, "")], {key}
+    while through:
+        one, first = through.pop()
+        for before in _endorsers(store, paths, one):
+            why = first or before.fingerprint
+            if before.fingerprint in fingerprints:
+                return why
+            if before not in seen:
+                seen.add(before)
+                through.append((before, why))
+    return None
+
+
+def _endorsers(store: Store, paths: Sequence[str], key: PublicKey) -> Iterator[PublicKey]:
+    """Give the keys that endorse a key, by what lies at its place and beside it. Raises `UnreadableError`."""
+    for path in (path for path in paths if path.startswith(key_path(key))):
         try:
             files = store.get(path)
             before = verified(files[KEY], files[f"{KEY}.sig"], KEYS)
@@ -95,14 +113,8 @@ def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str], most: 
             raise
         except (EvidenceError, *UNREADABLE):
             continue
-        if is_its_own and before != key and endorsed(store, before, fingerprints, most - 1):
-            return before.fingerprint
-    return None
-
-
-def _places(store: Store, key: PublicKey) -> list[str]:
-    """List the paths of a key and of its endorsements. Raises `UnreadableError`."""
-    return [path for path in store.listing("keys").bundles if path.startswith(key_path(key))]
+        if is_its_own:
+            yield before
 
 
 def endorsement_path(key: PublicKey, before: PublicKey) -> str:

@@ -247,7 +247,10 @@ class ObjectStore:
             raise EvidenceError(f"{self.url} cannot be locked: {REMEDIES['InvalidRequest']}.")
 
     def require_writable(self, path: str, name: str) -> None:
-        """Raise `UnreadableError` where nothing may be put: asked to make what is there, a store looks at rights first."""
+        """Raise `UnreadableError` where nothing may be put: asked to make what is there, a store looks at rights first.
+
+        One that makes it all the same gets the same bytes again.
+        """
         if self.has(path, name):
             body = self.read(path, name)
             self._asked(f"{path}/{name}", lambda: self._make(path, name, body))

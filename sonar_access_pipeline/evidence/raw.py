@@ -11,9 +11,10 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.packet import REQUESTS_CSV
 from sonar_access_pipeline.evidence.seal import SUMS, sums_of
-from sonar_access_pipeline.evidence.stores import FolderStore
+from sonar_access_pipeline.evidence.stores import FolderStore, Store
 from sonar_access_pipeline.evidence.tables import parsed
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.packets import keys
 from sonar_access_pipeline.warehouse.snapshots import bodies_of
 
 
@@ -26,15 +27,19 @@ class Exported:
     missing: tuple[str, ...]
 
 
-def export_raw(files: Mapping[str, bytes], warehouse: Warehouse, folder: Path) -> Exported:
-    """Write the answers behind a packet into a new folder: `<SHA-256>.json`, requests.csv, and SHA256SUMS.
+def export_raw(files: Mapping[str, bytes], store: Store, warehouse: Warehouse, folder: Path) -> Exported:
+    """Write the answers behind a packet of a store into a new folder: `<SHA-256>.json`, requests.csv, and SHA256SUMS.
 
     Raises `EvidenceError`.
     """
     report = Report()
-    alone(files, Trust(FolderStore(folder)), None, report)
+    with warehouse.read() as transaction:
+        trust = Trust(store, registered=keys(transaction))
+    alone(files, trust, None, report)
     if report.own:
-        raise EvidenceError(f"The packet is not what was sealed: {report.own[0]}; verify it, nothing was exported.")
+        raise EvidenceError(
+            f"The packet is not what was sealed: {report.stranger or report.own[0]}; verify it, nothing was exported."
+        )
     try:
         header, *records = parsed(files[REQUESTS_CSV])
         digests = sorted({record[header.index("body_sha256")] for record in records})

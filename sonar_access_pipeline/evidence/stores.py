@@ -234,7 +234,7 @@ class FolderStore:
 
     def require_writable(self, path: str, name: str) -> None:
         """Raise `EvidenceError` where nothing may be put: a file system may be read-only, whatever rights say."""
-        above = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.exists())
+        above = next(folder for folder in (self.root, *self.root.absolute().parents) if os.path.exists(folder))  # noqa: PTH110  # Path's raises
         try:
             with TemporaryFile(dir=above):
                 pass

@@ -1,4 +1,4 @@
-"""What is around the work of every step: from our errors to Dagster's, one sentence each, and whether trying again can help."""
+"""Around the work of every step: its process is noted, and our errors become Dagster's, with whether trying again can help."""
 
 from __future__ import annotations
 

@@ -145,8 +145,8 @@ def _in_words(home: Path) -> Iterator[None]:
         raise SettingsError(f"{home}/dagster.yaml cannot be used: {why}.") from None
     except DagsterPostgresException:
         raise SettingsError(
-            f"The database that {home}/dagster.yaml names for Dagster's own storage does not answer; look whether it runs, and "
-            "check its address there."
+            f"The database that {home}/dagster.yaml names for Dagster's own storage does not answer or lets nobody in; look "
+            "whether it runs, and check its address, user and password there."
         ) from None
     except Exception as error:  # noqa: BLE001  # of Dagster, its storage and Alembic, each of its own kind
         raise SettingsError(

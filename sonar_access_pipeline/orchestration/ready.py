@@ -19,6 +19,7 @@ from sonar_access_pipeline.evidence.signers import OWN_KEY
 from sonar_access_pipeline.orchestration.launch import require_home, require_storage
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import SettingsError
+from sonar_access_pipeline.texts import TextError, text_in
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.migrations import is_current, require_suitable
@@ -73,7 +74,10 @@ def _dagster(parts: Parts) -> Iterator[str]:
     settings = home / "dagster.yaml"
     if settings.is_file():
         try:
-            named = _variables(yaml.safe_load(settings.read_text()))
+            named = _variables(yaml.safe_load(text_in(settings)))
+        except TextError as error:
+            yield f"{settings} cannot be read: {error}."
+            return
         except yaml.YAMLError:
             yield f"{settings} is no YAML."
             return
@@ -86,8 +90,8 @@ def _dagster(parts: Parts) -> Iterator[str]:
 def _variables(document: Any) -> Iterator[str]:
     """Give the variables that settings of Dagster name, as `env: NAME` wherever a value may stand."""
     if isinstance(document, dict):
-        if document.keys() == {"env"}:
-            yield str(document["env"])
+        if document.keys() == {"env"} and isinstance(document["env"], str):
+            yield document["env"]
         for value in document.values():
             yield from _variables(value)
     elif isinstance(document, list):
@@ -103,7 +107,7 @@ def _warehouse(parts: Parts) -> Iterator[str]:
 
 def _evidence(parts: Parts) -> Iterator[str]:
     place = Path(parts.settings.evidence)
-    if "://" not in parts.settings.evidence and place.exists() and not place.is_dir():
+    if "://" not in parts.settings.evidence and os.path.isfile(place):  # noqa: PTH113  # Path's raises in a closed folder
         yield f"Evidence cannot be kept at {place}, which is a file; set SONAR_ACCESS_EVIDENCE_URL to a folder."
         return
     with closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse, TemporaryDirectory() as folder:

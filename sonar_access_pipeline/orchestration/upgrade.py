@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunsFilter
+from dagster._core.storage.dagster_run import RunRecord, RunsFilter
 
+from sonar_access_pipeline.alerts.problems import Limits
+from sonar_access_pipeline.orchestration import processes
 from sonar_access_pipeline.orchestration.launch import dagster_home, open_instance
-from sonar_access_pipeline.settings import Settings, SettingsError
+from sonar_access_pipeline.settings import Settings
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import REVISIONS, is_current, require_suitable
 from sonar_access_pipeline.warehouse.migrations import upgrade as upgrade_warehouse
 from sonar_access_pipeline.warehouse.roles import Role, grant
 
-WORKING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+WORKING = RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+LONGEST = Limits().running
 SECONDS = 5.0
 """Between looks whether runs still go on."""
 
@@ -56,23 +59,22 @@ def _has_current_tables(instance: dg.DagsterInstance) -> bool:
     return all(version is None or version[0] == version[1] for version in versions)
 
 
+def _goes_on(record: RunRecord) -> bool:
+    return processes.goes_on(record, LONGEST)
+
+
 def _wait(instance: dg.DagsterInstance, seconds: float, say: Callable[[str], None]) -> None:
     """Return when no run goes on. Raises `BusyError`."""
     until, has_said = time.monotonic() + seconds, False
-    while working := [run.run_id[:8] for run in instance.get_runs(filters=RunsFilter(statuses=WORKING))]:
-        named = f"{len(working)} runs go on ({', '.join(working[:3])})"
+    while working := [record.dagster_run.run_id[:8] for record in instance.get_run_records(WORKING) if _goes_on(record)]:
+        number = "a run goes on" if len(working) == 1 else f"{len(working)} runs go on"
+        named = f"{number[0].upper()}{number[1:]} ({', '.join(working[:3])})"
         if time.monotonic() >= until:
-            raise BusyError(f"{named}, and tables are not changed under them. Try again when they have ended.")
+            raise BusyError(
+                f"{named}, and no table is changed meanwhile. Try again when that has ended; one that was killed counts for "
+                f"{LONGEST.total_seconds() / 3600:.0f} hours."
+            )
         if not has_said:
             say(f"{named}; waiting for their end, at most {seconds / 60:.0f} minutes.")
             has_said = True
         time.sleep(min(SECONDS, max(0.0, until - time.monotonic())))
-
-
-def require_roles(said: tuple[str, ...]) -> dict[str, Role]:
-    """Read roles as people give them, `name=kind`. Raises `SettingsError`."""
-    kinds = {role.value: role for role in Role}
-    found = dict(one.partition("=")[::2] for one in said)
-    if wrong := next((f"{name}={kind}" for name, kind in found.items() if not name or kind not in kinds), None):
-        raise SettingsError(f"{wrong} is no role with its kind; write it as name=kind, where kind is one of {', '.join(kinds)}.")
-    return {name: kinds[kind] for name, kind in found.items()}

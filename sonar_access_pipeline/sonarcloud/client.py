@@ -358,9 +358,9 @@ def _proxies(base: str) -> Mapping[str, str]:
     return {"http": "", "https": ""} if is_loopback(host) else {}
 
 
-def _proxy_variable(host: str) -> str:
-    """Name the variable that names the proxy before a host, as `urllib` takes them: the one to set where none is."""
-    scheme = urlsplit(host).scheme or "https"
+def _proxy_variable(base: str) -> str:
+    """Name the variable that names the proxy before an address, in the order of `urllib`; the one to set where none is."""
+    scheme = urlsplit(base).scheme
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
     return next((name for name in names if os.environ.get(name)), f"{scheme}_proxy".upper())
 

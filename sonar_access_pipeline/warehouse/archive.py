@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import zipfile
 import zlib
 from collections import defaultdict
@@ -181,10 +182,10 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
     Raises `WarehouseError` for a file that is no archive, was changed, or contradicts what the warehouse has, and
     `SourceMismatchError` when its organization's history comes from elsewhere.
     """
-    if file.exists() and not file.is_file():
-        # Nobody is waited for who might write into a pipe, and a device has no end.
-        raise WarehouseError(f"The file {file} cannot be read: it is no plain file.")
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            # Nobody is waited for who might write into a pipe, and a device has no end.
+            raise WarehouseError(f"The file {file} cannot be read: it is no plain file.")
         sha256 = _digest(file)
         with zipfile.ZipFile(file) as archive, warehouse.write(RECORDING) as transaction:
             lines = [_loaded(line) for line in _entry(archive, SNAPSHOTS, LARGEST_LIST).splitlines()]

@@ -59,25 +59,35 @@ def refusal(*, is_postgresql: bool) -> Iterator[str]:
 
 
 def its_own_bytes(*, is_postgresql: bool) -> Iterator[str]:
-    """On PostgreSQL, the bytes of a body that was dropped come back only where they have its digest.
+    """On PostgreSQL, the bytes of a body that was dropped come back only where they have its digest, and can be unpacked.
 
-    The database can neither unpack nor needs to: they come back as zlib writes them at level 0, in stored blocks (RFC 1950 and
-    1951, section 3.2.4). On SQLite, which has no roles, whoever opens the file may do everything.
+    The database can neither unpack nor needs to: they come back as zlib writes them at level 0, in stored blocks (RFC 1951,
+    section 3.2.4) between a header and the sum of RFC 1950, section 9. Whoever asks could have functions of the same names: only
+    the database's own are called. On SQLite, which has no roles, whoever opens the file may do everything.
     """
     if is_postgresql:
         yield f"""
-            CREATE FUNCTION {SCHEMA}.refuse_other_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
+            CREATE FUNCTION {SCHEMA}.refuse_other_bytes() RETURNS trigger LANGUAGE plpgsql
+            SET search_path = pg_catalog, pg_temp AS $$
             DECLARE
-                place int := 2; size int; header int; whole bytea := '';
+                stored bytea := NEW.zlib_body; whole bytea := '';
+                place int := 2; size int; is_last int; is_whole boolean := substring(NEW.zlib_body FOR 2) = decode('7801', 'hex');
+                sum_a bigint; sum_b bigint;
             BEGIN
                 LOOP
-                    header := get_byte(NEW.zlib_body, place);
-                    size := get_byte(NEW.zlib_body, place + 1) + 256 * get_byte(NEW.zlib_body, place + 2);
-                    whole := whole || substring(NEW.zlib_body FROM place + 6 FOR size);
+                    is_last := get_byte(stored, place);
+                    size := get_byte(stored, place + 1) + 256 * get_byte(stored, place + 2);
+                    is_whole := is_whole AND is_last IN (0, 1)
+                        AND get_byte(stored, place + 3) + 256 * get_byte(stored, place + 4) = 65535 - size;
+                    whole := whole || substring(stored FROM place + 6 FOR size);
                     place := place + 5 + size;
-                    EXIT WHEN header <> 0;
+                    EXIT WHEN is_last <> 0;
                 END LOOP;
-                IF header <> 1 OR place + 4 <> length(NEW.zlib_body) OR encode(sha256(whole), 'hex') <> OLD.body_sha256 THEN
+                SELECT 1 + coalesce(sum(get_byte(whole, number)), 0),
+                    length(whole) + coalesce(sum((length(whole) - number)::bigint * get_byte(whole, number)), 0)
+                    INTO sum_a, sum_b FROM generate_series(0, length(whole) - 1) AS number;
+                IF NOT is_whole OR encode(sha256(whole), 'hex') <> OLD.body_sha256 OR substring(stored FROM place + 1)
+                    <> decode(lpad(to_hex(sum_b % 65521 * 65536 + sum_a % 65521), 8, '0'), 'hex') THEN
                     RAISE EXCEPTION 'these are not the bytes of this body' USING ERRCODE = 'restrict_violation';
                 END IF;
                 RETURN NEW;

@@ -37,19 +37,14 @@ def is_current(warehouse: Warehouse) -> bool:
     """Tell whether a warehouse has the tables of this version. Raises `WarehouseError` for one that a newer version wrote."""
     if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
         return False
-    with warehouse.read() as connection:
-        revision = revision_of(connection)
-    _refuse_newer(warehouse, revision)
-    return revision == REVISIONS[-1]
+    return _revision(warehouse) == REVISIONS[-1]
 
 
 def require_current(warehouse: Warehouse) -> None:
     """Nothing when the tables are there and of this version. Raises `WarehouseError` with what to do otherwise."""
     if warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
         raise WarehouseError(f"There is no warehouse at {warehouse.name} yet; run `sonar-access sync` first.")
-    with warehouse.read() as connection:
-        revision = revision_of(connection)
-    _refuse_newer(warehouse, revision)
+    revision = _revision(warehouse)
     if revision is None:
         raise WarehouseError(f"The warehouse {warehouse.name} has no tables yet; run `sonar-access sync` first.")
     if revision != REVISIONS[-1]:
@@ -102,9 +97,7 @@ def upgrade(warehouse: Warehouse) -> bool:
         if not there:
             with warehouse.write("migration") as connection:
                 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    with warehouse.read() as connection:
-        revision = revision_of(connection)
-    _refuse_newer(warehouse, revision)
+    revision = _revision(warehouse)
     if revision == REVISIONS[-1]:
         return False
     from alembic import command
@@ -131,12 +124,15 @@ def _find(connection: Connection) -> None:
         rebuild_table(connection, organization_key, FCT_FINDING)
 
 
-def _refuse_newer(warehouse: Warehouse, revision: str | None) -> None:
+def _revision(warehouse: Warehouse) -> str | None:
+    with warehouse.read() as connection:
+        revision = revision_of(connection)
     if revision is not None and revision not in REVISIONS:
         raise WarehouseError(
             f"The warehouse {warehouse.name} was written by a newer version (its revision is {revision}, this version knows "
             f"up to {REVISIONS[-1]}); upgrade sonar-access-pipeline."
         )
+    return revision
 
 
 def _private_folder(file: Path) -> None:
