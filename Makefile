@@ -11,7 +11,7 @@ export PYTHON
 # What was installed with an interpreter that is gone is not there.
 $(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.runtime $(VENV)/.development)
 
-.PHONY: help install demo test lint types tests proofs stores containers benchmark dictionary screenshots lock wheel clean
+.PHONY: help install demo test lint types tests proofs stores containers cluster benchmark dictionary screenshots lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ stores: $(VENV)/.development  ## every object store whose server is on the PATH:
 containers: $(VENV)/.development  ## the image and deploy/compose.yaml on a Docker Engine (as root)
 	docker build -t sonar-access-pipeline:0.1.0 .
 	$(BIN)/pytest sonar_access_pipeline_tests/test_containers.py -v -s
+
+cluster: $(VENV)/.development  ## Kubernetes as docs/deploy.md has it, on the cluster that kubectl names, with helm and the image on its nodes
+	$(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run

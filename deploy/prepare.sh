@@ -1,15 +1,15 @@
 #!/bin/sh
 # What compose.yaml names and no repository holds: passwords, and settings.env to fill in. What is there is kept; what follows from
 # the passwords is written anew.
-# usage: ./prepare.sh              as root, so that the files can be given to the account of the containers, and to nobody else
-#        ./prepare.sh token        takes the token from its input
-#        ./prepare.sh kubernetes   as anybody: kubectl reads the files
+# usage: ./prepare.sh                   as root, so that the files can be given to the account of the containers, and to nobody else
+#        ./prepare.sh token             takes the token from its input
+#        ./prepare.sh kubernetes HOST   the same, as anybody: what Secrets are made of, for a PostgreSQL that speaks TLS
 set -eu
 umask 077
 cd "$(dirname "$0")"
 mkdir -p secrets/files
 
-if [ "${1:-}" = token ]; then
+if [ "${1:-}" = token ] || [ "${1:-}" = kubernetes ]; then
     rm -f secrets/sonar_token
     cat > secrets/sonar_token
 fi
@@ -32,7 +32,15 @@ pgpass operator dagster operator
 pgpass upgrade dagster sonar_access
 chmod 400 secrets/*.pgpass secrets/sonar_token secrets/password*
 if [ "${1:-}" = kubernetes ]; then
-    exit 0
+    of() { sed -n "s/^$1=//p" secrets/passwords; }
+    url() { echo "postgresql$3://$1:$(of "$1")@$host/$2?sslmode=require"; }
+    host=${2:?the host of the database}
+    rm -f secrets/*.env
+    echo "postgresql-password=$(of dagster)" > secrets/dagster.env
+    { echo "DAGSTER_POSTGRES_URL=$(url dagster dagster +psycopg2)"
+      echo "SONAR_ACCESS_WAREHOUSE_URL=$(url sonar_access sonar_access '')"; } > secrets/upgrade.env
+    { echo "SONAR_ACCESS_WAREHOUSE_URL=$(url pipeline sonar_access '')"
+      echo "SONAR_TOKEN=$(cat secrets/sonar_token)"; } > secrets/pipeline.env
 elif [ "$(id -u)" = 0 ]; then
     # The account of the containers (Dockerfile).
     chown -R 10001:10001 secrets/*.pgpass secrets/sonar_token secrets/password* secrets/files

@@ -86,7 +86,7 @@ class Deployment:
     def start_code(self) -> None:
         """Start the code server."""
         self.start_service("code", self.code_port)
-        until("code server", lambda: _listens(self.code_port))
+        until("code server", lambda: listens(self.code_port))
 
     def start_daemon(self) -> None:
         """Start the daemon."""
@@ -121,9 +121,9 @@ class Deployment:
         for name in sensors:
             assert self.ask(START_SENSOR, selector=selector(sensorName=name))["__typename"] == "Sensor"
 
-    def launch(self, job: str, **tags: str) -> str:
+    def launch(self, job: str, *, location: str = LOCATION, **tags: str) -> str:
         """Queue a run of a job; its id."""
-        answer = self.ask(LAUNCH, params=launch_params(job, tags))
+        answer = self.ask(LAUNCH, params=launch_params(job, tags, location))
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
 
@@ -168,10 +168,10 @@ def selector(**more: str) -> dict[str, str]:
     return {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", **more}
 
 
-def launch_params(job: str, tags: Mapping[str, str]) -> dict[str, Any]:
+def launch_params(job: str, tags: Mapping[str, str], location: str = LOCATION) -> dict[str, Any]:
     """What the UI sends to launch a run."""
     return {
-        "selector": selector(jobName=job),
+        "selector": {**selector(jobName=job), "repositoryLocationName": location},
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
     }
 
@@ -235,8 +235,8 @@ def deployment(
         made.start_daemon()
         if read_only:
             made.start_service("read_only", made.read_only_port)
-            until("read-only web server", lambda: _listens(made.read_only_port))
-        until("web server", lambda: _listens(made.web_port))
+            until("read-only web server", lambda: listens(made.read_only_port))
+        until("web server", lambda: listens(made.web_port))
         until("code location", lambda: _is_loaded(made))
         yield made
     finally:
@@ -250,6 +250,7 @@ def _is_loaded(made: Deployment) -> bool:
     return bool(found and found["__typename"] == "RepositoryLocation")
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether something listens there."""
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0

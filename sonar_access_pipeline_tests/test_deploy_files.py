@@ -121,7 +121,8 @@ def secrets(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_no_value_holds_a_secret() -> None:
-    assert [(path, value) for path, value in secrets(VALUES) if value] == []
+    # A reference is none.
+    assert [(path, value) for path, value in secrets(VALUES) if value and not re.fullmatch(r"\$\(\w+\)", value)] == []
     for service in COMPOSE["services"].values():
         for name, value in service.get("environment", {}).items():
             if SECRET.search(name):
@@ -171,12 +172,19 @@ def test_what_can_be_set_reaches_whoever_reads_and_seals_and_nobody_else() -> No
     assert not [line for line in copied if "settings" in line or "secrets" in line]
 
 
-def test_the_chart_and_its_images_are_of_the_version_of_dagster_that_is_tested() -> None:
+def test_the_chart_is_of_the_version_of_dagster_that_is_tested_and_every_pod_of_one_image() -> None:
     pinned = re.search(r"^dagster==(\S+)", (ROOT / "requirements.lock").read_text(), re.M)
     assert pinned
-    for part in ("dagsterWebserver", "dagsterDaemon"):
-        assert VALUES[part]["image"]["tag"] == pinned[1]
     assert f"version {pinned[1]}" in (DEPLOY / "helm-values.yaml").read_text().splitlines()[0]
+    assert f"dagster/dagster --version {pinned[1]}" in (ROOT / "docs" / "deploy.md").read_text()
+    assert [pod["image"] for _, pod in pods()] == [VALUES["dagsterWebserver"]["image"]] * 3
+
+
+def test_the_health_checks_of_the_chart_are_those_of_compose() -> None:
+    for (name, pod), kind in zip(pods(), ("readinessProbe", "livenessProbe", "readinessProbe"), strict=True):
+        assert ["CMD", *pod[kind]["exec"]["command"]] == COMPOSE["services"][name]["healthcheck"]["test"]
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert (VALUES["dagsterWebserver"]["service"]["port"], code["port"]) == (3000, 4000), "those that health.py looks at"
 
 
 def test_every_setting_of_the_documentation_can_be_set_for_the_services_in_one_file() -> None:
@@ -204,7 +212,10 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
         assert file.stat().st_uid == account, file.name
     before = {name: file.read_bytes() for name, file in secrets.items()}
     assert subprocess.run(run, capture_output=True, check=False).returncode == done.returncode
-    assert subprocess.run([*run, "kubernetes"], capture_output=True, check=False).returncode == 0
+    told = [str(run[0]), "kubernetes", "db.example.com"]
+    assert subprocess.run(told, input=b"a=token", capture_output=True, check=False).returncode == 0
+    assert secrets["sonar_token"].read_bytes() == b"a=token"
+    before["sonar_token"] = b"a=token"
     assert {name: file.read_bytes() for name, file in secrets.items()} == before
     lines = before["passwords"].decode().splitlines()
     passwords = dict(line.split("=") for line in lines)
@@ -212,6 +223,17 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
     assert before["code.pgpass"].decode().splitlines() == [
         f"postgres:5432:*:{role}:{passwords[role]}" for role in ("dagster", "pipeline")
     ]
+    made = tmp_path / "deploy" / "secrets"
+    assert (made / "dagster.env").read_text() == f"postgresql-password={passwords['dagster']}\n"
+    addresses = {
+        "DAGSTER_POSTGRES_URL": ("upgrade", "postgresql+psycopg2", "dagster", "dagster"),
+        "SONAR_ACCESS_WAREHOUSE_URL": ("upgrade", "postgresql", "sonar_access", "sonar_access"),
+        "SONAR_ACCESS_WAREHOUSE_URL ": ("pipeline", "postgresql", "pipeline", "sonar_access"),
+    }
+    for name, (env, scheme, role, database) in addresses.items():
+        line = f"{name.strip()}={scheme}://{role}:{passwords[role]}@db.example.com/{database}?sslmode=require"
+        assert line in (made / f"{env}.env").read_text().splitlines()
+    assert "SONAR_TOKEN=a=token" in (made / "pipeline.env").read_text().splitlines()
 
 
 def test_a_run_ends_everywhere_when_the_watch_calls_it_stuck() -> None:

@@ -15,7 +15,8 @@ def main() -> None:
     """Serve, and print the address on the first line."""
     options = _options()
     today = datetime.now(UTC).date()
-    evolution = Evolution(options.seed, today, accounts=options.accounts, groups=options.groups, projects=options.projects)
+    size = {"accounts": options.accounts, "groups": options.groups, "projects": options.projects}
+    evolution = Evolution(options.seed, today, key=options.organization, **size)
     organization = evolution.on(today)
     simulator = Simulator(
         lambda: organization,
@@ -31,6 +32,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sonar_access_pipeline.simulator", description=main.__doc__)
+    parser.add_argument("--organization", default="acme", help="its key")
     parser.add_argument("--accounts", type=int, default=320)
     parser.add_argument("--groups", type=int, default=14)
     parser.add_argument("--projects", type=int, default=0)
