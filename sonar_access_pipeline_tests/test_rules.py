@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from sonar_access_pipeline.access.policy import Exemption, Policy, PolicyInForce, excepted, identity
+from sonar_access_pipeline.access import rules as access_rules
+from sonar_access_pipeline.access.policy import FIRST_RULES, Exemption, Policy, PolicyInForce, excepted, identity, later
 from sonar_access_pipeline.access.records import (
     AccountDetail,
     CallerToken,
@@ -24,11 +25,13 @@ from sonar_access_pipeline.access.records import (
     SnapshotContent,
 )
 from sonar_access_pipeline.access.rules import (
+    RULE_VERSIONS,
     RULES,
     STATE_RULES,
     WINDOW_RULES,
     Answer,
     Result,
+    StateRule,
     WindowFacts,
     looks_like_a_service,
     skeleton,
@@ -37,10 +40,12 @@ from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence import words
 from sonar_access_pipeline.evidence.facts import gather
+from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.warehouse import policies, proof
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history import derive
-from sonar_access_pipeline.warehouse.policies import policy_at, record_policy
+from sonar_access_pipeline.warehouse.policies import policy_at, record_policy, record_rules
 from sonar_access_pipeline.warehouse.rebuild import rebuild
 from sonar_access_pipeline.warehouse.schema import history_tables
 from sonar_access_pipeline.warehouse.snapshots import record
@@ -404,6 +409,71 @@ def test_a_policy_that_changes_while_nothing_else_does_is_seen(warehouse: Wareho
     with warehouse.read() as transaction:
         assert policy_at(transaction, EPOCH) == PolicyInForce()
         assert policy_at(transaction, EPOCH + timedelta(days=2)) == PolicyInForce(1, Policy(max_admins=1))
+
+
+def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe(warehouse, 0)
+    derive(warehouse, "acme")
+    days = Window(EPOCH.date(), EPOCH.date())
+    before = build(warehouse, "acme", days)
+    assert not record_rules(warehouse, lambda: EPOCH), "the rules of the first release judge from ever"
+    everybody = replace(
+        STATE_RULES[0], rule_id="everybody", version=1, ask=lambda _, __: [Answer("group", "g", Result.FAIL, "x")]
+    )
+    newer = replace(STATE_RULES[0], version=2, ask=lambda _, __: [Answer("group", "g", Result.FAIL, "y")])
+    known(monkeypatch, everybody, newer)
+    assert build(warehouse, "acme", days).digest == before.digest
+    observe(warehouse, 1)
+    derive(warehouse, "acme")
+    assert of_rule(warehouse, "everybody") == [], "nobody recorded it yet"
+    assert record_rules(warehouse, lambda: EPOCH + timedelta(days=1, hours=12))
+    assert not record_rules(warehouse, lambda: EPOCH + timedelta(days=2))
+    observe(warehouse, 2)
+    derive(warehouse, "acme")
+    assert of_rule(warehouse, "everybody") == [("g fail", "0", 2, None)]
+    assert of_rule(warehouse, "too-many-admins") == [("acme pass", "0", 0, 2), ("g fail", "0", 2, None)]
+    assert build(warehouse, "acme", days).digest == before.digest
+    rows = build(warehouse, "acme", Window(days.first, days.last + timedelta(days=2))).facts.findings
+    assert [row["rule_version"] for row in rows if row["rule_id"] == "too-many-admins"] == ["2"]
+    history = of_rule(warehouse, "everybody")
+    rebuild(warehouse, "acme")
+    assert of_rule(warehouse, "everybody") == history
+    assert verify(warehouse, "acme").state is State.FINE
+
+
+def known(monkeypatch: pytest.MonkeyPatch, *rules: StateRule) -> None:
+    """Have a later version of the pipeline know rules besides."""
+    for place in ("access.rows", "warehouse.proof"):
+        monkeypatch.setattr(f"sonar_access_pipeline.{place}.STATE_RULES", (*STATE_RULES, *rules))
+    by_name = {"RULES": {**RULES, **{rule.rule_id: rule for rule in rules}}}
+    by_version = {"RULE_VERSIONS": {**RULE_VERSIONS, **{(rule.rule_id, rule.version): rule for rule in rules}}}
+    for name, newer in (by_name | by_version).items():
+        for module in (access_rules, proof, policies):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, newer)
+
+
+def test_the_rules_of_the_first_release_are_still_known() -> None:
+    assert {*FIRST_RULES} <= {*RULE_VERSIONS}
+    assert len(dict(FIRST_RULES)) == len(FIRST_RULES)
+
+
+def test_a_policy_that_lacks_a_later_field_has_its_default_and_keeps_its_digest() -> None:
+    @dataclass(frozen=True)
+    class Later(Policy):
+        max_groups: int = later(7)
+
+    old = Policy(max_admins=2, email_domains=("x",))
+    assert Later.of(old.document) == Later(max_admins=2, email_domains=("x",), max_groups=7)
+    assert Later.of(old.document).sha256 == old.sha256
+    newer = Later(max_admins=2, max_groups=8)
+    assert Later.of(newer.document) == newer
+    with pytest.raises(ValueError, match="fields of a policy"):
+        Policy.of(newer.document)
+    with pytest.raises(ValueError, match="fields of a policy"):
+        Later.of(b"{}")
 
 
 def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse) -> None:

@@ -572,7 +572,7 @@ def test_a_warehouse_that_is_set_and_does_not_answer_is_not_passed_over(here: Se
 
 
 def test_a_packet_of_a_former_format_is_verified_and_not_built_again(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sonar_access_pipeline.evidence.verify.FORMAT_VERSION", 99)
+    monkeypatch.setattr("sonar_access_pipeline.evidence.verify.FORMATS", (99,))
     report = here.verify()
     assert report.faults == []
     assert [note for note in report.notes if "It is of format" in note and "was not built again" in note]

@@ -13,11 +13,17 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from functools import cached_property
 from operator import attrgetter
+from typing import Any
 
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json
 
 SERVICE_WORDS = ("automation", "bot", "build", "ci", "cicd", "deploy", "jenkins", "pipeline", "robot", "service", "svc", "system")
 """Words of which one, as a word of its own in a login or a name, makes an account look like a service account."""
+
+
+def later(default: Any) -> Any:
+    """Give a field of a policy that came after the first release."""
+    return field(default=default, metadata={"later": True})
 
 
 def identity(text: str) -> str:
@@ -41,7 +47,12 @@ class Exemption:
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy. The defaults are in force where nobody said anything else: version 0."""
+    """One policy. The defaults are in force where nobody said anything else: version 0.
+
+    What is kept stays readable: a field that comes later goes below the others, as `later(...)`. A document that does not name it
+    was written before, and has its default; one that keeps the default does not name it, so that its digest stays as it was. A
+    default, once released, is not changed: what was observed before anybody recorded a policy is judged by it.
+    """
 
     max_admins: int = 5
     max_token_days: int = 365
@@ -58,18 +69,27 @@ class Policy:
     @cached_property
     def document(self) -> bytes:
         """The policy as canonical JSON."""
-        return canonical_json(asdict(self))
+        return canonical_json(self._named)
 
     @cached_property
     def sha256(self) -> str:
         """Hex digest of the document."""
-        return canonical_digest(asdict(self))
+        return canonical_digest(self._named)
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        said, defaults = asdict(self), asdict(type(self)())
+        return {name: value for name, value in said.items() if name not in self._later() or value != defaults[name]}
+
+    @classmethod
+    def _later(cls) -> set[str]:
+        return {one.name for one in fields(cls) if one.metadata.get("later")}
 
     @classmethod
     def of(cls, document: bytes) -> Policy:
         """The policy of a document. Raises `ValueError` for one of another shape."""
-        said = json.loads(document)
-        if not isinstance(said, dict) or set(said) != {one.name for one in fields(cls)}:
+        said, names = json.loads(document), {one.name for one in fields(cls)}
+        if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
             raise ValueError("it does not have the fields of a policy")
         lists = {name: tuple(said[name]) for name in ("email_domains", "active_statuses", "service_words")}
         exemptions = tuple(Exemption(**{**one, "until": date.fromisoformat(one["until"])}) for one in said["exemptions"])
@@ -115,9 +135,43 @@ def excepted(policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str
     return None
 
 
+FIRST_RULES = frozenset(
+    {
+        ("too-many-admins", 1),
+        ("no-admin", 1),
+        ("one-admin", 1),
+        ("admin-direct", 1),
+        ("direct-grant", 1),
+        ("direct-project-grant", 1),
+        ("anyone-organization", 1),
+        ("anyone-project", 1),
+        ("default-group-organization", 1),
+        ("default-group-project", 1),
+        ("only-default-group", 1),
+        ("confusable-name", 2),
+        ("not-on-roster", 2),
+        ("service-without-owner", 2),
+        ("outside-email-domain", 1),
+        ("returned", 2),
+        ("privilege-gained", 2),
+        ("dormant", 1),
+        ("old-token", 1),
+    }
+)
+"""The rules of the first release, with their versions: they judge from ever. All others judge from when a warehouse first met
+them, which it keeps; so this stays as it is."""
+
+
 @dataclass(frozen=True)
 class PolicyInForce:
-    """A policy and the number of its version; 0 is what holds before anybody said anything."""
+    """A policy, the number of its version (0 is what holds before anybody said anything), and the rules that judge by it."""
 
     version: int = 0
     policy: Policy = field(default_factory=Policy)
+    rules: frozenset[tuple[str, int]] = FIRST_RULES
+    """By name and version."""
+
+    @property
+    def judges(self) -> tuple[int, frozenset[tuple[str, int]]]:
+        """What answers depend on, beside what was observed: the same here, the same answers."""
+        return self.version, self.rules

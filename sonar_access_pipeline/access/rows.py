@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from sonar_access_pipeline.access.records import SnapshotContent
-from sonar_access_pipeline.access.rules import STATE_RULES
+from sonar_access_pipeline.access.rules import STATE_RULES, judging
 from sonar_access_pipeline.access.snapshot import Scope
 
 Value = str | bool | None
@@ -175,7 +175,7 @@ def _account_details(content: SnapshotContent) -> Iterator[Row]:
 
 def _findings(content: SnapshotContent) -> Iterator[Row]:
     version, policy = content.in_force.version, content.in_force.policy
-    for rule in STATE_RULES:
+    for rule in judging(STATE_RULES, content.in_force.rules):
         for answer in rule.answers(content, policy):
             about = (rule.rule_id, answer.subject_type, answer.subject)
             yield (*about, str(rule.version), str(version), answer.result.value, rule.severity.value, answer.detail or None)

@@ -5,6 +5,9 @@ with the reason, where what it needs is not known. An unknown is never a pass. P
 
 Rules of an observation are a function of it and of the policy in force at its time: their answers have a history
 (`fct_finding`). What they say holds no number that changes by itself from day to day. Rules of a window are asked for it.
+
+A rule judges from when a warehouse met it, so that nothing that was said of an earlier day changes. Add here: a rule; or a new
+version of one, below the older one, which stays for the days before.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import CallerToken, SnapshotContent
 from sonar_access_pipeline.access.snapshot import Scope
+
+R = TypeVar("R", bound="Rule")
 
 READING = frozenset({"user", "codeviewer"})
 """Permissions on a project that let one see it and its code, and no more."""
@@ -472,4 +477,13 @@ WINDOW_RULES = (
 )
 """The rules of a window, in the order in which findings are shown."""
 
+RULE_VERSIONS: Mapping[tuple[str, int], Rule] = {(rule.rule_id, rule.version): rule for rule in (*STATE_RULES, *WINDOW_RULES)}
+"""Every version of every rule."""
+
 RULES: Mapping[str, Rule] = {rule.rule_id: rule for rule in (*STATE_RULES, *WINDOW_RULES)}
+"""The newest version of every rule, by name."""
+
+
+def judging(rules: Iterable[R], kept: Collection[tuple[str, int]]) -> list[R]:
+    """Give those of some rules that judge, by name and version; in their order."""
+    return [rule for rule in rules if (rule.rule_id, rule.version) in kept]

@@ -21,7 +21,6 @@ from sonar_access_pipeline.evidence.line import place_of, require_linked
 from sonar_access_pipeline.evidence.packet import (
     CHANGES_CSV,
     FINDINGS_CSV,
-    FORMAT_VERSION,
     MANIFEST,
     POPULATION_CSV,
     RENDERINGS,
@@ -40,7 +39,7 @@ from sonar_access_pipeline.evidence.seal import (
 )
 from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
-from sonar_access_pipeline.evidence.tables import parsed, reading
+from sonar_access_pipeline.evidence.tables import FORMATS, parsed, reading
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
@@ -190,7 +189,7 @@ def _statements(
         for name, said in sorted(manifest["queries"].items())
         if canonical_digest(said["statements"]) != said["sha256"]
     ]
-    if manifest["format_version"] == FORMAT_VERSION and not found:
+    if manifest["format_version"] in FORMATS and not found:
         found += _count_faults(files, manifest)
     return found
 

@@ -20,10 +20,9 @@ from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence import pdf, report, workbook
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.facts import Facts, gather
-from sonar_access_pipeline.evidence.tables import ESCAPING, IN_PART, NO, CsvTable, limits, tables
+from sonar_access_pipeline.evidence.tables import ESCAPING, FORMATS, IN_PART, NO, CsvTable, limits, tables
 from sonar_access_pipeline.warehouse.database import Warehouse
 
-FORMAT_VERSION = 3
 LONGEST_WINDOW = 3660
 """Days: coverage has a row for each."""
 MANIFEST, README = "manifest.json", "README.txt"
@@ -40,6 +39,7 @@ class Packet:
     facts: Facts = field(repr=False)
     files: dict[str, bytes] = field(repr=False)
     digest: str
+    format_version: int
 
     @property
     def data(self) -> dict[str, bytes]:
@@ -62,34 +62,36 @@ class Packet:
         return self.facts.source_kind
 
 
-def build(warehouse: Warehouse, organization_key: str, window: Window) -> Packet:
-    """The packet of a window, from the warehouse alone. Raises `NothingObservedError`, `EvidenceError` for over ten years."""
+def build(warehouse: Warehouse, organization_key: str, window: Window, format_version: int = FORMATS[-1]) -> Packet:
+    """Build the packet of a window, from the warehouse alone, in one of the `FORMATS`.
+
+    Raises `NothingObservedError`, and `EvidenceError` for over ten years.
+    """
     if (window.last - window.first).days > LONGEST_WINDOW:
         raise EvidenceError(
             f"The window {window.first} to {window.last} is longer than the ten years that one packet can answer for; begin it "
             "on the first day that was observed (`sonar-access coverage`)."
         )
     with uncollected():
-        return _built(gather(warehouse, organization_key, window))
+        return _built(gather(warehouse, organization_key, window), format_version)
 
 
-def _built(facts: Facts) -> Packet:
-    csv_tables = tables(facts)
+def _built(facts: Facts, format_version: int) -> Packet:
+    csv_tables = tables(facts, format_version)
     data = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
-    manifest = canonical_json(_manifest(facts, csv_tables, data))
+    manifest = canonical_json({"format_version": format_version, **_manifest(facts, csv_tables, data)})
     rendered = {
         "access-review.xlsx": workbook.write(facts, data[POPULATION_CSV]),
         "report.html": report.render(facts).encode(),
         "report.pdf": pdf.render(facts),
         README: (resources("sonar_access_pipeline.evidence") / "templates" / README).read_bytes(),
     }
-    return Packet(facts, {MANIFEST: manifest, **data, **rendered}, hashlib.sha256(manifest).hexdigest())
+    return Packet(facts, {MANIFEST: manifest, **data, **rendered}, hashlib.sha256(manifest).hexdigest(), format_version)
 
 
 def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) -> dict[str, Any]:
     grains = {table.name: (table.grain, len(table.rows)) for table in csv_tables}
     return {
-        "format_version": FORMAT_VERSION,
         "organization": {"key": facts.organization_key, "name": facts.name},
         "window": {"first_day": facts.window.first, "last_day": facts.window.last, "time_zone": "UTC"},
         "as_of": {

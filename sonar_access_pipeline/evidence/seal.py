@@ -18,7 +18,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import require_known
 from sonar_access_pipeline.evidence.keys import KEY, UNREADABLE, endorsed, endorsement_path, key_path
-from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, Packet
+from sonar_access_pipeline.evidence.packet import MANIFEST, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
@@ -129,7 +129,7 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
             sealed_at=sealing.clock(),
             run_id=run_id,
             pipeline_version=__version__,
-            format_version=FORMAT_VERSION,
+            format_version=packet.format_version,
             key_fingerprint=sealing.signer.key.fingerprint,
             time_stamp=sealing.stamp is not None,
         )
@@ -173,7 +173,7 @@ def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
         run_id=about["run_id"],
         pipeline_version=about["version"],
         key_fingerprint=about["signed_by"],
-        time_stamp=about.get("time_stamp"),
+        time_stamp=about["time_stamp"],
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Any
@@ -99,8 +99,21 @@ def original(field: str) -> str:
     return field.removeprefix("'")
 
 
-def tables(facts: Facts) -> list[CsvTable]:
-    """Every CSV file of a packet, in the order a reader meets them."""
+FORMATS = range(3, 4)
+"""The formats of packets that this version builds: those of every release. The last one is that of new packets."""
+LATER: Mapping[tuple[str, str], int] = {}
+"""Of columns that came after the first format, by file and name: the format in which they came."""
+
+
+def tables(facts: Facts, format_version: int = FORMATS[-1]) -> list[CsvTable]:
+    """List every CSV file of a packet, with the columns of a format, in the order a reader meets them."""
+    return [
+        replace(table, columns=tuple(one for one in table.columns if LATER.get((table.name, one), 0) <= format_version))
+        for table in _tables(facts)
+    ]
+
+
+def _tables(facts: Facts) -> list[CsvTable]:
     return [
         CsvTable(
             "population.csv",

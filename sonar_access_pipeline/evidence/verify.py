@@ -5,6 +5,7 @@ What is wrong with a packet itself and what is wrong around it have verdicts of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -17,9 +18,10 @@ from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import is_noted, why_unknown
 from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import FOLLOWED, SUPERSEDED, Fault, Line, Sealed, forks, place_of, superseding
-from sonar_access_pipeline.evidence.packet import FORMAT_VERSION, MANIFEST, build
+from sonar_access_pipeline.evidence.packet import MANIFEST, build
 from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
 from sonar_access_pipeline.evidence.stores import Store, read_all
+from sonar_access_pipeline.evidence.tables import FORMATS
 from sonar_access_pipeline.warehouse import packets, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
@@ -316,19 +318,19 @@ def _build_again(
 ) -> Iterator[Fault]:
     """Compare a packet with what the warehouse gives for its window now: what differs there is no fault of the packet."""
     name = str(about["digest"])[:12]
-    if manifest["format_version"] != FORMAT_VERSION:
+    if manifest["format_version"] not in FORMATS:
         report.notes.append(
-            f"It is of format {manifest['format_version']}, and this version builds format {FORMAT_VERSION}: it was not built "
-            "again from the warehouse."
+            f"It is of format {manifest['format_version']}, which this version does not build: it was not built again from the "
+            "warehouse."
         )
         return
     window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
     try:
-        built = build(warehouse, manifest["organization"]["key"], window)
+        built = build(warehouse, manifest["organization"]["key"], window, manifest["format_version"])
     except WarehouseError as error:
         yield Fault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
         return
-    differing = sorted(name for name, body in built.data.items() if files.get(name) != body)
+    differing = sorted(name for name, body in built.data.items() if _answers(name, files.get(name, b"")) != _answers(name, body))
     if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
         if not any(note.startswith(SUPERSEDED) for note in report.notes):
             report.notes.append(f"{SUPERSEDED}: the warehouse gives packet {built.digest[:12]} for this window since.")
@@ -338,6 +340,11 @@ def _build_again(
             "observed, decided or redacted since, or changed (`sonar-access warehouse verify`)",
             f"content:{name}",
         )
+
+
+def _answers(name: str, body: bytes) -> object:
+    """Give what a file of a packet says, without how it was asked for: a later version may ask in other words."""
+    return {part: said for part, said in json.loads(body).items() if part != "queries"} if name == MANIFEST and body else body
 
 
 def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
@@ -352,9 +359,8 @@ def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, An
         "sealed_at": iso(ours["sealed_at"]),
         "signed_by": ours["key_fingerprint"],
         "run_id": ours["run_id"],
+        "time_stamp": ours["time_stamp"],
     }
-    if ours["time_stamp"] is not None:
-        said["time_stamp"] = ours["time_stamp"]
     for field_name, value in said.items():
         if about.get(field_name) != value:
             sentence = f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"
@@ -374,7 +380,7 @@ def _register_faults(
     there, is_waiting = line.places, {path.rpartition("/")[2][:12] for path in register.waiting}
     for row in register.rows:
         name = row["digest"][:12]
-        if name not in there and row["format_version"] is not None:
+        if name not in there:
             if name in is_waiting:
                 yield Fault(f"packet {name} of the warehouse's register is sealed and waits to be published")
             else:

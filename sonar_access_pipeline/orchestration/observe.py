@@ -18,7 +18,7 @@ from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError, WarehouseError
 from sonar_access_pipeline.warehouse.history import derive, why_held
-from sonar_access_pipeline.warehouse.policies import record_policy
+from sonar_access_pipeline.warehouse.policies import record_policy, record_rules
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
 
 NAMED_BUNDLE = (
@@ -126,10 +126,11 @@ def observe(
 
 
 def _policy_fault(parts: Parts, warehouse: Warehouse) -> SettingsError | None:
-    """Have the policy of the settings be in force, or say why it cannot be.
+    """Have the rules of this version judge by the policy of the settings, or say why it cannot be in force.
 
     A roster can be read again tomorrow, and a day of access cannot: the one in force stays, and the run fails once it has read.
     """
+    record_rules(warehouse, parts.clock)
     try:
         record_policy(warehouse, parts.settings.policy.policy(), parts.clock)
     except SettingsError as fault:

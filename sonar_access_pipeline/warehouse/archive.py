@@ -49,6 +49,7 @@ from sonar_access_pipeline.warehouse.schema import (
     organization_end,
     policy_version,
     raw_snapshot,
+    rule_version,
     snapshot_decision,
     sync_attempt,
 )
@@ -151,15 +152,16 @@ def _line(transaction: Connection, snapshot: Snapshot, row: RowMapping) -> bytes
 
 DECISION = ("decision", "reason", "decided_by", "decided_at")
 POLICY = ("policy_sha256", "document", "in_force_from")
+RULE = ("rule_id", "rule_version", "in_force_from")
 ATTEMPT = ("connection", "partition_date", "run_id", "started_at", "ended_at", "outcome", "cause", "error", "due_at")
 END = ("last_day", "reason", "decided_by", "decided_at")
 
 
 def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, Any]:
-    """What judges the snapshots of some rows: policies until the last of them, the tries of their days, and recorded ends."""
+    """Gather what judges some snapshots: policies and rules until the last of them, tries of their days, recorded ends."""
     first, last = rows[0]["partition_date"], rows[-1]["partition_date"]
     key, until = rows[0]["organization_key"], max(row["observed_at"] for row in rows)
-    policy, attempt, end = policy_version.c, sync_attempt.c, organization_end.c
+    policy, rule, attempt, end = policy_version.c, rule_version.c, sync_attempt.c, organization_end.c
 
     def found(table: Table, names: Sequence[str], condition: ColumnElement[bool], order: Any) -> list[dict[str, Any]]:
         query = select(*(table.c[name] for name in names)).where(condition).order_by(order)
@@ -171,6 +173,7 @@ def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, An
     return {
         "organization_key": key,
         "policies": found(policy_version, POLICY, policy.in_force_from <= until, policy.version),
+        "rules": found(rule_version, RULE, rule.in_force_from <= until, rule.introduction),
         "attempts": [{**one, "snapshot_id": snapshots.get(one["snapshot_id"])} for one in tries],
         "ends": found(organization_end, END, end.organization_key == key, end.ending_id),
     }
@@ -332,7 +335,13 @@ def _require_of_these(ledger: Mapping[str, Any], organization_keys: Set[str], no
 
     Raises `WarehouseError`: what is taken in here can end an organization's days, and judge all of them.
     """
-    times = [one[name] for part, names in LEDGER_TIMES.items() for one in ledger[part] for name in names if one[name] is not None]
+    times = [
+        one[name]
+        for part, names in LEDGER_TIMES.items()
+        for one in ledger.get(part, ())
+        for name in names
+        if one[name] is not None
+    ]
     moments = [datetime.fromisoformat(text) for text in times]
     is_ours = {ledger["organization_key"]} == organization_keys
     documents = [(one["document"].encode(), one["policy_sha256"]) for one in ledger["policies"]]
@@ -344,30 +353,46 @@ def _require_of_these(ledger: Mapping[str, Any], organization_keys: Set[str], no
         )
 
 
-LEDGER_TIMES = {"policies": ("in_force_from",), "attempts": ("started_at", "ended_at"), "ends": ("decided_at",)}
+LEDGER_TIMES = {
+    "policies": ("in_force_from",),
+    "rules": ("in_force_from",),
+    "attempts": ("started_at", "ended_at"),
+    "ends": ("decided_at",),
+}
 """The times of a ledger that cannot lie in the future, by its part."""
 
 
 def _take_policies(transaction: Connection, ledger: Mapping[str, Any] | None) -> tuple[int, tuple[str, ...]]:
-    """Take in the policies of an archive, where they can hold; how many, and what is lacking and what follows.
+    """Take in the policies and rules of an archive, where they can hold; how many policies, what is lacking and what follows.
 
-    They can hold only where nothing was judged yet: policies are of the whole warehouse, and what was judged stays so.
+    They can hold only where nothing was judged yet: they are of the whole warehouse, and what was judged stays so.
     """
     follows = "the days that came are judged by the policy that this warehouse had on them, by the defaults before its first one"
     if ledger is None:
         return 0, (f"The archive is of an older version, which carried no policies: {follows}.",)
     policies = [{**_only(POLICY, one), "in_force_from": _time(one["in_force_from"])} for one in ledger["policies"]]
-    rows = transaction.execute(select(policy_version.c.policy_sha256, policy_version.c.in_force_from)).all()
-    own = {tuple(row) for row in rows}
-    new = [one for one in policies if (one["policy_sha256"], one["in_force_from"]) not in own]
-    if not new:
+    rules = [{**_only(RULE, one), "in_force_from": _time(one["in_force_from"])} for one in ledger.get("rules", ())]
+    own, new = _new(transaction, policy_version, POLICY, policies)
+    own_rules, new_rules = _new(transaction, rule_version, RULE, rules)
+    if not new and not new_rules:
         return 0, ()
-    if own or transaction.execute(select(raw_snapshot.c.snapshot_id).limit(1)).first() is not None:
+    if own or own_rules or transaction.execute(select(raw_snapshot.c.snapshot_id).limit(1)).first() is not None:
+        counted = [f"{len(said)} {what}" for said, what in ((new, "policies"), (new_rules, "rules")) if said]
         return 0, (
-            f"{len(new)} policies of the archive were not taken, because this warehouse has judged days already: {follows}.",
+            f"{' and '.join(counted)} of the archive were not taken, because this warehouse has judged days already: {follows}.",
         )
-    transaction.execute(insert(policy_version), new)
+    for table, said in ((policy_version, new), (rule_version, new_rules)):
+        if said:
+            transaction.execute(insert(table), said)
     return len(new), ()
+
+
+def _new(
+    transaction: Connection, table: Table, names: Sequence[str], said: Sequence[dict[str, Any]]
+) -> tuple[bool, list[dict[str, Any]]]:
+    """Tell whether a table has rows, and which of some rows it does not have."""
+    rows = {tuple(row) for row in transaction.execute(select(*(table.c[name] for name in names)))}
+    return bool(rows), [one for one in said if tuple(one[name] for name in names) not in rows]
 
 
 def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> None:

@@ -146,7 +146,7 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
     stand_ins = StandIns(transaction)
     if predecessor is None or stand_ins.number_for(predecessor) != stand_ins.number_for(one.snapshot_id):
         return False
-    if len({policy_at(transaction, time.observed_at).version for time in times}) > 1:
+    if len({policy_at(transaction, time.observed_at).judges for time in times}) > 1:
         return False
     if any(_is_empty(transaction, description, one.snapshot_id) for description, _ in _parts(one.scopes)):
         return False

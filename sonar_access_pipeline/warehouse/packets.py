@@ -39,9 +39,9 @@ class Entry:
     sealed_at: datetime
     run_id: str
     pipeline_version: str
-    format_version: int | None
-    key_fingerprint: str | None
-    time_stamp: bool | None = None
+    format_version: int
+    key_fingerprint: str
+    time_stamp: bool
 
 
 ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
@@ -241,7 +241,7 @@ def entries(transaction: Connection, organization_key: str) -> list[Entry]:
 def keys(transaction: Connection) -> set[str]:
     """Give the fingerprints of all keys that signed packets or heads, as the register has them."""
     signed = union(select(evidence_packet.c.key_fingerprint), select(signed_head.c.key_fingerprint))
-    return set(transaction.execute(signed).scalars()) - {None}
+    return set(transaction.execute(signed).scalars())
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
-"""Policies as they were from a time on: recorded when they change, found again for any moment."""
+"""Policies, and the rules that judge by them, as they were from a time on: recorded when they change, found for any moment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 
 from sqlalchemy import Connection, case, insert, select
 
-from sonar_access_pipeline.access.policy import Policy, PolicyInForce
+from sonar_access_pipeline.access.policy import FIRST_RULES, Policy, PolicyInForce
+from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.schema import policy_version
+from sonar_access_pipeline.warehouse.schema import policy_version, rule_version
 
 
 def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], datetime]) -> bool:
@@ -27,9 +29,22 @@ def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], date
     return True
 
 
+def record_rules(warehouse: Warehouse, clock: Callable[[], datetime]) -> bool:
+    """Have the rules of this version judge from now on; whether any is new. What was observed before is judged as it was."""
+    ours = {(rule.rule_id, rule.version) for rule in RULES.values()}
+    with warehouse.read() as transaction:
+        if ours <= _rules(transaction):
+            return False
+    with warehouse.write("policy") as transaction:
+        for rule_id, version in sorted(ours - _rules(transaction)):
+            values = {"rule_id": rule_id, "rule_version": version, "in_force_from": clock()}
+            transaction.execute(insert(rule_version).values(**values))
+    return True
+
+
 def policy_at(transaction: Connection, moment: datetime) -> PolicyInForce:
-    """The policy that was in force at a moment; version 0, the defaults, before any was recorded."""
-    return _newest(transaction, moment)
+    """The policy that was in force at a moment (version 0, the defaults, before any was recorded), and the rules that judged."""
+    return replace(_newest(transaction, moment), rules=_rules(transaction, moment))
 
 
 def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date, Policy]]:
@@ -49,6 +64,15 @@ def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date
 def _policy(document: str) -> Policy:
     """A rebuild asks for the same one again and again, and a roster may name ten thousand."""
     return Policy.of(document.encode())
+
+
+def _rules(transaction: Connection, until: datetime | None = None) -> frozenset[tuple[str, int]]:
+    table = rule_version.c
+    query = select(table.rule_id, table.rule_version).order_by(table.in_force_from, table.introduction)
+    if until is not None:
+        query = query.where(table.in_force_from <= until)
+    later = dict(tuple(row) for row in transaction.execute(query))
+    return frozenset({**dict(FIRST_RULES), **later}.items()) if later else FIRST_RULES
 
 
 def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInForce:

@@ -17,7 +17,17 @@ from sqlalchemy import Connection, and_, func, select
 from sonar_access_pipeline.access.content import lists_of
 from sonar_access_pipeline.access.policy import Policy, PolicyInForce, excepted
 from sonar_access_pipeline.access.records import CallerToken
-from sonar_access_pipeline.access.rules import RULES, STATE_RULES, WINDOW_RULES, Answer, Result, WindowFacts
+from sonar_access_pipeline.access.rules import (
+    RULE_VERSIONS,
+    RULES,
+    STATE_RULES,
+    WINDOW_RULES,
+    Answer,
+    Result,
+    Rule,
+    WindowFacts,
+    judging,
+)
 from sonar_access_pipeline.access.snapshot import ListName, Scope
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import BodyDroppedError
@@ -220,8 +230,8 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     A finding fails since the first observation of an unbroken line in which its rule failed for its subject, whatever words,
     thresholds and policies there were meanwhile. An exception that ended stands there with the day of its end.
 
-    Columns: `FINDINGS`; ordered by rule (as in `RULES`), result, subject_type, subject. A rule without a kept answer is not
-    evaluable: it was not asked on that day.
+    Columns: `FINDINGS`; ordered by rule (as in `RULES`), result, subject_type, subject. A rule that judged then and has no kept
+    answer is not evaluable; one that came later is not named.
     """
     table = history_tables["fct_finding"]
     kept = _grouped(
@@ -234,11 +244,11 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     policies = policies_until(transaction, answering.observed_at)
     names = Names(transaction, answering.organization_key, answering.observed_at)
     found: Rows = []
-    for rule in STATE_RULES:
-        found += kept.get(rule.rule_id) or [_asked(rule.rule_id, _unasked(answering.organization_key), None)]
-    for window_rule in WINDOW_RULES:
+    for rule in judging(STATE_RULES, in_force.rules):
+        found += kept.get(rule.rule_id) or [_asked(rule, _unasked(answering.organization_key), None)]
+    for window_rule in judging(WINDOW_RULES, in_force.rules):
         answers = window_rule.answers(window_facts, in_force.policy)
-        found += [_asked(window_rule.rule_id, answer, in_force.version) for answer in answers]
+        found += [_asked(window_rule, answer, in_force.version) for answer in answers]
     day = answering.started_at.date()
     order = {rule_id: place for place, rule_id in enumerate(RULES)}
     finished = [_finished(row, in_force, names) | _since(row, failing) | _exception(row, policies, day) for row in found]
@@ -252,10 +262,9 @@ def _unasked(organization_key: str) -> Answer:
     return Answer("organization", organization_key, Result.NOT_EVALUABLE, why)
 
 
-def _asked(rule_id: str, answer: Answer, version: int | None) -> dict[str, Any]:
+def _asked(rule: Rule, answer: Answer, version: int | None) -> dict[str, Any]:
     """An answer as `fct_finding` has them, without a history."""
-    rule = RULES[rule_id]
-    about = {"rule_id": rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
+    about = {"rule_id": rule.rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
     policy = {"policy_version": None if version is None else str(version)}
     return {**about, **policy, **answer._asdict(), "result": answer.result.value, "detail": answer.detail or None}
 
@@ -291,7 +300,7 @@ def _exception(row: dict[str, Any], policies: Sequence[tuple[date, Policy]], day
 
 
 def _finished(row: dict[str, Any], in_force: PolicyInForce, names: Names) -> dict[str, Any]:
-    rule = RULES[row["rule_id"]]
+    rule = RULE_VERSIONS[row["rule_id"], int(row["rule_version"])]
     called_as = {"account": names.users, "group": names.groups}.get(row["subject_type"], {})
     return {
         **{name: row.get(name) for name in FINDINGS},

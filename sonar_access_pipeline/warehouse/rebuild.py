@@ -207,7 +207,7 @@ def contents(
         responses = responses_of_many(transaction, [one.snapshot_id for one in several])
         for one in several:
             in_force = policy_at(transaction, one.time.observed_at)
-            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id), in_force.version)
+            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id), in_force.judges)
             if said == last:
                 yield one, None
             else:

@@ -335,6 +335,16 @@ policy_version = Table(
     comment="Every policy, as it was from a time on; append-only",
 )
 
+rule_version = Table(
+    "rule_version",
+    metadata,
+    _column("introduction", "number in the order of recording", Integer, primary_key=True),
+    _required("rule_id", "the rule; docs/findings.md has them all"),
+    _required("rule_version", "which version of it", Integer),
+    _required("in_force_from", "since when it judges, in place of the version before", UtcDateTime),
+    comment="Every rule, and version of one, that came after the first release, from when this warehouse met it; append-only",
+)
+
 signed_head = Table(
     "signed_head",
     metadata,
@@ -360,9 +370,9 @@ evidence_packet = Table(
     _required("sealed_at", "when", UtcDateTime),
     _required("run_id", "Dagster run that sealed it"),
     _required("pipeline_version", "version of this software"),
-    _column("format_version", "version of the packet's format; NULL where it was sealed before that was noted", Integer),
-    _column("key_fingerprint", "fingerprint of the key that signed it; NULL where nobody did", Text),
-    _column("time_stamp", "whether an authority stamped it; NULL where it was sealed before that was noted", Boolean),
+    _required("format_version", "version of the packet's format", Integer),
+    _required("key_fingerprint", "fingerprint of the key that signed it"),
+    _required("time_stamp", "whether an authority stamped it", Boolean),
     comment="Every packet ever sealed; append-only",
 )
 
@@ -430,6 +440,7 @@ APPEND_ONLY = (
     organization_end,
     alert,
     policy_version,
+    rule_version,
     signed_head,
     publication,
     evidence_store,

@@ -9,21 +9,17 @@ import contextlib
 import os
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, inspect, text
 
-from sonar_access_pipeline.access.rows import FCT_FINDING
 from sonar_access_pipeline.private import new_private_file, private_folder
 from sonar_access_pipeline.warehouse.comments import comment
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.schema import SCHEMA, history_observation
+from sonar_access_pipeline.warehouse.schema import SCHEMA
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0010",)
 """Every released revision, oldest first. The last one is what this version of the pipeline reads and writes."""
-
-FINDINGS_SINCE = "0006"
-"""The last revision that changed what rules answer: what was observed before is judged again when a warehouse comes to it."""
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -110,23 +106,17 @@ def upgrade(warehouse: Warehouse) -> bool:
         command.upgrade(config, "head")
         if warehouse.is_postgresql:
             comment(connection)
-        if revision is not None and revision < FINDINGS_SINCE:
-            _find(connection)
     return True
-
-
-def _find(connection: Connection) -> None:
-    """Answer the rules for every observation that history shows, as far back as there are answers of SonarCloud."""
-    from sonar_access_pipeline.warehouse.rebuild import rebuild_table
-
-    marks = history_observation.c.organization_key
-    for organization_key in connection.execute(select(marks).distinct().order_by(marks)).scalars().all():
-        rebuild_table(connection, organization_key, FCT_FINDING)
 
 
 def _revision(warehouse: Warehouse) -> str | None:
     with warehouse.read() as connection:
         revision = revision_of(connection)
+    if revision is not None and revision < REVISIONS[0]:
+        raise WarehouseError(
+            f"The warehouse {warehouse.name} was made before version 0.1.0 was released (its revision is {revision}); with the "
+            "version that made it run `sonar-access snapshot export`, then `snapshot import` with this one, into another place."
+        )
     if revision is not None and revision not in REVISIONS:
         raise WarehouseError(
             f"The warehouse {warehouse.name} was written by a newer version (its revision is {revision}, this version knows "
