@@ -41,7 +41,7 @@ containers: $(VENV)/.development  ## the image and deploy/compose.yaml on a Dock
 	$(BIN)/pytest sonar_access_pipeline_tests/test_containers.py -v -s
 
 cluster: $(VENV)/.development  ## Kubernetes as docs/deploy.md has it, on the cluster that kubectl names, with helm and the image on its nodes
-	$(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
+	CLUSTER=$$(kubectl config current-context) $(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run

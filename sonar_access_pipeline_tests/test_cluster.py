@@ -164,8 +164,8 @@ def page() -> list[str]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if "CI_CLUSTER" not in os.environ or shutil.which("helm") is None:
-        pytest.skip("no cluster is named: `make cluster` with CI_CLUSTER=1")
+    if not os.environ.get("CLUSTER"):
+        pytest.skip("no cluster is named: `make cluster`")
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("secrets", "settings.env", ".env"))
     for file in (folder / "deploy" / "helm-values.yaml", *(folder / "deploy" / "kubernetes").glob("*.yaml")):
@@ -311,6 +311,7 @@ def test_a_run_whose_pod_is_gone_is_said_within_five_minutes(installed: Cluster,
     installed.run(f"kubectl delete pod -l dagster/run-id={run} --grace-period=0 --force")
     assert made.ended(run, seconds=300, every=2.0) == "FAILURE"
     listing = (deployment_of("sonar-access-pipeline"), "sonar-access", "alerts", "list")
-    until("alert", lambda: run in installed.inside(*listing, check=False), seconds=300, every=2.0)
+    said = re.compile("The run's process was (told to end|lost)")
+    until("alert", lambda: said.search(installed.inside(*listing, check=False)), seconds=300, every=2.0)
     figure(f"a run whose pod is gone is said after {time.monotonic() - began:.0f} s")
     slow(installed, 0)

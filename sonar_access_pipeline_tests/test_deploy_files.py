@@ -31,9 +31,11 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.cli import main
+from sonar_access_pipeline.evidence.tables import FORMATS
 from sonar_access_pipeline.settings import Settings
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.migrations import REVISIONS
 from sonar_access_pipeline.warehouse.roles import Role
 from sonar_access_pipeline_tests.deployment import COMPOSE, LOCATION, ROOT, environment
 from sonar_access_pipeline_tests.programs import free_port, needs, of_postgresql
@@ -250,6 +252,12 @@ def test_the_project_says_everywhere_which_pythons_it_is_for() -> None:
     pythons = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
     said = {line.rsplit(" ", 1)[-1] for line in project["classifiers"] if ":: 3." in line}
     assert set(pythons) == said
+
+
+def test_the_newest_change_is_that_of_this_version() -> None:
+    (newest, *_) = re.findall(r"^## (\S+), (?:not released yet|\d{4}-\d{2}-\d{2})$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest == __version__
+    assert f"revision {REVISIONS[-1]}, its packets are format {FORMATS[-1]}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def anchors(file: Path) -> set[str]:

@@ -20,7 +20,9 @@ from dagster._core.remote_origin import RemoteInstigatorOrigin
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 from sqlalchemy import select
 
+from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.problems import Problem
+from sonar_access_pipeline.orchestration.runs import ended_since
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
@@ -229,6 +231,23 @@ def a_run_that_died_with_its_code_server_is_told_and_finished_by_the_next(site: 
     until("end of the problem", lambda: not site.problems())
 
 
+def a_worker_that_is_told_to_end_is_lost_too(site: Site) -> None:
+    """As when a node is drained, or a machine shuts down."""
+    site.simulator.latency = 3.0
+    run = site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})
+    worker = site.made.worker_of(run)
+    until("try", lambda: site.has_tried(run))
+    since = datetime.now(UTC)
+    os.kill(worker, signal.SIGTERM)
+    assert site.made.ended(run) == "FAILURE"
+    with site.made.instance() as instance:
+        (ended,) = [one for one in ended_since(instance, since, ["acme"]).runs if one.run.run_id == run]
+    assert ended.cause is Cause.LOST
+    assert ended.run.sentence == "The run's process was told to end from outside, by the machine or the cluster it ran on."
+    assert site.outcome(run) == ("failed", "lost")
+    site.simulator.latency = 0.0
+
+
 def a_cancelled_run_is_on_record_and_not_tried_again(site: Site) -> None:
     site.simulator.latency = 3.0
     run = site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})
@@ -288,6 +307,7 @@ def test_a_deployment_lives_through_everything(site: Site) -> None:
     a_tick_that_was_missed_while_the_daemon_was_down_observes_the_day(site)
     a_killed_worker_is_lost_told_and_finished_by_the_next(site)
     a_run_that_died_with_its_code_server_is_told_and_finished_by_the_next(site)
+    a_worker_that_is_told_to_end_is_lost_too(site)
     a_cancelled_run_is_on_record_and_not_tried_again(site)
     a_failed_run_is_told_within_a_minute_and_all_is_well_once_it_works(site)
     a_reviewer_on_the_read_only_server_sees_everything_and_can_change_nothing(site)

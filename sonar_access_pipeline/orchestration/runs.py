@@ -250,9 +250,13 @@ def _cause(record: RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
         return Cause.LOST if record.start_time else Cause.NOT_STARTED
     data = failures[0].step_failure_data.user_failure_data
     if data is None:
-        return Cause.UNEXPECTED
+        return Cause.LOST if _kind_of_error(failures[0]) in STOPPED else Cause.UNEXPECTED
     kind = data.metadata.get(KIND)
     return CAUSE_OF_KIND.get(str(kind.value), Cause.RUN_FAILED) if kind else Cause.RUN_FAILED
+
+
+STOPPED = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
+"""What a step fails with when its process is told to end: by whoever drains a node or shuts a machine down."""
 
 
 def _step_sentence(event: dg.DagsterEvent) -> str:
@@ -260,11 +264,17 @@ def _step_sentence(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return data.user_failure_data.description
-    error = data.error
+    kind = _kind_of_error(event)
+    if kind in STOPPED:
+        return "The run's process was told to end from outside, by the machine or the cluster it ran on."
+    return f"Step {event.step_key} failed with an unexpected error ({kind}); its run has the traceback."
+
+
+def _kind_of_error(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    kind = error.cls_name if error is not None else "unknown"
-    return f"Step {event.step_key} failed with an unexpected error ({kind}); its run has the traceback."
+    return error.cls_name or "unknown" if error is not None else "unknown"
 
 
 def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
