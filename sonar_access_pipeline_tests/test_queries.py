@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,7 +15,10 @@ from sqlalchemy import text
 
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.columns import COLUMNS
+from sonar_access_pipeline.evidence.dictionary import markdown, plain
 from sonar_access_pipeline.evidence.facts import gather
+from sonar_access_pipeline.evidence.tables import GRAINS
 from sonar_access_pipeline.simulator.organization import READER, Organization
 from sonar_access_pipeline.warehouse import frames
 from sonar_access_pipeline_tests import dictionary
@@ -202,6 +206,13 @@ def test_the_questions_have_something_to_answer(lived: Company) -> None:
 
 def test_the_data_dictionary_is_what_the_database_says(postgresql_url: str) -> None:
     assert dictionary.FILE.read_text() == dictionary.made(postgresql_url), "make dictionary"
+
+
+def test_every_column_of_a_packet_is_described_once_and_the_page_says_so() -> None:
+    named = {name for _, columns in GRAINS.values() for name in columns}
+    assert COLUMNS.keys() == {"source", *named}
+    assert dictionary.OF_PACKETS.read_text() == markdown(), "make dictionary"
+    assert set(re.findall(r"^  (\w+) ", plain(), re.M)) == COLUMNS.keys()
 
 
 ABROAD = "America/Los_Angeles"

@@ -43,8 +43,8 @@ A_POLICY_FIELD = (
 A_COLUMN = (
     ("evidence/facts.py", '    "login",\n    "name",\n    "email",', '    "login",\n    "nickname",\n    "name",\n    "email",'),
     ("evidence/facts.py", '        "login": login,\n', '        "login": login,\n        "nickname": "N",\n'),
-    ("evidence/tables.py", "FORMATS = range(3, 4)", "FORMATS = range(3, 5)"),
-    ("evidence/tables.py", "LATER: Mapping[tuple[str, str], int] = {}", 'LATER = {("population.csv", "nickname"): 4}'),
+    ("evidence/tables.py", "FORMATS = range(FIRST_FORMAT, 4)", "FORMATS = range(FIRST_FORMAT, 5)"),
+    ("evidence/columns.py", "    # Who.\n", '    "nickname": Column("what friends call it", since=4),\n'),
 )
 CHANGES = {
     "a rule that finds nothing": (A_RULE,),

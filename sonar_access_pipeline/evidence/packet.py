@@ -17,7 +17,7 @@ from typing import Any
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.evidence import pdf, report, workbook
+from sonar_access_pipeline.evidence import dictionary, pdf, report, workbook
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.facts import Facts, gather
 from sonar_access_pipeline.evidence.tables import ESCAPING, FORMATS, IN_PART, NO, CsvTable, limits, tables
@@ -84,9 +84,14 @@ def _built(facts: Facts, format_version: int) -> Packet:
         "access-review.xlsx": workbook.write(facts, data[POPULATION_CSV]),
         "report.html": report.render(facts).encode(),
         "report.pdf": pdf.render(facts),
-        README: (resources("sonar_access_pipeline.evidence") / "templates" / README).read_bytes(),
+        README: _readme(format_version),
     }
     return Packet(facts, {MANIFEST: manifest, **data, **rendered}, hashlib.sha256(manifest).hexdigest(), format_version)
+
+
+def _readme(format_version: int) -> bytes:
+    how_to = (resources("sonar_access_pipeline.evidence") / "templates" / README).read_text()
+    return f"{how_to.rstrip()}\n\n{dictionary.plain(format_version)}".encode()
 
 
 def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import Scope, iso
+from sonar_access_pipeline.evidence.columns import COLUMNS, FIRST_FORMAT
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.warehouse import proof, queries
 from sonar_access_pipeline.warehouse.queries import Rows
@@ -99,58 +100,51 @@ def original(field: str) -> str:
     return field.removeprefix("'")
 
 
-FORMATS = range(3, 4)
+LIMITS = ("subject", "observed", "why")
+GRAINS = {
+    "population.csv": ("one row per login seen in any list at the end of the window", POPULATION),
+    "access.csv": (
+        "one row per way in which an account, or Anyone, has one right at the end of the window; what groups may do on projects "
+        "stands once per group",
+        queries.ACCESS,
+    ),
+    "changes.csv": (
+        "one row per access row that opened or closed; the change lies after changed_after (last seen as it was before) and at "
+        "the latest at changed_by (first seen as it is since)",
+        queries.CHANGES,
+    ),
+    "findings.csv": ("one row per answer of a rule", proof.FINDINGS),
+    "coverage.csv": ("one row per day of the window", queries.COVERAGE),
+    "requests.csv": ("one row per HTTP response behind the last observation, and the digest of its body", proof.REQUESTS),
+    "reconciliation.csv": ("one row per comparison of numbers that should be the same", proof.RECONCILIATION),
+    "limits.csv": ("one row per thing that is not observed, or only in part", LIMITS),
+}
+"""What one row of each file is, and its columns after `source`; in the order in which a reader meets them."""
+
+FORMATS = range(FIRST_FORMAT, 4)
 """The formats of packets that this version builds: those of every release. The last one is that of new packets."""
-LATER: Mapping[tuple[str, str], int] = {}
-"""Of columns that came after the first format, by file and name: the format in which they came."""
 
 
 def tables(facts: Facts, format_version: int = FORMATS[-1]) -> list[CsvTable]:
     """List every CSV file of a packet, with the columns of a format, in the order a reader meets them."""
     return [
-        replace(table, columns=tuple(one for one in table.columns if LATER.get((table.name, one), 0) <= format_version))
+        replace(table, columns=tuple(one for one in table.columns if COLUMNS[one].since <= format_version))
         for table in _tables(facts)
     ]
 
 
 def _tables(facts: Facts) -> list[CsvTable]:
-    return [
-        CsvTable(
-            "population.csv",
-            "one row per login seen in any list at the end of the window",
-            POPULATION,
-            facts.population,
-        ),
-        CsvTable(
-            "access.csv",
-            "one row per way in which an account, or Anyone, has one right at the end of the window; what groups may do on "
-            "projects stands once per group",
-            queries.ACCESS,
-            facts.access,
-        ),
-        CsvTable(
-            "changes.csv",
-            "one row per access row that opened or closed; the change lies after changed_after (last seen as it was before) and "
-            "at the latest at changed_by (first seen as it is since)",
-            queries.CHANGES,
-            facts.changes,
-        ),
-        CsvTable("findings.csv", "one row per answer of a rule", proof.FINDINGS, facts.findings),
-        CsvTable("coverage.csv", "one row per day of the window", queries.COVERAGE, facts.coverage),
-        CsvTable(
-            "requests.csv",
-            "one row per HTTP response behind the last observation, and the digest of its body",
-            proof.REQUESTS,
-            facts.requests,
-        ),
-        CsvTable(
-            "reconciliation.csv",
-            "one row per comparison of numbers that should be the same",
-            proof.RECONCILIATION,
-            facts.reconciliation,
-        ),
-        CsvTable("limits.csv", "one row per thing that is not observed, or only in part", LIMITS, limits(facts)),
-    ]
+    rows = {
+        "population.csv": facts.population,
+        "access.csv": facts.access,
+        "changes.csv": facts.changes,
+        "findings.csv": facts.findings,
+        "coverage.csv": facts.coverage,
+        "requests.csv": facts.requests,
+        "reconciliation.csv": facts.reconciliation,
+        "limits.csv": limits(facts),
+    }
+    return [CsvTable(name, grain, columns, rows[name]) for name, (grain, columns) in GRAINS.items()]
 
 
 def limits(facts: Facts) -> Rows:
@@ -194,7 +188,6 @@ def limits(facts: Facts) -> Rows:
     return rows
 
 
-LIMITS = ("subject", "observed", "why")
 NO, IN_PART = "no", "in part"
 
 

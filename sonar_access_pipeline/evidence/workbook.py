@@ -22,6 +22,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.evidence import words
+from sonar_access_pipeline.evidence.columns import COLUMNS, Column
 from sonar_access_pipeline.evidence.deflated import zipped
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
@@ -29,38 +30,16 @@ from sonar_access_pipeline.warehouse import proof, queries
 
 REVIEW = tuple(name for name in POPULATION if name not in ("organization_key", "provider", "is_admin_by_sonarcloud"))
 """What a reviewer sees of an account, as `population.csv` has it."""
-TIMES, DAY = frozenset({"first_seen", "access_unchanged_since", "last_change"}), 10
-"""What is shown to the day; the CSV file has it whole."""
+DAY = 10
+"""Characters of a day: the CSV file has the time whole."""
 DECISIONS = ("keep", "change", "revoke")
 TO_FILL = ("decision", "reason", "reviewer")
 A3 = 8
 """As Excel numbers papers."""
 LONGEST, MOST_ROWS = 32_000, 1_000_000
 """Characters of a cell, rows of a sheet: a little less than Excel takes."""
-WIDTHS = {
-    "login": 24,
-    "name": 26,
-    "email": 28,
-    "groups": 40,
-    "organization_permissions": 44,
-    "admin_through": 26,
-    "detail": 60,
-    "title": 48,
-    "why": 90,
-    "error": 60,
-    "findings": 30,
-    "reason": 40,
-    "row sha256": 20,
-    "resource": 26,
-    "resource_name": 26,
-    "granted_via_name": 26,
-    "run_id": 38,
-    "subject": 40,
-    "what": 48,
-    "check": 36,
-    "unknown": 30,
-}
-USUAL_WIDTH = 18
+WIDTHS = {"findings": 30, "row sha256": 20, "reason": 40}
+"""Of what only the review sheet has."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +57,7 @@ def review_rows(
 ) -> Iterator[list[str]]:
     """The rows of the review sheet: of each account what is known, what rules found, room to decide, and the row's digest."""
     for account, digest in zip(population, digests, strict=True):
-        known = [account.get(name, "")[:DAY] if name in TIMES else account.get(name, "") for name in REVIEW]
+        known = [account.get(name, "")[:DAY] if COLUMNS[name].is_day else account.get(name, "") for name in REVIEW]
         yield [*known, "; ".join(findings.get(account["login"], ())), *("" for _ in TO_FILL), digest]
 
 
@@ -195,7 +174,7 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
     sheet.repeat_rows(0)
     sheet.freeze_panes(1, 2 if one.name == "Review" else 1)
     for place, column in enumerate(one.columns):
-        sheet.set_column(place, place, WIDTHS.get(column, USUAL_WIDTH))
+        sheet.set_column(place, place, _width(column))
         sheet.write_string(0, place, column.replace("_", " "), looks.header)
     to_fill = {place for place, column in enumerate(one.columns) if column in TO_FILL and one.name == "Review"}
     shown = min(one.count, MOST_ROWS)
@@ -217,6 +196,10 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
         decision = one.columns.index("decision")
         choice = {"validate": "list", "source": list(DECISIONS), "error_message": "Choose keep, change or revoke."}
         sheet.data_validation(1, decision, shown, decision, choice)
+
+
+def _width(column: str) -> int:
+    return COLUMNS[column].width if column in COLUMNS else WIDTHS.get(column, Column.width)
 
 
 def _prepare_pages(sheet: Worksheet, source: str) -> None:
