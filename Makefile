@@ -50,7 +50,7 @@ benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.evidence
 
-dictionary: $(VENV)/.development  ## docs/data-dictionary.md and docs/packet-dictionary.md, from the descriptions of tables and columns
+dictionary: $(VENV)/.development  ## pages of tables, columns, settings and commands, from their descriptions
 	$(BIN)/python -m sonar_access_pipeline_tests.dictionary
 
 screenshots: $(VENV)/.development  ## docs/images, from the demo in a browser (needs chromium)

@@ -7,6 +7,7 @@ what a component is given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.settings import Connection, given
+from sonar_access_pipeline.settings import Connection, Settings, given
 
 
 def sonar_access(connections: Sequence[Connection | Mapping[str, Any]], **settings: Any) -> dg.Definitions:
@@ -38,28 +39,34 @@ class ConnectionModel(dg.Model, dg.Resolvable):
     scopes: list[str] | None = Field(None, description="Read beside core: project_permissions, account_details.")
 
 
+def _of_settings(name: str) -> Any:
+    """Give the field of a setting, with what it means."""
+    meaning = Settings.model_fields[name].description or "what rules measure by, as `[policy]` in a settings file"
+    return Field(None, description=re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", meaning))
+
+
 class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
     """Who has access to SonarCloud, on any day, proven: daily snapshots, access history, evidence packets, alerts."""
 
     connections: list[ConnectionModel]
-    scopes: list[str] | None = Field(None, description="Read beside core by every connection that does not say.")
-    first_day: str | None = Field(None, description="First daily partition, as 2026-01-01.")
-    hour: int | None = Field(None, description="UTC hour of the daily sync.")
-    grace_hours: int | None = Field(None, description="Hours after which a day without an observation is reported.")
-    data_dir: str | None = Field(None, description="Folder of the embedded warehouse and of evidence.")
-    evidence_url: str | None = Field(None, description="Folder, or address of an object store, that packets go to.")
-    evidence_retention_days: int | None = Field(None, description="Days for which S3 locks what is put there.")
-    signing_key: str | None = Field(None, description="Path of the key that signs, or agent: and the path of a public key.")
-    timestamp_url: str | None = Field(None, description="Time stamp authority (RFC 3161).")
-    timestamp_certificates: str | None = Field(None, description="File with the certificates of that authority, PEM.")
-    requests_per_minute: int | None = Field(None, description="Rate per host, shared on this machine. Default: 600.")
-    brake_share: float | None = Field(None, description="Share of members or rights whose loss at once holds a snapshot.")
-    brake_rows: int | None = Field(None, description="Rows below which no loss holds a snapshot.")
-    keep_bodies_days: int | None = Field(None, description="Days after which SonarCloud's own answers are dropped.")
-    keep_runs_days: int | None = Field(None, description="Days after which our runs are deleted from Dagster. Default: 400.")
-    policy: dict[str, Any] | None = Field(None, description="What rules measure by, as [policy] in a settings file.")
-    ui_url: str | None = Field(None, description="Address of Dagster's UI, for links in alerts.")
-    owners: list[str] | None = Field(None, description="Owners of the assets: team:name, or e-mail addresses.")
+    scopes: list[str] | None = _of_settings("scopes")
+    first_day: str | None = _of_settings("first_day")
+    hour: int | None = _of_settings("hour")
+    grace_hours: int | None = _of_settings("grace_hours")
+    data_dir: str | None = _of_settings("data_dir")
+    evidence_url: str | None = _of_settings("evidence_url")
+    evidence_retention_days: int | None = _of_settings("evidence_retention_days")
+    signing_key: str | None = _of_settings("signing_key")
+    timestamp_url: str | None = _of_settings("timestamp_url")
+    timestamp_certificates: str | None = _of_settings("timestamp_certificates")
+    requests_per_minute: int | None = _of_settings("requests_per_minute")
+    brake_share: float | None = _of_settings("brake_share")
+    brake_rows: int | None = _of_settings("brake_rows")
+    keep_bodies_days: int | None = _of_settings("keep_bodies_days")
+    keep_runs_days: int | None = _of_settings("keep_runs_days")
+    policy: dict[str, Any] | None = _of_settings("policy")
+    ui_url: str | None = _of_settings("ui_url")
+    owners: list[str] | None = _of_settings("owners")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions for its connections."""

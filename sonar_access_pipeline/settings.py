@@ -64,6 +64,14 @@ class SettingsError(Exception):
     """A setting is missing or malformed; the sentence names the variable and what it should be."""
 
 
+def setting(default: Any, meaning: str, *, unset: str | None = None) -> Any:
+    """Describe a setting: its default, what it means, and what holds where it is not set, if the default does not say that.
+
+    `docs/settings.md` and the fields of the component follow from it.
+    """
+    return Field(default, description=meaning, json_schema_extra=None if unset is None else {"unset": unset})
+
+
 def _optional_scopes(value: Any) -> Any:
     """The scopes beyond `core`, which is always read, in their order: a list, or a text with commas."""
     named = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
@@ -254,29 +262,85 @@ class Settings(BaseSettings):
     )
 
     connections: tuple[Connection, ...] = ()
-    scopes: Scopes = ()
-    requests_per_minute: Annotated[int, Field(ge=1)] = 600
-    brake_share: Annotated[float, Field(ge=0, le=1)] = Brake.share
-    brake_rows: Annotated[int, Field(ge=1)] = Brake.rows
-    data_dir: Path = Path(".sonar-access")
-    warehouse_url: SecretStr | None = None
-    evidence_url: str | None = None
-    evidence_retention_days: Annotated[int, Field(ge=1, le=3653)] | None = None
-    signing_key: str | None = None
-    timestamp_url: str | None = None
-    timestamp_certificates: Path | None = None
-    timestamp_user: str | None = None
-    timestamp_password: SecretStr | None = None
-    timestamp_policy: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] | None = None
-    first_day: date = date(2026, 1, 1)
-    hour: Annotated[int, Field(ge=0, le=23)] = 5
-    grace_hours: Annotated[int, Field(ge=1, le=72)] = 6
-    keep_bodies_days: Annotated[int, Field(ge=1)] | None = None
-    keep_runs_days: Annotated[int, Field(ge=1)] = 400
-    alert_urls: SecretUrls = ()
-    heartbeat_url: SecretStr | None = None
-    ui_url: str | None = None
-    owners: Owners = ("team:security",)
+    scopes: Scopes = setting((), "what is read beside `core`: `project_permissions`, `account_details`, with a comma between")
+    requests_per_minute: Annotated[int, Field(ge=1)] = setting(
+        600,
+        "the request rate per host, shared by all processes that use the data folder; SonarCloud asks for under 1,000, shared by "
+        "everybody behind one address",
+    )
+    brake_share: Annotated[float, Field(ge=0, le=1)] = setting(
+        Brake.share,
+        "a snapshot is held when more than this share, and at least `brake_rows` rows, of a list or of an access type would "
+        "disappear at once, from more than one account",
+    )
+    brake_rows: Annotated[int, Field(ge=1)] = setting(Brake.rows, "rows below which no loss holds a snapshot")
+    data_dir: Path = setting(
+        Path(".sonar-access"),
+        "folder of the embedded warehouse, of evidence, and of Dagster's instance when `DAGSTER_HOME` is not set",
+    )
+    warehouse_url: SecretStr | None = setting(
+        None, "`postgresql://user:password@host/name`, or a SQLite URL", unset="SQLite in the data folder"
+    )
+    evidence_url: str | None = setting(
+        None,
+        "where packets and signed heads go: a folder, or an object store ([which, and what each needs](evidence.md#stores)). "
+        "Credentials never stand in it: each store's SDK finds them in variables of its own",
+        unset="`evidence` in the data folder",
+    )
+    evidence_retention_days: Annotated[int, Field(ge=1, le=3653)] | None = setting(
+        None,
+        "S3: every object is locked (Object Lock, compliance mode) for so many days, 3653 at most: nobody can undo it. The "
+        "bucket must have Object Lock. What the store says of each lock is read back",
+        unset="nothing is locked",
+    )
+    signing_key: str | None = setting(
+        None,
+        "path of an OpenSSH Ed25519 private key without a passphrase, that others cannot read; or `agent:` and the path of a "
+        "public key whose private half an SSH agent holds",
+        unset='made once as `signing_key` in the data folder; packets then say "self-signed on the collecting machine"',
+    )
+    timestamp_url: str | None = setting(
+        None,
+        "a time stamp authority (RFC 3161) that stamps the signature of every packet and head (`[timestamp]`); what it does not "
+        "stamp is not sealed, nor what has a stamp that does not hold: of something else, of another question, under another "
+        "policy, by a certificate that is missing, not valid then, not for time stamps or of another authority, by a clock that "
+        "is five minutes off",
+    )
+    timestamp_certificates: Path | None = setting(
+        None,
+        "needed with it: a PEM file with the authority's certificates, root and intermediates, as it publishes them. They come "
+        "to lie in every packet",
+    )
+    timestamp_user: str | None = setting(None, "name at an authority that asks for one")
+    timestamp_password: SecretStr | None = setting(None, "password at an authority that asks for one")
+    timestamp_policy: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] | None = setting(
+        None, "the identifier (OID) of the only policy whose stamps are taken", unset="any"
+    )
+    first_day: date = setting(date(2026, 1, 1), "first daily partition")
+    hour: Annotated[int, Field(ge=0, le=23)] = setting(5, "UTC hour of the daily sync")
+    grace_hours: Annotated[int, Field(ge=1, le=72)] = setting(6, "hours after which a day without an observation is reported")
+    keep_bodies_days: Annotated[int, Field(ge=1)] | None = setting(
+        None,
+        "after so many days raw answers are dropped: facts and digests stay, and history up to there cannot be derived again "
+        "([how](how-it-works.md))",
+        unset="kept for ever",
+    )
+    keep_runs_days: Annotated[int, Field(ge=1)] = setting(
+        400, "after so many days Dagster's record of our own runs is deleted; the warehouse forgets nothing by it"
+    )
+    alert_urls: SecretUrls = setting(
+        (),
+        "where alerts go: [notification URLs](https://appriseit.com/services/) (Slack, Teams, e-mail, PagerDuty, webhooks ...) "
+        "with spaces between; try them with `sonar-access alerts test`",
+        unset="alerts are logged",
+    )
+    heartbeat_url: SecretStr | None = setting(
+        None, "asked (GET) every half minute while all is well, so that silence is noticed elsewhere"
+    )
+    ui_url: str | None = setting(None, "address of Dagster's UI, so that alerts link to runs", unset="they name the run")
+    owners: Owners = setting(
+        ("team:security",), "owners of the assets in Dagster's UI: `team:name` or e-mail addresses, with spaces between"
+    )
     policy: PolicySettings = PolicySettings()
 
     @classmethod

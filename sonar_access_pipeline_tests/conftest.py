@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands
-from sonar_access_pipeline_tests.programs import left_out
+from sonar_access_pipeline_tests.programs import left_out, new_database
 from sonar_access_pipeline_tests.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -101,12 +100,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def postgresql_url(postgresql: str) -> str:
     """The URL of an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    engine = create_engine(make_url(postgresql).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return make_url(postgresql).set(database=name).render_as_string(hide_password=False)
+    return new_database(postgresql)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

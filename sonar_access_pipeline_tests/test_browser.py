@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from sonar_access_pipeline.demo import BAD_DAY
-from sonar_access_pipeline_tests.browser import browser_page, run_demo, web_server
+from sonar_access_pipeline_tests.browser import browser_page, web_server
 from sonar_access_pipeline_tests.programs import needs
+from sonar_access_pipeline_tests.shown import shown
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     needs("chromium")
-    return run_demo(tmp_path_factory.mktemp("browser") / "demo", days=11)
+    return shown(tmp_path_factory).environment
 
 
 @pytest.fixture

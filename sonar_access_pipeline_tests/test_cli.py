@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from sonar_access_pipeline.warehouse.alerts import ALERTING, note, note_look
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands, ends, settings
 from sonar_access_pipeline_tests.mailbox import mailbox
+from sonar_access_pipeline_tests.shown import shown
 
 AFTER = TODAY + timedelta(days=2)
 
@@ -414,24 +414,15 @@ def test_every_command_shows_an_example_of_itself(path: tuple[str, ...], command
 
 
 @pytest.mark.waits
-def test_the_demo_of_an_installed_wheel_runs_to_its_end_and_leaves_what_it_promises(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
-    source = tmp_path / "source"
-    shutil.copytree(root / "sonar_access_pipeline", source / "sonar_access_pipeline")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, source)
-    subprocess.run([sys.executable, "-m", "flit_core.wheel"], cwd=source, check=True, capture_output=True)
-    (wheel,) = (source / "dist").glob("*.whl")
-    target = tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True)
-    command = [sys.executable, str(target / "bin" / "sonar-access"), "demo", "--days", "12", "--folder", "shown"]
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | {"PYTHONPATH": str(target)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+def test_the_demo_of_an_installed_wheel_runs_to_its_end_and_leaves_what_it_promises(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    demo = shown(tmp_path_factory)
+    done = demo.ended
     ends(done, 0, "as planned", "Who administers acme now (simulated)", "What changed in the last seven days", "Dagster's UI:")
     report = Path(done.stdout.split("Report: ")[1].splitlines()[0].strip())
     assert "not evidence about SonarCloud" in report.read_text()
-    known = {"SONAR_ACCESS_CONFIG": "shown/demo.toml"}
+    known = {"SONAR_ACCESS_CONFIG": str(demo.folder / "demo.toml")}
     asked = run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), **known)
     ends(asked, 0, "observed")
     (tmp_path / "mine").mkdir()

@@ -31,6 +31,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.schema import evidence_packet, raw_snapshot, sync_attempt
 from sonar_access_pipeline.warehouse.snapshots import record
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.builders import World, snapshot_of
 from sonar_access_pipeline_tests.deployment import (
     BACKFILL,
@@ -150,7 +151,8 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         with closing(Warehouse(warehouse_url)) as warehouse:
             days = [first + timedelta(days=number) for number in range(QUARTER)]
             seed(warehouse, simulator.url, "acme", days, gap=20)
-            with deployment(tmp_path / "home", environment, postgres_url=postgres, read_only=True) as made:
+            module = "sonar_access_pipeline.definitions" if THOROUGH else "sonar_access_pipeline_tests.impatient"
+            with deployment(tmp_path / "home", environment, postgres_url=postgres, read_only=True, module=module) as made:
                 yield Site(made, simulator, warehouse, box, now.replace(minute=0, second=0, microsecond=0))
 
 

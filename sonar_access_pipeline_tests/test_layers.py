@@ -6,7 +6,10 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import dagster as dg
 import pytest
+
+from sonar_access_pipeline.orchestration import unpublished
 
 ROOT = Path(__file__).parent.parent / "sonar_access_pipeline"
 MAY_IMPORT = {
@@ -105,6 +108,23 @@ def _is_standard(name: str) -> bool:
     import sys
 
     return name in sys.stdlib_module_names and importlib.util.find_spec(name) is not None
+
+
+def test_what_dagster_does_not_publish_is_asked_for_in_one_file_and_is_what_it_was() -> None:
+    asking = {file.name for file in FILES if any(name.startswith("dagster._") for name in imported(file))}
+    assert asking == {"unpublished.py"}
+    public = {name for name in unpublished.__all__ if hasattr(dg, name)}
+    assert public == set(), "Dagster has published it meanwhile"
+    tags = {name: getattr(unpublished, name) for name in unpublished.__all__ if name.endswith("_TAG")}
+    assert tags == {
+        "ASSET_PARTITION_RANGE_END_TAG": "dagster/asset_partition_range_end",
+        "ASSET_PARTITION_RANGE_START_TAG": "dagster/asset_partition_range_start",
+        "GRPC_INFO_TAG": ".dagster/grpc_info",
+        "PARENT_RUN_ID_TAG": "dagster/parent_run_id",
+        "PARTITION_NAME_TAG": "dagster/partition",
+        "SCHEDULE_NAME_TAG": "dagster/schedule_name",
+        "SENSOR_NAME_TAG": "dagster/sensor_name",
+    }
 
 
 def test_orchestration_knows_tables_but_writes_no_sql() -> None:

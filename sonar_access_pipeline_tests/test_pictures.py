@@ -1,11 +1,10 @@
-"""Pictures say what the facts say: every day has the colour of its fate, and no line crosses a gap."""
+"""The picture says what the facts say: every day has the colour of its fate."""
 
 from __future__ import annotations
 
 import base64
 import io
 from datetime import date, timedelta
-from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,14 +15,11 @@ from sonar_access_pipeline.orchestration.pictures import (
     CELL,
     COLOURS,
     GAP,
-    LINE,
     MARGIN,
-    PANEL_WIDTH,
     SCALE,
     TEXT,
     calendar,
     markdown,
-    trend,
 )
 
 days_of = st.builds(
@@ -50,18 +46,6 @@ def test_every_day_of_the_calendar_has_the_colour_of_its_fate(days: list[tuple[d
         x = MARGIN + (day - first).days // 7 * (CELL + GAP)
         y = MARGIN + TEXT + 6 + day.weekday() * (CELL + GAP)
         assert close(picture.getpixel(((x + CELL - 2) * SCALE, (y + CELL - 2) * SCALE)), COLOURS[fate]), day
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 10_000)), min_size=2, max_size=40))
-def test_no_line_crosses_a_day_that_was_not_observed(values: list[int | None]) -> None:
-    points = [(date(2026, 1, 1) + timedelta(days=number), value) for number, value in enumerate(values)]
-    picture = opened(trend({"members": points}))
-    width = PANEL_WIDTH / (len(points) - 1)
-    for number, (before, after) in enumerate(pairwise(values)):
-        middle = round((MARGIN + (number + 0.5) * width) * SCALE)
-        column = [picture.getpixel((middle, y)) for y in range((MARGIN + 17) * SCALE, (MARGIN + 86) * SCALE)]
-        is_drawn = any(close(pixel, LINE) for pixel in column)
-        assert is_drawn is (before is not None and after is not None), (number, before, after)
 
 
 def test_a_picture_in_markdown_is_the_picture() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files as resources
 from typing import Any
 
@@ -34,17 +35,27 @@ CHANGES_CSV = "changes.csv"
 
 @dataclass(frozen=True)
 class Packet:
-    """The content of a packet: every file but the seal and the sums. `digest` is that of the manifest, which names the data."""
+    """The content of a packet: every file but the seal and the sums. `digest` is that of the manifest, which names the data.
+
+    `data` is the manifest and the files that it names: what the digest stands for.
+    """
 
     facts: Facts = field(repr=False)
-    files: dict[str, bytes] = field(repr=False)
+    data: dict[str, bytes] = field(repr=False)
     digest: str
     format_version: int
 
-    @property
-    def data(self) -> dict[str, bytes]:
-        """The manifest and the files that it names: what the digest stands for."""
-        return {name: body for name, body in self.files.items() if name not in RENDERINGS}
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The data, and what is made of it for people: made when somebody asks, as nobody does who only verifies."""
+        with uncollected():
+            return {
+                **self.data,
+                "access-review.xlsx": workbook.write(self.facts, self.data[POPULATION_CSV]),
+                "report.html": report.render(self.facts).encode(),
+                "report.pdf": pdf.render(self.facts),
+                README: _readme(self.format_version),
+            }
 
     @property
     def organization_key(self) -> str:
@@ -80,13 +91,7 @@ def _built(facts: Facts, format_version: int) -> Packet:
     csv_tables = tables(facts, format_version)
     data = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
     manifest = canonical_json({"format_version": format_version, **_manifest(facts, csv_tables, data)})
-    rendered = {
-        "access-review.xlsx": workbook.write(facts, data[POPULATION_CSV]),
-        "report.html": report.render(facts).encode(),
-        "report.pdf": pdf.render(facts),
-        README: _readme(format_version),
-    }
-    return Packet(facts, {MANIFEST: manifest, **data, **rendered}, hashlib.sha256(manifest).hexdigest(), format_version)
+    return Packet(facts, {MANIFEST: manifest, **data}, hashlib.sha256(manifest).hexdigest(), format_version)
 
 
 def _readme(format_version: int) -> bytes:

@@ -18,7 +18,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import require_known
 from sonar_access_pipeline.evidence.keys import KEY, UNREADABLE, endorsed, endorsement_path, key_path
-from sonar_access_pipeline.evidence.packet import MANIFEST, Packet
+from sonar_access_pipeline.evidence.packet import MANIFEST, RENDERINGS, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
@@ -321,7 +321,7 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
     """
     content = {name: body for name, body in found.items() if name not in OUTSIDE}
     changed = sorted(name for name, body in packet.data.items() if found.get(name) != body)
-    added = sorted(found.keys() - packet.files.keys() - OF_ONE_SEAL)
+    added = sorted(found.keys() - packet.data.keys() - {*RENDERINGS} - OF_ONE_SEAL)
     if not changed and not added and found.get(SUMS) == sums_of(content):
         return
     what = changed[0] if changed else added[0] if added else SUMS

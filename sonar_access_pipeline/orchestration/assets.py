@@ -31,7 +31,7 @@ from sonar_access_pipeline.orchestration.shown import (
     gaps_of,
     list_table,
     logged,
-    pictures_of,
+    picture_of,
     table_of,
     uncounted,
 )
@@ -238,7 +238,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                 ours = packets.keys(transaction)
             found = verify(sealing.store, sealed.place.removeprefix(sealing.store.place("")), registered=ours)
             gaps = gaps_of(warehouse, connection.organization_key(), window)
-            pictures = pictures_of(warehouse, connection.organization_key(), window.last)
+            picture = picture_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts
         yield dg.AssetCheckResult(
             asset_key=spec.key,
@@ -246,10 +246,11 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             passed=found.is_fine,
             metadata={"faults": table_of([{"fault": fault} for fault in found.faults], ("fault",))},
         )
+        made = packet.files if sealed.is_new else packet.data
         yield dg.MaterializeResult(
             asset_key=spec.key,
             metadata={
-                **pictures,
+                **picture,
                 "digest": sealed.digest,
                 "folder": dg.MetadataValue.path(sealed.place),
                 "source": facts.source_kind.value,
@@ -259,9 +260,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                 "changes": len(facts.real_changes) if facts.compares else "not known",
                 "findings": len(facts.failed),
                 "failed_reconciliations": len(facts.untied),
-                "files": table_of(
-                    [{"file": name, "bytes": len(body)} for name, body in sorted(packet.files.items())], ("file", "bytes")
-                ),
+                "files": table_of([{"file": name, "bytes": len(body)} for name, body in sorted(made.items())], ("file", "bytes")),
                 **gaps,
             },
         )

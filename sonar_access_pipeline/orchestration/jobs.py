@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
 from sonar_access_pipeline.orchestration.checks import recorded_key
+from sonar_access_pipeline.orchestration.unpublished import AssetJob
 from sonar_access_pipeline.settings import Connection
 
 CONNECTION_TAG = "sonar_access/connection"

@@ -16,9 +16,6 @@ from tempfile import TemporaryFile
 
 import dagster as dg
 import yaml
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from dagster._serdes.config_class import ConfigurableClassData
 from dagster_postgres import PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
@@ -28,6 +25,12 @@ from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.failures import KIND
 from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_job_name
 from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.unpublished import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    ConfigurableClassData,
+    InstanceRef,
+)
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.warehouse.schema import evidence_packet

@@ -1,15 +1,14 @@
-"""Pictures for the metadata of assets: which days were observed, and how many there were. Pure: facts in, PNG out.
+"""A picture for the metadata of assets: which days were observed. Pure: facts in, PNG out.
 
-Dagster's UI shows no SVG there, so they are PNG. A day without an observation is drawn as such, and no line crosses it.
+Dagster's UI shows no SVG there, so it is PNG; numbers over time it plots by itself.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,11 +24,7 @@ COLOURS = {
     "missing": "#d0d7de",
 }
 """Of each fate of a day; each but the first also has its first letter, for those who do not tell the colours apart."""
-LINE = "#1f6fb2"
-PANEL_WIDTH, PANEL_HEIGHT = 520, 110
-
-Point = tuple[date, int | None]
-"""A day, and a number of that day; None where it was not observed."""
+NARROWEST = 520
 
 
 def markdown(name: str, png: bytes) -> str:
@@ -47,7 +42,7 @@ def calendar(days: Sequence[tuple[date, str]]) -> bytes:
     step = CELL + GAP
     top = MARGIN + TEXT + 6
     bottom = top + 7 * step
-    width = max(2 * MARGIN + weeks * step, PANEL_WIDTH + 2 * MARGIN)
+    width = max(2 * MARGIN + weeks * step, NARROWEST + 2 * MARGIN)
     picture, draw, font = _canvas(width, bottom + 24 + MARGIN)
     for day, status in days:
         column, row = (day - first).days // 7, day.weekday()
@@ -62,37 +57,6 @@ def calendar(days: Sequence[tuple[date, str]]) -> bytes:
         _text(draw, font, x + CELL + 4, bottom + 8, words, INK)
         x += CELL + 14 + round(draw.textlength(words, font=font) / SCALE)
     return _png(picture)
-
-
-def trend(series: Mapping[str, Sequence[Point]]) -> bytes:
-    """One panel per name, each with its own scale from zero; days that follow each other are joined, gaps are not."""
-    picture, draw, font = _canvas(PANEL_WIDTH + 2 * MARGIN, len(series) * PANEL_HEIGHT + 2 * MARGIN)
-    for number, (name, points) in enumerate(series.items()):
-        _panel(draw, font, MARGIN + number * PANEL_HEIGHT, name, points)
-    return _png(picture)
-
-
-def _panel(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, top: int, name: str, points: Sequence[Point]) -> None:
-    known = [value for _, value in points if value is not None]
-    highest, last = max([*known, 1]), next((value for _, value in reversed(points) if value is not None), None)
-    left, right, floor, ceiling = MARGIN, MARGIN + PANEL_WIDTH, top + PANEL_HEIGHT - 26, top + 18
-    _text(draw, font, left, top, f"{name}: {'unknown' if last is None else last}", INK)
-    draw.line(_scaled(left, floor, right, floor), fill=FAINT, width=1)
-    width = (right - left) / max(len(points) - 1, 1)
-    places = [
-        None if value is None else (left + index * width, floor - (floor - ceiling) * value / highest)
-        for index, (_, value) in enumerate(points)
-    ]
-    for before, after in pairwise(places):
-        if before and after:
-            draw.line(_scaled(*before, *after), fill=LINE, width=2 * SCALE)
-    for place in places:
-        if place:
-            x, y = place
-            draw.ellipse(_scaled(x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=LINE)
-    _text(draw, font, left, floor + 4, str(points[0][0]), FAINT)
-    end = str(points[-1][0])
-    _text(draw, font, right - round(draw.textlength(end, font=font) / SCALE), floor + 4, end, FAINT)
 
 
 def _cell(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, status: str) -> None:

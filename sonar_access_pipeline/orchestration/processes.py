@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.storage.dagster_run import RunRecord, RunsFilter
-from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from sonar_access_pipeline.orchestration.unpublished import GRPC_INFO_TAG
 
 TAG = "sonar_access/process"
 UNNOTED = timedelta(minutes=4)
@@ -70,18 +69,18 @@ def note(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def end_lost(instance: dg.DagsterInstance, is_ours: Callable[[dg.DagsterRun], bool]) -> list[str]:
     """Have runs of ours fail whose process on this machine is gone; their ids."""
-    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
-    found = instance.get_run_records(filters=RunsFilter(statuses=WORKING))
+    found = instance.get_run_records(filters=dg.RunsFilter(statuses=WORKING))
     lost = [record.dagster_run.run_id for record in found if is_ours(record.dagster_run) and _is_lost(record)]
     # One that ended well between the two looks has no process either.
-    still = instance.get_runs(filters=RunsFilter(run_ids=lost, statuses=WORKING)) if lost else []
+    still = instance.get_runs(filters=dg.RunsFilter(run_ids=lost, statuses=WORKING)) if lost else []
     for run in still:
         instance.report_run_failed(run, GONE)
     return [run.run_id for run in still]
 
 
-def goes_on(record: RunRecord, longest: timedelta) -> bool:
+def goes_on(record: dg.RunRecord, longest: timedelta) -> bool:
     """Tell whether a run may still work, where no watch ends those that do not: none works for `longest`.
 
     Unlike the watch, whoever asks is not the code server, and may see other processes than it.
@@ -112,7 +111,7 @@ def _has_no_server(run: dg.DagsterRun) -> bool:
         return False
 
 
-def _is_lost(record: RunRecord) -> bool:
+def _is_lost(record: dg.RunRecord) -> bool:
     if GRPC_INFO_TAG not in record.dagster_run.tags:
         # It runs in the process of a command, which may be in another container of the same name.
         return False
@@ -122,7 +121,7 @@ def _is_lost(record: RunRecord) -> bool:
     return place.is_this_machine and not place.lives
 
 
-def _began(record: RunRecord) -> datetime:
+def _began(record: dg.RunRecord) -> datetime:
     return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
 
 

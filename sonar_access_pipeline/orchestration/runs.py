@@ -10,23 +10,22 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.events import DagsterEventType
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord, RunsFilter
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARENT_RUN_ID_TAG,
-    PARTITION_NAME_TAG,
-    SCHEDULE_NAME_TAG,
-    SENSOR_NAME_TAG,
-)
 
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.problems import CheckResult, EndedRun, RunInFlight
 from sonar_access_pipeline.orchestration.failures import KIND
 from sonar_access_pipeline.orchestration.jobs import CONNECTION_TAG
+from sonar_access_pipeline.orchestration.unpublished import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    FINISHED_STATUSES,
+    PARENT_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+    InstigatorType,
+    TickStatus,
+)
 
 OVERLAP = timedelta(minutes=1)
 """Runs are looked at again for this long: several clocks write when they ended."""
@@ -36,7 +35,7 @@ RETAGGED = timedelta(minutes=30)
 """A run that ended so long before what is new, and was updated since, was only tagged."""
 OF_SYNC = frozenset({"complete", "not_held"})
 """Checks that fail with the run of a sync, which is a problem of its own."""
-EVENTS = {DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+EVENTS = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
 IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -74,7 +73,7 @@ def ended_since(
 ) -> EndedRuns:
     """The runs of connections that ended after `since`, without those `known` already."""
     names, seen = list(connections), set(known)
-    filters = RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
+    filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
     found = [
         _ended(instance, record, about)
@@ -91,7 +90,7 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
     """The runs of connections that have not ended."""
     names, now = list(connections), datetime.now(UTC)
     found = []
-    for record in instance.get_run_records(filters=RunsFilter(statuses=IN_FLIGHT)):
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=IN_FLIGHT)):
         for about in _about(record.dagster_run, names):
             waiting = record.dagster_run.status in WAITING
             since = (
@@ -117,7 +116,7 @@ def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable
 
     Dagster keeps runs and their events for ever unless somebody does. Other people's runs are left alone.
     """
-    filters = RunsFilter(statuses=list(FINISHED_STATUSES), created_before=before, tags={CONNECTION_TAG: list(connections)})
+    filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), created_before=before, tags={CONNECTION_TAG: list(connections)})
     runs = instance.get_runs(filters=filters, limit=FORGOTTEN_AT_ONCE, ascending=True)
     for run in runs:
         instance.delete_run(run.run_id)
@@ -199,7 +198,7 @@ SENTENCES = {
 }
 
 
-def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> Ended:
+def _ended(instance: dg.DagsterInstance, record: dg.RunRecord, about: _About) -> Ended:
     run = record.dagster_run
     records = instance.get_records_for_run(run.run_id, of_type=EVENTS).records
     events = [found.event_log_entry.dagster_event for found in records]
@@ -207,7 +206,7 @@ def _ended(instance: dg.DagsterInstance, record: RunRecord, about: _About) -> En
     checks = [
         event.asset_check_evaluation_data
         for event in events
-        if event and event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+        if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
     cause = _cause(record, failures)
     succeeded = run.status is dg.DagsterRunStatus.SUCCESS
@@ -242,7 +241,7 @@ def _is_by_hand(run: dg.DagsterRun) -> bool:
     return PARENT_RUN_ID_TAG in run.tags or not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}
 
 
-def _cause(record: RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
+def _cause(record: dg.RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
     """Why a run did not succeed. `RUN_FAILED`: a step refused, and there was nothing to try."""
     if record.dagster_run.status is dg.DagsterRunStatus.CANCELED:
         return Cause.CANCELLED
@@ -283,7 +282,7 @@ def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
     return CheckResult(check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}.")
 
 
-def _ended_at(record: RunRecord) -> datetime:
+def _ended_at(record: dg.RunRecord) -> datetime:
     """When a run ended. When it was updated is later, if somebody tags it."""
     return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp)
 

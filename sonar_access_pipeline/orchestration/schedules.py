@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import date
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.jobs import Jobs
 from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.unpublished import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sonar_access_pipeline.settings import Connection
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Table
 from sonar_access_pipeline.access.brake import what_to_decide
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.orchestration.pictures import calendar, markdown, trend
+from sonar_access_pipeline.orchestration.pictures import calendar, markdown
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.warehouse import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -56,21 +56,17 @@ def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict
 
 
 PICTURED = timedelta(days=181)
-"""How far back pictures look: half a year."""
+"""How far back the picture looks: half a year."""
 
 
-def pictures_of(warehouse: Warehouse, organization_key: str, last: date) -> dict[str, dg.MarkdownMetadataValue]:
-    """The half year up to a day as pictures: what became of each day, and how many members and admins it showed."""
+def picture_of(warehouse: Warehouse, organization_key: str, last: date) -> dict[str, dg.MarkdownMetadataValue]:
+    """Show what became of each day of the half year up to one."""
     with warehouse.read() as transaction:
         observations = queries.observations(transaction, organization_key, until=Window(last, last).end)
         first = max(observations[0].started_at.date(), last - PICTURED)
         covered = queries.coverage(transaction, organization_key, first, last)
-    counts = {found.started_at.date(): found.counts for found in observations}
-    series = {name: [(row["day"], counts.get(row["day"], {}).get(name)) for row in covered] for name in ("members", "admins")}
-    return {
-        "coverage": dg.MetadataValue.md(markdown("coverage", calendar([(row["day"], row["status"]) for row in covered]))),
-        "trend": dg.MetadataValue.md(markdown("trend", trend(series))),
-    }
+    days = [(row["day"], row["status"]) for row in covered]
+    return {"coverage": dg.MetadataValue.md(markdown("coverage", calendar(days)))}
 
 
 def list_table(lists: queries.Rows) -> dg.TableMetadataValue:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunRecord, RunsFilter
 
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.orchestration import processes
@@ -21,7 +20,7 @@ from sonar_access_pipeline.warehouse.migrations import REVISIONS, is_current, re
 from sonar_access_pipeline.warehouse.migrations import upgrade as upgrade_warehouse
 from sonar_access_pipeline.warehouse.roles import Role, grant
 
-WORKING = RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+WORKING = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
 LONGEST = Limits().running
 SECONDS = 5.0
 """Between looks whether runs still go on."""
@@ -59,7 +58,7 @@ def _has_current_tables(instance: dg.DagsterInstance) -> bool:
     return all(version is None or version[0] == version[1] for version in versions)
 
 
-def _goes_on(record: RunRecord) -> bool:
+def _goes_on(record: dg.RunRecord) -> bool:
     return processes.goes_on(record, LONGEST)
 
 
