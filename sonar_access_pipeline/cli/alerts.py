@@ -12,7 +12,8 @@ import click
 
 from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
-from sonar_access_pipeline.cli.base import FAILED, console, end, errors, format_option, opened_warehouse, say
+from sonar_access_pipeline.cli.base import console, end, errors, format_option, opened_warehouse, say
+from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.terminal import print_frame
 

@@ -15,14 +15,9 @@ from rich.console import Console
 
 from sonar_access_pipeline import terminal
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
-from sonar_access_pipeline.sonarcloud.errors import SourceError
+from sonar_access_pipeline.errors import EXPECTED, fact_of
+from sonar_access_pipeline.settings import Connection, Settings, load
 from sonar_access_pipeline.warehouse.database import ASKING, Limits, Warehouse
-from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
-
-FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
-"""Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a packet is fine, its line is not."""
 
 console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
@@ -39,12 +34,8 @@ class OneSentence(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
-        except (SettingsError, WarehouseUrlError) as error:
-            end(str(error), WRONG_USE)
-        except (SourceError, UnreadableError) as error:
-            end(str(error), UNREADABLE)
-        except (WarehouseError, EvidenceError) as error:
-            end(str(error), FAILED)
+        except EXPECTED as error:
+            end(str(error), fact_of(error).status)
 
 
 def end(sentence: str, status: int) -> None:

@@ -13,8 +13,6 @@ import click
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.addresses import holds_more
 from sonar_access_pipeline.cli.base import (
-    AROUND,
-    FAILED,
     by_option,
     console,
     end,
@@ -25,6 +23,7 @@ from sonar_access_pipeline.cli.base import (
     say,
     window_of,
 )
+from sonar_access_pipeline.errors import AROUND, FAILED
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.private import new_private_file

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sonar_access_pipeline.cli.base import (
-    FAILED,
     console,
     end,
     errors,
@@ -18,6 +17,7 @@ from sonar_access_pipeline.cli.base import (
     say,
     window_of,
 )
+from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, Moment, print_frame
 from sonar_access_pipeline.warehouse.database import Warehouse

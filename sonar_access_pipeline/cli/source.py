@@ -14,15 +14,13 @@ from rich.status import Status
 from sonar_access_pipeline.access.completeness import token_ages
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.cli.base import (
-    FAILED,
-    UNREADABLE,
-    WRONG_USE,
     connection_option,
     connections_of,
     console,
     errors,
     say,
 )
+from sonar_access_pipeline.errors import FAILED, STATUS_OF_KIND, UNREADABLE, WRONG_USE
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load, passed_over
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.gather import Progress
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 NO_PACKET = (
     "The day was observed, and no packet of it was sealed: the run in Dagster's UI says why; then `sonar-access evidence build`."
 )
-STATUS_OF_KIND = {"settings": WRONG_USE, "source": UNREADABLE}
 
 
 @click.command()

@@ -7,16 +7,11 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.errors import EXPECTED, fact_of
 from sonar_access_pipeline.orchestration import processes
-from sonar_access_pipeline.settings import SettingsError
-from sonar_access_pipeline.sonarcloud.errors import SourceError, UnavailableError
-from sonar_access_pipeline.warehouse.errors import NothingObservedError, OutOfOrderError, SourceMismatchError, WarehouseError
 
 KIND = "kind"
-KINDS = {"settings": SettingsError, "source": SourceError, "warehouse": WarehouseError, "evidence": EvidenceError}
 """What a failure was about, in its metadata: the command line's exit status follows from it."""
-PERMANENT = (SettingsError, NothingObservedError, SourceMismatchError, OutOfOrderError)
 
 
 @contextmanager
@@ -25,7 +20,6 @@ def working(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -
     processes.note(context.instance, context.run.run_id)
     try:
         yield
-    except (SettingsError, SourceError, WarehouseError, EvidenceError) as error:
-        kind = next(kind for kind, classes in KINDS.items() if isinstance(error, classes))
-        permanent = isinstance(error, PERMANENT) or (isinstance(error, SourceError) and not isinstance(error, UnavailableError))
-        raise dg.Failure(str(error), metadata={KIND: kind}, allow_retries=not permanent) from None
+    except EXPECTED as error:
+        fact = fact_of(error)
+        raise dg.Failure(str(error), metadata={KIND: fact.kind}, allow_retries=fact.may_pass) from None

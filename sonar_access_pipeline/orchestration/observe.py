@@ -9,14 +9,15 @@ from datetime import datetime
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.errors import fact_of
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
+from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.faults import TOKEN
 from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import OutOfOrderError, SourceMismatchError, WarehouseError
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import derive, why_held
 from sonar_access_pipeline.warehouse.policies import record_policy, record_rules
 from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
@@ -29,21 +30,6 @@ OTHERS_READ_IT = "The token file {file} can be read by other accounts of this ma
 
 
 CAUSES = {Verdict.INCOMPLETE: Cause.INCOMPLETE, Verdict.HELD: Cause.HELD}
-
-
-def cause_of(fault: Exception) -> Cause:
-    """What kind of thing went wrong, by the error that a try ended with."""
-    kinds: tuple[tuple[type[Exception], Cause], ...] = (
-        (TokenRefusedError, Cause.TOKEN_REFUSED),
-        (UnavailableError, Cause.UNAVAILABLE),
-        (SettingsError, Cause.SETTINGS),
-        # Another source, or a clock that went back: a person must see to it.
-        (SourceError, Cause.REFUSED),
-        (SourceMismatchError, Cause.REFUSED),
-        (OutOfOrderError, Cause.REFUSED),
-        (WarehouseError, Cause.WAREHOUSE),
-    )
-    return next((cause for kind, cause in kinds if isinstance(fault, kind)), Cause.UNEXPECTED)
 
 
 @dataclass(frozen=True)
@@ -106,7 +92,7 @@ def observe(
             raise policy_fault
     except (SettingsError, SourceError, WarehouseError) as fault:
         # Only our own sentences: the words of an unexpected error may hold a person's data, and this row goes into packets.
-        error, cause = str(fault), cause_of(fault)
+        error, cause = str(fault), fact_of(fault).cause
         raise
     except BaseException as stop:
         if not isinstance(stop, Exception):

@@ -13,6 +13,7 @@ import dagster as dg
 
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.problems import CheckResult, EndedRun, RunInFlight
+from sonar_access_pipeline.errors import CAUSE_OF_KIND
 from sonar_access_pipeline.orchestration.failures import KIND
 from sonar_access_pipeline.orchestration.jobs import CONNECTION_TAG
 from sonar_access_pipeline.orchestration.unpublished import (
@@ -43,8 +44,6 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-CAUSE_OF_KIND = {"settings": Cause.SETTINGS, "warehouse": Cause.WAREHOUSE}
-"""What a step that failed before its try was noted failed of, by the kind in its failure's metadata."""
 WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING})
 
 
