@@ -115,6 +115,18 @@ OWNERS = (
 )
 
 
+@pytest.mark.parametrize("role", [Role.PIPELINE, Role.OPERATOR])
+def test_who_derives_can_verify_and_rebuild_where_the_public_may_nothing(as_role: As, role: Role) -> None:
+    other, opened = as_role(Role.ANALYST), as_role(role)
+    database = opened.url.database
+    ask(opened, f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+    ask(opened, f'GRANT CONNECT ON DATABASE "{database}" TO "{opened.url.username}", "{other.url.username}"')
+    assert verify(opened, "acme").state is State.FINE
+    rebuild(opened, "acme")
+    assert verify(opened, "acme").state is State.FINE
+    assert not may(other, "CREATE TEMPORARY TABLE mine (x int)")
+
+
 def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:
     analyst = as_role(Role.ANALYST)
     readable = {name for name in (*tables(), *VIEWS) if may(analyst, f"SELECT * FROM {name} LIMIT 1")}

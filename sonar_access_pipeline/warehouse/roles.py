@@ -158,7 +158,9 @@ def _require_no_more(transaction: Connection, name: str, granted: Mapping[str, s
 
 
 def _statements(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> Iterator[str]:
-    quoted = transaction.dialect.identifier_preparer.quote_identifier(name)
+    quote = transaction.dialect.identifier_preparer.quote_identifier
+    quoted, database = quote(name), quote(str(transaction.execute(text("SELECT current_database()")).scalar()))
+    yield f"REVOKE TEMPORARY ON DATABASE {database} FROM {quoted}"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quoted}"
@@ -166,3 +168,5 @@ def _statements(transaction: Connection, name: str, granted: Mapping[str, str], 
         yield f"GRANT {allowed} ON {SCHEMA}.{table} TO {quoted}"
     if role in (Role.PIPELINE, Role.OPERATOR):
         yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {quoted}"
+        # To verify is to derive again, beside what is there. Everybody may, unless somebody took it from PUBLIC, as one should.
+        yield f"GRANT TEMPORARY ON DATABASE {database} TO {quoted}"
