@@ -240,6 +240,34 @@ def test_an_upgrade_does_not_change_tables_under_a_run(site: Site) -> None:
     assert site.made.ended(run, seconds=300) == "SUCCESS"
 
 
+def commands_of(title: str) -> list[str]:
+    """The commands of one point of the page."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    point = page.split(f"- **{title}.**")[1].split("\n- **")[0].split("\n\n")[0]
+    return [" ".join(command.split()) for command in re.findall(r"`(docker [^`]+)`", point)]
+
+
+def test_a_backup_brings_everything_back_where_nothing_is(site: Site) -> None:
+    site.up()
+    assert site.made.ended(site.launch()) == "SUCCESS"
+    asked = ("code", "sonar-access", "evidence", "list", "--format", "csv")
+    before = site.inside(*asked)
+    known = {**os.environ, "IMAGE": IMAGE, "LATENCY": "0"}
+    for command in commands_of("Backup"):
+        subprocess.run(["bash", "-c", f"umask 077; {command}"], cwd=site.folder, env=known, check=True)
+    site.compose("down", "--volumes", "--timeout", "5")
+    *restoring, up = commands_of("Restore")
+    began = time.monotonic()
+    for command in restoring:
+        subprocess.run(["bash", "-c", command], cwd=site.folder, env=known, check=True)
+    assert up == "docker compose up -d"
+    site.up()
+    figure(f"restored: {time.monotonic() - began:.0f} s")
+    assert site.inside(*asked) == before
+    assert "is what was recorded" in site.inside("code", "sonar-access", "warehouse", "verify")
+    assert "is as it was sealed" in site.inside("code", "sonar-access", "evidence", "verify", "--all")
+
+
 def test_a_version_hands_over_all_that_it_has_to_the_next(site: Site) -> None:
     """`OLDER_IMAGE` is that of an earlier commit: the workflow builds it from the one before."""
     older = os.environ.get("OLDER_IMAGE")
