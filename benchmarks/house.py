@@ -1,4 +1,4 @@
-"""How the code of the product is: its size, its longest parts, its lines, and its docstrings. A commit's, or what lies here.
+"""Count the code of the product: its size, its longest parts, its lines, its docstrings. A commit's, or what lies here.
 
 $ python -m benchmarks.house            # what lies here
 $ git worktree add ../before <commit> && python -m benchmarks.house ../before

@@ -41,7 +41,7 @@ class ConnectionModel(dg.Model, dg.Resolvable):
 
 def _of_settings(name: str) -> Any:
     """Give the field of a setting, with what it means."""
-    meaning = Settings.model_fields[name].description or "what rules measure by, as `[policy]` in a settings file"
+    meaning = Settings.model_fields[name].description or ""
     return Field(None, description=re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", meaning))
 
 

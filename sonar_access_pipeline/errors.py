@@ -1,4 +1,4 @@
-"""What each of our errors means to whoever meets it: how a command ends, why a try to sync failed, whether trying again can help.
+"""List what each of our errors means: how a command ends, why a try to sync failed, whether trying again can help.
 
 One table, which the command line, the steps of a run, the record of a try and the watch read. Add here: an error, above the one
 that it is a kind of. The errors themselves stand in the rooms that raise them.
@@ -27,7 +27,7 @@ FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Fact:
-    """What an error means. `kind` stands in the metadata of a step that failed; `may_pass`: trying again can help."""
+    """The meaning of an error. `kind` stands in the metadata of a step that failed; `may_pass`: trying again can help."""
 
     error: type[Exception]
     kind: str
@@ -53,7 +53,7 @@ FACTS = (
 EXPECTED = (SourceError, WarehouseError, EvidenceError, SettingsError)
 """Errors that end with their sentence alone; every other one is ours to mend."""
 STATUS_OF_KIND: Mapping[str, int] = {fact.kind: fact.status for fact in FACTS}
-"""How a command ends by the kind of failure of the run that it started: that of the last of its kind above."""
+"""Exit status by the kind of failure of the run that it started: that of the last of its kind above."""
 CAUSE_OF_KIND: Mapping[str, Cause] = {fact.kind: fact.cause for fact in FACTS if fact.error in (SettingsError, WarehouseError)}
 """Why a step failed before its try was noted, by the kind of its failure."""
 

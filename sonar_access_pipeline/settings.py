@@ -254,6 +254,10 @@ def _roster(file: Path, active: str) -> dict[str, str]:
     return known
 
 
+OF_FILE = frozenset({"connections", "policy"})
+"""Settings that a file says, and no variable of the documentation."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Every default is what a small company would choose."""
 
@@ -261,7 +265,7 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_ignore_empty=True, env_prefix=PREFIX, hide_input_in_errors=True
     )
 
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[Connection, ...] = setting((), "organizations to read, each a table of its own, as `[connections.acme]`")
     scopes: Scopes = setting((), "what is read beside `core`: `project_permissions`, `account_details`, with a comma between")
     requests_per_minute: Annotated[int, Field(ge=1)] = setting(
         600,
@@ -341,7 +345,7 @@ class Settings(BaseSettings):
     owners: Owners = setting(
         ("team:security",), "owners of the assets in Dagster's UI: `team:name` or e-mail addresses, with spaces between"
     )
-    policy: PolicySettings = PolicySettings()
+    policy: PolicySettings = setting(PolicySettings(), "what the rules measure by, as `[policy]` in a settings file")
 
     @classmethod
     def settings_customise_sources(

@@ -251,6 +251,6 @@ def _is_loaded(made: Deployment) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether something listens there."""
+    """Tell whether something listens there."""
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from sonar_access_pipeline.cli import main as sonar_access
 from sonar_access_pipeline.evidence.dictionary import markdown
-from sonar_access_pipeline.settings import PREFIX, Settings
+from sonar_access_pipeline.settings import OF_FILE, PREFIX, Settings
 from sonar_access_pipeline.warehouse.comments import dictionary
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
@@ -42,7 +42,7 @@ def with_settings(page: str) -> str:
     rows = [
         f"| `{PREFIX}{name.upper()}` | {about.description} | {_unset(about)} |"
         for name, about in Settings.model_fields.items()
-        if about.description
+        if name not in OF_FILE
     ]
     table = "\n".join(["| variable | meaning | not set |", "|---|---|---|", *rows])
     return f"{head}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"

@@ -174,7 +174,7 @@ def faults(url: str) -> Iterator[str]:
 
 
 def onward(url: str) -> dict[str, object]:
-    """Observe two days more and build them: the format, the columns of the population, and the rules that were asked."""
+    """Observe two days more and build them: the format, the columns of the population, the rules that were asked."""
     with closing(Warehouse(url)) as warehouse:
         record_rules(warehouse, lambda: EPOCH + timedelta(days=9))
         for number in (10, 11):
@@ -185,7 +185,7 @@ def onward(url: str) -> dict[str, object]:
     return {
         "format": json.loads(packet.files["manifest.json"])["format_version"],
         "columns": packet.files["population.csv"].decode().split("\n")[0].split(","),
-        "rules": sorted({row["rule_id"] for row in packet.facts.findings}),
+        "rules": sorted({f"{row['rule_id']} {row['rule_version']}" for row in packet.facts.findings}),
     }
 
 

@@ -26,7 +26,7 @@ class Shown:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What everything that looks at it must know."""
+        """Give what everything that looks at it must know."""
         home, config = str(self.folder / "dagster_home"), str(self.folder / "demo.toml")
         return {**os.environ, "DAGSTER_HOME": home, "SONAR_ACCESS_CONFIG": config}
 

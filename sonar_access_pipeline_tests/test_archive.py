@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -382,18 +383,34 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_ledger_that_is_not_of_the_snapshots_that_came_with_it_is_refused(
-    name: str, tmp_path: Path, warehouse: Warehouse
-) -> None:
+def with_ledger(tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+    """Give an archive whose ledger somebody changed."""
     source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
     upgrade(source)
     record_policy(source, Policy(max_admins=1), lambda: EPOCH - timedelta(hours=1))
     record(source, snapshot_of(ONE, EPOCH), lambda: EPOCH)
     export(source, "acme", tmp_path / "acme.zip")
-    with zipfile.ZipFile(tmp_path / "acme.zip") as archive, zipfile.ZipFile(tmp_path / "forged.zip", "w") as forged:
+    with zipfile.ZipFile(tmp_path / "acme.zip") as archive, zipfile.ZipFile(tmp_path / "forged.zip", "w") as changed:
         for entry in archive.namelist():
             body = archive.read(entry)
-            forged.writestr(entry, canonical_json(FOREIGN[name](json.loads(body))) if entry == LEDGER else body)
+            changed.writestr(entry, canonical_json(change(json.loads(body))) if entry == LEDGER else body)
+    return tmp_path / "forged.zip"
+
+
+@pytest.mark.parametrize("version", [99, "x"])
+def test_an_archive_that_was_judged_by_rules_that_nobody_here_knows_is_refused(
+    version: object, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    rule = {"rule_id": "no-admin", "rule_version": version, "in_force_from": "2026-01-01T00:00:00.000000Z"}
+    file = with_ledger(tmp_path, lambda ledger: ledger | {"rules": [rule]})
+    with pytest.raises(WarehouseError, match="which this version does not know"):
+        taken(warehouse, file)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_ledger_that_is_not_of_the_snapshots_that_came_with_it_is_refused(
+    name: str, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    file = with_ledger(tmp_path, FOREIGN[name])
     with pytest.raises(WarehouseError, match="are not those of its snapshots"):
-        taken(warehouse, tmp_path / "forged.zip")
+        taken(warehouse, file)

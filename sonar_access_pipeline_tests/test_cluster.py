@@ -50,8 +50,8 @@ spec:
           command:
             - sh
             - -c
-            - install -o postgres -m 600 /given/tls.key /tmp/tls.key && exec docker-entrypoint.sh postgres -c ssl=on
-              -c ssl_cert_file=/given/tls.crt -c ssl_key_file=/tmp/tls.key
+            - install -o postgres -m 600 /given/tls.key /dev/shm/tls.key && exec docker-entrypoint.sh postgres -c ssl=on
+              -c ssl_cert_file=/given/tls.crt -c ssl_key_file=/dev/shm/tls.key
           env:
             - {name: POSTGRES_USER, value: postgres}
             - {name: POSTGRES_DB, value: postgres}
@@ -140,7 +140,7 @@ class Cluster:
         return done.stdout + done.stderr
 
     def events(self) -> str:
-        """What the cluster says of its troubles."""
+        """Ask the cluster for its troubles."""
         words = "kubectl get pods -A -o wide; kubectl get events -A --field-selector type=Warning | tail -20"
         return subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False).stdout
 
@@ -182,7 +182,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def prepared(cluster: Cluster) -> None:
-    """What the page leaves to its reader, once passwords are made: settings, a database, a store, and the second connection."""
+    """Add what the page leaves to its reader, once passwords are made: settings, database, store, the second connection."""
     settings = cluster.folder / "deploy" / "settings.env"
     said = settings.read_text().replace("SONAR_ORGANIZATION=", "SONAR_ORGANIZATION=acme")
     more = {

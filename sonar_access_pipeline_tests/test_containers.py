@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sonar_access_pipeline.settings import Settings
+from sonar_access_pipeline.settings import OF_FILE, Settings
 from sonar_access_pipeline_tests.deployment import ROOT, Deployment, until
 
 TOKEN, IMAGE = "simulated-token", "sonar-access-pipeline:0.1.0"
@@ -186,7 +186,7 @@ def test_every_setting_of_the_file_reaches_the_code_server(site: Site) -> None:
     named = set(re.findall(r"^([A-Z_]+)=", (site.folder / "settings.env").read_text(), re.M))
     assert named <= said.keys()
     example = (ROOT / "deploy" / "settings.env.example").read_text()
-    assert {f"SONAR_ACCESS_{name.upper()}" for name in Settings.model_fields if name not in ("connections", "policy")} <= set(
+    assert {f"SONAR_ACCESS_{name.upper()}" for name in Settings.model_fields if name not in OF_FILE} <= set(
         re.findall(r"SONAR_ACCESS_\w+", example)
     )
 

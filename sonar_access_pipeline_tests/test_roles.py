@@ -125,6 +125,11 @@ def test_who_derives_can_verify_and_rebuild_where_the_public_may_nothing(as_role
     rebuild(opened, "acme")
     assert verify(opened, "acme").state is State.FINE
     assert not may(other, "CREATE TEMPORARY TABLE mine (x int)")
+    ask(opened, f'REVOKE TEMPORARY ON DATABASE "{database}" FROM "{opened.url.username}"')
+    # A session keeps what it may until it ends.
+    opened.engine.dispose()
+    with pytest.raises(WarehouseError, match="owner must run GRANT TEMPORARY ON DATABASE"):
+        verify(opened, "acme")
 
 
 def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:

@@ -44,6 +44,7 @@ from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.warehouse import policies, proof
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import derive
 from sonar_access_pipeline.warehouse.policies import policy_at, record_policy, record_rules
 from sonar_access_pipeline.warehouse.rebuild import rebuild
@@ -443,6 +444,22 @@ def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before
     assert verify(warehouse, "acme").state is State.FINE
 
 
+def test_an_older_version_does_not_leave_out_rules_of_a_newer_one(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replace(STATE_RULES[0], version=2)
+    with monkeypatch.context() as later:
+        known(later, newer)
+        assert record_rules(warehouse, lambda: EPOCH + timedelta(days=1))
+    for ask in (lambda: record_rules(warehouse, lambda: EPOCH), lambda: policy_of(warehouse, 2)):
+        with pytest.raises(WarehouseError, match="judged by version 2 of the rule 'too-many-admins'"):
+            ask()
+    assert policy_of(warehouse, 0) == PolicyInForce()
+
+
+def policy_of(warehouse: Warehouse, day: int) -> PolicyInForce:
+    with warehouse.read() as transaction:
+        return policy_at(transaction, EPOCH + timedelta(days=day))
+
+
 def known(monkeypatch: pytest.MonkeyPatch, *rules: StateRule) -> None:
     """Have a later version of the pipeline know rules besides."""
     for place in ("access.rows", "warehouse.proof"):
@@ -474,6 +491,11 @@ def test_a_policy_that_lacks_a_later_field_has_its_default_and_keeps_its_digest(
         Policy.of(newer.document)
     with pytest.raises(ValueError, match="fields of a policy"):
         Later.of(b"{}")
+
+
+def test_what_was_observed_before_anybody_recorded_a_policy_is_judged_as_ever() -> None:
+    """Of version 0 nothing is kept but this: a default that changes would change answers of years ago."""
+    assert Policy().sha256 == "0b32712f8e99bcd44c6a1ef8c88cf755ab5fddf14f6cf7f32b8eb9ff5ad93d62"
 
 
 def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse) -> None:
@@ -535,7 +557,7 @@ def test_a_finding_that_went_and_came_back_is_as_old_as_its_return(warehouse: Wa
     assert since == {"ada": (first.observed_at, None), "bob": (third.observed_at, second.started_at)}
 
 
-def test_a_rule_that_was_not_asked_on_a_day_is_not_evaluable(warehouse: Warehouse) -> None:
+def test_a_rule_whose_answer_is_not_kept_is_not_evaluable(warehouse: Warehouse) -> None:
     observe(warehouse, 0)
     derive(warehouse, "acme")
     with warehouse.write("test") as transaction:
@@ -544,7 +566,7 @@ def test_a_rule_that_was_not_asked_on_a_day_is_not_evaluable(warehouse: Warehous
     asked = {row["rule_id"]: row for row in facts.findings}
     for rule in STATE_RULES:
         assert asked[rule.rule_id]["result"] == "not_evaluable"
-        assert "was not asked" in asked[rule.rule_id]["detail"]
+        assert "is not kept" in asked[rule.rule_id]["detail"]
     observe(warehouse, 1)
     derive(warehouse, "acme")
     table = history_tables["fct_finding"]

@@ -23,7 +23,7 @@ from sonar_access_pipeline.access.snapshot import Verdict, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.evidence.packet import build
+from sonar_access_pipeline.evidence.packet import _manifest, build
 from sonar_access_pipeline.evidence.raw import export_raw
 from sonar_access_pipeline.evidence.seal import endorse, publish, seal, sign_head
 from sonar_access_pipeline.evidence.signers import HEADS, PACKETS
@@ -569,6 +569,28 @@ def test_a_warehouse_that_is_set_and_does_not_answer_is_not_passed_over(here: Se
     assert "verify the files alone, with --offline" in done.output
     assert "secret" not in done.output
     assert CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 0
+
+
+def test_the_words_of_a_question_are_compared_by_the_version_that_asked_and_by_no_other(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "sonar_access_pipeline.evidence.packet._manifest"
+    monkeypatch.setattr(place, lambda *about: _manifest(*about) | {"queries": {}})
+    assert "manifest.json" in "".join(here.verify().around)
+    monkeypatch.setattr("sonar_access_pipeline.evidence.verify.__version__", "9.9.9")
+    report = here.verify()
+    assert report.faults == []
+    assert [note for note in report.notes if "in which words the warehouse was asked is not compared" in note]
+    late = World(members={"ada": None}, user_permissions={"ada": ["admin"]})
+    record(here.warehouse, snapshot_of(late, EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
+    derive(here.warehouse, "acme")
+    assert "does not give this packet any more" in "".join(here.verify().around)
+    monkeypatch.setattr(place, _manifest)
+    here.seal(WINDOWS[-1])
+    monkeypatch.setattr(place, lambda *about: _manifest(*about) | {"queries": {}})
+    report = here.verify()
+    assert report.faults == [], "superseded, in whatever words"
+    assert [note for note in report.notes if "superseded" in note]
 
 
 def test_a_packet_of_a_former_format_is_verified_and_not_built_again(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ SERVICE_WORDS = ("automation", "bot", "build", "ci", "cicd", "deploy", "jenkins"
 
 
 def later(default: Any) -> Any:
-    """Give a field of a policy that came after the first release."""
+    """Give a field of a policy that came after the first release. Its default is a value, or a tuple of them."""
     return field(default=default, metadata={"later": True})
 
 
@@ -91,7 +91,7 @@ class Policy:
         said, names = json.loads(document), {one.name for one in fields(cls)}
         if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
             raise ValueError("it does not have the fields of a policy")
-        lists = {name: tuple(said[name]) for name in ("email_domains", "active_statuses", "service_words")}
+        lists = {one.name: tuple(said[one.name]) for one in fields(cls) if isinstance(one.default, tuple) and one.name in said}
         exemptions = tuple(Exemption(**{**one, "until": date.fromisoformat(one["until"])}) for one in said["exemptions"])
         return cls(**{**said, **lists, "exemptions": exemptions})
 
@@ -173,5 +173,5 @@ class PolicyInForce:
 
     @property
     def judges(self) -> tuple[int, frozenset[tuple[str, int]]]:
-        """What answers depend on, beside what was observed: the same here, the same answers."""
+        """Give what answers depend on, beside what was observed: the same here, the same answers."""
         return self.version, self.rules

@@ -7,7 +7,7 @@ Rules of an observation are a function of it and of the policy in force at its t
 (`fct_finding`). What they say holds no number that changes by itself from day to day. Rules of a window are asked for it.
 
 A rule judges from when a warehouse met it, so that nothing that was said of an earlier day changes. Add here: a rule; or a new
-version of one, below the older one, which stays for the days before.
+version of one, beside the older one, which stays for the days before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from sonar_access_pipeline.access.policy import Policy
@@ -480,8 +481,11 @@ WINDOW_RULES = (
 RULE_VERSIONS: Mapping[tuple[str, int], Rule] = {(rule.rule_id, rule.version): rule for rule in (*STATE_RULES, *WINDOW_RULES)}
 """Every version of every rule."""
 
-RULES: Mapping[str, Rule] = {rule.rule_id: rule for rule in (*STATE_RULES, *WINDOW_RULES)}
-"""The newest version of every rule, by name."""
+RULES: Mapping[str, Rule] = {
+    rule_id: max((rule for rule in RULE_VERSIONS.values() if rule.rule_id == rule_id), key=attrgetter("version"))
+    for rule_id, _ in RULE_VERSIONS
+}
+"""The newest version of every rule, by name; in the order in which findings are shown."""
 
 
 def judging(rules: Iterable[R], kept: Collection[tuple[str, int]]) -> list[R]:

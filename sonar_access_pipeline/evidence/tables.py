@@ -119,7 +119,7 @@ GRAINS = {
     "reconciliation.csv": ("one row per comparison of numbers that should be the same", proof.RECONCILIATION),
     "limits.csv": ("one row per thing that is not observed, or only in part", LIMITS),
 }
-"""What one row of each file is, and its columns after `source`; in the order in which a reader meets them."""
+"""The grain of each file, and its columns after `source`; in the order in which a reader meets them."""
 
 FORMATS = range(FIRST_FORMAT, 4)
 """The formats of packets that this version builds: those of every release. The last one is that of new packets."""

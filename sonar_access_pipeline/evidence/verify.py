@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sonar_access_pipeline.access.snapshot import iso
+from sonar_access_pipeline import __version__
+from sonar_access_pipeline.access.snapshot import canonical_json, iso
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.alone import REQUIRED, Report, alone, listed
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
@@ -97,7 +98,7 @@ def verify(
         recorded = verify_warehouse(warehouse, line.organization_key).findings
         around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
         if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {row["digest"] for row in register.rows}:
-            around += _build_again(files, about, manifest, register.rows, warehouse, report)
+            around += _build_again(line, files, about, manifest, register.rows, warehouse, report)
     report.around, report.stated = line.settled(around)
     return report
 
@@ -309,10 +310,11 @@ def _warehouse_faults(
 
 
 def _build_again(
+    line: Line,
     files: Mapping[str, bytes],
     about: Mapping[str, Any],
     manifest: Mapping[str, Any],
-    registered: Iterable[Mapping[str, Any]],
+    registered: Sequence[Mapping[str, Any]],
     warehouse: Warehouse,
     report: Report,
 ) -> Iterator[Fault]:
@@ -324,27 +326,60 @@ def _build_again(
             "warehouse."
         )
         return
-    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+    if about["version"] != __version__:
+        report.notes.append(f"Version {about['version']} built it: in which words the warehouse was asked is not compared.")
     try:
-        built = build(warehouse, manifest["organization"]["key"], window, manifest["format_version"])
+        differing = _differing(files, warehouse)
+        if not differing:
+            return
+        later = _newest_of_window(line, manifest, registered)
+        if later is not None and digests_of({MANIFEST: later[MANIFEST]})[MANIFEST] != about["digest"]:
+            superseded = not _differing(later, warehouse)
+            if superseded and not any(note.startswith(SUPERSEDED) for note in report.notes):
+                report.notes.append(f"{SUPERSEDED}: the warehouse gives another packet for this window since.")
+            if superseded:
+                return
     except WarehouseError as error:
         yield Fault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
         return
-    differing = sorted(name for name, body in built.data.items() if _answers(name, files.get(name, b"")) != _answers(name, body))
-    if built.digest in {row["digest"] for row in registered} - {about["digest"]}:
-        if not any(note.startswith(SUPERSEDED) for note in report.notes):
-            report.notes.append(f"{SUPERSEDED}: the warehouse gives packet {built.digest[:12]} for this window since.")
-    elif differing:
-        yield Fault(
-            f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}: something was "
-            "observed, decided or redacted since, or changed (`sonar-access warehouse verify`)",
-            f"content:{name}",
-        )
+    yield Fault(
+        f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}: something was "
+        "observed, decided or redacted since, or changed (`sonar-access warehouse verify`)",
+        f"content:{name}",
+    )
 
 
-def _answers(name: str, body: bytes) -> object:
-    """Give what a file of a packet says, without how it was asked for: a later version may ask in other words."""
-    return {part: said for part, said in json.loads(body).items() if part != "queries"} if name == MANIFEST and body else body
+def _newest_of_window(
+    line: Line, manifest: Mapping[str, Any], registered: Sequence[Mapping[str, Any]]
+) -> Mapping[str, bytes] | None:
+    """Read the packet that was sealed last for the window of another; None where it does not lie in the store."""
+    days = _window(manifest)
+    digests = [row["digest"] for row in registered if (row["first_day"], row["last_day"]) == (days.first, days.last)]
+    paths = line.places.get(digests[-1][:12], []) if digests else []
+    found = line.store.get(paths[0]) if paths else {}
+    is_whole = found.keys() >= {MANIFEST, SEAL} and digests_of({MANIFEST: found[MANIFEST]})[MANIFEST] == digests[-1]
+    return found if is_whole else None
+
+
+def _window(manifest: Mapping[str, Any]) -> Window:
+    return Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+
+
+def _differing(files: Mapping[str, bytes], warehouse: Warehouse) -> list[str]:
+    """Name the data files of a packet that the warehouse gives otherwise now, in the packet's own format.
+
+    A later version may ask in other words: those of the manifest are compared only where this version built it.
+    """
+    manifest, seal = json.loads(files[MANIFEST]), json.loads(files[SEAL])
+    if manifest["format_version"] not in FORMATS:
+        return [MANIFEST]
+    built = build(warehouse, manifest["organization"]["key"], _window(manifest), manifest["format_version"])
+    compared = dict(built.data)
+    ours = {**files}
+    if seal["version"] != __version__:
+        for one in (compared, ours):
+            one[MANIFEST] = canonical_json({part: said for part, said in json.loads(one[MANIFEST]).items() if part != "queries"})
+    return sorted(name for name, body in compared.items() if ours.get(name) != body)
 
 
 def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:

@@ -45,6 +45,7 @@ from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history import members_before
+from sonar_access_pipeline.warehouse.policies import require_known
 from sonar_access_pipeline.warehouse.schema import (
     organization_end,
     policy_version,
@@ -345,6 +346,7 @@ def _require_of_these(ledger: Mapping[str, Any], organization_keys: Set[str], no
     moments = [datetime.fromisoformat(text) for text in times]
     is_ours = {ledger["organization_key"]} == organization_keys
     documents = [(one["document"].encode(), one["policy_sha256"]) for one in ledger["policies"]]
+    require_known((one["rule_id"], one["rule_version"]) for one in ledger.get("rules", ()))
     is_true = all(Policy.of(document) and hashlib.sha256(document).hexdigest() == sha256 for document, sha256 in documents)
     if not is_ours or not is_true or any(moment.tzinfo is None or moment > now + CLOCKS_DIFFER for moment in moments):
         raise WarehouseError(
@@ -367,7 +369,10 @@ def _take_policies(transaction: Connection, ledger: Mapping[str, Any] | None) ->
 
     They can hold only where nothing was judged yet: they are of the whole warehouse, and what was judged stays so.
     """
-    follows = "the days that came are judged by the policy that this warehouse had on them, by the defaults before its first one"
+    follows = (
+        "the days that came are judged by the policy and the rules that this warehouse had on them, by the defaults before its "
+        "first one"
+    )
     if ledger is None:
         return 0, (f"The archive is of an older version, which carried no policies: {follows}.",)
     policies = [{**_only(POLICY, one), "in_force_from": _time(one["in_force_from"])} for one in ledger["policies"]]

@@ -141,6 +141,7 @@ def _advice(said: str) -> str:
         "FATAL:  database": "; there is no such database: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
         "FATAL:  role": "; there is no such role: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
         "FATAL:  password": "; the password is not the role's: check SONAR_ACCESS_WAREHOUSE_URL.",
+        "permission denied to create temporary tables": "; its owner must run GRANT TEMPORARY ON DATABASE for the role.",
         "permission denied": "; the role has no right to this; a decision needs SONAR_ACCESS_WAREHOUSE_URL of an operator.",
         "read-only transaction": "; the role or the database may only read: check default_transaction_read_only.",
         "timeout expired": "; it takes connections and does not answer: look whether the server runs, then try again.",

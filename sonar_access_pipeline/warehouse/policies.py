@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
@@ -10,8 +10,9 @@ from functools import lru_cache
 from sqlalchemy import Connection, case, insert, select
 
 from sonar_access_pipeline.access.policy import FIRST_RULES, Policy, PolicyInForce
-from sonar_access_pipeline.access.rules import RULES
+from sonar_access_pipeline.access.rules import RULE_VERSIONS, RULES, Rule
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import policy_version, rule_version
 
 
@@ -30,16 +31,23 @@ def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], date
 
 
 def record_rules(warehouse: Warehouse, clock: Callable[[], datetime]) -> bool:
-    """Have the rules of this version judge from now on; whether any is new. What was observed before is judged as it was."""
-    ours = {(rule.rule_id, rule.version) for rule in RULES.values()}
+    """Have the rules of this version judge from now on; whether any is new. What was observed before is judged as it was.
+
+    Raises `WarehouseError` where a newer version has judged here: an older one would leave its rules out.
+    """
     with warehouse.read() as transaction:
-        if ours <= _rules(transaction):
+        if not _unmet(transaction):
             return False
     with warehouse.write("policy") as transaction:
-        for rule_id, version in sorted(ours - _rules(transaction)):
-            values = {"rule_id": rule_id, "rule_version": version, "in_force_from": clock()}
+        for rule in _unmet(transaction):
+            values = {"rule_id": rule.rule_id, "rule_version": rule.version, "in_force_from": clock()}
             transaction.execute(insert(rule_version).values(**values))
     return True
+
+
+def _unmet(transaction: Connection) -> list[Rule]:
+    met = _rules(transaction)
+    return [rule for rule in RULES.values() if (rule.rule_id, rule.version) not in met]
 
 
 def policy_at(transaction: Connection, moment: datetime) -> PolicyInForce:
@@ -72,7 +80,18 @@ def _rules(transaction: Connection, until: datetime | None = None) -> frozenset[
     if until is not None:
         query = query.where(table.in_force_from <= until)
     later = dict(tuple(row) for row in transaction.execute(query))
+    require_known(later.items())
     return frozenset({**dict(FIRST_RULES), **later}.items()) if later else FIRST_RULES
+
+
+def require_known(rules: Iterable[tuple[str, int]]) -> None:
+    """Raise `WarehouseError` for a version of a rule that this version of the pipeline does not know."""
+    for rule_id, version in rules:
+        if (rule_id, version) not in RULE_VERSIONS:
+            raise WarehouseError(
+                f"Days were judged by version {version} of the rule '{rule_id}', which this version does not know: a newer "
+                "version has been here; upgrade sonar-access-pipeline."
+            )
 
 
 def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInForce:

@@ -258,7 +258,7 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
 
 
 def _unasked(organization_key: str) -> Answer:
-    why = "the rule was not asked of this observation: it was read before there was the rule, and its answers are not kept"
+    why = "what the rule answered to this observation is not kept"
     return Answer("organization", organization_key, Result.NOT_EVALUABLE, why)
 
 

@@ -56,6 +56,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
+DERIVING = frozenset({Role.PIPELINE, Role.OPERATOR})
+"""The kinds that derive, and so write what is derived."""
 DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name})
 FACTS = frozenset(
     table.name
@@ -124,9 +126,21 @@ def grant(warehouse: Warehouse, name: str, role: Role) -> int:
             raise WarehouseError(f"The database has no role '{name}'; make it with CREATE ROLE first.")
         granted = privileges(role)
         for statement in _statements(transaction, name, granted, role):
-            transaction.execute(text(statement))
+            transaction.execute(text(statement.replace(":", r"\:")))
         _require_no_more(transaction, name, granted, role)
+        _require_enough(transaction, name, role)
     return len(granted)
+
+
+def _require_enough(transaction: Connection, name: str, role: Role) -> None:
+    """Refuse a role that could not verify: only the owner of a database can give the right to temporary tables there."""
+    query = text("SELECT current_database(), has_database_privilege(:name, current_database(), 'TEMPORARY')")
+    database, may_derive = transaction.execute(query, {"name": name}).one()
+    if role in DERIVING and not may_derive:
+        raise WarehouseError(
+            f"Role '{name}' may make no temporary tables, and to verify needs them; the owner of the database must run "
+            f"GRANT TEMPORARY ON DATABASE {_quoted(database)} TO {_quoted(name)}, then grant again. Nothing was granted."
+        )
 
 
 def _require_no_more(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> None:
@@ -157,16 +171,20 @@ def _require_no_more(transaction: Connection, name: str, granted: Mapping[str, s
         )
 
 
+def _quoted(name: str) -> str:
+    """Quote a name for SQLAlchemy's `text`, which doubles a percent sign itself, as the dialect's own way would once more."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _statements(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> Iterator[str]:
-    quote = transaction.dialect.identifier_preparer.quote_identifier
-    quoted, database = quote(name), quote(str(transaction.execute(text("SELECT current_database()")).scalar()))
+    quoted, database = _quoted(name), _quoted(str(transaction.execute(text("SELECT current_database()")).scalar()))
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM {quoted}"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quoted}"
     for table, allowed in sorted(granted.items()):
         yield f"GRANT {allowed} ON {SCHEMA}.{table} TO {quoted}"
-    if role in (Role.PIPELINE, Role.OPERATOR):
+    if role in DERIVING:
         yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {quoted}"
         # To verify is to derive again, beside what is there. Everybody may, unless somebody took it from PUBLIC, as one should.
         yield f"GRANT TEMPORARY ON DATABASE {database} TO {quoted}"

@@ -342,6 +342,7 @@ rule_version = Table(
     _required("rule_id", "the rule; docs/findings.md has them all"),
     _required("rule_version", "which version of it", Integer),
     _required("in_force_from", "since when it judges, in place of the version before", UtcDateTime),
+    UniqueConstraint("rule_id", "rule_version"),
     comment="Every rule, and version of one, that came after the first release, from when this warehouse met it; append-only",
 )
 

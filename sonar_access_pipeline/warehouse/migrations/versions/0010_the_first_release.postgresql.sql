@@ -193,7 +193,8 @@ CREATE TABLE rule_version (
     rule_id TEXT NOT NULL,
     rule_version INTEGER NOT NULL,
     in_force_from TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_rule_version PRIMARY KEY (introduction)
+    CONSTRAINT pk_rule_version PRIMARY KEY (introduction),
+    CONSTRAINT uq_rule_version_rule_id_rule_version UNIQUE (rule_id, rule_version)
 )
 
 CREATE TABLE signed_head (
