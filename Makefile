@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. The environment is made from a hashed lock, and only when the lock changes.
 
 VENV := .venv
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 
@@ -11,7 +12,7 @@ export PYTHON
 # What was installed with an interpreter that is gone is not there.
 $(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.runtime $(VENV)/.development)
 
-.PHONY: help install demo test lint types tests proofs stores containers cluster benchmark dictionary screenshots lock wheel clean
+.PHONY: help install demo test lint types tests proofs stores image containers cluster benchmark dictionary screenshots lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,12 +37,14 @@ stores: $(VENV)/.development  ## every object store whose server is on the PATH:
 	@$(INSTALL) --require-hashes -r deploy/requirements.lock
 	$(BIN)/pytest sonar_access_pipeline_tests/test_stores.py -v
 
-containers: $(VENV)/.development  ## the image and deploy/compose.yaml on a Docker Engine (as root)
-	docker build -t sonar-access-pipeline:0.1.0 .
+image:  ## the image that deploy/ names, on a Docker Engine
+	docker build -t sonar-access-pipeline:$(VERSION) .
+
+containers: $(VENV)/.development image  ## the image and deploy/compose.yaml on a Docker Engine (as root)
 	$(BIN)/pytest sonar_access_pipeline_tests/test_containers.py -v -s
 
 cluster: $(VENV)/.development  ## Kubernetes as docs/deploy.md has it, on the cluster that kubectl names, with helm and the image on its nodes
-	CLUSTER=$$(kubectl config current-context) $(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
+	cluster=$$(kubectl config current-context) && CLUSTER=$$cluster $(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run

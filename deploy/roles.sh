@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two databases, and a role for each kind of work; safe to repeat. It reads passwords from PASSWORDS, lines of name=password.
+# Two databases, and a role for each kind of work; safe to repeat. A role that is there keeps what else it may. It reads passwords from PASSWORDS, lines of name=password.
 # Whoever runs it makes databases, roles and a trusted extension in a database of another role: a superuser, or with CREATEROLE and
 # CREATEDB on PostgreSQL 16 and later.
 set -eu

@@ -6,18 +6,27 @@ Runs the demo, opens Dagster's UI on it and the packet's report, and writes `doc
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from sonar_access_pipeline_tests.browser import browser_page, run_demo, web_server
+from sonar_access_pipeline_tests.browser import SCRIPTS, browser_page, web_server
 
 IMAGES = Path(__file__).parent / "images"
 COLOURS = 128
 """Of a palette: enough for a user interface, at a tenth of the bytes."""
+
+
+def run_demo(folder: Path, days: int) -> dict[str, str]:
+    """Run the demo into `folder`; the environment in which everything finds it."""
+    command = [str(SCRIPTS / "sonar-access"), "demo", "--days", str(days), "--folder", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder.parent)
+    return {**os.environ, "DAGSTER_HOME": str(folder / "dagster_home"), "SONAR_ACCESS_CONFIG": str(folder / "demo.toml")}
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,6 @@ from sonar_access_pipeline_tests.deployment import ROOT, until
 from sonar_access_pipeline_tests.programs import free_port, place_of
 
 SCRIPTS = Path(sys.executable).parent
-
-
-def run_demo(folder: Path, days: int) -> dict[str, str]:
-    """Run the demo into `folder`; the environment in which everything finds it."""
-    command = [str(SCRIPTS / "sonar-access"), "demo", "--days", str(days), "--folder", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder.parent)
-    return {**os.environ, "DAGSTER_HOME": str(folder / "dagster_home"), "SONAR_ACCESS_CONFIG": str(folder / "demo.toml")}
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def shown(factory: pytest.TempPathFactory) -> Shown:
 
 def _run(place: Path) -> dict[str, str | int]:
     source, target = place / "source", place / "installed"
-    shutil.copytree(ROOT / "sonar_access_pipeline", source / "sonar_access_pipeline")
+    shutil.copytree(ROOT / "sonar_access_pipeline", source / "sonar_access_pipeline", dirs_exist_ok=True)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     subprocess.run([sys.executable, "-m", "flit_core.wheel"], cwd=source, check=True, capture_output=True)

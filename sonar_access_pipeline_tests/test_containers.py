@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from sonar_access_pipeline import __version__
 from sonar_access_pipeline.settings import OF_FILE, Settings
 from sonar_access_pipeline_tests.deployment import ROOT, Deployment, until
 
-TOKEN, IMAGE = "simulated-token", "sonar-access-pipeline:0.1.0"
+TOKEN, IMAGE = "simulated-token", f"sonar-access-pipeline:{__version__}"
 SIMULATED = """
 services:
   upgrade: {image: "${IMAGE}"}

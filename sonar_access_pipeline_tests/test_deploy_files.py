@@ -23,7 +23,6 @@ import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
-from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from sqlalchemy import create_engine, make_url, text
 
@@ -32,6 +31,7 @@ from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.cli import main
 from sonar_access_pipeline.evidence.tables import FORMATS
+from sonar_access_pipeline.orchestration.unpublished import GRPC_INFO_TAG
 from sonar_access_pipeline.settings import OF_FILE, Settings
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
@@ -181,6 +181,26 @@ def test_the_chart_is_of_the_version_of_dagster_that_is_tested_and_every_pod_of_
     assert [pod["image"] for _, pod in pods()] == [VALUES["dagsterWebserver"]["image"]] * 3
 
 
+def test_every_image_of_ours_is_named_by_the_version() -> None:
+    files = [*DEPLOY.rglob("*.yaml"), ROOT / "examples" / "existing_dagster" / "README.md"]
+    named = {file.name: set(re.findall(r"sonar[-_]access[-_]pipeline[:-](\d[\w.]*\d)", file.read_text())) for file in files}
+    assert set().union(*named.values()) == {__version__}, named
+
+
+def test_the_daemon_of_the_chart_is_judged_with_its_own_password_over_tls() -> None:
+    known = {one["name"]: one["value"] for one in VALUES["dagsterDaemon"]["env"]}
+    assert known["PGPASSWORD"] == "$(DAGSTER_PG_PASSWORD)"
+    own = make_url(known["DAGSTER_POSTGRES_URL"])
+    about = VALUES["postgresql"]
+    assert (own.host, own.username, own.database) == tuple(
+        about[f"postgresql{name}"] for name in ("Host", "Username", "Database")
+    )
+    assert own.query["sslmode"] == about["postgresqlParams"]["sslmode"] == "require"
+    assert VALUES["dagsterWebserver"]["readinessProbe"]["httpGet"] is None, "the chart's own would stand beside it"
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert code["envSecrets"] == [{"name": "sonar-access"}]
+
+
 def test_the_health_checks_of_the_chart_are_those_of_compose() -> None:
     for (name, pod), kind in zip(pods(), ("readinessProbe", "livenessProbe", "readinessProbe"), strict=True):
         assert ["CMD", *pod[kind]["exec"]["command"]] == COMPOSE["services"][name]["healthcheck"]["test"]
@@ -212,8 +232,17 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
         assert file.stat().st_uid == account, file.name
     before = {name: file.read_bytes() for name, file in secrets.items()}
     assert subprocess.run(run, capture_output=True, check=False).returncode == done.returncode
+    for wrong, given in (
+        (["kubernetes"], b"t"),
+        (["kubernetess", "h"], b"t"),
+        (["kubernetes", "h"], b""),
+        (["token"], b"two lines\nt"),
+    ):
+        assert subprocess.run([run[0], *wrong], input=given, capture_output=True, check=False).returncode == 2, wrong
+        assert secrets["sonar_token"].read_bytes() == b"", "nothing is lost by it"
     told = [str(run[0]), "kubernetes", "db.example.com"]
     assert subprocess.run(told, input=b"a=token", capture_output=True, check=False).returncode == 0
+    assert subprocess.run(told, input=b"", capture_output=True, check=False).returncode == 0, "the token of before is kept"
     assert secrets["sonar_token"].read_bytes() == b"a=token"
     before["sonar_token"] = b"a=token"
     assert {name: file.read_bytes() for name, file in secrets.items()} == before
@@ -224,16 +253,18 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
         f"postgres:5432:*:{role}:{passwords[role]}" for role in ("dagster", "pipeline")
     ]
     made = tmp_path / "deploy" / "secrets"
-    assert (made / "dagster.env").read_text() == f"postgresql-password={passwords['dagster']}\n"
-    addresses = {
-        "DAGSTER_POSTGRES_URL": ("upgrade", "postgresql+psycopg2", "dagster", "dagster"),
-        "SONAR_ACCESS_WAREHOUSE_URL": ("upgrade", "postgresql", "sonar_access", "sonar_access"),
-        "SONAR_ACCESS_WAREHOUSE_URL ": ("pipeline", "postgresql", "pipeline", "sonar_access"),
-    }
-    for name, (env, scheme, role, database) in addresses.items():
-        line = f"{name.strip()}={scheme}://{role}:{passwords[role]}@db.example.com/{database}?sslmode=require"
-        assert line in (made / f"{env}.env").read_text().splitlines()
-    assert "SONAR_TOKEN=a=token" in (made / "pipeline.env").read_text().splitlines()
+    url = "postgresql{}://{}:{}@{}/{}?sslmode=require"
+    for host in ("db.example.com", "other.example.com"):
+        subprocess.run([str(run[0]), "kubernetes", host], input=b"", check=True)
+        of = {role: url.format("", role, passwords[role], host, "sonar_access") for role in ("pipeline", "sonar_access")}
+        dagster = url.format("+psycopg2", "dagster", passwords["dagster"], host, "dagster")
+        said = {file.name: file.read_text() for file in made.glob("*.env")}
+        assert said == {
+            "dagster.env": f"postgresql-password={passwords['dagster']}\n",
+            "upgrade.env": f"DAGSTER_POSTGRES_URL={dagster}\nSONAR_ACCESS_WAREHOUSE_URL={of['sonar_access']}\n",
+            "pipeline.env": f"SONAR_ACCESS_WAREHOUSE_URL={of['pipeline']}\nSONAR_TOKEN=a=token\n",
+        }
+        assert [file.name for file in made.rglob("*") if file.is_file() and file.stat().st_mode & 0o077] == []
 
 
 def test_a_run_ends_everywhere_when_the_watch_calls_it_stuck() -> None:
@@ -376,6 +407,11 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
         kept = {name: str(hashed) for name, hashed in connection.execute(text("SELECT rolname, rolpassword FROM pg_authid"))}
     assert {kept[role].split("$")[0] for role in ROLES} == {"SCRAM-SHA-256"}, "a password each"
     assert {kept[role].split("$")[1].split(":")[0] for role in ROLES} == {"1"}, "which are random, and hashed once"
+    with create_engine(owner).connect() as connection:
+        might = text(
+            "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+        )
+        assert not {*connection.execute(might).scalars()} & {*ROLES}
     reached = {role: {name for name in ("dagster", "sonar_access", "postgres") if reaches(role, name)} for role in ROLES}
     assert reached == {role: {"dagster"} if role == "dagster" else {"sonar_access"} for role in ROLES}
     (tmp_path / "home").mkdir()
