@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sonar_access_pipeline_tests.deployment import ROOT, Deployment, listens, until
+from sonar_access_pipeline_tests.deployment import LOADED, ROOT, Deployment, listens, until
 from sonar_access_pipeline_tests.programs import free_port
 from sonar_access_pipeline_tests.test_containers import IMAGE, TRIES, figure
 
@@ -252,9 +252,17 @@ def ui(cluster: Cluster, port: int) -> Iterator[Deployment]:
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as forwarded:
         try:
             until("port of the web server", lambda: listens(port))
-            yield Deployment(cluster.folder, {}, port, 0, 0, "")
+            made = Deployment(cluster.folder, {}, port, 0, 0, "")
+            until("code locations", lambda: are_loaded(made))
+            yield made
         finally:
             forwarded.terminate()
+
+
+def are_loaded(made: Deployment) -> bool:
+    """Tell whether the web server has loaded every code location: after a rollout it begins anew."""
+    found = [entry["locationOrLoadError"] for entry in made.ask(LOADED)["locationEntries"]]
+    return all(one and one["__typename"] == "RepositoryLocation" for one in found)
 
 
 @pytest.fixture
