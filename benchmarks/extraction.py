@@ -86,8 +86,8 @@ def run_read(url: str, per_minute: str = str(10**9)) -> dict[str, float]:
 
 def run_cpu(url: str) -> dict[str, float]:
     """CPU of this process for pages of 500 rows: fetched, verified, decoded, stored in a warehouse of its own."""
-    from sonar_access_pipeline.access.endpoints import ENDPOINTS
-    from sonar_access_pipeline.access.snapshot import ListName, Snapshot, SourceKind, Verdict
+    from sonar_access_pipeline.access.lists import GROUP_MEMBERS, GROUPS, MEMBERS
+    from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
     from sonar_access_pipeline.sonarcloud.client import Client
     from sonar_access_pipeline.sonarcloud.gather import Gathering, ListPlan
     from sonar_access_pipeline.sonarcloud.pace import Pace
@@ -102,13 +102,13 @@ def run_cpu(url: str) -> dict[str, float]:
         with Client(url, "simulated-token", pace=Pace(10**9)) as client:
             gathering = Gathering(client, lambda _: None)
             asked = {"organization": "acme"}
-            gathering.read([ListPlan(ListName.GROUPS, ENDPOINTS["user_groups/search"], asked)])
-            groups: Any = gathering.gathered.of(ListName.GROUPS)
-            everybody = max(groups, key=lambda group: group.members_count).group_id
+            gathering.read([ListPlan(GROUPS, asked)])
+            groups = gathering.gathered.of(GROUPS)
+            everybody = max(groups, key=lambda group: group.members_count or 0).group_id
             gathering.read(
                 [
-                    ListPlan(ListName.MEMBERS, ENDPOINTS["organizations/search_members"], asked),
-                    ListPlan(ListName.GROUP_MEMBERS, ENDPOINTS["user_groups/users"], {"id": everybody}, everybody),
+                    ListPlan(MEMBERS, asked),
+                    ListPlan(GROUP_MEMBERS, {"id": everybody}, everybody),
                 ]
             )
         snapshot = Snapshot(

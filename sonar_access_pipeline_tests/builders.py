@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from sonar_access_pipeline.access.snapshot import ListName, Response, Scope, Snapshot, SourceKind, Verdict, packed
+from sonar_access_pipeline.access.snapshot import Response, Scope, Snapshot, SourceKind, Verdict, packed
 
 EPOCH = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 
@@ -46,31 +46,31 @@ def snapshot_of(
     scopes: tuple[Scope, ...] = (Scope.CORE,),
 ) -> Snapshot:
     """A snapshot of `world`, with the bodies that a server would have sent."""
-    bodies: list[tuple[ListName, str, str, dict[str, str], dict[str, Any]]] = [
-        (ListName.ORGANIZATION, "", "organizations/search", {}, _list("organizations", [{"key": key, "name": key.title()}])),
+    bodies: list[tuple[str, str, str, dict[str, str], dict[str, Any]]] = [
+        ("organization", "", "organizations/search", {}, _list("organizations", [{"key": key, "name": key.title()}])),
         (
-            ListName.MEMBERS,
+            "members",
             "",
             "organizations/search_members",
             {},
             _list("users", [_without_nulls({"login": login, "name": name}) for login, name in world.members.items()]),
         ),
         (
-            ListName.GROUPS,
+            "groups",
             "",
             "user_groups/search",
             {},
             _list("groups", [{"id": int(number), "name": name, "default": False} for number, name in world.groups.items()]),
         ),
         (
-            ListName.USER_PERMISSIONS,
+            "user_permissions",
             "",
             "permissions/users",
             {},
             _list("users", [{"login": login, "permissions": list(keys)} for login, keys in _permissions(world).items()]),
         ),
         (
-            ListName.GROUP_PERMISSIONS,
+            "group_permissions",
             "",
             "permissions/groups",
             {},
@@ -86,13 +86,13 @@ def snapshot_of(
     ]
     for number, logins in (dict.fromkeys(world.groups, ()) | dict(world.group_members)).items():
         document = {"users": [{"login": login, "selected": True} for login in logins], "total": len(logins)}
-        bodies.append((ListName.GROUP_MEMBERS, number, "user_groups/users", {"id": number}, document))
+        bodies.append(("group_members", number, "user_groups/users", {"id": number}, document))
     if Scope.PROJECT_PERMISSIONS in scopes:
         bodies += _project_bodies(world)
     if Scope.ACCOUNT_DETAILS in scopes:
         users = [{"login": login, "id": f"id-{login}", "email": email} for login, email in world.emails.items()]
         document = {"users": users, "page": {"pageIndex": 1, "pageSize": 500, "total": len(users)}}
-        bodies.append((ListName.ACCOUNT_DETAILS, "", "users-management/users", {}, document))
+        bodies.append(("account_details", "", "users-management/users", {}, document))
     return Snapshot(
         connection="acme",
         organization_key=key,
@@ -141,17 +141,17 @@ def _permissions(world: World) -> Mapping[str, Sequence[str]]:
     return dict(sorted(listed.items(), key=lambda entry: not entry[1]))
 
 
-def _project_bodies(world: World) -> Iterator[tuple[ListName, str, str, dict[str, str], dict[str, Any]]]:
+def _project_bodies(world: World) -> Iterator[tuple[str, str, str, dict[str, str], dict[str, Any]]]:
     projects = [{"key": key, "name": name, "visibility": "private"} for key, name in world.projects.items()]
-    yield ListName.PROJECTS, "", "projects/search", {}, _list("components", projects)
+    yield "projects", "", "projects/search", {}, _list("components", projects)
     for key in world.projects:
         users = [{"login": login, "permissions": ["user"]} for login in world.project_users.get(key, ())]
         groups = [
             {"id": number, "name": world.groups[number], "permissions": ["admin"]} for number in world.project_groups.get(key, ())
         ]
         asked = {"projectKey": key}
-        yield ListName.PROJECT_USER_PERMISSIONS, key, "permissions/users", asked, _list("users", users)
-        yield ListName.PROJECT_GROUP_PERMISSIONS, key, "permissions/groups", asked, _list("groups", groups)
+        yield "project_user_permissions", key, "permissions/users", asked, _list("users", users)
+        yield "project_group_permissions", key, "permissions/groups", asked, _list("groups", groups)
 
 
 def _list(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

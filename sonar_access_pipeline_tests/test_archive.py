@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.policy import Policy, identity
-from sonar_access_pipeline.access.snapshot import ListName, Snapshot, Verdict, canonical_json
+from sonar_access_pipeline.access.snapshot import Snapshot, Verdict, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.evidence.packet import build
@@ -148,9 +148,9 @@ def forged(members: dict[str, bytes], edit: Callable[[Snapshot], Snapshot]) -> N
     members[SNAPSHOTS] = b"\n".join(json.dumps(line).encode() for line in lines)
 
 
-def without(name: ListName) -> Callable[[Snapshot], Snapshot]:
+def without(name: str) -> Callable[[Snapshot], Snapshot]:
     def edit(snapshot: Snapshot) -> Snapshot:
-        kept = tuple(answer for answer in snapshot.responses if answer.list_name is not name)
+        kept = tuple(answer for answer in snapshot.responses if answer.list_name != name)
         return replace(snapshot, responses=kept)
 
     return edit
@@ -162,10 +162,10 @@ def of_the_far_future(snapshot: Snapshot) -> Snapshot:
 
 FORGED: dict[str, tuple[Callable[[Snapshot], Snapshot], str]] = {
     "the answers of one list left out": (
-        without(ListName.GROUP_PERMISSIONS),
+        without("group_permissions"),
         "by its own answers it is incomplete: the list group_permissions was not read",
     ),
-    "the members of one group left out": (without(ListName.GROUP_MEMBERS), "the list group_members of 1 was not read"),
+    "the members of one group left out": (without("group_members"), "the list group_members of 1 was not read"),
     "a snapshot of the year 9998": (of_the_far_future, "a future that nobody can have seen"),
 }
 

@@ -20,7 +20,7 @@ import pypdf
 import pytest
 
 from sonar_access_pipeline.access.policy import Exemption, Policy, identity
-from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
+from sonar_access_pipeline.access.snapshot import Control, ListRead, Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence import charts, words
 from sonar_access_pipeline.evidence.facts import Facts, gather
@@ -134,7 +134,7 @@ def test_a_login_is_renamed_only_where_a_durable_id_proves_it(warehouse: Warehou
 def _with_body(response, body: bytes):  # type: ignore[no-untyped-def]
     from sonar_access_pipeline.access.snapshot import packed
 
-    return replace(response, **packed(body)) if response.list_name is ListName.ACCOUNT_DETAILS else response
+    return replace(response, **packed(body)) if response.list_name == "account_details" else response
 
 
 def test_without_a_durable_id_one_leaves_and_another_joins(warehouse: Warehouse) -> None:
@@ -181,10 +181,10 @@ def test_a_population_says_who_is_who_and_since_when(warehouse: Warehouse) -> No
 
 def test_numbers_that_do_not_tie_are_said_on_the_first_page(warehouse: Warehouse) -> None:
     lists = (
-        ListRead(ListName.MEMBERS, "", 3, 2, 2, 0, Verdict.COMPLETE, None),
-        ListRead(ListName.GROUPS, "", 2, 2, 2, 0, Verdict.COMPLETE, None),
-        ListRead(ListName.GROUP_MEMBERS, "1", None, 2, 2, 0, Verdict.COMPLETE, None),
-        ListRead(ListName.GROUP_MEMBERS, "2", 1, 1, 1, 0, Verdict.COMPLETE, None),
+        ListRead("members", "", 3, 2, 2, 0, Verdict.COMPLETE, None),
+        ListRead("groups", "", 2, 2, 2, 0, Verdict.COMPLETE, None),
+        ListRead("group_members", "1", None, 2, 2, 0, Verdict.COMPLETE, None),
+        ListRead("group_members", "2", 1, 1, 1, 0, Verdict.COMPLETE, None),
     )
     controls = (Control("admins", "two lists of admins", 1, 2, False, "bob"),)
     record(warehouse, replace(snapshot_of(BASE, EPOCH), lists=lists, controls=controls), lambda: EPOCH)

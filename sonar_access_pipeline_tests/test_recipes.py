@@ -21,7 +21,7 @@ LIKE_IT = {
     ),
     "A setting": ("keep_runs_days", {"sonar_access_pipeline/orchestration/sensors.py", "docs/deploy.md"}),
     "A history table": ("bridge_group_member", None),
-    "An endpoint of SonarCloud": ("user_tokens", {"sonar_access_pipeline/sonarcloud/client.py"}),
+    "A list of SonarCloud": ("user_tokens", {"sonar_access_pipeline/sonarcloud/client.py"}),
 }
 MADE = {"A column of a packet": {"docs/packet-dictionary.md"}, "A setting": {"docs/settings.md"}}
 """By `make dictionary`."""

@@ -11,33 +11,35 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter, ne
-from typing import cast
 
 from sonar_access_pipeline.access.content import Lists, everybody, is_anyone, is_cut_off, non_members
-from sonar_access_pipeline.access.records import (
-    AccountDetail,
-    Caller,
-    CallerToken,
-    Group,
-    GroupMember,
-    GroupPermissions,
-    SnapshotContent,
+from sonar_access_pipeline.access.lists import (
+    ACCOUNT_DETAILS,
+    CALLER,
+    GROUP_PERMISSIONS,
+    GROUPS,
+    LISTS,
+    MEMBERS,
+    PROJECT_GROUP_PERMISSIONS,
+    USER_PERMISSIONS,
+    Part,
 )
-from sonar_access_pipeline.access.snapshot import Control, ListName, ListRead, Scope, Verdict
+from sonar_access_pipeline.access.records import CallerToken, GroupMember, GroupPermissions, SnapshotContent
+from sonar_access_pipeline.access.snapshot import Control, ListRead, Scope, Verdict
 
 LOGIN, GROUP_ID = attrgetter("login"), attrgetter("group_id")
 
 
-def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead], *, stand_still: bool = False) -> tuple[Control, ...]:
+def who_exists(lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: bool = False) -> tuple[Control, ...]:
     """Controls on who exists: two independent lists of everybody, and no group that only one list knows. None may fail.
 
     A member list cut off at its window agrees when everybody it shows is in `permissions/users`, and that list has exactly as
     many accounts as the member list reports. Lists that `stand_still` may differ by accounts that are no members any more: then
     `lists_agree` says so, and nobody is missing.
     """
-    members = set(map(LOGIN, lists.get(ListName.MEMBERS, ())))
-    permitted = set(map(LOGIN, lists.get(ListName.USER_PERMISSIONS, ())))
-    reported = reads[ListName.MEMBERS, ""].reported_total if (ListName.MEMBERS, "") in reads else None
+    members = set(map(LOGIN, lists.of(MEMBERS)))
+    permitted = set(map(LOGIN, lists.of(USER_PERMISSIONS)))
+    reported = reads[MEMBERS.name, ""].reported_total if (MEMBERS.name, "") in reads else None
     expected = max(len(members), reported or 0)
     left_behind = stand_still and len(members) == expected and not is_cut_off(lists)
     agree = members <= permitted and (len(permitted) == expected or left_behind)
@@ -67,14 +69,13 @@ def who_exists(lists: Lists, reads: Mapping[tuple[ListName, str], ListRead], *, 
 
 def rows_of_unknown_groups(lists: Lists) -> list[GroupPermissions]:
     """The permissions, on the organization or on a project, of groups that are not in the list of groups."""
-    known = {name for group in cast(tuple[Group, ...], lists.get(ListName.GROUPS, ())) for name in (group.group_id, group.name)}
+    known = {name for group in lists.of(GROUPS) for name in (group.group_id, group.name)}
     return [row for row in _group_rows(lists) if _group_of(row) not in known]
 
 
 def _group_rows(lists: Lists) -> Iterator[GroupPermissions]:
-    for name in (ListName.GROUP_PERMISSIONS, ListName.PROJECT_GROUP_PERMISSIONS):
-        rows = cast(tuple[GroupPermissions, ...], lists.get(name, ()))
-        yield from (row for row in rows if not is_anyone(row))
+    rows = lists.of(GROUP_PERMISSIONS) + lists.of(PROJECT_GROUP_PERMISSIONS)
+    return (row for row in rows if not is_anyone(row))
 
 
 def _group_of(row: GroupPermissions) -> str:
@@ -130,7 +131,7 @@ def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
 def _of_non_members(lists: Lists) -> Iterator[Control]:
     """Where accounts stand in the list of permissions and not in that of members: how many."""
     if left_behind := len(non_members(lists)):
-        permitted = len(lists.get(ListName.USER_PERMISSIONS, ()))
+        permitted = len(lists.of(USER_PERMISSIONS))
         yield Control(
             "holders_are_members",
             "accounts of permissions/users, and those of them that are members",
@@ -143,7 +144,7 @@ def _of_non_members(lists: Lists) -> Iterator[Control]:
 
 def _caller_administers(lists: Lists, content: SnapshotContent) -> Iterator[Control]:
     """Where SonarCloud says that the account that reads is an admin: whether the lists say so, too."""
-    callers = {caller.login for caller in cast(tuple[Caller, ...], lists.get(ListName.CALLER, ()))}
+    callers = {caller.login for caller in lists.of(CALLER)}
     if callers and content.organization.caller_is_admin:
         shown = len(callers & admin_logins(content))
         yield Control(
@@ -217,7 +218,7 @@ def details_are_of_members(lists: Lists, read: ListRead) -> str | None:
     if read.verdict is not Verdict.COMPLETE:
         return f"the list {label(read)} is incomplete: {read.reason}"
     members = {member.login for member in everybody(lists)} | non_members(lists).keys()
-    strangers = {detail.login for detail in cast(tuple[AccountDetail, ...], lists.get(ListName.ACCOUNT_DETAILS, ()))} - members
+    strangers = {detail.login for detail in lists.of(ACCOUNT_DETAILS)} - members
     return f"{len(strangers)} of its accounts are no members, so it is not the list of this organization" if strangers else None
 
 
@@ -233,10 +234,8 @@ def snapshot_verdict(reads: Iterable[ListRead], controls: Sequence[Control]) -> 
 
 
 def label(read: ListRead) -> str:
-    """The name of a list as people read it, with the group or project it belongs to."""
-    if not read.subject:
-        return str(read.name)
-    return f"{read.name} of {'group' if read.name is ListName.GROUP_MEMBERS else 'project'} {read.subject}"
+    """Name a list as people read it, with the group or project it belongs to."""
+    return LISTS[read.name].label(read.subject)
 
 
 def counts(content: SnapshotContent, scopes: Iterable[Scope]) -> dict[str, int]:

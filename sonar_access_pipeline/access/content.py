@@ -1,6 +1,6 @@
 """From the responses of a snapshot to what it says: the records of every list, and the content that history derives from.
 
-The only place that knows which lists make up a scope. Comparing lists with each other is `completeness.py`.
+Which lists there are is `lists.py`. Comparing lists with each other is `completeness.py`.
 """
 
 from __future__ import annotations
@@ -9,65 +9,83 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
-from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
+from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.lists import (
+    ACCOUNT_DETAILS,
+    GROUP_MEMBERS,
+    GROUP_PERMISSIONS,
+    GROUPS,
+    LISTS,
+    MEMBERS,
+    ORGANIZATION,
+    PROJECT_GROUP_PERMISSIONS,
+    PROJECT_USER_PERMISSIONS,
+    PROJECTS,
+    USER_PERMISSIONS,
+    Part,
+    SonarList,
+)
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.readings import Reading, counting
 from sonar_access_pipeline.access.records import (
     ANYONE,
-    AccountDetail,
     Grant,
-    Group,
-    GroupMember,
     GroupPermissions,
     Member,
-    Organization,
-    Project,
     Record,
     SnapshotContent,
     UserPermissions,
 )
-from sonar_access_pipeline.access.snapshot import ListName, Response, Scope
+from sonar_access_pipeline.access.snapshot import Response, Scope
 
-T = TypeVar("T", bound=Record)
+R = TypeVar("R", bound=Record)
 
-Lists = Mapping[ListName, tuple[Record, ...]]
+
+class Lists:
+    """The records of each list, those of all its subjects together."""
+
+    def __init__(self, records: Mapping[str, tuple[Record, ...]]) -> None:
+        self._records = records
+
+    def of(self, one: SonarList[R]) -> tuple[R, ...]:
+        """Return the records of one list; none where it was not read."""
+        return cast("tuple[R, ...]", self._records.get(one.name, ()))
 
 
 class Gathered:
     """The records of every list, added list by list, in the order first seen."""
 
     def __init__(self) -> None:
-        self._records: dict[tuple[ListName, str], tuple[Record, ...]] = {}
+        self._records: dict[Part, tuple[Record, ...]] = {}
 
-    def put(self, name: ListName, subject: str, records: Iterable[Record]) -> None:
+    def put(self, part: Part, records: Iterable[Record]) -> None:
         """Set what a list says, each thing once; what it said before is forgotten."""
-        self._records[name, subject] = tuple(record for record in records if not _says_nothing(record))
+        self._records[part] = tuple(record for record in records if not _says_nothing(record))
 
-    def drop(self, name: ListName, subject: str) -> None:
+    def drop(self, part: Part) -> None:
         """Forget a list: its subject is gone."""
-        self._records.pop((name, subject), None)
+        self._records.pop(part, None)
 
     def lists(self) -> Lists:
-        """The records of each list, those of all subjects together."""
-        together: dict[ListName, list[Record]] = defaultdict(list)
+        """Return all there is, by list."""
+        together: dict[str, list[Record]] = defaultdict(list)
         for (name, _), records in self._records.items():
             together[name] += records
-        return {name: tuple(records) for name, records in together.items()}
+        return Lists({name: tuple(records) for name, records in together.items()})
 
-    def of(self, name: ListName, subject: str = "") -> tuple[Record, ...]:
-        """The records of one list."""
-        return self._records.get((name, subject), ())
+    def of(self, one: SonarList[R]) -> tuple[R, ...]:
+        """Return the records of a list that there is one of."""
+        return cast("tuple[R, ...]", self.part((one.name, "")))
 
-    def orphans(self) -> list[tuple[ListName, str]]:
-        """Lists of a group or a project that the list of groups or projects does not hold."""
-        groups = {group.group_id for group in cast(tuple[Group, ...], self.of(ListName.GROUPS))}
-        projects = {project.key for project in cast(tuple[Project, ...], self.of(ListName.PROJECTS))}
-        owners = {
-            ListName.GROUP_MEMBERS: groups,
-            ListName.PROJECT_USER_PERMISSIONS: projects,
-            ListName.PROJECT_GROUP_PERMISSIONS: projects,
-        }
-        return [(name, subject) for name, subject in self._records if name in owners and subject not in owners[name]]
+    def part(self, part: Part) -> tuple[Record, ...]:
+        """Return the records of one list of one subject."""
+        return self._records.get(part, ())
+
+    def orphans(self, parts: Iterable[Part]) -> list[Part]:
+        """Return those `parts` whose group or project the list of groups or projects does not hold."""
+        owned = {one.name: one.of for one in LISTS.values() if one.of and one.subject}
+        owners = {of: {str(key) for key in of.keys_of(self.of(of))} for of in owned.values()}
+        return [part for part in parts if part[0] in owned and part[1] not in owners[owned[part[0]]]]
 
 
 def _says_nothing(record: Record) -> bool:
@@ -81,15 +99,20 @@ def lists_of(responses: Iterable[Response]) -> Lists:
     The members of a group that is in no list of groups any more, and the permissions of such a project, are left out: they
     were deleted while they were read.
     """
-    parts: dict[tuple[ListName, str], list[Response]] = defaultdict(list)
+    gathered, parts = Gathered(), by_part(responses)
+    for part, of_part in parts.items():
+        gathered.put(part, counting(LISTS[part[0]], readings_of(of_part)).records)
+    for part in gathered.orphans(parts):
+        gathered.drop(part)
+    return gathered.lists()
+
+
+def by_part(responses: Iterable[Response]) -> Mapping[Part, list[Response]]:
+    """Sort responses by the list and the subject that they are of."""
+    parts: dict[Part, list[Response]] = defaultdict(list)
     for response in responses:
         parts[response.list_name, response.subject].append(response)
-    gathered = Gathered()
-    for (name, subject), of_part in parts.items():
-        gathered.put(name, subject, counting(readings_of(of_part)).records)
-    for name, subject in gathered.orphans():
-        gathered.drop(name, subject)
-    return gathered.lists()
+    return parts
 
 
 def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
@@ -120,13 +143,12 @@ def content_of(
     principal: an orphan is kept, not dropped, and `completeness.py` has already refused to call such a snapshot complete.
     """
     read = set(scopes)
-    groups = _records(lists, ListName.GROUPS, Group)
+    groups = lists.of(GROUPS)
     ids = {group.name: group.group_id for group in groups}
-    user_rows = _records(lists, ListName.USER_PERMISSIONS, UserPermissions)
-    group_rows = _records(lists, ListName.GROUP_PERMISSIONS, GroupPermissions)
+    user_rows, group_rows = lists.of(USER_PERMISSIONS), lists.of(GROUP_PERMISSIONS)
     if Scope.PROJECT_PERMISSIONS in read:
-        user_rows += _records(lists, ListName.PROJECT_USER_PERMISSIONS, UserPermissions)
-        group_rows += _records(lists, ListName.PROJECT_GROUP_PERMISSIONS, GroupPermissions)
+        user_rows += lists.of(PROJECT_USER_PERMISSIONS)
+        group_rows += lists.of(PROJECT_GROUP_PERMISSIONS)
     # An empty key, which an older version took in, is no right.
     user_grants = (
         _grant("user", row.login, row, permission) for row in user_rows for permission in filter(None, row.permissions)
@@ -135,37 +157,20 @@ def content_of(
     return SnapshotContent(
         scopes=frozenset(read),
         in_force=in_force or PolicyInForce(),
-        organization=_records(lists, ListName.ORGANIZATION, Organization)[0],
+        organization=lists.of(ORGANIZATION)[0],
         members=everybody(lists),
         groups=groups,
-        group_members=_records(lists, ListName.GROUP_MEMBERS, GroupMember),
+        group_members=lists.of(GROUP_MEMBERS),
         grants=(*user_grants, *group_grants),
-        projects=_records(lists, ListName.PROJECTS, Project) if Scope.PROJECT_PERMISSIONS in read else (),
-        account_details=_records(lists, ListName.ACCOUNT_DETAILS, AccountDetail) if Scope.ACCOUNT_DETAILS in read else (),
+        projects=lists.of(PROJECTS) if Scope.PROJECT_PERMISSIONS in read else (),
+        account_details=lists.of(ACCOUNT_DETAILS) if Scope.ACCOUNT_DETAILS in read else (),
         non_members=non_members(lists),
         pseudonyms=pseudonyms,
     )
 
 
-CONTENT_LISTS = frozenset(
-    {
-        ListName.ORGANIZATION,
-        ListName.MEMBERS,
-        ListName.GROUPS,
-        ListName.GROUP_MEMBERS,
-        ListName.USER_PERMISSIONS,
-        ListName.GROUP_PERMISSIONS,
-        ListName.PROJECTS,
-        ListName.PROJECT_USER_PERMISSIONS,
-        ListName.PROJECT_GROUP_PERMISSIONS,
-        ListName.ACCOUNT_DETAILS,
-    }
-)
-"""The lists that `content_of` reads."""
-
-
 def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
-    """What was asked for the lists that `content_of` reads, and the digest of what came, in an order of its own.
+    """What was asked for the lists that history derives from, and the digest of what came, in an order of its own.
 
     Where two snapshots of the same scopes give the same, they say the same: nothing need be parsed to know.
     """
@@ -180,7 +185,7 @@ def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
             answer.body_sha256,
         )
         for answer in responses
-        if answer.list_name in CONTENT_LISTS
+        if LISTS[answer.list_name].is_derived
     )
 
 
@@ -204,7 +209,7 @@ def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
 
 def everybody(lists: Lists) -> tuple[Member, ...]:
     """Every member: the member list, and behind its window who is only in `permissions/users`, of whom only the name is known."""
-    listed = _records(lists, ListName.MEMBERS, Member)
+    listed = lists.of(MEMBERS)
     return (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)]) if is_cut_off(lists) else listed
 
 
@@ -217,17 +222,13 @@ def non_members(lists: Lists) -> dict[str, str | None]:
 
 def is_cut_off(lists: Lists) -> bool:
     """Tell whether the member list may go on behind the last row that SonarCloud shows of it."""
-    window = ENDPOINTS["organizations/search_members"].window
-    return window is not None and len(lists.get(ListName.MEMBERS, ())) >= window
+    window = MEMBERS.endpoint.window
+    return window is not None and len(lists.of(MEMBERS)) >= window
 
 
 def _unlisted(lists: Lists) -> list[UserPermissions]:
-    logins = {member.login for member in _records(lists, ListName.MEMBERS, Member)}
-    return [row for row in _records(lists, ListName.USER_PERMISSIONS, UserPermissions) if row.login not in logins]
-
-
-def _records(lists: Lists, name: ListName, kind: type[T]) -> tuple[T, ...]:
-    return cast(tuple[T, ...], lists.get(name, ()))
+    logins = {member.login for member in lists.of(MEMBERS)}
+    return [row for row in lists.of(USER_PERMISSIONS) if row.login not in logins]
 
 
 def _grant(kind: str, principal: str, row: UserPermissions | GroupPermissions, permission: str) -> Grant:

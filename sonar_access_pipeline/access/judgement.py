@@ -6,9 +6,7 @@ For whoever did not see it read: an import, a verification. How a list is read i
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sonar_access_pipeline.access.completeness import (
     details_are_of_members,
@@ -16,67 +14,51 @@ from sonar_access_pipeline.access.completeness import (
     somebody_administers,
     who_exists,
 )
-from sonar_access_pipeline.access.content import Gathered, Lists, content_of, readings_of
+from sonar_access_pipeline.access.content import Gathered, Lists, by_part, content_of, readings_of
 from sonar_access_pipeline.access.endpoints import ENDPOINTS
+from sonar_access_pipeline.access.lists import ACCOUNT_DETAILS, LISTS, ORGANIZATION, Part
 from sonar_access_pipeline.access.readings import Counting, counting, grants_come_first, list_read
-from sonar_access_pipeline.access.records import Group, GroupPermissions, Project, SnapshotContent, UserPermissions
-from sonar_access_pipeline.access.snapshot import ListName, ListRead, Response, Scope, Verdict
+from sonar_access_pipeline.access.records import GroupPermissions, SnapshotContent, UserPermissions
+from sonar_access_pipeline.access.snapshot import ListRead, Response, Scope, Verdict
 
-OF_CORE = (
-    ListName.ORGANIZATION,
-    ListName.MEMBERS,
-    ListName.GROUPS,
-    ListName.USER_PERMISSIONS,
-    ListName.GROUP_PERMISSIONS,
-)
-"""The lists of the organization as a whole that scope `core` cannot be without."""
-OF_EACH_PROJECT = (ListName.PROJECT_USER_PERMISSIONS, ListName.PROJECT_GROUP_PERMISSIONS)
-
-Reads = Mapping[tuple[ListName, str], ListRead]
+Reads = Mapping[Part, ListRead]
 
 
-def judged(scopes: Iterable[Scope], responses: Iterable[Response]) -> tuple[Verdict, str | None, SnapshotContent | None]:
+def judged(scopes: Collection[Scope], responses: Iterable[Response]) -> tuple[Verdict, str | None, SnapshotContent | None]:
     """Complete or incomplete, why, and what the answers say where they are complete.
 
     Raises `ValueError` or `LookupError` where an answer cannot be read.
     """
-    read = frozenset(scopes)
     gathered, reads = _read(responses)
     lists = gathered.lists()
-    if missing := next(_missing(lists, reads, read), None):
+    if missing := next(_missing(lists, reads, frozenset(scopes)), None):
         return Verdict.INCOMPLETE, missing, None
-    content = content_of(lists, read)
-    if Scope.ACCOUNT_DETAILS in read:
-        fault = details_are_of_members(lists, reads[ListName.ACCOUNT_DETAILS, ""])
+    content = content_of(lists, scopes)
+    if Scope.ACCOUNT_DETAILS in content.scopes:
+        fault = details_are_of_members(lists, reads[ACCOUNT_DETAILS.name, ""])
         if fault is not None:
             return Verdict.INCOMPLETE, fault, None
-    needed = [found for found in reads.values() if found.name in NEEDED]
+    needed = [read for read in reads.values() if LISTS[read.name].is_derived and not LISTS[read.name].is_optional]
     controls = (*who_exists(lists, reads, stand_still=True), *somebody_administers(content))
     verdict, reason = snapshot_verdict(needed, controls)
     return verdict, reason, content if verdict is Verdict.COMPLETE else None
 
 
-NEEDED = frozenset({*OF_CORE, ListName.GROUP_MEMBERS, ListName.PROJECTS, *OF_EACH_PROJECT})
-
-
-def _read(responses: Iterable[Response]) -> tuple[Gathered, dict[tuple[ListName, str], ListRead]]:
-    parts: dict[tuple[ListName, str], list[Response]] = defaultdict(list)
-    for response in responses:
-        parts[response.list_name, response.subject].append(response)
-    gathered, reads = Gathered(), dict[tuple[ListName, str], ListRead]()
-    for (name, subject), of_part in parts.items():
-        counted = counting(readings_of(of_part))
-        gathered.put(name, subject, counted.records)
+def _read(responses: Iterable[Response]) -> tuple[Gathered, Reads]:
+    gathered, reads = Gathered(), dict[Part, ListRead]()
+    for (name, subject), of_part in by_part(responses).items():
+        counted = counting(LISTS[name], readings_of(of_part))
+        gathered.put((name, subject), counted.records)
         reads[name, subject] = list_read(
-            name,
+            LISTS[name],
             subject,
             counted,
             max(response.reading for response in of_part) - 1,
             window=ENDPOINTS[of_part[0].endpoint].window,
-            others_without_grants=name in OF_EACH_PROJECT and _ends_without_grants(counted),
+            others_without_grants=LISTS[name].stops_without_grants and _ends_without_grants(counted),
         )
-    for part in gathered.orphans():
-        gathered.drop(*part)
+    for part in gathered.orphans(list(reads)):
+        gathered.drop(part)
         del reads[part]
     return gathered, reads
 
@@ -91,15 +73,11 @@ def _ends_without_grants(counted: Counting) -> bool:
 
 def _missing(lists: Lists, reads: Reads, scopes: frozenset[Scope]) -> Iterator[str]:
     """The lists that the scopes need and nobody read."""
-    needed = [(name, "") for name in OF_CORE]
-    needed += [(ListName.GROUP_MEMBERS, group.group_id) for group in cast("tuple[Group, ...]", lists.get(ListName.GROUPS, ()))]
-    if Scope.PROJECT_PERMISSIONS in scopes:
-        projects = cast("tuple[Project, ...]", lists.get(ListName.PROJECTS, ()))
-        needed += [(ListName.PROJECTS, ""), *[(name, one.key) for one in projects for name in OF_EACH_PROJECT]]
-    if Scope.ACCOUNT_DETAILS in scopes:
-        needed.append((ListName.ACCOUNT_DETAILS, ""))
-    for name, subject in needed:
-        if (name, subject) not in reads:
-            yield f"the list {name}{f' of {subject}' if subject else ''} was not read"
-    if not lists.get(ListName.ORGANIZATION):
+    for one in LISTS.values():
+        if one.scope in scopes and one.is_derived:
+            subjects = map(one.subject_of, lists.of(one.of)) if one.of and one.subject else [""]
+            for subject in subjects:
+                if (one.name, subject) not in reads:
+                    yield f"the list {one.name}{f' of {subject}' if subject else ''} was not read"
+    if not lists.of(ORGANIZATION):
         yield "the list organization does not hold the organization"

@@ -5,45 +5,18 @@ The same functions judge a list while it is read and when it is parsed again fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import attrgetter
 from typing import Any
 
 from sonar_access_pipeline.access.endpoints import Page
-from sonar_access_pipeline.access.records import (
-    AccountDetail,
-    Group,
-    GroupMember,
-    GroupPermissions,
-    Member,
-    Project,
-    Record,
-    UserPermissions,
-)
-from sonar_access_pipeline.access.snapshot import ListName, ListRead, Verdict
+from sonar_access_pipeline.access.lists import SonarList
+from sonar_access_pipeline.access.records import GroupPermissions, Record, UserPermissions
+from sonar_access_pipeline.access.snapshot import ListRead, Verdict
 
 Reading = Sequence[Page]
 """The pages of one reading of a list, in the order of their numbers."""
-
-
-KEYS: Mapping[type, Callable[[Any], Hashable]] = {
-    Member: attrgetter("login"),
-    UserPermissions: attrgetter("login"),
-    AccountDetail: attrgetter("login"),
-    Group: attrgetter("group_id"),
-    GroupMember: attrgetter("group_id", "login"),
-    GroupPermissions: attrgetter("group_id", "name"),
-    Project: attrgetter("key"),
-}
-"""What makes two records of one list the same thing; of other kinds, everything in them."""
-
-
-def keys_of(records: Sequence[Record]) -> Iterable[Hashable]:
-    """The key of each record of a list: all are of one kind."""
-    key_of = KEYS.get(type(records[0])) if records else None
-    return map(key_of, records) if key_of else records
 
 
 @dataclass(frozen=True)
@@ -60,14 +33,14 @@ class Counting:
         return tuple(self.by_key.values())
 
 
-def _by_key(pages: Iterable[Page]) -> dict[Hashable, Record]:
-    found: dict[Hashable, Record] = {}
+def _by_key(of: SonarList[Any], pages: Iterable[Page]) -> dict[Hashable, Record]:
+    records: dict[Hashable, Record] = {}
     for page in pages:
-        found.update(zip(keys_of(page.records), page.records, strict=True))
-    return found
+        records.update(zip(of.keys_of(page.records), page.records, strict=True))
+    return records
 
 
-def counting(newest_first: Iterable[Reading]) -> Counting:
+def counting(of: SonarList[Any], newest_first: Iterable[Reading]) -> Counting:
     """The last reading; or, when rows are missing from it, the last few if together they have exactly the total.
 
     People of one display name have no order, so that one of them may come twice and another not at all, in each reading somebody
@@ -80,7 +53,7 @@ def counting(newest_first: Iterable[Reading]) -> Counting:
         if last is not None and (total is None or total != _one_total(last.pages)):
             break
         together = [*reading, *together]
-        found = Counting(together, readings, _by_key(together))
+        found = Counting(together, readings, _by_key(of, together))
         if total is None or len(found.by_key) >= total:
             return found
         last = last or found
@@ -94,7 +67,7 @@ def _one_total(reading: Reading) -> int | None:
 
 
 def list_read(
-    name: ListName,
+    of: SonarList[Any],
     subject: str,
     counted: Counting,
     rereads: int,
@@ -123,12 +96,12 @@ def list_read(
         fault = f"it reports {reported} rows and delivers {distinct}"
         if distinct < reported and others_without_grants:
             fault, note = None, f"stopped at a row without grants: the other {reported - distinct} rows have none"
-        elif name is ListName.MEMBERS and window is not None and distinct == window < reported:
-            fault, note = None, f"SonarCloud shows {window} of {reported}; the others come from permissions/users"
+        elif of.continued_in and window is not None and distinct == window < reported:
+            fault, note = None, f"SonarCloud shows {window} of {reported}; the others come from {of.continued_in}"
         elif window is not None and distinct == window < reported:
             fault = f"it reports {reported} rows, of which SonarCloud shows the first {window}"
     return ListRead(
-        name=name,
+        name=of.name,
         subject=subject,
         reported_total=reported,
         rows=rows,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.snapshot import Scope
@@ -130,21 +130,8 @@ class CatalogueEntry(NamedTuple):
     deprecated_since: str | None
 
 
-Record = (
-    Caller
-    | CallerToken
-    | Organization
-    | Member
-    | Group
-    | GroupMember
-    | UserPermissions
-    | GroupPermissions
-    | Project
-    | PermissionTemplate
-    | OrganizationId
-    | AccountDetail
-    | CatalogueEntry
-)
+Record = tuple[Any, ...]
+"""One of them, whichever."""
 
 
 class Grant(NamedTuple):

@@ -40,26 +40,6 @@ class Scope(StrEnum):
     ACCOUNT_DETAILS = "account_details"
 
 
-class ListName(StrEnum):
-    """The lists of a snapshot. Those of a group or a project are many, told apart by their subject."""
-
-    CALLER = "caller"
-    CALLER_TOKENS = "caller_tokens"
-    ORGANIZATION = "organization"
-    MEMBERS = "members"
-    GROUPS = "groups"
-    GROUP_MEMBERS = "group_members"
-    USER_PERMISSIONS = "user_permissions"
-    GROUP_PERMISSIONS = "group_permissions"
-    PROJECTS = "projects"
-    PROJECT_USER_PERMISSIONS = "project_user_permissions"
-    PROJECT_GROUP_PERMISSIONS = "project_group_permissions"
-    PERMISSION_TEMPLATES = "permission_templates"
-    ORGANIZATION_ID = "organization_id"
-    ACCOUNT_DETAILS = "account_details"
-    CATALOGUE = "catalogue"
-
-
 @dataclass(frozen=True)
 class Response:
     """One HTTP response of a snapshot: the exact body (compressed, as it is kept), and the facts around it.
@@ -70,7 +50,7 @@ class Response:
     """
 
     sequence: int
-    list_name: ListName
+    list_name: str
     subject: str
     reading: int
     endpoint: str
@@ -109,7 +89,7 @@ class ListRead:
     `reason` says why it is incomplete, or, of a complete one that was not read to its total, how it is complete nevertheless.
     """
 
-    name: ListName
+    name: str
     subject: str
     reported_total: int | None
     rows: int

@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from queue import SimpleQueue
+from typing import Any
 
 from sonar_access_pipeline.access.content import Gathered, readings_of
 from sonar_access_pipeline.access.endpoints import Endpoint, Page
-from sonar_access_pipeline.access.readings import Reading, counting, grants_come_first, keys_of, list_read
+from sonar_access_pipeline.access.lists import Part, SonarList
+from sonar_access_pipeline.access.readings import Reading, counting, grants_come_first, list_read
 from sonar_access_pipeline.access.records import GroupPermissions, UserPermissions
-from sonar_access_pipeline.access.snapshot import ListName, ListRead, Response, Verdict
+from sonar_access_pipeline.access.snapshot import ListRead, Response, Verdict
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.sonarcloud.client import PARALLEL, Answer, Client
 from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError, TokenRefusedError
@@ -36,28 +39,26 @@ LARGEST_LIST = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class ListPlan:
-    """One list to read. `subject` is the group or project it belongs to, else empty.
+    """One list to read, asked with `params`. `subject` is the group or project it belongs to, else empty.
 
-    `stops_without_grants`: page by page, and no further than the first row without grants once it is proven that grants come
-    first. `backwards`: behind page 1 from the last page down. `unwitnessed`: no other list would show that a row slipped from one
-    page to another while they were read, so that more than one page is read until two readings say the same. `optional`: its
-    failure is noted, and nothing more. `is_sample`: its first page is all that is wanted.
+    `is_sample`: one row of it is all that is wanted.
     """
 
-    name: ListName
-    endpoint: Endpoint
+    list: SonarList[Any]
     params: Mapping[str, str]
     subject: str = ""
-    stops_without_grants: bool = False
-    backwards: bool = False
-    unwitnessed: bool = False
-    optional: bool = False
     is_sample: bool = False
 
     @property
-    def part(self) -> tuple[ListName, str]:
+    def part(self) -> Part:
         """The list's name and subject: what it is known by."""
-        return self.name, self.subject
+        return self.list.name, self.subject
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the list, with pages of one row where that is enough."""
+        endpoint = self.list.endpoint
+        return replace(endpoint, page_size=1) if self.is_sample and endpoint.page_size is not None else endpoint
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Progress:
     `waiting_seconds` is how long the source still makes us wait for having asked too much; zero when it does not.
     """
 
-    list_name: ListName
+    list_name: str
     rows: int
     total: int | None
     requests: int
@@ -102,12 +103,12 @@ class _Reading:
             return not self.is_over
         if self.last_page is None or self.asked >= self.last_page:
             return False
-        return not (self.plan.stops_without_grants and self.in_the_air)
+        return not (self.plan.list.stops_without_grants and self.in_the_air)
 
     def next_page(self) -> int:
         """The page to ask for now: the first, then the others in the order of the plan."""
         self.asked += 1
-        if self.asked > 1 and self.plan.backwards:
+        if self.asked > 1 and self.plan.list.is_read_backwards:
             return (self.last_page or 1) + 2 - self.asked
         return self.asked
 
@@ -115,7 +116,7 @@ class _Reading:
         """Note a page, and whether to ask for more: not behind a row without grants, and not once it cannot add up."""
         self.pages[number] = page
         before = len(self.keys)
-        self.keys.update(keys_of(page.records))
+        self.keys.update(self.plan.list.keys_of(page.records))
         self.rows += len(page.records)
         if number == 1:
             self.last_page = self._pages_of(page)
@@ -174,7 +175,7 @@ class _Reading:
     def _stands_at_a_row_without_grants(self, page: Page) -> bool:
         last = page.records[-1] if page.records else None
         without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions
-        return self.plan.stops_without_grants and without and grants_come_first(page.records) is not False
+        return self.plan.list.stops_without_grants and without and grants_come_first(page.records) is not False
 
 
 Arrival = tuple[_Reading, int, Answer | BaseException]
@@ -186,10 +187,10 @@ class Gathering:
 
     def __init__(self, client: Client, progress: Callable[[Progress], None]) -> None:
         self.responses: list[Response] = []
-        self.reads: dict[tuple[ListName, str], ListRead] = {}
-        self.page_counts: dict[tuple[ListName, str], int] = {}
+        self.reads: dict[Part, ListRead] = {}
+        self.page_counts: dict[Part, int] = {}
         self.gathered = Gathered()
-        self.gone: dict[tuple[ListName, str], str] = {}
+        self.gone: dict[Part, str] = {}
         self.grants_come_first: dict[str, bool] = {}
         """By endpoint: whether every list of it that was read whole had its rows with grants first. Absent: nobody knows."""
         self._stopped: set[ListPlan] = set()
@@ -238,7 +239,7 @@ class Gathering:
     def _first(self, plan: ListPlan) -> _Reading:
         earlier = self.reads.get(plan.part)
         # Two readings must say the same where no other list would tell: two more, then, to come to that.
-        left = READINGS + 1 if plan.unwitnessed else READINGS - 1
+        left = READINGS + 1 if plan.list.is_unwitnessed else READINGS - 1
         if earlier is None:
             return _Reading(plan, readings_left=left)
         # One number is left out: what was read before another list cast doubt on it is not put together with what is read now.
@@ -257,10 +258,14 @@ class Gathering:
                 # What was on the move a moment ago may have come to rest.
                 client.pace.sleep(client.patience.pause(reading.rereads))
             arrived.put(
-                (reading, number, client.get(endpoint, reading.params(number), reading.until, optional=reading.plan.optional))
+                (
+                    reading,
+                    number,
+                    client.get(endpoint, reading.params(number), reading.until, optional=reading.plan.list.is_optional),
+                )
             )
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for it
-            if isinstance(error, TokenRefusedError) and not reading.plan.optional:
+            if isinstance(error, TokenRefusedError) and not reading.plan.list.is_optional:
                 self._refused = error
             arrived.put((reading, number, error))
 
@@ -278,9 +283,10 @@ class Gathering:
         if reading.in_the_air or reading.has_more:
             return ()
         pages = [reading.pages[page] for page in sorted(reading.pages)]
-        counted = counting(self._newest_first(reading, pages))
+        counted = counting(plan.list, self._newest_first(reading, pages))
         read = list_read(
-            *plan.part,
+            plan.list,
+            plan.subject,
             counted,
             reading.rereads,
             window=plan.endpoint.window,
@@ -290,14 +296,18 @@ class Gathering:
         self._learn_order(reading, read, pages)
         self.reads[plan.part] = read
         self.page_counts[plan.part] = len(pages)
-        before = frozenset(self.gathered.of(*plan.part))
-        self.gathered.put(*plan.part, counted.records)
+        before = frozenset(self.gathered.part(plan.part))
+        self.gathered.put(plan.part, counted.records)
         if plan.is_sample:
             pass
         elif read.verdict is not Verdict.COMPLETE:
             if reading.readings_left:
                 return (reading.again(),)
-        elif plan.unwitnessed and len(pages) > 1 and (reading.rereads == 0 or before != frozenset(self.gathered.of(*plan.part))):
+        elif (
+            plan.list.is_unwitnessed
+            and len(pages) > 1
+            and (reading.rereads == 0 or before != frozenset(self.gathered.part(plan.part)))
+        ):
             if reading.readings_left:
                 return (reading.again(),)
             reason = f"no two of its {reading.rereads + 1} readings say the same"
@@ -329,17 +339,17 @@ class Gathering:
         reading.is_over = True
         if isinstance(error, NotFoundError) and plan.subject:
             self.gone[plan.part] = str(error)
-        elif not (isinstance(error, SourceError) and plan.optional):
+        elif not (isinstance(error, SourceError) and plan.list.is_optional):
             raise error
         self.reads[plan.part] = ListRead(*plan.part, None, 0, 0, reading.rereads, Verdict.INCOMPLETE, str(error))
-        self.gathered.drop(*plan.part)
+        self.gathered.drop(plan.part)
 
     def _keep(self, reading: _Reading, number: int, answer: Answer) -> None:
         plan = reading.plan
         self.responses.append(
             Response(
                 sequence=len(self.responses) + 1,
-                list_name=plan.name,
+                list_name=plan.list.name,
                 subject=plan.subject,
                 reading=reading.number,
                 endpoint=plan.endpoint.path,
@@ -356,4 +366,4 @@ class Gathering:
             )
         )
         waiting = self._client.pace.closed_seconds
-        self._progress(Progress(plan.name, reading.rows, answer.page.total, len(self.responses), waiting))
+        self._progress(Progress(plan.list.name, reading.rows, answer.page.total, len(self.responses), waiting))

@@ -1,15 +1,16 @@
 """Reading one organization whole: who asks, may they, then every list to its total. The result is a `Snapshot`.
 
-Here stands which lists there are, what follows from which, and what is read again when two of them disagree. What a complete
-list is, and which lists must agree, is decided by `access/completeness.py`; how lists are read, by `gather.py`.
+Here stands what is read when, and what is read again when two lists disagree. Which lists there are is `access/lists.py`; what a
+complete list is, and which lists must agree, is decided by `access/completeness.py`; how lists are read, by `gather.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import cast
+from itertools import chain
+from typing import Any
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.catalogue import warnings_of
@@ -27,21 +28,27 @@ from sonar_access_pipeline.access.completeness import (
     who_exists,
 )
 from sonar_access_pipeline.access.content import Lists, content_of, in_any_order
-from sonar_access_pipeline.access.endpoints import CATALOGUE, ENDPOINTS
-from sonar_access_pipeline.access.records import (
-    Caller,
-    CallerToken,
-    CatalogueEntry,
-    Group,
-    Organization,
-    OrganizationId,
-    Project,
-    SnapshotContent,
+from sonar_access_pipeline.access.lists import (
+    ACCOUNT_DETAILS,
+    CALLER,
+    CALLER_TOKENS,
+    CATALOGUE,
+    GROUP_MEMBERS,
+    GROUP_PERMISSIONS,
+    GROUPS,
+    LISTS,
+    MEMBERS,
+    ORGANIZATION,
+    PROJECT_GROUP_PERMISSIONS,
+    PROJECTS,
+    USER_PERMISSIONS,
+    Part,
+    SonarList,
 )
+from sonar_access_pipeline.access.records import CallerToken, Organization, SnapshotContent
 from sonar_access_pipeline.access.snapshot import (
     CLOCKS_DIFFER,
     Control,
-    ListName,
     ListRead,
     Scope,
     Snapshot,
@@ -55,22 +62,8 @@ from sonar_access_pipeline.sonarcloud.gather import READINGS, Gathering, ListPla
 STANDING_STILL = timedelta(seconds=30)
 """How long a read must last before a server clock that did not move is taken to stand still."""
 
-EVERYBODY = (ListName.MEMBERS, ListName.USER_PERMISSIONS, ListName.GROUPS, ListName.GROUP_PERMISSIONS)
+EVERYBODY = (MEMBERS, USER_PERMISSIONS, GROUPS, GROUP_PERMISSIONS)
 """The lists that say who exists: read again together when they disagree."""
-OF_ORGANIZATION = {
-    ListName.MEMBERS: "organizations/search_members",
-    ListName.GROUPS: "user_groups/search",
-    ListName.USER_PERMISSIONS: "permissions/users",
-    ListName.GROUP_PERMISSIONS: "permissions/groups",
-    ListName.PROJECTS: "projects/search",
-    ListName.PERMISSION_TEMPLATES: "permissions/search_templates",
-}
-"""The lists that are asked for with nothing but the organization's key, and their endpoints."""
-OF_PROJECT = {
-    ListName.PROJECT_USER_PERMISSIONS: ("permissions/users", ListName.USER_PERMISSIONS),
-    ListName.PROJECT_GROUP_PERMISSIONS: ("permissions/groups", ListName.GROUP_PERMISSIONS),
-}
-"""The lists of each project, their endpoint, and the organization's own list of the same endpoint."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ class Reader:
         self._organization_key = organization_key
         self._scopes = (Scope.CORE, *(scope for scope in Scope if scope in set(scopes) - {Scope.CORE}))
         self._gathering = Gathering(client, progress or (lambda _: None))
-        self._begun: set[tuple[ListName, str]] = set()
+        self._begun: set[Part] = set()
         self._began = client.pace.now()
 
     def preflight(self) -> Preflight:
@@ -132,17 +125,10 @@ class Reader:
         """
         started_at = self._client.clock()
         key = self._organization_key
-        self._gathering.read(
-            [
-                ListPlan(ListName.CALLER, ENDPOINTS["users/current"], {}),
-                ListPlan(ListName.ORGANIZATION, ENDPOINTS["organizations/search"], {"organizations": key, "member": "true"}),
-                ListPlan(ListName.CALLER_TOKENS, ENDPOINTS["user_tokens/search"], {}, optional=True),
-            ]
-        )
+        self._gathering.read(self._plans(CALLER, ORGANIZATION, CALLER_TOKENS))
         self._check_clocks(started_at)
-        caller = cast(Caller, self._gathering.gathered.of(ListName.CALLER)[0])
-        found = cast(Sequence[Organization], self._gathering.gathered.of(ListName.ORGANIZATION))
-        organizations = [row for row in found if row.key == key]
+        (caller, *_) = self._gathering.gathered.of(CALLER)
+        organizations = [row for row in self._gathering.gathered.of(ORGANIZATION) if row.key == key]
         if len(organizations) != 1:
             raise RefusedError(
                 f"The token's owner is in no organization '{key}' at {self._client.host_url}; check the key (it stands in "
@@ -161,14 +147,10 @@ class Reader:
         Raises `SourceError` for the first list that does not answer; what is optional only warns.
         """
         gathering = self._gathering
-        catalogue = ListPlan(ListName.CATALOGUE, CATALOGUE, {"include_internals": "true"}, optional=True)
-        plans = [*self._lists(), catalogue]
-        if Scope.ACCOUNT_DETAILS in self._scopes:
-            plans.append(self._organization_id())
-        gathering.read([_of_one_row(plan) for plan in plans], lambda plan: map(_of_one_row, self._following(plan, first=True)))
-        entries = cast(tuple[CatalogueEntry, ...], gathering.gathered.of(ListName.CATALOGUE))
-        optional = [ListName.CALLER_TOKENS, ListName.CATALOGUE, ListName.ORGANIZATION_ID, ListName.ACCOUNT_DETAILS]
-        failed = [gathering.reads[name, ""] for name in optional if (name, "") in gathering.reads]
+        plans = self._plans(*self._lists(), CATALOGUE)
+        gathering.read(map(_of_one_row, plans), lambda plan: map(_of_one_row, self._following(plan, first=True)))
+        entries = gathering.gathered.of(CATALOGUE)
+        failed = [read for read in gathering.reads.values() if LISTS[read.name].is_optional]
         return Probed(
             tuple(dict.fromkeys(response.endpoint for response in gathering.responses)),
             self._own_tokens(),
@@ -229,64 +211,33 @@ class Reader:
             content,
         )
 
-    def _lists(self) -> list[ListPlan]:
-        """The lists of the organization as a whole, in the order they are begun."""
-        names = [ListName.GROUPS, ListName.MEMBERS, ListName.USER_PERMISSIONS, ListName.GROUP_PERMISSIONS]
-        if Scope.PROJECT_PERMISSIONS in self._scopes:
-            names += [ListName.PROJECTS, ListName.PERMISSION_TEMPLATES]
-        return [self._of_organization(name) for name in names]
+    def _lists(self) -> Iterator[SonarList[Any]]:
+        """Yield the lists of the organization as a whole that are left to read, in the order they are begun."""
+        for one in LISTS.values():
+            if one.scope in self._scopes and one.of is None and (one.name, "") not in self._gathering.reads:
+                yield one
 
-    def _of_organization(self, name: ListName) -> ListPlan:
-        # One who leaves and one who joins between two pages make a list that is read upwards lose a third, without a trace. Read
-        # downwards it repeats one instead, so of the two lists of everybody at least one tells. No other list tells of projects.
-        return ListPlan(
-            name,
-            ENDPOINTS[OF_ORGANIZATION[name]],
-            {"organization": self._organization_key},
-            backwards=name is ListName.USER_PERMISSIONS,
-            unwitnessed=name is ListName.PROJECTS,
-        )
-
-    def _organization_id(self) -> ListPlan:
-        asked = {"organizationKey": self._organization_key}
-        return ListPlan(ListName.ORGANIZATION_ID, ENDPOINTS["organizations/organizations"], asked, optional=True)
+    def _plans(self, *lists: SonarList[Any], row: Any = None) -> list[ListPlan]:
+        """Plan to read lists, or those of one row of another list."""
+        asked = [(one, one.asked(self._organization_key, row)) for one in lists]
+        return [ListPlan(one, params, one.subject_of(row)) for one, params in asked if params is not None]
 
     def _read_lists(self) -> None:
-        plans = self._lists()
-        if Scope.ACCOUNT_DETAILS in self._scopes:
-            plans.append(self._organization_id())
-        self._gathering.read(plans, self._following)
+        self._gathering.read(self._plans(*self._lists()), self._following)
         self._forget_what_is_gone()
 
     def _following(self, plan: ListPlan, first: bool = False) -> list[ListPlan]:
-        """What to read once a list is complete: the members of each group, the permissions of each project, the details.
+        """Plan what to read once a list is complete: the members of each group, the permissions of each project, the details.
 
         Only what was not read yet; only of the `first` of them, for a check.
         """
-        gathered = self._gathering.gathered
         some = slice(1) if first else slice(None)
         plans: list[ListPlan] = []
-        if plan.name is ListName.GROUPS:
-            groups = cast(Sequence[Group], gathered.of(ListName.GROUPS))[some]
-            plans = [self._group_members(group.group_id) for group in groups]
-        elif plan.name in (ListName.PROJECTS, *(of_all for _, of_all in OF_PROJECT.values())):
-            projects = cast(Sequence[Project], gathered.of(ListName.PROJECTS))[some]
-            for name, (path, of_all) in OF_PROJECT.items():
-                if (of_all, "") in self._gathering.reads:
-                    plans += [self._of_project(name, path, project.key) for project in projects]
-        elif plan.name is ListName.ORGANIZATION_ID:
-            ids = cast(Sequence[OrganizationId], gathered.of(ListName.ORGANIZATION_ID))
-            plans = [
-                ListPlan(
-                    ListName.ACCOUNT_DETAILS,
-                    ENDPOINTS["users-management/users"],
-                    {"organizationIds": row.organization_id},
-                    unwitnessed=True,
-                    optional=True,
-                )
-                for row in ids
-                if row.key == self._organization_key
-            ]
+        for one in LISTS.values():
+            is_ready = one.after is None or (one.after.name, "") in self._gathering.reads
+            if one.of is not None and plan.list in (one.of, one.after) and is_ready:
+                for row in self._gathering.gathered.of(one.of)[some]:
+                    plans += self._plans(one, row=row)
         return [following for following in plans if self._is_new(following)]
 
     def _is_new(self, plan: ListPlan) -> bool:
@@ -294,15 +245,8 @@ class Reader:
         self._begun.add(plan.part)
         return is_new
 
-    def _group_members(self, group_id: str) -> ListPlan:
-        return ListPlan(ListName.GROUP_MEMBERS, ENDPOINTS["user_groups/users"], {"id": group_id}, group_id)
-
-    def _of_project(self, name: ListName, path: str, key: str) -> ListPlan:
-        asked = {"organization": self._organization_key, "projectKey": key}
-        return ListPlan(name, ENDPOINTS[path], asked, key, stops_without_grants=True, unwitnessed=True)
-
-    def _read_again(self, names: Iterable[ListName], others: Iterable[ListPlan] = ()) -> None:
-        self._gathering.read([*(self._of_organization(name) for name in names), *others], self._following)
+    def _read_again(self, lists: Iterable[SonarList[Any]], others: Iterable[ListPlan] = ()) -> None:
+        self._gathering.read([*self._plans(*lists), *others], self._following)
         self._forget_what_is_gone()
 
     def _forget_what_is_gone(self) -> None:
@@ -310,17 +254,15 @@ class Reader:
         gathering = self._gathering
         gone = dict(gathering.gone)
         gathering.gone.clear()
-        if gone:
-            names = {ListName.GROUPS, ListName.GROUP_PERMISSIONS} if any(n is ListName.GROUP_MEMBERS for n, _ in gone) else set()
-            names |= {ListName.PROJECTS} if any(name in OF_PROJECT for name, _ in gone) else set()
-            gathering.read([self._of_organization(name) for name in sorted(names)], self._following)
-        groups = {group.group_id for group in cast(Sequence[Group], gathering.gathered.of(ListName.GROUPS))}
-        projects = {project.key for project in cast(Sequence[Project], gathering.gathered.of(ListName.PROJECTS))}
-        for name, subject in list(gathering.reads):
-            owners = groups if name is ListName.GROUP_MEMBERS else projects if name in OF_PROJECT else None
-            if owners is not None and subject not in owners:
-                del gathering.reads[name, subject]
-                gathering.gathered.drop(name, subject)
+        owners = {LISTS[name].of for name, _ in gone}
+        if GROUPS in owners:
+            # A group that one list knows and the other does not is a contradiction.
+            owners.add(GROUP_PERMISSIONS)
+        if owners:
+            gathering.read(self._plans(*(one for one in LISTS.values() if one in owners)), self._following)
+        for part in gathering.gathered.orphans(list(gathering.reads)):
+            del gathering.reads[part]
+            gathering.gathered.drop(part)
 
     def _settle(self) -> Settled:
         """Compare the lists, and read those again that disagree: people come and go between two lists.
@@ -357,13 +299,13 @@ class Reader:
 
     def _needed(self) -> list[ListRead]:
         """The lists without which a snapshot is not complete."""
-        return [read for read in self._gathering.reads.values() if read.name not in OPTIONAL]
+        return [read for read in self._gathering.reads.values() if not LISTS[read.name].is_optional]
 
     def _projects_of_unknown_groups(self, lists: Lists) -> list[ListPlan]:
         """The groups' permissions on projects that name a group which is gone by now."""
-        name = ListName.PROJECT_GROUP_PERMISSIONS
-        keys = {row.project_key for row in rows_of_unknown_groups(lists)} - {None}
-        return [self._of_project(name, OF_PROJECT[name][0], key) for key in sorted(map(str, keys))]
+        keys = {row.project_key for row in rows_of_unknown_groups(lists)}
+        doubtful = (project for project in lists.of(PROJECTS) if project.key in keys)
+        return list(chain.from_iterable(self._plans(PROJECT_GROUP_PERMISSIONS, row=project) for project in doubtful))
 
     def _doubtful_groups(self, content: SnapshotContent) -> list[ListPlan]:
         """The members of groups that may have been read wrong when counts disagree: of another size than stated, on more pages
@@ -372,30 +314,30 @@ class Reader:
         sizes = group_sizes(content.group_members)
         stated = {group.group_id: group.members_count for group in content.groups}
         admin = {grant.principal for grant in content.grants if (grant.scope, grant.permission) == ("organization", "admin")}
-        return [
-            self._group_members(group.group_id)
+        doubtful = (
+            group
             for group in content.groups
             if stated[group.group_id] not in (None, sizes[group.group_id])
-            or self._gathering.page_counts.get((ListName.GROUP_MEMBERS, group.group_id), 0) > 1
+            or self._gathering.page_counts.get((GROUP_MEMBERS.name, group.group_id), 0) > 1
             or (group.group_id in admin and _admins_differ(content))
-        ]
+        )
+        return list(chain.from_iterable(self._plans(GROUP_MEMBERS, row=group) for group in doubtful))
 
     def _details_are_read(self) -> bool:
         """Whether the account details are whole and this organization's; their list says why not."""
         gathering = self._gathering
-        read = gathering.reads.get((ListName.ACCOUNT_DETAILS, ""))
+        read = gathering.reads.get((ACCOUNT_DETAILS.name, ""))
         if read is None:
             return False
         reason = details_are_of_members(gathering.gathered.lists(), read)
         if reason is not None:
-            gathering.reads[ListName.ACCOUNT_DETAILS, ""] = replace(read, verdict=Verdict.INCOMPLETE, reason=reason)
+            gathering.reads[ACCOUNT_DETAILS.name, ""] = replace(read, verdict=Verdict.INCOMPLETE, reason=reason)
         return reason is None
 
     def _own_tokens(self) -> tuple[CallerToken, ...]:
         """The caller's tokens, unless the answer is about somebody else."""
-        caller = cast(Caller, self._gathering.gathered.of(ListName.CALLER)[0])
-        tokens = cast(tuple[CallerToken, ...], self._gathering.gathered.of(ListName.CALLER_TOKENS))
-        return tuple(token for token in tokens if token.login == caller.login)
+        (caller, *_) = self._gathering.gathered.of(CALLER)
+        return tuple(token for token in self._gathering.gathered.of(CALLER_TOKENS) if token.login == caller.login)
 
     def _check_clocks(self, host_time: datetime) -> None:
         """Evidence with a wrong date is worse than none: refuse a host whose clock is not SonarCloud's."""
@@ -427,10 +369,6 @@ class Reader:
             )
 
 
-OPTIONAL = frozenset({ListName.CALLER_TOKENS, ListName.CATALOGUE, ListName.ORGANIZATION_ID, ListName.ACCOUNT_DETAILS})
-"""Lists that a snapshot is complete without."""
-
-
 def _admins_differ(content: SnapshotContent) -> bool:
     admins = admin_logins(content)
     return any(
@@ -441,5 +379,4 @@ def _admins_differ(content: SnapshotContent) -> bool:
 
 def _of_one_row(plan: ListPlan) -> ListPlan:
     """The same list, of which one row is enough."""
-    size = None if plan.endpoint.page_size is None else 1
-    return replace(plan, endpoint=replace(plan.endpoint, page_size=size), is_sample=True)
+    return replace(plan, is_sample=True)

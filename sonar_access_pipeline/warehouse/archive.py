@@ -31,7 +31,6 @@ from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.snapshot import (
     CLOCKS_DIFFER,
     Control,
-    ListName,
     ListRead,
     Response,
     Snapshot,
@@ -262,9 +261,7 @@ def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> R
         "source_kind": SourceKind(facts["source_kind"]),
         "scopes": scopes_of(",".join(facts["scopes"])),
         "verdict": Verdict(facts["verdict"]),
-        "lists": [
-            ListRead(**{**read, "name": ListName(read["name"]), "verdict": Verdict(read["verdict"])}) for read in facts["lists"]
-        ],
+        "lists": [ListRead(**{**read, "verdict": Verdict(read["verdict"])}) for read in facts["lists"]],
         "controls": [Control(**control) for control in facts["controls"]],
         "responses": [_response(archive, response) for response in facts["responses"]],
     }
@@ -430,7 +427,7 @@ def _response(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Response:
     # The body's own digest takes the place of the one it claims: the snapshot's digest tells when they differ.
     body = packed(_entry(archive, f"bodies/{facts['body_sha256']}", LARGEST_BODY))
     times = {name: _time(facts[name]) for name in ("started_at", "server_time")}
-    return Response(**{**facts, **times, "list_name": ListName(facts["list_name"]), **body})
+    return Response(**{**facts, **times, **body})
 
 
 def _take(

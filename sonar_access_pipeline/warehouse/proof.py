@@ -10,11 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, func, select
 
 from sonar_access_pipeline.access.content import lists_of
+from sonar_access_pipeline.access.lists import CALLER_TOKENS
 from sonar_access_pipeline.access.policy import Policy, PolicyInForce, excepted
 from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.rules import (
@@ -28,7 +29,7 @@ from sonar_access_pipeline.access.rules import (
     WindowFacts,
     judging,
 )
-from sonar_access_pipeline.access.snapshot import ListName, Scope
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import BodyDroppedError
 from sonar_access_pipeline.warehouse.moment import Names, shown_at
@@ -216,12 +217,12 @@ def _ended_scopes(rests_on: WindowObservations) -> Rows:
 def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[CallerToken] | None:
     """The tokens of the account that read an observation, as it answered; None where that was not read or is not kept."""
     try:
-        responses = responses_of(transaction, answering.snapshot_id, ListName.CALLER_TOKENS)
+        responses = responses_of(transaction, answering.snapshot_id, CALLER_TOKENS.name)
     except BodyDroppedError:
         return None
     if not responses:
         return None
-    return list(cast("tuple[CallerToken, ...]", lists_of(responses).get(ListName.CALLER_TOKENS, ())))
+    return list(lists_of(responses).of(CALLER_TOKENS))
 
 
 def findings(transaction: Connection, answering: ObservationFacts, in_force: PolicyInForce, window_facts: WindowFacts) -> Rows:

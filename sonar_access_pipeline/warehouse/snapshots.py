@@ -19,7 +19,6 @@ from sqlalchemy import Connection, LargeBinary, RowMapping, func, insert, litera
 from sonar_access_pipeline.access.snapshot import (
     CHAIN_START,
     Control,
-    ListName,
     ListRead,
     Response,
     Scope,
@@ -193,7 +192,7 @@ def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: list[di
 
 def _list_row(read: Any) -> dict[str, Any]:
     return {
-        "list_name": read.name.value,
+        "list_name": read.name,
         "subject": read.subject,
         "reported_total": read.reported_total,
         "rows": read.rows,
@@ -218,7 +217,7 @@ def _control_row(control: Any) -> dict[str, Any]:
 def _response_row(response: Response) -> dict[str, Any]:
     return {
         "sequence": response.sequence,
-        "list_name": response.list_name.value,
+        "list_name": response.list_name,
         "subject": response.subject,
         "reading": response.reading,
         "endpoint": response.endpoint,
@@ -235,7 +234,7 @@ def _response_row(response: Response) -> dict[str, Any]:
     }
 
 
-def responses_of(transaction: Connection, snapshot_id: int, list_name: ListName | None = None) -> list[Response]:
+def responses_of(transaction: Connection, snapshot_id: int, list_name: str | None = None) -> list[Response]:
     """Every response of a snapshot, or of one list of it, with its exact body, in the order received.
 
     Raises `BodyDroppedError`.
@@ -244,7 +243,7 @@ def responses_of(transaction: Connection, snapshot_id: int, list_name: ListName 
 
 
 def responses_of_many(
-    transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True, list_name: ListName | None = None
+    transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True, list_name: str | None = None
 ) -> dict[int, list[Response]]:
     """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can be missing.
 
@@ -259,7 +258,7 @@ def responses_of_many(
         .order_by(raw_response.c.snapshot_id, raw_response.c.sequence)
     )
     if list_name is not None:
-        query = query.where(raw_response.c.list_name == list_name.value)
+        query = query.where(raw_response.c.list_name == list_name)
     rows = transaction.execute(query).all()
     stand_ins = StandIns(transaction) if bodies else None
     found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
@@ -275,7 +274,7 @@ def responses_of_many(
         found[row.snapshot_id].append(
             Response(
                 sequence=row.sequence,
-                list_name=ListName(row.list_name),
+                list_name=row.list_name,
                 subject=row.subject,
                 reading=row.reading,
                 endpoint=row.endpoint,
@@ -379,7 +378,7 @@ def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> S
         counts=json.loads(row["counts"]),
         lists=[
             ListRead(
-                ListName(read["list_name"]),
+                read["list_name"],
                 read["subject"],
                 read["reported_total"],
                 read["rows"],

@@ -24,11 +24,10 @@ from sonar_access_pipeline.access.endpoints import (
     v2_users,
     webservices_list,
 )
-from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, Params, ShapeError
+from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, ShapeError
 
-__all__ = ["CATALOGUE", "ENDPOINTS", "Endpoint", "Page", "ShapeError", "page_of", "relied_upon"]
+__all__ = ["ENDPOINTS", "Endpoint", "Page", "ShapeError", "page_of"]
 
-CATALOGUE = webservices_list.ENDPOINT
 ENDPOINTS: Mapping[str, Endpoint] = {
     adapter.ENDPOINT.path: adapter.ENDPOINT
     for adapter in (
@@ -63,12 +62,3 @@ def page_of(path: str, params: Params, body: bytes) -> Page:
     if asked is not None and page.number is not None and page.number != int(asked):
         raise ShapeError(f"page {page.number} came where page {asked} was asked for")
     return page
-
-
-def relied_upon() -> dict[str, frozenset[str]]:
-    """The v1 endpoints that are read and the parameters they are asked with: what the catalogue must still offer."""
-    return {
-        path: frozenset(endpoint.params)
-        for path, endpoint in ENDPOINTS.items()
-        if endpoint.api is Api.V1 and endpoint is not CATALOGUE
-    }
