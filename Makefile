@@ -35,16 +35,16 @@ proofs: $(VENV)/.development  ## the property and kill tests at full length, and
 
 stores: $(VENV)/.development  ## every object store whose server is on the PATH: minio, versitygw, azurite-blob, fake-gcs-server
 	@$(INSTALL) --require-hashes -r deploy/requirements.lock
-	$(BIN)/pytest sonar_access_pipeline_tests/test_stores.py -v
+	$(BIN)/pytest sonar_access_pipeline_tests/evidence/test_stores.py -v
 
 image:  ## the image that deploy/ names, on a Docker Engine
 	docker build -t sonar-access-pipeline:$(VERSION) .
 
 containers: $(VENV)/.development image  ## the image and deploy/compose.yaml on a Docker Engine (as root)
-	$(BIN)/pytest sonar_access_pipeline_tests/test_containers.py -v -s
+	$(BIN)/pytest sonar_access_pipeline_tests/deploy/test_containers.py -v -s
 
 cluster: $(VENV)/.development  ## Kubernetes as docs/deploy.md has it, on the cluster that kubectl names, with helm and the image on its nodes
-	cluster=$$(kubectl config current-context) && CLUSTER=$$cluster $(BIN)/pytest sonar_access_pipeline_tests/test_cluster.py -v -s
+	cluster=$$(kubectl config current-context) && CLUSTER=$$cluster $(BIN)/pytest sonar_access_pipeline_tests/deploy/test_cluster.py -v -s
 
 benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.daily_run
@@ -54,7 +54,7 @@ benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.evidence
 
 dictionary: $(VENV)/.development  ## pages of tables, columns, settings and commands, from their descriptions
-	$(BIN)/python -m sonar_access_pipeline_tests.dictionary
+	$(BIN)/python -m sonar_access_pipeline_tests.support.dictionary
 
 screenshots: $(VENV)/.development  ## docs/images, from the demo in a browser (needs chromium)
 	$(BIN)/python -m docs.screenshots

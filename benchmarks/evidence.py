@@ -36,10 +36,10 @@ from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.tables import parsed
 from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
-from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
-from sonar_access_pipeline.warehouse.snapshots import record
-from sonar_access_pipeline_tests.builders import World, snapshot_of
+from sonar_access_pipeline.warehouse.raw.snapshots import record
+from sonar_access_pipeline_tests.support.builders import World, snapshot_of
 
 ACCOUNTS, GROUPS, DAYS, ROUNDS = 10_000, 60, 91, 5
 BEGAN = datetime(2026, 7, 1, 5, tzinfo=UTC)

@@ -93,7 +93,7 @@ def run_cpu(url: str) -> dict[str, float]:
     from sonar_access_pipeline.sonarcloud.pace import Pace
     from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
     from sonar_access_pipeline.warehouse.migrations import upgrade
-    from sonar_access_pipeline.warehouse.snapshots import record
+    from sonar_access_pipeline.warehouse.raw.snapshots import record
 
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Warehouse(sqlite_url(Path(folder) / "warehouse.sqlite"))

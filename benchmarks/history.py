@@ -31,16 +31,16 @@ from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.history import ObservationTime
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS, HISTORY_TABLES, Column, HistoryTable, Part
 from sonar_access_pipeline.access.snapshot import Response, Scope, Snapshot, packed
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.bulk import insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.guards import no_overlap
-from sonar_access_pipeline.warehouse.history import TIMES, Splice, derive, lock_of, mark, neighbours_of
+from sonar_access_pipeline.warehouse.history.merge import TIMES, Splice, derive, lock_of, mark, neighbours_of
+from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.migrations import upgrade
-from sonar_access_pipeline.warehouse.rebuild import rebuild
+from sonar_access_pipeline.warehouse.raw.snapshots import record, responses_of_many
 from sonar_access_pipeline.warehouse.schema import history_table, history_tables, metadata, raw_snapshot
-from sonar_access_pipeline.warehouse.snapshots import record, responses_of_many
-from sonar_access_pipeline_tests.builders import World, snapshot_of
+from sonar_access_pipeline_tests.support.builders import World, snapshot_of
 
 ROWS, DAYS, ROUNDS, MILLION = 100_000, 365, 5, 1_000_000
 COLUMNS = ["login", *(f"value_{number}" for number in range(9))]

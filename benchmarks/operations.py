@@ -21,9 +21,9 @@ from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline_tests.deployment import Deployment, deployment, until
-from sonar_access_pipeline_tests.mailbox import Mailbox, mailbox
-from sonar_access_pipeline_tests.test_deployment import HISTORY, QUARTER, seed
+from sonar_access_pipeline_tests.orchestration.test_deployment import HISTORY, QUARTER, seed
+from sonar_access_pipeline_tests.support.deployment import Deployment, deployment, until
+from sonar_access_pipeline_tests.support.mailbox import Mailbox, mailbox
 
 CONNECTIONS, CONCURRENT, ROUNDS = 30, 4, 3
 TOKEN = "simulated-token"

@@ -35,10 +35,10 @@ from sonar_access_pipeline.evidence.stores import AT_ONCE, read_all
 from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
-from sonar_access_pipeline_tests.builders import EPOCH
-from sonar_access_pipeline_tests.programs import free_port
-from sonar_access_pipeline_tests.sealed import Sealings, live_a_day, sealing
-from sonar_access_pipeline_tests.servers import forget_sessions, s3_at, s3_client, server
+from sonar_access_pipeline_tests.support.builders import EPOCH
+from sonar_access_pipeline_tests.support.programs import free_port
+from sonar_access_pipeline_tests.support.sealed import Sealings, live_a_day, sealing
+from sonar_access_pipeline_tests.support.servers import forget_sessions, s3_at, s3_client, server
 
 
 class Proxy:

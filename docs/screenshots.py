@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from sonar_access_pipeline_tests.browser import SCRIPTS, browser_page, web_server
+from sonar_access_pipeline_tests.support.browser import SCRIPTS, browser_page, web_server
 
 IMAGES = Path(__file__).parent / "images"
 COLOURS = 128

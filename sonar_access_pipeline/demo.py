@@ -28,7 +28,7 @@ from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.pace import Patience
 from sonar_access_pipeline.terminal import print_rows, say
-from sonar_access_pipeline.warehouse import queries
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 SEED = 2026

@@ -21,9 +21,9 @@ from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline_tests import THOROUGH
-from sonar_access_pipeline_tests.commands import TODAY, TOKEN, Commands
-from sonar_access_pipeline_tests.programs import left_out, new_database
-from sonar_access_pipeline_tests.sealed import Sealings, sealing
+from sonar_access_pipeline_tests.support.commands import TODAY, TOKEN, Commands
+from sonar_access_pipeline_tests.support.programs import left_out, new_database
+from sonar_access_pipeline_tests.support.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("short", max_examples=12, deadline=None, suppress_health_check=SLOW)

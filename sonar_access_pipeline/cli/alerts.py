@@ -40,8 +40,8 @@ def alerts_list(everything: bool, form: str) -> None:
     import pandas as pd
 
     from sonar_access_pipeline.orchestration.watch import due_day
-    from sonar_access_pipeline.warehouse import alerts as stored
-    from sonar_access_pipeline.warehouse import queries
+    from sonar_access_pipeline.warehouse.ask import queries
+    from sonar_access_pipeline.warehouse.ledger import alerts as stored
 
     settings, now = load(), datetime.now(UTC)
     due = due_day(now, settings.hour, settings.grace_hours)

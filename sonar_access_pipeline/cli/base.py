@@ -78,7 +78,7 @@ def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
 @contextmanager
 def opened(organization: str | None, limits: Limits = ASKING) -> Iterator[tuple[Warehouse, str]]:
     """The warehouse to ask, and the organization: the one named, the one in the settings, or the only one there is."""
-    from sonar_access_pipeline.warehouse import queries
+    from sonar_access_pipeline.warehouse.ask import queries
 
     settings = load()
     if organization is None and len(settings.connections) == 1:

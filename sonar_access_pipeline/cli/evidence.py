@@ -287,7 +287,7 @@ def evidence_list(organization: str | None, form: str) -> None:
     \b
     Example:  sonar-access evidence list
     """
-    from sonar_access_pipeline.warehouse import frames
+    from sonar_access_pipeline.warehouse.ask import frames
 
     with opened(organization) as (warehouse, organization_key):
         columns = ("first_day", "last_day", "source_kind", "sealed_at", "location")
@@ -422,7 +422,8 @@ def _known_warehouse(otherwise: str) -> Warehouse | None:
 
 def _registered_keys(inside: str) -> tuple[str, ...]:
     """Give the keys of a register that knows the packet whose folder has this name: all of them, as keys are rotated."""
-    from sonar_access_pipeline.warehouse import packets, queries
+    from sonar_access_pipeline.warehouse.ask import queries
+    from sonar_access_pipeline.warehouse.ledger import packets
 
     warehouse = _known_warehouse("name the packet's key with --fingerprint, and it is not asked.")
     if warehouse is None:

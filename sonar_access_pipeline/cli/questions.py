@@ -37,7 +37,7 @@ def access(organization: str | None, as_of: datetime | date | None, admins: bool
     \b
     Example:  sonar-access access --as-of 2026-10-31 --admins
     """
-    from sonar_access_pipeline.warehouse import frames, queries
+    from sonar_access_pipeline.warehouse.ask import frames, queries
 
     asked = as_of or datetime.now(UTC)
     _require_past(asked)
@@ -76,7 +76,7 @@ def _require_past(asked: datetime | date) -> None:
 
 
 def _held(warehouse: Warehouse, organization_key: str) -> list[dict[str, Any]]:
-    from sonar_access_pipeline.warehouse import queries
+    from sonar_access_pipeline.warehouse.ask import queries
 
     with warehouse.read() as transaction:
         return queries.held(transaction, organization_key)
@@ -104,7 +104,7 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
     \b
     Example:  sonar-access changes --from 2026-10-01 --to 2026-10-31
     """
-    from sonar_access_pipeline.warehouse import frames
+    from sonar_access_pipeline.warehouse.ask import frames
 
     window = window_of(first, last)
     _require_past(last)
@@ -146,7 +146,7 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     import pandas as pd
 
     from sonar_access_pipeline.orchestration.watch import due_day
-    from sonar_access_pipeline.warehouse import frames, queries
+    from sonar_access_pipeline.warehouse.ask import frames, queries
 
     settings = load()
     if last is not None:

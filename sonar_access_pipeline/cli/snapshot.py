@@ -25,7 +25,7 @@ from sonar_access_pipeline.terminal import Day, print_frame
 from sonar_access_pipeline.warehouse.database import WORKING
 
 if TYPE_CHECKING:
-    from sonar_access_pipeline.warehouse.shown import Shown
+    from sonar_access_pipeline.warehouse.ask.shown import Shown
 
 
 @click.group()
@@ -42,7 +42,7 @@ def snapshot_list(organization: str | None, form: str) -> None:
     \b
     Example:  sonar-access snapshot list --format csv
     """
-    from sonar_access_pipeline.warehouse import frames
+    from sonar_access_pipeline.warehouse.ask import frames
 
     with opened(organization) as (warehouse, organization_key):
         frame = frames.snapshots(warehouse, organization_key)
@@ -66,7 +66,7 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
     """
     import pandas as pd
 
-    from sonar_access_pipeline.warehouse.shown import CHANGED, shown
+    from sonar_access_pipeline.warehouse.ask.shown import CHANGED, shown
 
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         found = shown(transaction, snapshot_id)
@@ -105,7 +105,7 @@ def snapshot_confirm(snapshot_id: int, reason: str, by: str) -> None:
     \b
     Example:  sonar-access snapshot confirm 41 --reason "Team payments left the company, ticket SEC-17"
     """
-    from sonar_access_pipeline.warehouse.decisions import CONFIRMED
+    from sonar_access_pipeline.warehouse.raw.decisions import CONFIRMED
 
     _decide(snapshot_id, CONFIRMED, reason, by)
 
@@ -120,13 +120,13 @@ def snapshot_retract(snapshot_id: int, reason: str, by: str) -> None:
     \b
     Example:  sonar-access snapshot retract 41 --reason "Read while SonarCloud was being repaired, their incident 8812"
     """
-    from sonar_access_pipeline.warehouse.decisions import RETRACTED
+    from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
 
     _decide(snapshot_id, RETRACTED, reason, by)
 
 
 def _decide(snapshot_id: int, decision: str, reason: str, by: str) -> None:
-    from sonar_access_pipeline.warehouse.decisions import decide
+    from sonar_access_pipeline.warehouse.raw.decisions import decide
 
     if not reason.strip() or not by.strip():
         raise click.UsageError("A decision needs a reason and a person; neither can be empty.")
@@ -153,7 +153,7 @@ def snapshot_export(organization: str | None, first: date | None, last: date | N
     \b
     Example:  sonar-access snapshot export --from 2026-01-01 --to 2026-03-31 acme-2026Q1.zip
     """
-    from sonar_access_pipeline.warehouse.archive import export
+    from sonar_access_pipeline.warehouse.raw.archive import export
 
     window: Window | None = None
     if first or last:
@@ -173,8 +173,8 @@ def snapshot_import(file: Path) -> None:
     Example:  sonar-access snapshot import acme-2026Q1.zip
     """
     from sonar_access_pipeline.orchestration.parts import Parts
-    from sonar_access_pipeline.warehouse.archive import import_
-    from sonar_access_pipeline.warehouse.history import derive
+    from sonar_access_pipeline.warehouse.history.merge import derive
+    from sonar_access_pipeline.warehouse.raw.archive import import_
 
     with Parts(load()).warehouse() as warehouse:
         carried = import_(warehouse, file, lambda: datetime.now(UTC))

@@ -173,7 +173,7 @@ def _show(status: Status, progress: Progress) -> None:
 
 
 def _print_admins(warehouse: Warehouse, organization_key: str) -> None:
-    from sonar_access_pipeline.warehouse import queries
+    from sonar_access_pipeline.warehouse.ask import queries
 
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, datetime.max.replace(tzinfo=UTC))

@@ -40,7 +40,7 @@ def warehouse_rebuild(organization: str | None) -> None:
     \b
     Example:  sonar-access warehouse rebuild
     """
-    from sonar_access_pipeline.warehouse.rebuild import rebuild
+    from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 
     with opened(organization, WORKING) as (opened_here, organization_key):
         observations = rebuild(opened_here, organization_key)
@@ -55,7 +55,7 @@ def warehouse_verify(organization: str | None) -> None:
     \b
     Example:  sonar-access warehouse verify
     """
-    from sonar_access_pipeline.warehouse.verify import State, verify
+    from sonar_access_pipeline.warehouse.history.verify import State, verify
 
     with opened(organization, WORKING) as (opened_here, organization_key):
         found = verify(opened_here, organization_key)
@@ -93,7 +93,7 @@ def warehouse_redact(login: str, organization: str | None, basis: str, by: str) 
     \b
     Example:  sonar-access warehouse redact ada@github --basis "GDPR Art. 17, request 4711"
     """
-    from sonar_access_pipeline.warehouse.forget import redact
+    from sonar_access_pipeline.warehouse.raw.forget import redact
 
     with opened(organization, WORKING) as (opened_here, organization_key):
         done = redact(opened_here, organization_key, login, by=by, basis=basis, clock=lambda: datetime.now(UTC))
@@ -117,7 +117,7 @@ def warehouse_end(organization: str | None, last_day: date, reason: str, by: str
     \b
     Example:  sonar-access warehouse end --organization acme --on 2026-11-24 --reason "Moved to acme-group, ticket SEC-31"
     """
-    from sonar_access_pipeline.warehouse.alerts import ALERTING, end_organization
+    from sonar_access_pipeline.warehouse.ledger.alerts import ALERTING, end_organization
 
     with opened(organization) as (opened_here, organization_key), opened_here.write(ALERTING) as transaction:
         end_organization(transaction, organization_key, last_day=last_day, reason=reason, by=by, now=datetime.now(UTC))

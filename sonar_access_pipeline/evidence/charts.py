@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sonar_access_pipeline.evidence.facts import Facts
-from sonar_access_pipeline.warehouse.queries import ObservationFacts
+from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
 
 
 @dataclass(frozen=True)

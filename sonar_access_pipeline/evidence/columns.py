@@ -1,8 +1,9 @@
 """The columns of a packet's CSV files: what each means, how wide it is shown, and since which format there is it.
 
-A name means the same in every file. Add here: a column, with the format that brings it (`tables.FORMATS`); its rows get it where
-they are made (`facts.py`, `warehouse/proof.py`, `warehouse/queries.py`). Everything else follows from here: the CSV files of each
-format, sheets, the README of a packet and `docs/packet-dictionary.md`.
+A name means the same in every file. Add here: a column, with the format that brings it
+(`tables.FORMATS`); its rows get it where they are made (`facts.py`, `warehouse/ask/proof.py`,
+`warehouse/ask/queries.py`). Everything else follows from here: the CSV files of each format,
+sheets, the README of a packet and `docs/packet-dictionary.md`.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.rules import Result, WindowFacts
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.warehouse import proof, queries
+from sonar_access_pipeline.warehouse.ask import proof, queries
+from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts, Rows, WindowObservations
+from sonar_access_pipeline.warehouse.ask.tied import ties
 from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
-from sonar_access_pipeline.warehouse.policies import policy_at
-from sonar_access_pipeline.warehouse.queries import ObservationFacts, Rows, WindowObservations
+from sonar_access_pipeline.warehouse.ledger.policies import policy_at
 from sonar_access_pipeline.warehouse.statements import Statements
-from sonar_access_pipeline.warehouse.tied import ties
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.signers import STORES, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
-from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.ledger import packets
 
 FOLDER, NAME = "store", "store.json"
 

@@ -14,8 +14,8 @@ from sonar_access_pipeline.evidence.seal import SUMS, sums_of
 from sonar_access_pipeline.evidence.stores import FolderStore, Store
 from sonar_access_pipeline.evidence.tables import parsed
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.packets import keys
-from sonar_access_pipeline.warehouse.snapshots import bodies_of
+from sonar_access_pipeline.warehouse.ledger.packets import keys
+from sonar_access_pipeline.warehouse.raw.snapshots import bodies_of
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from sonar_access_pipeline.evidence.identity import why_unknown
 from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import Line
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, entry_of
-from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.ledger import packets
 
 
 @dataclass(frozen=True)

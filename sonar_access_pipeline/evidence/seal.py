@@ -23,8 +23,8 @@ from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEME
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
-from sonar_access_pipeline.warehouse import packets
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.ledger import packets
 
 SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})

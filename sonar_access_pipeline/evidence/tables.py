@@ -18,8 +18,8 @@ from typing import Any
 from sonar_access_pipeline.access.snapshot import Scope, iso
 from sonar_access_pipeline.evidence.columns import COLUMNS, FIRST_FORMAT
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
-from sonar_access_pipeline.warehouse import proof, queries
-from sonar_access_pipeline.warehouse.queries import Rows
+from sonar_access_pipeline.warehouse.ask import proof, queries
+from sonar_access_pipeline.warehouse.ask.queries import Rows
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 ESCAPING = (

@@ -23,10 +23,11 @@ from sonar_access_pipeline.evidence.packet import MANIFEST, build
 from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
 from sonar_access_pipeline.evidence.stores import Store, read_all
 from sonar_access_pipeline.evidence.tables import FORMATS
-from sonar_access_pipeline.warehouse import packets, queries
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.verify import verify as verify_warehouse
+from sonar_access_pipeline.warehouse.history.verify import verify as verify_warehouse
+from sonar_access_pipeline.warehouse.ledger import packets
 
 TOGETHER = 4
 """Packets whose files are read at once: enough to keep the way to the store full, few enough for memory."""
@@ -113,7 +114,7 @@ def verify_all(
 ) -> Packets:
     """Verify every packet of an organization, each by itself, and once the line they stand in.
 
-    Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/verify.py`'s
+    Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/history`'s
     business: the content is held by digests and signatures. Every object is read once, many at a time.
     """
     if warehouse is not None and (why := why_unknown(warehouse, store)):

@@ -26,7 +26,7 @@ from sonar_access_pipeline.evidence.columns import COLUMNS, Column
 from sonar_access_pipeline.evidence.deflated import zipped
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
-from sonar_access_pipeline.warehouse import proof, queries
+from sonar_access_pipeline.warehouse.ask import proof, queries
 
 REVIEW = tuple(name for name in POPULATION if name not in ("organization_key", "provider", "is_admin_by_sonarcloud"))
 """What a reviewer sees of an account, as `population.csv` has it."""

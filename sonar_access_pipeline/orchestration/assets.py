@@ -36,10 +36,11 @@ from sonar_access_pipeline.orchestration.shown import (
     uncounted,
 )
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.warehouse import packets, queries
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.forget import drop_bodies
-from sonar_access_pipeline.warehouse.history import derive
+from sonar_access_pipeline.warehouse.history.merge import derive
+from sonar_access_pipeline.warehouse.ledger import packets
+from sonar_access_pipeline.warehouse.raw.forget import drop_bodies
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
     history_tables,

@@ -16,7 +16,7 @@ from sonar_access_pipeline.orchestration.failures import working
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.shown import table_of
 from sonar_access_pipeline.settings import Connection
-from sonar_access_pipeline.warehouse.verify import State, verify
+from sonar_access_pipeline.warehouse.history.verify import State, verify
 
 MOST = 100
 """Faults of evidence that the check shows."""

@@ -18,9 +18,10 @@ from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history import derive, why_held
-from sonar_access_pipeline.warehouse.policies import record_policy, record_rules
-from sonar_access_pipeline.warehouse.snapshots import Recorded, begin_attempt, claim, end_attempt, of_run, record
+from sonar_access_pipeline.warehouse.history.merge import derive, why_held
+from sonar_access_pipeline.warehouse.ledger.policies import record_policy, record_rules
+from sonar_access_pipeline.warehouse.raw.attempts import begin_attempt, end_attempt
+from sonar_access_pipeline.warehouse.raw.snapshots import Recorded, claim, of_run, record
 
 NAMED_BUNDLE = (
     "TLS is verified against {bundle}, which the environment names, not against the authorities that come along: whoever holds "

@@ -1,7 +1,8 @@
 """One look at everything that can be wrong: facts from the warehouse and from Dagster, problems, and what is told of them.
 
-The deciding is done by `alerts/`, which is pure; the writing by `warehouse/alerts.py`. What is written is on its way: a channel
-that is down gets it later. A warehouse that cannot be reached is the one problem that is told from memory.
+The deciding is done by `alerts/`, which is pure; the writing by `warehouse/ledger/alerts.py`. What
+is written is on its way: a channel that is down gets it later. A warehouse that cannot be reached
+is the one problem that is told from memory.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import processes, runs
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.warehouse import alerts, packets
 from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.ledger import alerts, packets
 
 LOOK_BACK = timedelta(days=1)
 """How far back the first look goes."""

@@ -1,0 +1,371 @@
+"""The history merge: observations into history tables and out again, in any order, each in one transaction with its own mark.
+
+What changes is decided by the algebra of `access/history.py`; here it becomes a few statements. `history_observation` says
+which observations the tables show; an observation that stands in `observation` and not there is merged by the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, insert, or_, select, update
+
+from sonar_access_pipeline.access.brake import (
+    Brake,
+    Measure,
+    held_reason,
+    left_behind_reason,
+    measured,
+    measured_parts,
+    measures,
+    removals,
+)
+from sonar_access_pipeline.access.content import answers, content_of, lists_of
+from sonar_access_pipeline.access.history import Compared, ObservationTime, compare
+from sonar_access_pipeline.access.records import SnapshotContent
+from sonar_access_pipeline.access.rows import DIM_USER, HISTORY_TABLES, HistoryTable, Part, Row
+from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.ledger.policies import policy_at
+from sonar_access_pipeline.warehouse.raw.snapshots import (
+    IN_LIST,
+    StandIns,
+    pseudonyms_of,
+    responses_of,
+    responses_of_many,
+    scopes_of,
+)
+from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
+from sonar_access_pipeline.warehouse.views import observation
+
+TIMES = ("valid_from", "valid_to", "changed_after", "last_seen_at")
+"""The columns of a history table that say when, in the order in which rows are written."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The merged observations just before and just after one, of one scope, and the snapshot of the first."""
+
+    before: ObservationTime | None
+    after: ObservationTime | None
+    snapshot_before: int | None = None
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An observation that history does not show yet, and the scopes of which it does not."""
+
+    snapshot_id: int
+    time: ObservationTime
+    read: tuple[Scope, ...]
+    scopes: frozenset[Scope]
+
+
+def derive(warehouse: Warehouse, organization_key: str) -> list[int]:
+    """Merge every observation of an organization that history does not show yet, oldest first, each in a transaction; the
+    snapshots that were merged.
+    """
+    with warehouse.read() as transaction:
+        waiting = pending(transaction, organization_key)
+    merged = []
+    for one in waiting:
+        with warehouse.write(lock_of(organization_key)) as transaction:
+            # Since then somebody may have merged it, or retracted it.
+            for still in pending(transaction, organization_key, one.snapshot_id):
+                merge(transaction, organization_key, still)
+                merged.append(still.snapshot_id)
+    return merged
+
+
+def derive_in(transaction: Connection, organization_key: str) -> None:
+    """`derive`, in a transaction of the caller, who holds `lock_of` and commits."""
+    for one in pending(transaction, organization_key):
+        merge(transaction, organization_key, one)
+
+
+def lock_of(organization_key: str) -> str:
+    """The lock under which the history of an organization is changed."""
+    return f"history:{organization_key}"
+
+
+def pending(transaction: Connection, organization_key: str, snapshot_id: int | None = None) -> list[Pending]:
+    """The observations that are not merged, oldest first; or one of them."""
+    mark, ours = history_observation.c, observation.c
+    marks = (
+        select(func.count())
+        .where(
+            mark.organization_key == organization_key,
+            mark.observed_at == ours.observed_at,
+            mark.scope.in_([scope.value for scope in Scope]),
+        )
+        .scalar_subquery()
+    )
+    scopes = func.length(ours.scopes) - func.length(func.replace(ours.scopes, ",", "")) + 1
+    query = select(ours.snapshot_id, ours.started_at, ours.observed_at, ours.scopes).where(
+        ours.organization_key == organization_key, marks < scopes
+    )
+    if snapshot_id is not None:
+        query = query.where(ours.snapshot_id == snapshot_id)
+    found = []
+    for row in transaction.execute(query.order_by(ours.observed_at)).all():
+        read, shown = scopes_of(row.scopes), _marked(transaction, row.snapshot_id)
+        time = ObservationTime(row.started_at, row.observed_at)
+        found.append(Pending(row.snapshot_id, time, read, frozenset(read) - shown))
+    return found
+
+
+def _marked(transaction: Connection, snapshot_id: int) -> set[Scope]:
+    marks = select(history_observation.c.scope).where(history_observation.c.snapshot_id == snapshot_id)
+    return {Scope(scope) for scope in transaction.execute(marks).scalars()}
+
+
+def merge(transaction: Connection, organization_key: str, one: Pending) -> None:
+    """Put one observation into every history table that it read, and its marks beside it. The caller locks and commits."""
+    neighbours = {scope: neighbours_of(transaction, organization_key, scope, one.time) for scope in one.scopes}
+    if not _repeats(transaction, one, list(neighbours.values())):
+        in_force = policy_at(transaction, one.time.observed_at)
+        pseudonyms = pseudonyms_of(transaction, organization_key)
+        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read, in_force, pseudonyms)
+        for description, part in _parts(one.scopes):
+            splice = Splice(transaction, description, part, organization_key, one.time, neighbours[part.scope])
+            splice.put_in(part.rows(content))
+    mark(transaction, organization_key, one.scopes, one.time, one.snapshot_id)
+
+
+def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbours]) -> bool:
+    """Whether an observation is the newest, and every answer that counts is the one of its predecessor, to the byte."""
+    before = {neighbour.snapshot_before for neighbour in neighbours}
+    if len(before) != 1 or any(neighbour.after for neighbour in neighbours):
+        return False
+    (predecessor,) = before
+    times = {one.time, *(neighbour.before for neighbour in neighbours if neighbour.before)}
+    stand_ins = StandIns(transaction)
+    if predecessor is None or stand_ins.number_for(predecessor) != stand_ins.number_for(one.snapshot_id):
+        return False
+    if len({policy_at(transaction, time.observed_at).judges for time in times}) > 1:
+        return False
+    if any(_is_empty(transaction, description, one.snapshot_id) for description, _ in _parts(one.scopes)):
+        return False
+    both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
+    return answers(both[predecessor]) == answers(both[one.snapshot_id])
+
+
+def _is_empty(transaction: Connection, description: HistoryTable, snapshot_id: int) -> bool:
+    """Whether a table shows nothing where every observation shows something: its predecessor was never asked."""
+    if not description.is_never_empty:
+        return False
+    table = history_tables[description.name]
+    of = select(observation.c.organization_key).where(observation.c.snapshot_id == snapshot_id).scalar_subquery()
+    shown = select(table.c.valid_from).where(table.c.organization_key == of, table.c.valid_to.is_(None)).limit(1)
+    return transaction.execute(shown).first() is None
+
+
+def _parts(scopes: Set[Scope]) -> Iterator[tuple[HistoryTable, Part]]:
+    return ((description, part) for description in HISTORY_TABLES for part in description.parts if part.scope in scopes)
+
+
+def mark(
+    transaction: Connection, organization_key: str, scopes: Iterable[Scope], time: ObservationTime, snapshot_id: int
+) -> None:
+    """Note that history shows an observation of some scopes."""
+    for scope in sorted(scopes):
+        transaction.execute(
+            insert(history_observation).values(
+                organization_key=organization_key, scope=scope.value, snapshot_id=snapshot_id, **time._asdict()
+            )
+        )
+
+
+def take_out(transaction: Connection, organization_key: str, snapshot_id: int) -> None:
+    """Leave the history that never saw a snapshot: from the tables alone, its answers need not be there any more.
+
+    Nothing happens where history does not show it. The caller holds `lock_of` and commits.
+    """
+    marks = history_observation.c
+    shown = transaction.execute(
+        select(marks.scope, marks.started_at, marks.observed_at).where(marks.snapshot_id == snapshot_id).order_by(marks.scope)
+    ).all()
+    for scope, started_at, observed_at in shown:
+        time = ObservationTime(started_at, observed_at)
+        neighbours = neighbours_of(transaction, organization_key, Scope(scope), time)
+        for description, part in _parts({Scope(scope)}):
+            Splice(transaction, description, part, organization_key, time, neighbours).take_out()
+    transaction.execute(delete(history_observation).where(marks.snapshot_id == snapshot_id))
+
+
+def neighbours_of(transaction: Connection, organization_key: str, scope: Scope, time: ObservationTime) -> Neighbours:
+    """The merged observations around a time."""
+    shown = history_observation.c
+    ours = select(shown.started_at, shown.observed_at, shown.snapshot_id).where(
+        shown.organization_key == organization_key, shown.scope == scope.value
+    )
+
+    def first(query: Select[tuple[datetime, datetime, int]]) -> Any:
+        return transaction.execute(query.limit(1)).one_or_none()
+
+    before = first(ours.where(shown.observed_at < time.observed_at).order_by(shown.observed_at.desc()))
+    after = first(ours.where(shown.observed_at > time.observed_at).order_by(shown.observed_at))
+    return Neighbours(
+        ObservationTime(before.started_at, before.observed_at) if before else None,
+        ObservationTime(after.started_at, after.observed_at) if after else None,
+        before.snapshot_id if before else None,
+    )
+
+
+def ours(table: Table, part: Part, organization_key: str) -> ColumnElement[bool]:
+    """The rows of an organization that a part of a history table is made of."""
+    condition = table.c.organization_key == organization_key
+    return condition if part.column is None else and_(condition, table.c[part.column].in_(sorted(part.values or ())))
+
+
+def alive_at(table: Table, moment: datetime) -> ColumnElement[bool]:
+    """The rows of a history table that show at `moment`."""
+    return and_(table.c.valid_from <= moment, or_(table.c.valid_to.is_(None), table.c.valid_to > moment))
+
+
+def measured_before(transaction: Connection, organization_key: str, scopes: Set[Scope], moment: datetime) -> Iterator[Measure]:
+    """What the merged observation before `moment` shows of each thing that the removal brake measures, per scope."""
+    for description, part in measured_parts(scopes):
+        before = neighbours_of(transaction, organization_key, part.scope, ObservationTime(moment, moment)).before
+        if before is not None:
+            table = history_tables[description.name]
+            keys = select(*(table.c[column.name] for column in description.key))
+            shown = keys.where(ours(table, part, organization_key), alive_at(table, before.observed_at))
+            yield from measures(description, tuples(transaction, shown))
+
+
+def why_held(
+    transaction: Connection, organization_key: str, content: SnapshotContent, moment: datetime, brake: Brake
+) -> str | None:
+    """Say in one sentence why a person must look before what was read until `moment` counts; None where nobody must."""
+    before = measured_before(transaction, organization_key, content.scopes, moment)
+    found = removals(before, measured(content, content.scopes), brake)
+    members = members_before(transaction, organization_key, moment)
+    reasons = [held_reason(found, brake) if found else None, left_behind_reason(content.non_members.keys(), members)]
+    return "; ".join(filter(None, reasons)) or None
+
+
+def members_before(transaction: Connection, organization_key: str, moment: datetime) -> set[str] | None:
+    """The members that the merged observation before `moment` shows; None where there is none."""
+    before = neighbours_of(transaction, organization_key, Scope.CORE, ObservationTime(moment, moment)).before
+    if before is None:
+        return None
+    table = history_tables[DIM_USER.name]
+    shown = select(table.c.login).where(table.c.organization_key == organization_key, alive_at(table, before.observed_at))
+    return set(transaction.execute(shown).scalars())
+
+
+class Splice:
+    """One observation of one part of a table, put among its neighbours or taken out again; the cases are those of
+    `access/history.py`.
+
+    What ends is ended before anything begins: at no moment do two intervals of one key overlap, and the database need not wait
+    for the end of the transaction to refuse it.
+    """
+
+    def __init__(
+        self,
+        transaction: Connection,
+        description: HistoryTable,
+        part: Part,
+        organization_key: str,
+        time: ObservationTime,
+        neighbours: Neighbours,
+    ) -> None:
+        self._transaction = transaction
+        self._description = description
+        self._table = history_tables[description.name]
+        self._organization_key = organization_key
+        self._ours = ours(self._table, part, organization_key)
+        self._time = time
+        self._before, self._after = neighbours.before, neighbours.after
+
+    def put_in(self, rows: Iterable[Row]) -> None:
+        """The observation shows `rows`."""
+        table, time, before, after = self._table.c, self._time, self._before, self._after
+        shown_before = self._shown(before, is_newest=after is None)
+        found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
+        # Of an observation that shows nothing where all show something, nobody knows what it would have shown.
+        is_baseline = before is None or (self._description.is_never_empty and not shown_before)
+        started_before = None if before is None or is_baseline else before.started_at
+        tails: list[dict[str, Any]] = []
+        if before is not None:
+            alive = self._alive(before, is_newest=after is None)
+            ends = {"valid_to": time.observed_at, "last_seen_at": started_before}
+            tails = self._rows(found.before_and_after, alive)
+            self._update(found.before_only | found.before_and_after, alive, ends)
+        if after is None:
+            self._insert(found, (time.observed_at, None, started_before, None))
+            return
+        begins_after = table.valid_from == after.observed_at
+        self._write({**tail, "valid_from": after.observed_at, "changed_after": time.started_at} for tail in tails)
+        self._update(found.before_and_new, table.valid_to == after.observed_at, {"last_seen_at": time.started_at})
+        begins = {"valid_from": time.observed_at, "changed_after": started_before}
+        self._update(found.new_and_after, begins_after, begins)
+        self._update(found.after_only, begins_after, {"changed_after": time.started_at})
+        self._insert(found, (time.observed_at, after.observed_at, started_before, time.started_at))
+
+    def take_out(self) -> None:
+        """The observation never was."""
+        table, time, before, after = self._table.c, self._time, self._before, self._after
+        found = compare(self._shown(before), self._shown(time, is_newest=after is None), bytes, self._shown(after))
+        started_before = before.started_at if before else None
+        begins_here, ends_here = table.valid_from == time.observed_at, table.valid_to == time.observed_at
+        for chosen in self._chosen(found.new_only.keys(), begins_here):
+            self._transaction.execute(delete(self._table).where(chosen))
+        if after is None:
+            self._update(found.before_only, ends_here, {"valid_to": None, "last_seen_at": None})
+            return
+        begins_after = table.valid_from == after.observed_at
+        begins = {"valid_from": after.observed_at, "changed_after": started_before}
+        self._update(found.new_and_after, begins_here, begins)
+        self._update(found.after_only, begins_after, {"changed_after": started_before})
+        self._update(found.before_and_new, table.valid_to == after.observed_at, {"last_seen_at": started_before})
+        self._update(found.before_only, ends_here, {"valid_to": after.observed_at, "last_seen_at": started_before})
+        heads = {head["row_hash"]: head for head in self._rows(found.before_and_after, ends_here)}
+        tails = self._rows(found.before_and_after, begins_after)
+        for chosen in self._chosen(found.before_and_after, or_(ends_here, begins_after)):
+            self._transaction.execute(delete(self._table).where(chosen))
+        self._write(
+            {**tail, **{name: heads[tail["row_hash"]][name] for name in ("valid_from", "changed_after")}} for tail in tails
+        )
+
+    def _shown(self, at: ObservationTime | None, *, is_newest: bool = False) -> set[bytes]:
+        if at is None:
+            return set()
+        return hashes_where(self._transaction, self._table, and_(self._ours, self._alive(at, is_newest=is_newest)))
+
+    def _alive(self, at: ObservationTime, *, is_newest: bool) -> ColumnElement[bool]:
+        """What shows at an observation. What shows at the newest is what is open, and of that there is an index."""
+        return self._table.c.valid_to.is_(None) if is_newest else alive_at(self._table, at.observed_at)
+
+    def _chosen(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
+        """The condition for each part of `hashes` that fits one statement, in the order in which an index has them."""
+        left = sorted(hashes)
+        for start in range(0, len(left), IN_LIST):
+            yield and_(self._ours, self._table.c.row_hash.in_(left[start : start + IN_LIST]), condition)
+
+    def _update(self, hashes: Set[bytes], condition: ColumnElement[bool], values: Mapping[str, Any]) -> None:
+        for chosen in self._chosen(hashes, condition):
+            self._transaction.execute(update(self._table).where(chosen).values(**values))
+
+    def _rows(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> list[dict[str, Any]]:
+        columns = [column for column in self._table.c if column.computed is None]
+        return [
+            {**row, "row_hash": bytes(row["row_hash"])}
+            for chosen in self._chosen(hashes, condition)
+            for row in self._transaction.execute(select(*columns).where(chosen)).mappings()
+        ]
+
+    def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        names = [column.name for column in self._table.c if column.computed is None]
+        insert_rows(self._transaction, self._table, names, ([row[name] for name in names] for row in rows))
+
+    def _insert(self, found: Compared[Row], times: tuple[datetime | None, ...]) -> None:
+        names = ["organization_key", *(column.name for column in self._description.columns), *TIMES, "row_hash"]
+        rows = ((self._organization_key, *row, *times, key) for key, row in found.new_only.items())
+        insert_rows(self._transaction, self._table, names, rows)

@@ -1,0 +1,1 @@
+"""What was read, and what people said of it: snapshots, tries, archives, decisions, redaction."""

@@ -1,0 +1,449 @@
+"""The snapshot store: raw reads written once and read back exactly, and the chain of all reads.
+
+Nothing is derived here. Everything is append-only.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, LargeBinary, RowMapping, func, insert, literal, select, update
+
+from sonar_access_pipeline.access.snapshot import (
+    CHAIN_START,
+    Control,
+    ListRead,
+    Response,
+    Scope,
+    Snapshot,
+    SourceKind,
+    Verdict,
+    canonical_json,
+    chain_head,
+)
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import BodyDroppedError, OutOfOrderError, SourceMismatchError
+from sonar_access_pipeline.warehouse.schema import (
+    raw_body,
+    raw_control,
+    raw_list,
+    raw_response,
+    raw_snapshot,
+    redacted_body,
+    redaction,
+    snapshot_decision,
+)
+
+RECORDING = "recording"
+"""The lock under which snapshots and tries are written: one at a time in the whole warehouse, since they form one chain."""
+IN_LIST = 500
+"""Values in one IN list: below every database's limit on parameters."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A snapshot in the store, by the facts that later steps need."""
+
+    snapshot_id: int
+    organization_key: str
+    partition_date: date
+    started_at: datetime
+    observed_at: datetime
+    verdict: Verdict
+    reason: str | None
+    content_sha256: str
+    counts: dict[str, int]
+
+
+def claim(warehouse: Warehouse, organization_key: str, source_url: str, source_kind: SourceKind) -> None:
+    """Refuse a read of an organization whose history comes from elsewhere.
+
+    Raises `SourceMismatchError`: another host or kind of source would mix two truths in one history.
+    """
+    with warehouse.read() as transaction:
+        require_same_source(transaction, organization_key, (source_url, source_kind.value))
+
+
+def require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str]) -> None:
+    """Refuse another address or kind than the organization's history has; what a connection is called is nobody's business.
+
+    Raises `SourceMismatchError`.
+    """
+    first = transaction.execute(
+        select(raw_snapshot.c.source_url, raw_snapshot.c.source_kind)
+        .where(raw_snapshot.c.organization_key == organization_key)
+        .order_by(raw_snapshot.c.snapshot_id)
+        .limit(1)
+    ).one_or_none()
+    if first is not None and tuple(first) != source:
+        raise SourceMismatchError(
+            f"The history of organization '{organization_key}' was read from {first.source_url} ({first.source_kind}); "
+            f"{source[0]} ({source[1]}) is refused: two sources never mix. Use another warehouse for it."
+        )
+
+
+def record(warehouse: Warehouse, snapshot: Snapshot, clock: Callable[[], datetime]) -> Recorded:
+    """Keep a snapshot that was just read, whatever its verdict.
+
+    All of it in one transaction. Raises `SourceMismatchError` and `OutOfOrderError`.
+    """
+    with warehouse.write(RECORDING) as transaction:
+        source = (snapshot.source_url, snapshot.source_kind.value)
+        require_same_source(transaction, snapshot.organization_key, source)
+        _require_order(transaction, snapshot)
+        return append(transaction, snapshot, clock())
+
+
+def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, imported_from: str | None = None) -> Recorded:
+    """Put a snapshot at the end of the chain: facts, lists, controls, responses, and the bodies not yet stored.
+
+    The caller holds the lock `RECORDING` and commits. `imported_from` is the digest of the archive it came in, if it did.
+    """
+    last = transaction.execute(
+        select(raw_snapshot.c.snapshot_id, raw_snapshot.c.previous_sha256, raw_snapshot.c.content_sha256)
+        .order_by(raw_snapshot.c.snapshot_id.desc())
+        .limit(1)
+    ).one_or_none()
+    snapshot_id = last.snapshot_id + 1 if last else 1
+    _store_bodies(transaction, snapshot.responses)
+    transaction.execute(
+        insert(raw_snapshot).values(
+            snapshot_id=snapshot_id,
+            connection=snapshot.connection,
+            organization_key=snapshot.organization_key,
+            source_url=snapshot.source_url,
+            source_kind=snapshot.source_kind.value,
+            partition_date=snapshot.partition_date,
+            started_at=snapshot.started_at,
+            observed_at=snapshot.observed_at,
+            recorded_at=recorded_at,
+            server_started_at=snapshot.server_started_at,
+            server_observed_at=snapshot.server_observed_at,
+            scopes=",".join(snapshot.scopes),
+            verdict=snapshot.verdict.value,
+            reason=snapshot.reason,
+            run_id=snapshot.run_id,
+            token_login=snapshot.token_login,
+            tls_bundle_sha256=snapshot.tls_bundle_sha256,
+            pipeline_version=snapshot.pipeline_version,
+            counts=canonical_json(snapshot.counts).decode(),
+            content_sha256=snapshot.content_sha256,
+            previous_sha256=chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START,
+            imported_from=imported_from,
+        )
+    )
+    _insert(transaction, raw_list, snapshot_id, [_list_row(read) for read in snapshot.lists])
+    _insert(transaction, raw_control, snapshot_id, [_control_row(control) for control in snapshot.controls])
+    _insert(transaction, raw_response, snapshot_id, [_response_row(response) for response in snapshot.responses])
+    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    return _recorded(row)
+
+
+def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
+    # What was retracted, as a read by a clock that was ahead, and what never counted hold up nothing.
+    retracted = select(snapshot_decision.c.snapshot_id).where(snapshot_decision.c.decision == "retracted")
+    last = transaction.execute(
+        select(func.max(raw_snapshot.c.observed_at)).where(
+            raw_snapshot.c.organization_key == snapshot.organization_key,
+            raw_snapshot.c.verdict != Verdict.INCOMPLETE.value,
+            raw_snapshot.c.snapshot_id.not_in(retracted),
+        )
+    ).scalar()
+    if last is not None and snapshot.started_at <= last:
+        raise OutOfOrderError(
+            f"This read of '{snapshot.organization_key}' began before the last one had ended: another sync ran at the same time, "
+            "or this machine's clock went back. It was not kept; check the clock, then sync again."
+        )
+
+
+def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> None:
+    bodies = {response.body_sha256: response for response in responses}
+    digests = sorted(bodies)
+    stored: dict[str, datetime | None] = {}
+    for start in range(0, len(digests), IN_LIST):
+        part = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
+        known = transaction.execute(select(raw_body.c.body_sha256, raw_body.c.dropped_at).where(part))
+        stored.update({row.body_sha256: row.dropped_at for row in known})
+    for digest in [digest for digest, dropped_at in stored.items() if dropped_at is not None]:
+        # It was dropped, and now SonarCloud says the same again. Stored, not deflated: so PostgreSQL itself compares the digest.
+        again = update(raw_body).where(raw_body.c.body_sha256 == digest)
+        transaction.execute(again.values(zlib_body=zlib.compress(bodies[digest].body, level=0), dropped_at=None))
+    new = [
+        {"body_sha256": digest, "size_bytes": bodies[digest].size_bytes, "zlib_body": bodies[digest].zlib_body}
+        for digest in digests
+        if digest not in stored
+    ]
+    if new:
+        transaction.execute(insert(raw_body), new)
+
+
+def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        transaction.execute(insert(table), [{"snapshot_id": snapshot_id, **row} for row in rows])
+
+
+def _list_row(read: Any) -> dict[str, Any]:
+    return {
+        "list_name": read.name,
+        "subject": read.subject,
+        "reported_total": read.reported_total,
+        "rows": read.rows,
+        "distinct_keys": read.distinct,
+        "rereads": read.rereads,
+        "verdict": read.verdict.value,
+        "reason": read.reason,
+    }
+
+
+def _control_row(control: Any) -> dict[str, Any]:
+    return {
+        "control": control.name,
+        "compares": control.compares,
+        "left_count": control.left,
+        "right_count": control.right,
+        "passed": control.passed,
+        "detail": control.detail,
+    }
+
+
+def _response_row(response: Response) -> dict[str, Any]:
+    return {
+        "sequence": response.sequence,
+        "list_name": response.list_name,
+        "subject": response.subject,
+        "reading": response.reading,
+        "endpoint": response.endpoint,
+        "params": canonical_json(response.params).decode(),
+        "page": response.page,
+        "status": response.status,
+        "started_at": response.started_at,
+        "duration_ms": response.duration_ms,
+        "server_time": response.server_time,
+        "attempts": response.attempts,
+        "rows": response.rows,
+        "reported_total": response.reported_total,
+        "body_sha256": response.body_sha256,
+    }
+
+
+def responses_of(transaction: Connection, snapshot_id: int, list_name: str | None = None) -> list[Response]:
+    """Every response of a snapshot, or of one list of it, with its exact body, in the order received.
+
+    Raises `BodyDroppedError`.
+    """
+    return responses_of_many(transaction, [snapshot_id], list_name=list_name)[snapshot_id]
+
+
+def responses_of_many(
+    transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True, list_name: str | None = None
+) -> dict[int, list[Response]]:
+    """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can be missing.
+
+    Where a body was redacted, the one that stands in its place is given, under the digest of the one that came.
+    Raises `BodyDroppedError`.
+    """
+    body = raw_body.c.zlib_body if bodies else literal(b"", LargeBinary)
+    query = (
+        select(raw_response, raw_body.c.size_bytes, body.label("zlib_body"))
+        .join(raw_body, raw_response.c.body_sha256 == raw_body.c.body_sha256)
+        .where(raw_response.c.snapshot_id.in_(snapshot_ids))
+        .order_by(raw_response.c.snapshot_id, raw_response.c.sequence)
+    )
+    if list_name is not None:
+        query = query.where(raw_response.c.list_name == list_name)
+    rows = transaction.execute(query).all()
+    stand_ins = StandIns(transaction) if bodies else None
+    found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
+    for row in rows:
+        zlib_body = row.zlib_body
+        if stand_ins is not None:
+            zlib_body = stand_ins.body(row.snapshot_id, row.body_sha256, row.zlib_body)
+            if not zlib_body:
+                raise BodyDroppedError(
+                    f"The answers of snapshot {row.snapshot_id} were dropped when they were old enough; nothing can be derived "
+                    "from it again. What was derived stays."
+                )
+        found[row.snapshot_id].append(
+            Response(
+                sequence=row.sequence,
+                list_name=row.list_name,
+                subject=row.subject,
+                reading=row.reading,
+                endpoint=row.endpoint,
+                params=json.loads(row.params),
+                page=row.page,
+                status=row.status,
+                started_at=row.started_at,
+                duration_ms=row.duration_ms,
+                server_time=row.server_time,
+                attempts=row.attempts,
+                rows=row.rows,
+                reported_total=row.reported_total,
+                body_sha256=row.body_sha256,
+                size_bytes=row.size_bytes,
+                zlib_body=zlib_body,
+            )
+        )
+    return found
+
+
+def pseudonyms_of(transaction: Connection, organization_key: str) -> frozenset[str]:
+    """The logins that stand for persons who were taken out of an organization."""
+    found = select(redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
+    return frozenset(transaction.execute(found).scalars())
+
+
+class StandIns:
+    """Which body stands in the place of which: a redaction counts for those snapshots of its organization that were there.
+
+    Organizations may share a body, and each keeps what it may keep. A body may be redacted more than once, for several people,
+    and it may come again, once a person has returned.
+    """
+
+    def __init__(self, transaction: Connection) -> None:
+        self._transaction = transaction
+        self._steps: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
+        columns = (redaction.c.organization_key, redaction.c.last_snapshot_id)
+        query = select(redacted_body, *columns).join(redaction, redaction.c.redaction_id == redacted_body.c.redaction_id)
+        for row in transaction.execute(query.order_by(redaction.c.redaction_id)):
+            self._steps[row.organization_key, row.body_sha256].append((row.redaction_id, row.last_snapshot_id, row.new_sha256))
+
+    @cached_property
+    def _organizations(self) -> dict[int, str]:
+        columns = select(raw_snapshot.c.snapshot_id, raw_snapshot.c.organization_key)
+        return {row.snapshot_id: row.organization_key for row in self._transaction.execute(columns)}
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """The digests that something stands in the place of, for some snapshots."""
+        return frozenset(digest for _, digest in self._steps)
+
+    def number_for(self, snapshot_id: int) -> int:
+        """How many replacements count for a snapshot: the same answers say the same only where that is the same."""
+        if not self._steps:
+            return 0
+        ours = self._organizations[snapshot_id]
+        return sum(snapshot_id <= last for (key, _), steps in self._steps.items() if key == ours for _, last, _ in steps)
+
+    def of(self, snapshot_id: int, digest: str) -> str:
+        """The digest of the body that counts for a snapshot: most often the one that came."""
+        if digest not in self.replaced:
+            return digest
+        done, ours = 0, self._organizations[snapshot_id]
+        while step := next((s for s in self._steps.get((ours, digest), ()) if s[0] > done and snapshot_id <= s[1]), None):
+            done, _, digest = step
+        return digest
+
+    def body(self, snapshot_id: int, digest: str, came: bytes) -> bytes:
+        """The body that counts, compressed; empty where it was dropped. `came` is that of `digest`."""
+        now = self.of(snapshot_id, digest)
+        if now == digest:
+            return came
+        stored = select(raw_body.c.zlib_body).where(raw_body.c.body_sha256 == now)
+        return bytes(self._transaction.execute(stored).scalar_one())
+
+
+def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> Snapshot:
+    """A stored snapshot as it was recorded: its `content_sha256` is the one that was stored, or somebody changed it.
+
+    That digest needs no `bodies`, only theirs. Raises `BodyDroppedError`.
+    """
+    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
+    controls = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
+    return Snapshot(
+        connection=row["connection"],
+        organization_key=row["organization_key"],
+        source_url=row["source_url"],
+        source_kind=SourceKind(row["source_kind"]),
+        started_at=row["started_at"],
+        observed_at=row["observed_at"],
+        server_started_at=row["server_started_at"],
+        server_observed_at=row["server_observed_at"],
+        scopes=scopes_of(row["scopes"]),
+        verdict=Verdict(row["verdict"]),
+        reason=row["reason"],
+        token_login=row["token_login"],
+        tls_bundle_sha256=row["tls_bundle_sha256"],
+        run_id=row["run_id"],
+        pipeline_version=row["pipeline_version"],
+        counts=json.loads(row["counts"]),
+        lists=[
+            ListRead(
+                read["list_name"],
+                read["subject"],
+                read["reported_total"],
+                read["rows"],
+                read["distinct_keys"],
+                read["rereads"],
+                Verdict(read["verdict"]),
+                read["reason"],
+            )
+            for read in lists
+        ],
+        controls=[
+            Control(
+                control["control"],
+                control["compares"],
+                control["left_count"],
+                control["right_count"],
+                control["passed"],
+                control["detail"],
+            )
+            for control in controls
+        ],
+        responses=responses_of_many(transaction, [snapshot_id], bodies=bodies)[snapshot_id],
+    )
+
+
+def scopes_of(stored: str) -> tuple[Scope, ...]:
+    """The scopes that a snapshot read, from how they are stored."""
+    return tuple(Scope(name) for name in stored.split(","))
+
+
+def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded | None:
+    """The complete or held snapshot that this run has already made, so that a retried step does not observe twice."""
+    with warehouse.read() as transaction:
+        row = (
+            transaction.execute(
+                select(raw_snapshot).where(
+                    raw_snapshot.c.organization_key == organization_key,
+                    raw_snapshot.c.run_id == run_id,
+                    raw_snapshot.c.verdict != Verdict.INCOMPLETE.value,
+                )
+            )
+            .mappings()
+            .one_or_none()
+        )
+    return _recorded(row) if row else None
+
+
+def _recorded(row: RowMapping) -> Recorded:
+    return Recorded(
+        row["snapshot_id"],
+        row["organization_key"],
+        row["partition_date"],
+        row["started_at"],
+        row["observed_at"],
+        Verdict(row["verdict"]),
+        row["reason"],
+        row["content_sha256"],
+        json.loads(row["counts"]),
+    )
+
+
+def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, bytes]:
+    """The bodies with these digests, as they came; those that were dropped or replaced are left out."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(digests), IN_LIST):
+        chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
+        query = select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(chosen, raw_body.c.dropped_at.is_(None))
+        found |= {digest: zlib.decompress(packed) for digest, packed in transaction.execute(query)}
+    return found

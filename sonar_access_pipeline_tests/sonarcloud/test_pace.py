@@ -1,0 +1,156 @@
+"""The request rate: never more than it says, shared by every process of the machine, and not much less."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sonar_access_pipeline.access.snapshot import Verdict
+from sonar_access_pipeline.sonarcloud.pace import STATE, Pace, Patience, _clock_name
+from sonar_access_pipeline_tests.support.reading import QUICK, organization, read, serving
+
+
+class Imagined(Pace):
+    """A pace in a time of its own, which passes only by waiting."""
+
+    def __init__(self, per_minute: int, file: Path | None = None, start: float = 1000.0) -> None:
+        self.time = start
+        super().__init__(per_minute, file=file, now=lambda: self.time)
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def starts(pace: Imagined, requests: int, pause: Callable[[int], float] = lambda _: 0.0) -> list[float]:
+    found = []
+    for number in range(requests):
+        pace.time += pause(number)
+        pace.wait()
+        found.append(pace.time)
+    return found
+
+
+def most_in_a_minute(found: list[float]) -> int:
+    return max(sum(first <= other < first + 60 for other in found) for first in found)
+
+
+@given(per_minute=st.integers(1, 900), pauses=st.lists(st.floats(0, 30), min_size=1, max_size=60), seed=st.integers(0, 2**16))
+def test_no_minute_has_more_requests_than_the_rate(per_minute: int, pauses: list[float], seed: int) -> None:
+    found = starts(Imagined(per_minute), 1500, lambda number: pauses[(number * 7919 + seed) % len(pauses)] * (number % 5 == 0))
+    assert most_in_a_minute(found) <= per_minute
+
+
+@pytest.mark.parametrize("per_minute", [60, 600, 900])
+def test_the_rate_is_used_up(per_minute: int) -> None:
+    found = starts(Imagined(per_minute), 3 * per_minute)
+    assert (found[-1] - found[0]) / (3 * 60) <= 1.05
+
+
+def test_a_limit_closes_the_way_for_everybody_and_for_those_who_wait_already() -> None:
+    pace = Imagined(600)
+    starts(pace, 30)
+    pace.close_for(17)
+    assert pace.closed_seconds == 17
+    began = pace.time
+    assert starts(pace, 1)[0] >= began + 17
+    assert pace.closed_seconds == 0
+
+
+def test_one_who_waits_for_a_turn_waits_on_when_the_way_is_closed_meanwhile() -> None:
+    class Closing(Imagined):
+        is_closed = False
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if not self.is_closed:
+                self.is_closed = True
+                self.close_for(5)
+
+    pace = Closing(60)
+    starts(pace, 2)
+    began = pace.time
+    pace.wait()
+    assert pace.time >= began + 5
+
+
+def test_processes_share_one_rate_through_a_file_that_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "pace"
+    code = (
+        "import sys, time; from pathlib import Path; from sonar_access_pipeline.sonarcloud.pace import Pace\n"
+        "pace = Pace(1200, file=Path(sys.argv[1]))\n"
+        "for _ in range(30): pace.wait(); print(time.monotonic())\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = sorted(float(line) for process in processes for line in process.communicate()[0].split())
+    assert len(found) == 90
+    # Forty-eight may start at once; the other forty-two follow twenty a second.
+    assert found[-1] - found[0] >= 42 * 60 / 1200 * 0.9
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_pause_that_one_process_was_told_to_make_is_made_by_all(tmp_path: Path) -> None:
+    one, other = Imagined(600, tmp_path / "pace"), Imagined(600, tmp_path / "pace")
+    one.close_for(30)
+    assert starts(other, 1)[0] >= 1030
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", STATE.pack(10**9, 10**9, _clock_name()), STATE.pack(float("nan"), float("inf"), _clock_name())]
+)
+def test_a_file_from_before_the_machine_started_or_a_broken_one_is_forgotten(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pace").write_bytes(content)
+    assert starts(Imagined(600, tmp_path / "pace"), 1) == [1000.0]
+
+
+def test_stopping_ends_every_wait_at_once() -> None:
+    pace = Pace(1)
+    pace.wait()
+    waiting = [threading.Thread(target=pace.wait) for _ in range(4)]
+    for thread in waiting:
+        thread.start()
+    began = time.monotonic()
+    pace.stop()
+    for thread in waiting:
+        thread.join()
+    assert time.monotonic() - began < 1
+
+
+@given(failures=st.integers(1, 40))
+def test_pauses_double_up_to_the_longest_with_a_quarter_of_jitter(failures: int) -> None:
+    patience = Patience(first_pause=1.0, longest_pause=120.0)
+    assert 0.75 * min(2 ** (failures - 1), 120) <= patience.pause(failures) <= 1.25 * min(2 ** (failures - 1), 120)
+
+
+def test_a_source_with_a_limit_is_read_whole_without_meeting_it() -> None:
+    found = organization(accounts=60, groups=60)
+    with serving(found, requests_per_minute=600) as simulator:
+        snapshot = read(simulator, pace=Pace(600), patience=replace(QUICK, snapshot_seconds=60, list_seconds=60))
+    assert snapshot.verdict is Verdict.COMPLETE
+    assert all(response.attempts == 1 for response in snapshot.responses)
+
+
+def test_a_source_with_a_lower_limit_than_ours_is_read_by_waiting_as_it_says() -> None:
+    found = organization(accounts=20, groups=20)
+    told: list[float] = []
+
+    class Told(Pace):
+        def close_for(self, seconds: float) -> None:
+            told.append(seconds)
+            # A minute of the server's is not waited for in a test.
+            simulator.requests_per_minute = 1000
+
+    with serving(found, requests_per_minute=10) as simulator:
+        snapshot = read(simulator, pace=Told(1_000_000), patience=Patience())
+    assert snapshot.verdict is Verdict.COMPLETE
+    assert told
+    assert all(0 < seconds <= 60 for seconds in told)
