@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any
+
+from sonar_access_pipeline.access.codec import Numbers, Texts, Words
 
 
 class Verdict(StrEnum):
@@ -54,7 +57,7 @@ class Response:
     subject: str
     reading: int
     endpoint: str
-    params: Mapping[str, str]
+    params: Texts
     page: int | None
     status: int
     started_at: datetime
@@ -127,14 +130,14 @@ class Snapshot:
     observed_at: datetime
     server_started_at: datetime | None
     server_observed_at: datetime | None
-    scopes: tuple[Scope, ...]
+    scopes: Annotated[tuple[Scope, ...], Words]
     verdict: Verdict
     reason: str | None
     token_login: str
     tls_bundle_sha256: str | None
     run_id: str
     pipeline_version: str
-    counts: Mapping[str, int]
+    counts: Numbers
     lists: Sequence[ListRead]
     controls: Sequence[Control]
     responses: Sequence[Response] = field(repr=False)
@@ -169,13 +172,36 @@ class Snapshot:
             "pipeline_version": self.pipeline_version,
             "counts": dict(self.counts),
             # In an order of their own, so that the digest can be computed again from tables, which have none.
-            "lists": [vars(read) for read in sorted(self.lists, key=lambda read: (read.name, read.subject))],
-            "controls": [vars(control) for control in sorted(self.controls, key=lambda control: control.name)],
-            "responses": [
-                {name: value for name, value in vars(response).items() if name not in ("zlib_body", "size_bytes")}
-                for response in self.responses
-            ],
+            "lists": [_facts(LIST_FACTS, read) for read in sorted(self.lists, key=attrgetter("name", "subject"))],
+            "controls": [_facts(CONTROL_FACTS, control) for control in sorted(self.controls, key=attrgetter("name"))],
+            "responses": [_facts(RESPONSE_FACTS, response) for response in self.responses],
         }
+
+
+def _facts(names: Sequence[str], of: object) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
+
+
+LIST_FACTS = ("name", "subject", "reported_total", "rows", "distinct", "rereads", "verdict", "reason")
+CONTROL_FACTS = ("name", "compares", "left", "right", "passed", "detail")
+RESPONSE_FACTS = (
+    "sequence",
+    "list_name",
+    "subject",
+    "reading",
+    "endpoint",
+    "params",
+    "page",
+    "status",
+    "started_at",
+    "duration_ms",
+    "server_time",
+    "attempts",
+    "rows",
+    "reported_total",
+    "body_sha256",
+)
+"""What the digest of a snapshot is made of. Of a body, its own digest."""
 
 
 def chain_head(previous_sha256: str, content_sha256: str) -> str:

@@ -18,7 +18,7 @@ from sonar_access_pipeline.sonarcloud.gather import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history.merge import derive, why_held
+from sonar_access_pipeline.warehouse.history.brake import why_held
 from sonar_access_pipeline.warehouse.ledger.policies import record_policy, record_rules
 from sonar_access_pipeline.warehouse.raw.attempts import begin_attempt, end_attempt
 from sonar_access_pipeline.warehouse.raw.snapshots import Recorded, claim, of_run, record
@@ -145,8 +145,6 @@ def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
     snapshot = observed.snapshot
     if observed.content is None:
         return snapshot
-    # What a killed run left is merged first: the comparison is with the last observation, not with the last merged one.
-    derive(warehouse, snapshot.organization_key)
     with warehouse.read() as transaction:
         reason = why_held(transaction, snapshot.organization_key, observed.content, snapshot.observed_at, parts.settings.brake)
     return replace(snapshot, verdict=Verdict.HELD, reason=reason) if reason else snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.brake import Brake, Removal, held_reason, measured, measured_parts, measures, removals
+from sonar_access_pipeline.access.brake import Brake, Measure, Removal, held_reason, measured, measured_parts, measures, removals
 from sonar_access_pipeline.access.records import Grant, Group, GroupMember, Member, Organization, SnapshotContent
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
@@ -23,9 +23,14 @@ from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.simulator.organization import Organization as Simulated
 from sonar_access_pipeline.warehouse.ask import queries
+from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.history.brake import LastShown
+from sonar_access_pipeline.warehouse.history.merge import lock_of, merge, pending
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.raw.decisions import CONFIRMED, RETRACTED, Decided, decide
+from sonar_access_pipeline.warehouse.raw.snapshots import record
+from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.company import Company, company, failure_sentence
 
 NOW = datetime.max.replace(tzinfo=UTC)
@@ -333,3 +338,27 @@ def test_the_brake_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert here.live(0).success
         here.simulator.organization = losing(here, 30)
         assert here.live(1).success
+
+
+def test_what_is_read_is_compared_with_the_last_observation_whether_history_shows_it_or_not(warehouse: Warehouse) -> None:
+    """A killed run leaves an observation that no table shows; the step that observes next derives nothing, and still sees it."""
+    both = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
+    first = World(members={"ada": "Ada", "bob": "Bob"}, projects={"p": "P"}, project_users={"p": ["bob"]})
+    second = World(members={"ada": "Ada", "cleo": "Cleo"}, groups={"1": "owners"}, group_members={"1": ["cleo"]})
+    third = World(members={"ada": "Ada"}, groups={"1": "owners"}, group_members={"1": ["ada"]}, anyone=["scan"])
+    for day, (world, scopes) in enumerate([(first, both), (second, (Scope.CORE,)), (third, (Scope.CORE,))]):
+        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day), scopes=scopes), lambda: EPOCH)
+
+    def seen() -> tuple[list[Measure], set[str] | None]:
+        with warehouse.read() as transaction:
+            last = LastShown(transaction, "acme", NOW)
+            return sorted(last.measures(set(both)), key=str), last.members()
+
+    nothing_merged = seen()
+    assert nothing_merged[1] == {"ada"}
+    assert ("members", ("ada",), ("ada",)) in nothing_merged[0], nothing_merged
+    assert any(what == "access rows of type project_permission" for what, *_ in nothing_merged[0])
+    for _ in range(3):
+        with warehouse.write(lock_of("acme")) as transaction:
+            merge(transaction, "acme", pending(transaction, "acme")[0])
+        assert seen() == nothing_merged

@@ -21,6 +21,7 @@ from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part
 from sonar_access_pipeline.access.snapshot import Scope, Snapshot, Verdict
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import Pending, derive, lock_of, merge, pending, take_out
+from sonar_access_pipeline.warehouse.history.observations import Observation
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.raw.decisions import decide
 from sonar_access_pipeline.warehouse.raw.snapshots import record
@@ -136,7 +137,9 @@ class Company:
         snapshot = self.snapshots[number]
         time = ObservationTime(snapshot.started_at, snapshot.observed_at)
         with self.warehouse.write(lock_of(self.key)) as transaction:
-            merge(transaction, self.key, Pending(self.ids[number], time, snapshot.scopes, frozenset(snapshot.scopes)))
+            merge(
+                transaction, self.key, Pending(Observation(self.ids[number], time, snapshot.scopes), frozenset(snapshot.scopes))
+            )
 
 
 def expected(snapshots: Sequence[Snapshot]) -> dict[str, set[Interval]]:

@@ -6,14 +6,14 @@ Rows come back as mappings; `frames.py` makes DataFrames of them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Annotated, Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from sonar_access_pipeline.access.codec import Codec, Numbers, Words
 from sonar_access_pipeline.access.records import ANYONE
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
 from sonar_access_pipeline.access.snapshot import Scope, SourceKind, Verdict
@@ -21,7 +21,6 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.ask.moment import Names, shown_at
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
-from sonar_access_pipeline.warehouse.raw.snapshots import scopes_of
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
     history_observation,
@@ -64,14 +63,17 @@ class ObservationFacts:
     source_kind: SourceKind
     started_at: datetime
     observed_at: datetime
-    scopes: tuple[Scope, ...]
+    scopes: Annotated[tuple[Scope, ...], Words]
     token_login: str
     tls_bundle_sha256: str | None
     run_id: str
     content_sha256: str
-    counts: dict[str, int]
+    counts: Numbers
     imported_from: str | None
     """The digest of the archive that it came in; None where this warehouse read it itself."""
+
+
+FACTS = Codec(ObservationFacts)
 
 
 def organizations(transaction: Connection) -> list[str]:
@@ -131,24 +133,7 @@ def observations(
         query = query.where(observation.c.observed_at > after)
     if until is not None:
         query = query.where(observation.c.observed_at <= until)
-    return [
-        ObservationFacts(
-            snapshot_id=row["snapshot_id"],
-            organization_key=row["organization_key"],
-            source_url=row["source_url"],
-            source_kind=SourceKind(row["source_kind"]),
-            started_at=row["started_at"],
-            observed_at=row["observed_at"],
-            scopes=scopes_of(row["scopes"]),
-            token_login=row["token_login"],
-            tls_bundle_sha256=row["tls_bundle_sha256"],
-            run_id=row["run_id"],
-            content_sha256=row["content_sha256"],
-            counts=json.loads(row["counts"]),
-            imported_from=row["imported_from"],
-        )
-        for row in transaction.execute(query).mappings()
-    ]
+    return list(map(FACTS.of_row, transaction.execute(query).mappings()))
 
 
 def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 
-from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.history import ObservationTime
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS, Row
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.ask.moment import Names
-from sonar_access_pipeline.warehouse.bulk import tuples
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history.merge import alive_at, neighbours_of, ours
-from sonar_access_pipeline.warehouse.raw.snapshots import responses_of, scopes_of
-from sonar_access_pipeline.warehouse.schema import history_tables, raw_snapshot
+from sonar_access_pipeline.warehouse.history.merge import neighbours_of, rows_at
+from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
+from sonar_access_pipeline.warehouse.raw.snapshots import scopes_of
+from sonar_access_pipeline.warehouse.schema import raw_snapshot
 
 CHANGED = ("what", "login", "name", "is_admin", "access_type", "right", "on", "through")
 DISAPPEARS, APPEARS = "disappears", "appears"
@@ -63,7 +63,8 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
     before = neighbours_of(transaction, key, Scope.CORE, time).before
     if before is None:
         return "There is no observation before it to compare it with.", []
-    content = content_of(lists_of(responses_of(transaction, about["snapshot_id"])), scopes)
+    observed = Observation(about["snapshot_id"], time, scopes_of(about["scopes"]))
+    content = Contents(transaction, key).of(observed)
     new = {row for part in FCT_USER_ACCESS.parts if part.scope in scopes for row in part.rows(content)}
     old = _rows_at(transaction, key, scopes, before)
     was, now = Names(transaction, key, before.observed_at), _Said(content)
@@ -77,12 +78,9 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
 
 
 def _rows_at(transaction: Connection, key: str, scopes: set[Scope], at: ObservationTime) -> set[Row]:
-    table, found = history_tables[FCT_USER_ACCESS.name], set[Row]()
-    for part in FCT_USER_ACCESS.parts:
-        if part.scope in scopes:
-            columns = select(*(table.c[column.name] for column in FCT_USER_ACCESS.columns))
-            found |= set(tuples(transaction, columns.where(and_(ours(table, part, key), alive_at(table, at.observed_at)))))
-    return found
+    read = (part for part in FCT_USER_ACCESS.parts if part.scope in scopes)
+    of_parts = (rows_at(transaction, FCT_USER_ACCESS, part, key, at.observed_at) for part in read)
+    return set(chain.from_iterable(of_parts))
 
 
 class _Said:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 
 from sonar_access_pipeline.access.history import ObservationTime
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Row
 from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts, WindowObservations
-from sonar_access_pipeline.warehouse.bulk import tuples
 from sonar_access_pipeline.warehouse.errors import BodyDroppedError, UntiedError
-from sonar_access_pipeline.warehouse.history.merge import alive_at, ours
-from sonar_access_pipeline.warehouse.history.rebuild import Observed, contents, rebuilt
+from sonar_access_pipeline.warehouse.history.merge import rows_at
+from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
+from sonar_access_pipeline.warehouse.history.rebuild import rebuilt
 from sonar_access_pipeline.warehouse.history.verify import UNREADABLE, differing_rows
 from sonar_access_pipeline.warehouse.raw.snapshots import StandIns, load
-from sonar_access_pipeline.warehouse.schema import history_tables, raw_snapshot
+from sonar_access_pipeline.warehouse.schema import raw_snapshot
 
 MENDED = (
     "nothing is sealed of it. `sonar-access warehouse verify` names each row; find out who changed the tables, then "
@@ -89,8 +90,8 @@ def _ties_at(transaction: Connection, at: Sequence[ObservationFacts]) -> list[Ti
     """The ties of the last of some observations; all of them are compared."""
     found: list[Tie] = []
     content: SnapshotContent | None = None
-    asked = [Observed(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes) for one in at]
-    for facts, (_, said) in zip(at, contents(transaction, at[-1].organization_key, asked), strict=True):
+    asked = [Observation(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes) for one in at]
+    for facts, (_, said) in zip(at, Contents(transaction, at[-1].organization_key).each(asked), strict=True):
         # None: answer by answer what the one before it said.
         content = said or content
         assert content is not None, "the first observation is always derived"
@@ -119,13 +120,9 @@ def _tie(transaction: Connection, description: HistoryTable, content: SnapshotCo
 
 def _shown(transaction: Connection, description: HistoryTable, facts: ObservationFacts) -> Set[Row]:
     """The rows that a table shows at an observation, of the parts that it read. By value: a hash may have been left behind."""
-    table, found = history_tables[description.name], set[Row]()
-    for part in description.parts:
-        if part.scope in facts.scopes:
-            columns = select(*(table.c[column.name] for column in description.columns))
-            shown = and_(ours(table, part, facts.organization_key), alive_at(table, facts.observed_at))
-            found |= set(tuples(transaction, columns.where(shown)))
-    return found
+    read = (part for part in description.parts if part.scope in facts.scopes)
+    of_parts = (rows_at(transaction, description, part, facts.organization_key, facts.observed_at) for part in read)
+    return set(chain.from_iterable(of_parts))
 
 
 def _untold(transaction: Connection, description: HistoryTable, facts: ObservationFacts, why: str) -> Tie:

@@ -9,36 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, func, insert, or_, select, update
 
-from sonar_access_pipeline.access.brake import (
-    Brake,
-    Measure,
-    held_reason,
-    left_behind_reason,
-    measured,
-    measured_parts,
-    measures,
-    removals,
-)
-from sonar_access_pipeline.access.content import answers, content_of, lists_of
 from sonar_access_pipeline.access.history import Compared, ObservationTime, compare
-from sonar_access_pipeline.access.records import SnapshotContent
-from sonar_access_pipeline.access.rows import DIM_USER, HISTORY_TABLES, HistoryTable, Part, Row
+from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.ledger.policies import policy_at
-from sonar_access_pipeline.warehouse.raw.snapshots import (
-    IN_LIST,
-    StandIns,
-    pseudonyms_of,
-    responses_of,
-    responses_of_many,
-    scopes_of,
-)
+from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
+from sonar_access_pipeline.warehouse.raw.snapshots import IN_LIST, scopes_of
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
 from sonar_access_pipeline.warehouse.views import observation
 
@@ -55,13 +36,10 @@ class Neighbours:
     snapshot_before: int | None = None
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(NamedTuple):
     """An observation that history does not show yet, and the scopes of which it does not."""
 
-    snapshot_id: int
-    time: ObservationTime
-    read: tuple[Scope, ...]
+    observation: Observation
     scopes: frozenset[Scope]
 
 
@@ -75,9 +53,9 @@ def derive(warehouse: Warehouse, organization_key: str) -> list[int]:
     for one in waiting:
         with warehouse.write(lock_of(organization_key)) as transaction:
             # Since then somebody may have merged it, or retracted it.
-            for still in pending(transaction, organization_key, one.snapshot_id):
+            for still in pending(transaction, organization_key, one.observation.snapshot_id):
                 merge(transaction, organization_key, still)
-                merged.append(still.snapshot_id)
+                merged.append(still.observation.snapshot_id)
     return merged
 
 
@@ -114,7 +92,7 @@ def pending(transaction: Connection, organization_key: str, snapshot_id: int | N
     for row in transaction.execute(query.order_by(ours.observed_at)).all():
         read, shown = scopes_of(row.scopes), _marked(transaction, row.snapshot_id)
         time = ObservationTime(row.started_at, row.observed_at)
-        found.append(Pending(row.snapshot_id, time, read, frozenset(read) - shown))
+        found.append(Pending(Observation(row.snapshot_id, time, read), frozenset(read) - shown))
     return found
 
 
@@ -125,33 +103,28 @@ def _marked(transaction: Connection, snapshot_id: int) -> set[Scope]:
 
 def merge(transaction: Connection, organization_key: str, one: Pending) -> None:
     """Put one observation into every history table that it read, and its marks beside it. The caller locks and commits."""
-    neighbours = {scope: neighbours_of(transaction, organization_key, scope, one.time) for scope in one.scopes}
-    if not _repeats(transaction, one, list(neighbours.values())):
-        in_force = policy_at(transaction, one.time.observed_at)
-        pseudonyms = pseudonyms_of(transaction, organization_key)
-        content = content_of(lists_of(responses_of(transaction, one.snapshot_id)), one.read, in_force, pseudonyms)
+    time = one.observation.time
+    neighbours = {scope: neighbours_of(transaction, organization_key, scope, time) for scope in one.scopes}
+    contents = Contents(transaction, organization_key)
+    if not _repeats(transaction, one, list(neighbours.values()), contents):
+        content = contents.of(one.observation)
         for description, part in _parts(one.scopes):
-            splice = Splice(transaction, description, part, organization_key, one.time, neighbours[part.scope])
+            splice = Splice(transaction, description, part, organization_key, time, neighbours[part.scope])
             splice.put_in(part.rows(content))
-    mark(transaction, organization_key, one.scopes, one.time, one.snapshot_id)
+    mark(transaction, organization_key, one.scopes, time, one.observation.snapshot_id)
 
 
-def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbours]) -> bool:
-    """Whether an observation is the newest, and every answer that counts is the one of its predecessor, to the byte."""
-    before = {neighbour.snapshot_before for neighbour in neighbours}
+def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbours], contents: Contents) -> bool:
+    """Tell whether an observation is the newest, and says what its predecessor says in every scope."""
+    before = {(neighbour.snapshot_before, neighbour.before) for neighbour in neighbours}
     if len(before) != 1 or any(neighbour.after for neighbour in neighbours):
         return False
-    (predecessor,) = before
-    times = {one.time, *(neighbour.before for neighbour in neighbours if neighbour.before)}
-    stand_ins = StandIns(transaction)
-    if predecessor is None or stand_ins.number_for(predecessor) != stand_ins.number_for(one.snapshot_id):
+    ((predecessor, time),) = before
+    if predecessor is None or time is None:
         return False
-    if len({policy_at(transaction, time.observed_at).judges for time in times}) > 1:
+    if any(_is_empty(transaction, description, one.observation.snapshot_id) for description, _ in _parts(one.scopes)):
         return False
-    if any(_is_empty(transaction, description, one.snapshot_id) for description, _ in _parts(one.scopes)):
-        return False
-    both = responses_of_many(transaction, [predecessor, one.snapshot_id], bodies=False)
-    return answers(both[predecessor]) == answers(both[one.snapshot_id])
+    return contents.are_alike(Observation(predecessor, time, one.observation.scopes), one.observation)
 
 
 def _is_empty(transaction: Connection, description: HistoryTable, snapshot_id: int) -> bool:
@@ -227,36 +200,19 @@ def alive_at(table: Table, moment: datetime) -> ColumnElement[bool]:
     return and_(table.c.valid_from <= moment, or_(table.c.valid_to.is_(None), table.c.valid_to > moment))
 
 
-def measured_before(transaction: Connection, organization_key: str, scopes: Set[Scope], moment: datetime) -> Iterator[Measure]:
-    """What the merged observation before `moment` shows of each thing that the removal brake measures, per scope."""
-    for description, part in measured_parts(scopes):
-        before = neighbours_of(transaction, organization_key, part.scope, ObservationTime(moment, moment)).before
-        if before is not None:
-            table = history_tables[description.name]
-            keys = select(*(table.c[column.name] for column in description.key))
-            shown = keys.where(ours(table, part, organization_key), alive_at(table, before.observed_at))
-            yield from measures(description, tuples(transaction, shown))
-
-
-def why_held(
-    transaction: Connection, organization_key: str, content: SnapshotContent, moment: datetime, brake: Brake
-) -> str | None:
-    """Say in one sentence why a person must look before what was read until `moment` counts; None where nobody must."""
-    before = measured_before(transaction, organization_key, content.scopes, moment)
-    found = removals(before, measured(content, content.scopes), brake)
-    members = members_before(transaction, organization_key, moment)
-    reasons = [held_reason(found, brake) if found else None, left_behind_reason(content.non_members.keys(), members)]
-    return "; ".join(filter(None, reasons)) or None
-
-
-def members_before(transaction: Connection, organization_key: str, moment: datetime) -> set[str] | None:
-    """The members that the merged observation before `moment` shows; None where there is none."""
-    before = neighbours_of(transaction, organization_key, Scope.CORE, ObservationTime(moment, moment)).before
-    if before is None:
-        return None
-    table = history_tables[DIM_USER.name]
-    shown = select(table.c.login).where(table.c.organization_key == organization_key, alive_at(table, before.observed_at))
-    return set(transaction.execute(shown).scalars())
+def rows_at(
+    transaction: Connection,
+    description: HistoryTable,
+    part: Part,
+    organization_key: str,
+    moment: datetime,
+    columns: Sequence[str] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of a part of a history table as they show at `moment`; of some of its columns alone, where named."""
+    table = history_tables[description.name]
+    names = columns or [column.name for column in description.columns]
+    shown = and_(ours(table, part, organization_key), alive_at(table, moment))
+    return tuples(transaction, select(*(table.c[name] for name in names)).where(shown))
 
 
 class Splice:

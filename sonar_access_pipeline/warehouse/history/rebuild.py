@@ -15,16 +15,13 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, and_, delete, func, insert, or_, select
 
-from sonar_access_pipeline.access.content import answers, content_of, lists_of
 from sonar_access_pipeline.access.history import Begun, Interval, ObservationTime, Timeline
-from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
-from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import AT_ONCE, insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import TIMES, alive_at, derive_in, lock_of, mark, neighbours_of, ours
-from sonar_access_pipeline.warehouse.ledger.policies import policy_at
-from sonar_access_pipeline.warehouse.raw.snapshots import StandIns, pseudonyms_of, responses_of_many, scopes_of
+from sonar_access_pipeline.warehouse.history.observations import Contents, Observation, observations
+from sonar_access_pipeline.warehouse.raw.snapshots import StandIns
 from sonar_access_pipeline.warehouse.schema import (
     history_observation,
     history_tables,
@@ -34,25 +31,13 @@ from sonar_access_pipeline.warehouse.schema import (
 )
 from sonar_access_pipeline.warehouse.views import observation
 
-SNAPSHOTS_AT_ONCE = 16
-"""Snapshots whose answers are in memory: few enough for large ones, many enough that asking for them costs nothing."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """One observation to derive from."""
-
-    snapshot_id: int
-    time: ObservationTime
-    scopes: tuple[Scope, ...]
-
 
 @dataclass(frozen=True)
 class Rebuilt:
     """History as the snapshots have it: one temporary table per history table, for what lies beyond the horizon."""
 
     tables: dict[str, Table]
-    observations: Sequence[Observed]
+    observations: Sequence[Observation]
     horizon: datetime | None
 
     def beyond(self, table: Table, organization_key: str) -> ColumnElement[bool]:
@@ -129,22 +114,22 @@ def rebuilt(
     Raises `BodyDroppedError`.
     """
     horizon = horizon_of(transaction, organization_key)
-    observations = _observations(transaction, organization_key, horizon)
+    derived = observations(transaction, organization_key, after=horizon)
     if only_merged:
         marks = history_observation.c
         shown = select(marks.snapshot_id).where(marks.organization_key == organization_key)
         merged = set(transaction.execute(shown).scalars())
-        observations = [one for one in observations if one.snapshot_id in merged]
+        derived = [one for one in derived if one.snapshot_id in merged]
     metadata = MetaData()
     made = {one.name: _like(history_tables[one.name], metadata) for one in tables}
     metadata.drop_all(transaction)
     metadata.create_all(transaction)
     writers = {name: _Writer(transaction, table, organization_key) for name, table in made.items()}
-    for name, interval in _intervals(transaction, organization_key, observations, horizon, tables):
+    for name, interval in _intervals(transaction, organization_key, derived, horizon, tables):
         writers[name].add(interval)
     for writer in writers.values():
         writer.flush()
-    yield Rebuilt(made, observations, horizon)
+    yield Rebuilt(made, derived, horizon)
     metadata.drop_all(transaction)
 
 
@@ -157,22 +142,10 @@ def _like(table: Table, metadata: MetaData) -> Table:
     return Table(f"rebuilt_{table.name}", metadata, *columns, prefixes=["TEMPORARY"])
 
 
-def _observations(transaction: Connection, organization_key: str, after: datetime | None) -> list[Observed]:
-    query = select(observation.c.snapshot_id, observation.c.started_at, observation.c.observed_at, observation.c.scopes).where(
-        observation.c.organization_key == organization_key
-    )
-    if after is not None:
-        query = query.where(observation.c.observed_at > after)
-    return [
-        Observed(row.snapshot_id, ObservationTime(row.started_at, row.observed_at), scopes_of(row.scopes))
-        for row in transaction.execute(query.order_by(observation.c.observed_at))
-    ]
-
-
 def _intervals(
     transaction: Connection,
     organization_key: str,
-    observations: Sequence[Observed],
+    derived: Sequence[Observation],
     horizon: datetime | None,
     tables: Sequence[HistoryTable],
 ) -> Iterator[tuple[str, Interval[Row]]]:
@@ -182,7 +155,7 @@ def _intervals(
         for description in tables
         for part in description.parts
     ]
-    for one, content in contents(transaction, organization_key, observations):
+    for one, content in Contents(transaction, organization_key).each(derived):
         for description, part, timeline in timelines:
             if part.scope not in one.scopes:
                 continue
@@ -194,25 +167,6 @@ def _intervals(
     for description, _, timeline in timelines:
         for interval in timeline.rest():
             yield description.name, interval
-
-
-def contents(
-    transaction: Connection, organization_key: str, observations: Sequence[Observed]
-) -> Iterator[tuple[Observed, SnapshotContent | None]]:
-    """What each observation says; None where that is, answer by answer, what the one before it said, of the same scopes."""
-    last: object = None
-    stand_ins, pseudonyms = StandIns(transaction), pseudonyms_of(transaction, organization_key)
-    for start in range(0, len(observations), SNAPSHOTS_AT_ONCE):
-        several = observations[start : start + SNAPSHOTS_AT_ONCE]
-        responses = responses_of_many(transaction, [one.snapshot_id for one in several])
-        for one in several:
-            in_force = policy_at(transaction, one.time.observed_at)
-            said = (one.scopes, answers(responses[one.snapshot_id]), stand_ins.number_for(one.snapshot_id), in_force.judges)
-            if said == last:
-                yield one, None
-            else:
-                yield one, content_of(lists_of(responses.pop(one.snapshot_id)), one.scopes, in_force, pseudonyms)
-            last = said
 
 
 def _timeline(

@@ -219,8 +219,8 @@ def _content_of(transaction: Connection, snapshot_id: int) -> str | None:
 def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
     """Observations that the tables show and should not, or show by half."""
     for one in pending(transaction, organization_key):
-        if one.scopes != frozenset(one.read):
-            said = f"history shows snapshot {one.snapshot_id} only in part: not its {', '.join(sorted(one.scopes))}"
+        if one.scopes != frozenset(one.observation.scopes):
+            said = f"history shows snapshot {one.observation.snapshot_id} only in part: not its {', '.join(sorted(one.scopes))}"
             yield Finding(MARKS, said)
     marks = history_observation.c
     counting = select(observation.c.snapshot_id).where(observation.c.organization_key == organization_key)

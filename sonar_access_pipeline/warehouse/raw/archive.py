@@ -30,11 +30,7 @@ from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.snapshot import (
     CLOCKS_DIFFER,
-    Control,
-    ListRead,
-    Response,
     Snapshot,
-    SourceKind,
     Verdict,
     canonical_json,
     packed,
@@ -43,9 +39,9 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history.merge import members_before
+from sonar_access_pipeline.warehouse.history.brake import LastShown
 from sonar_access_pipeline.warehouse.ledger.policies import require_known
-from sonar_access_pipeline.warehouse.raw.snapshots import RECORDING, append, load, require_same_source, scopes_of
+from sonar_access_pipeline.warehouse.raw.snapshots import RECORDING, SNAPSHOT, append, load, require_same_source
 from sonar_access_pipeline.warehouse.schema import (
     organization_end,
     policy_version,
@@ -59,8 +55,6 @@ FORMAT, FORMER = "sonar-access-snapshots-2", "sonar-access-snapshots-1"
 SNAPSHOTS, LEDGER = "snapshots.jsonl", "ledger.json"
 LARGEST_BODY, LARGEST_LIST = 64 * 2**20, 512 * 2**20
 """Bytes that a file of an archive may unpack to: a body as large as any that is read, and the list of years of snapshots."""
-FACTS = ("started_at", "observed_at", "server_started_at", "server_observed_at")
-"""The facts of a snapshot that are times."""
 
 
 @dataclass(frozen=True)
@@ -254,18 +248,12 @@ Read = tuple[Snapshot, list[dict[str, Any]], SnapshotContent | None]
 def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> Read:
     if line["format"] not in (FORMAT, FORMER):
         raise WarehouseError("The archive was written by another version; import it with that one.")
-    facts = dict(line["snapshot"])
-    for name in FACTS:
-        facts[name] = _time(facts[name])
-    facts |= {
-        "source_kind": SourceKind(facts["source_kind"]),
-        "scopes": scopes_of(",".join(facts["scopes"])),
-        "verdict": Verdict(facts["verdict"]),
-        "lists": [ListRead(**{**read, "verdict": Verdict(read["verdict"])}) for read in facts["lists"]],
-        "controls": [Control(**control) for control in facts["controls"]],
-        "responses": [_response(archive, response) for response in facts["responses"]],
-    }
-    snapshot = Snapshot(**facts)
+    # A body's own digest takes the place of the one it claims: the snapshot's digest tells when they differ.
+    responses = [
+        {**response, **packed(_entry(archive, f"bodies/{response['body_sha256']}", LARGEST_BODY))}
+        for response in line["snapshot"]["responses"]
+    ]
+    snapshot = SNAPSHOT.of({**line["snapshot"], "responses": responses})
     if snapshot.content_sha256 != line["content_sha256"]:
         raise WarehouseError(
             f"The archive was changed: the snapshot of {snapshot.organization_key} at {snapshot.observed_at:%Y-%m-%d %H:%M} has "
@@ -309,7 +297,7 @@ def _require_believable(transaction: Connection, found: Iterable[Read]) -> None:
             continue
         key = snapshot.organization_key
         before = next((one for one in reversed(earlier[key]) if _counted(one, snapshot.observed_at)), None)
-        members = members_before(transaction, key, snapshot.started_at)
+        members = LastShown(transaction, key, snapshot.started_at).members()
         if before is not None and before[2] is not None:
             members = {member.login for member in before[2].members}
         doubt = left_behind_reason(content.non_members.keys(), members) if members is not None else None
@@ -421,13 +409,6 @@ def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> 
 def _only(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that we wrote, and no others."""
     return {name: document[name] for name in names}
-
-
-def _response(archive: zipfile.ZipFile, facts: Mapping[str, Any]) -> Response:
-    # The body's own digest takes the place of the one it claims: the snapshot's digest tells when they differ.
-    body = packed(_entry(archive, f"bodies/{facts['body_sha256']}", LARGEST_BODY))
-    times = {name: _time(facts[name]) for name in ("started_at", "server_time")}
-    return Response(**{**facts, **times, **body})
 
 
 def _take(

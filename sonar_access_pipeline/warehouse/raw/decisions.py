@@ -14,12 +14,14 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, select
 
 from sonar_access_pipeline.access.brake import Brake
-from sonar_access_pipeline.access.content import content_of, lists_of
+from sonar_access_pipeline.access.history import ObservationTime
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history.merge import derive_in, lock_of, take_out, why_held
-from sonar_access_pipeline.warehouse.raw.snapshots import responses_of, scopes_of
+from sonar_access_pipeline.warehouse.history.brake import why_held
+from sonar_access_pipeline.warehouse.history.merge import derive_in, lock_of, take_out
+from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
+from sonar_access_pipeline.warehouse.raw.snapshots import scopes_of
 from sonar_access_pipeline.warehouse.schema import raw_snapshot, snapshot_decision
 
 CONFIRMED, RETRACTED = "confirmed", "retracted"
@@ -118,5 +120,7 @@ def _held_after(transaction: Connection, snapshot: RowMapping) -> list[RowMappin
 
 
 def _would_be_held(transaction: Connection, held: RowMapping, brake: Brake) -> bool:
-    content = content_of(lists_of(responses_of(transaction, held["snapshot_id"])), scopes_of(held["scopes"]))
-    return why_held(transaction, held["organization_key"], content, held["observed_at"], brake) is not None
+    time = ObservationTime(held["started_at"], held["observed_at"])
+    observed = Observation(held["snapshot_id"], time, scopes_of(held["scopes"]))
+    content = Contents(transaction, held["organization_key"]).of(observed)
+    return why_held(transaction, held["organization_key"], content, time.observed_at, brake) is not None

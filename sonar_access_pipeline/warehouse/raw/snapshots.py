@@ -5,17 +5,17 @@ Nothing is derived here. Everything is append-only.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, RowMapping, func, insert, literal, select, update
+from sqlalchemy import Connection, LargeBinary, func, insert, literal, select, update
 
+from sonar_access_pipeline.access.codec import Codec, Numbers
 from sonar_access_pipeline.access.snapshot import (
     CHAIN_START,
     Control,
@@ -25,7 +25,6 @@ from sonar_access_pipeline.access.snapshot import (
     Snapshot,
     SourceKind,
     Verdict,
-    canonical_json,
     chain_head,
 )
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -59,7 +58,14 @@ class Recorded:
     verdict: Verdict
     reason: str | None
     content_sha256: str
-    counts: dict[str, int]
+    counts: Numbers
+
+
+SNAPSHOT = Codec(Snapshot, left_out=("lists", "controls", "responses"))
+LIST = Codec(ListRead, called={"name": "list_name", "distinct": "distinct_keys"})
+CONTROL = Codec(Control, called={"name": "control", "left": "left_count", "right": "right_count"})
+RESPONSE = Codec(Response, left_out=("size_bytes", "zlib_body"))
+RECORDED = Codec(Recorded)
 
 
 def claim(warehouse: Warehouse, organization_key: str, source_url: str, source_kind: SourceKind) -> None:
@@ -116,34 +122,19 @@ def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, i
     transaction.execute(
         insert(raw_snapshot).values(
             snapshot_id=snapshot_id,
-            connection=snapshot.connection,
-            organization_key=snapshot.organization_key,
-            source_url=snapshot.source_url,
-            source_kind=snapshot.source_kind.value,
+            **SNAPSHOT.row(snapshot),
             partition_date=snapshot.partition_date,
-            started_at=snapshot.started_at,
-            observed_at=snapshot.observed_at,
             recorded_at=recorded_at,
-            server_started_at=snapshot.server_started_at,
-            server_observed_at=snapshot.server_observed_at,
-            scopes=",".join(snapshot.scopes),
-            verdict=snapshot.verdict.value,
-            reason=snapshot.reason,
-            run_id=snapshot.run_id,
-            token_login=snapshot.token_login,
-            tls_bundle_sha256=snapshot.tls_bundle_sha256,
-            pipeline_version=snapshot.pipeline_version,
-            counts=canonical_json(snapshot.counts).decode(),
             content_sha256=snapshot.content_sha256,
             previous_sha256=chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START,
             imported_from=imported_from,
         )
     )
-    _insert(transaction, raw_list, snapshot_id, [_list_row(read) for read in snapshot.lists])
-    _insert(transaction, raw_control, snapshot_id, [_control_row(control) for control in snapshot.controls])
-    _insert(transaction, raw_response, snapshot_id, [_response_row(response) for response in snapshot.responses])
+    _insert(transaction, raw_list, snapshot_id, map(LIST.row, snapshot.lists))
+    _insert(transaction, raw_control, snapshot_id, map(CONTROL.row, snapshot.controls))
+    _insert(transaction, raw_response, snapshot_id, map(RESPONSE.row, snapshot.responses))
     row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
-    return _recorded(row)
+    return RECORDED.of_row(row)
 
 
 def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
@@ -184,53 +175,9 @@ def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> Non
         transaction.execute(insert(raw_body), new)
 
 
-def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        transaction.execute(insert(table), [{"snapshot_id": snapshot_id, **row} for row in rows])
-
-
-def _list_row(read: Any) -> dict[str, Any]:
-    return {
-        "list_name": read.name,
-        "subject": read.subject,
-        "reported_total": read.reported_total,
-        "rows": read.rows,
-        "distinct_keys": read.distinct,
-        "rereads": read.rereads,
-        "verdict": read.verdict.value,
-        "reason": read.reason,
-    }
-
-
-def _control_row(control: Any) -> dict[str, Any]:
-    return {
-        "control": control.name,
-        "compares": control.compares,
-        "left_count": control.left,
-        "right_count": control.right,
-        "passed": control.passed,
-        "detail": control.detail,
-    }
-
-
-def _response_row(response: Response) -> dict[str, Any]:
-    return {
-        "sequence": response.sequence,
-        "list_name": response.list_name,
-        "subject": response.subject,
-        "reading": response.reading,
-        "endpoint": response.endpoint,
-        "params": canonical_json(response.params).decode(),
-        "page": response.page,
-        "status": response.status,
-        "started_at": response.started_at,
-        "duration_ms": response.duration_ms,
-        "server_time": response.server_time,
-        "attempts": response.attempts,
-        "rows": response.rows,
-        "reported_total": response.reported_total,
-        "body_sha256": response.body_sha256,
-    }
+def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: Iterable[dict[str, Any]]) -> None:
+    if numbered := [{"snapshot_id": snapshot_id, **row} for row in rows]:
+        transaction.execute(insert(table), numbered)
 
 
 def responses_of(transaction: Connection, snapshot_id: int, list_name: str | None = None) -> list[Response]:
@@ -258,39 +205,20 @@ def responses_of_many(
     )
     if list_name is not None:
         query = query.where(raw_response.c.list_name == list_name)
-    rows = transaction.execute(query).all()
+    rows = transaction.execute(query).mappings().all()
     stand_ins = StandIns(transaction) if bodies else None
     found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
     for row in rows:
-        zlib_body = row.zlib_body
+        zlib_body = row["zlib_body"]
         if stand_ins is not None:
-            zlib_body = stand_ins.body(row.snapshot_id, row.body_sha256, row.zlib_body)
+            zlib_body = stand_ins.body(row["snapshot_id"], row["body_sha256"], zlib_body)
             if not zlib_body:
                 raise BodyDroppedError(
-                    f"The answers of snapshot {row.snapshot_id} were dropped when they were old enough; nothing can be derived "
-                    "from it again. What was derived stays."
+                    f"The answers of snapshot {row['snapshot_id']} were dropped when they were old enough; nothing can be "
+                    "derived from it again. What was derived stays."
                 )
-        found[row.snapshot_id].append(
-            Response(
-                sequence=row.sequence,
-                list_name=row.list_name,
-                subject=row.subject,
-                reading=row.reading,
-                endpoint=row.endpoint,
-                params=json.loads(row.params),
-                page=row.page,
-                status=row.status,
-                started_at=row.started_at,
-                duration_ms=row.duration_ms,
-                server_time=row.server_time,
-                attempts=row.attempts,
-                rows=row.rows,
-                reported_total=row.reported_total,
-                body_sha256=row.body_sha256,
-                size_bytes=row.size_bytes,
-                zlib_body=zlib_body,
-            )
-        )
+        response = RESPONSE.of_row(row, size_bytes=row["size_bytes"], zlib_body=zlib_body)
+        found[row["snapshot_id"]].append(response)
     return found
 
 
@@ -358,47 +286,10 @@ def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> S
     row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
     lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
     controls = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
-    return Snapshot(
-        connection=row["connection"],
-        organization_key=row["organization_key"],
-        source_url=row["source_url"],
-        source_kind=SourceKind(row["source_kind"]),
-        started_at=row["started_at"],
-        observed_at=row["observed_at"],
-        server_started_at=row["server_started_at"],
-        server_observed_at=row["server_observed_at"],
-        scopes=scopes_of(row["scopes"]),
-        verdict=Verdict(row["verdict"]),
-        reason=row["reason"],
-        token_login=row["token_login"],
-        tls_bundle_sha256=row["tls_bundle_sha256"],
-        run_id=row["run_id"],
-        pipeline_version=row["pipeline_version"],
-        counts=json.loads(row["counts"]),
-        lists=[
-            ListRead(
-                read["list_name"],
-                read["subject"],
-                read["reported_total"],
-                read["rows"],
-                read["distinct_keys"],
-                read["rereads"],
-                Verdict(read["verdict"]),
-                read["reason"],
-            )
-            for read in lists
-        ],
-        controls=[
-            Control(
-                control["control"],
-                control["compares"],
-                control["left_count"],
-                control["right_count"],
-                control["passed"],
-                control["detail"],
-            )
-            for control in controls
-        ],
+    return SNAPSHOT.of_row(
+        row,
+        lists=list(map(LIST.of_row, lists)),
+        controls=list(map(CONTROL.of_row, controls)),
         responses=responses_of_many(transaction, [snapshot_id], bodies=bodies)[snapshot_id],
     )
 
@@ -422,21 +313,7 @@ def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded
             .mappings()
             .one_or_none()
         )
-    return _recorded(row) if row else None
-
-
-def _recorded(row: RowMapping) -> Recorded:
-    return Recorded(
-        row["snapshot_id"],
-        row["organization_key"],
-        row["partition_date"],
-        row["started_at"],
-        row["observed_at"],
-        Verdict(row["verdict"]),
-        row["reason"],
-        row["content_sha256"],
-        json.loads(row["counts"]),
-    )
+    return RECORDED.of_row(row) if row else None
 
 
 def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, bytes]:
