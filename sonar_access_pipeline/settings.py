@@ -30,6 +30,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as PydanticSettingsError
 
 from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.policy import Exemption, Policy, identity
 from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
@@ -415,6 +416,10 @@ class Settings(BaseSettings):
                 "credentials do not belong into an address; set SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD"
             )
         return value
+
+    def calendar_of(self, organization_key: str | None) -> Calendar:
+        """Return when an organization is to be observed: one hour for all of them, so far."""
+        return Calendar(self.hour, self.grace_hours)
 
     @model_validator(mode="after")
     def _checkable(self) -> Settings:

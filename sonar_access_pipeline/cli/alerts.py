@@ -39,17 +39,17 @@ def alerts_list(everything: bool, form: str) -> None:
     """
     import pandas as pd
 
-    from sonar_access_pipeline.orchestration.watch import due_day
     from sonar_access_pipeline.warehouse.ask import queries
     from sonar_access_pipeline.warehouse.ledger import alerts as stored
 
     settings, now = load(), datetime.now(UTC)
-    due = due_day(now, settings.hour, settings.grace_hours)
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         configured = {connection.organization for connection in settings.connections if connection.organization}
         keys = sorted(configured | set(queries.organizations(transaction)))
         wrong = [] if keys else ["No organization was ever observed, and none is set: there is nothing that could be right."]
-        wrong += [sentence for key in keys for sentence in stored.standing(transaction, key, due)]
+        wrong += [
+            sentence for key in keys for sentence in stored.standing(transaction, key, settings.calendar_of(key).last_due(now))
+        ]
         wrong += _unwatched(stored.last_look(transaction), now)
         rows: list[dict[str, Any]] = stored.history(transaction, limit=500 if everything else None)
         open_keys = {(one.problem.key, one.said_at) for one in stored.open_problems(transaction)}

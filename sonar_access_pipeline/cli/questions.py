@@ -145,13 +145,12 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     """
     import pandas as pd
 
-    from sonar_access_pipeline.orchestration.watch import due_day
     from sonar_access_pipeline.warehouse.ask import frames, queries
 
     settings = load()
     if last is not None:
         _require_past(last)
-    last = last or due_day(datetime.now(UTC), settings.hour, settings.grace_hours)
+    last = last or settings.calendar_of(organization).last_due(datetime.now(UTC))
     window = window_of(first or (last if checks else max(date.min + timedelta(days=29), last) - timedelta(days=29)), last)
     every = checks and organization is None and len(settings.connections) > 1
     covered = []

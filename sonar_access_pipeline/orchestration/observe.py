@@ -76,7 +76,7 @@ def observe(
         partition_date=started_at.date(),
         run_id=run_id,
         started_at=started_at,
-        due_at=started_at.replace(hour=parts.settings.hour, minute=0, second=0, microsecond=0),
+        due_at=parts.settings.calendar_of(organization_key).due_at(started_at.date()),
     )
     outcome, error, snapshot_id = "failed", "stopped by an unexpected error", None
     cause: Cause | None = Cause.UNEXPECTED

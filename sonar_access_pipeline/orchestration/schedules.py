@@ -25,12 +25,12 @@ def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
 
 def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
     """The daily, the monthly, the quarterly and the weekly schedule of a connection."""
-    hour = parts.settings.hour
+    calendar = parts.settings.calendar_of(connection.organization)
 
     @dg.schedule(
         name=f"{connection.name}_daily_schedule",
         job=jobs.daily,
-        cron_schedule=f"0 {hour} * * *",
+        cron_schedule=calendar.cron(),
         execution_timezone="UTC",
         default_status=default_status(connection),
         description="Observes today. A tick that comes a day late is skipped: SonarCloud cannot show a past day.",
@@ -60,12 +60,12 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
 
         return sealed
 
-    monthly = sealing("monthly", f"30 {hour} 1 * *", Window.month_before, "last month")
-    quarterly = sealing("quarterly", f"40 {hour} 1 1,4,7,10 *", Window.quarter_before, "last quarter")
+    monthly = sealing("monthly", calendar.cron(30, "1 * *"), Window.month_before, "last month")
+    quarterly = sealing("quarterly", calendar.cron(40, "1 1,4,7,10 *"), Window.quarter_before, "last quarter")
     weekly = dg.ScheduleDefinition(
         name=f"{connection.name}_weekly_schedule",
         job=jobs.verify,
-        cron_schedule=f"45 {hour} * * 0",
+        cron_schedule=calendar.cron(45, "* * 0"),
         execution_timezone="UTC",
         default_status=default_status(connection),
         description="Verifies the warehouse.",

@@ -7,13 +7,13 @@ is the one problem that is told from memory.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from pydantic import TypeAdapter
 
 from sonar_access_pipeline.alerts import channels as sending
 from sonar_access_pipeline.alerts.causes import Cause
@@ -28,7 +28,6 @@ from sonar_access_pipeline.alerts.problems import (
     deployment_problem,
     flight_problem,
     gap_problem,
-    owner,
     silent_sensors,
     sync_problem,
     token_problem,
@@ -50,9 +49,18 @@ SENDING_SECONDS = 30
 """How long one look may send: the rest is sent by the next."""
 
 
-def due_day(now: datetime, hour: int, grace_hours: int) -> date:
-    """The last day that must have been observed by `now`: its hour and its grace are over."""
-    return (now - timedelta(hours=hour + grace_hours)).date()
+@dataclass(frozen=True)
+class Outage:
+    """A warehouse that cannot be reached, of the deployment whose first connection is `home`."""
+
+    home: str
+    sentence: str
+    since: datetime
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that is told of it."""
+        return deployment_problem(self.home, "warehouse", Cause.WAREHOUSE, self.sentence, self.since)
 
 
 @dataclass(frozen=True)
@@ -68,46 +76,19 @@ class Memory:
     expected_since: Mapping[str, date] = field(default_factory=dict)
     looked_until: Mapping[str, date] = field(default_factory=dict)
     """By connection, the last due day up to which it is known what became of it."""
-    outage: Problem | None = None
+    outage: Outage | None = None
     outage_said_at: datetime | None = None
     outage_told: tuple[str, ...] = ()
     """The channels that took the message about it."""
 
     @classmethod
     def read(cls, cursor: str | None) -> Memory:
-        """From a sensor's cursor."""
-        stored = json.loads(cursor) if cursor else {}
-        outage = stored.get("outage")
-        return cls(
-            ended_until=_moment(stored.get("ended_until")),
-            known_runs=tuple(stored.get("known_runs", ())),
-            looked_at=_moment(stored.get("looked_at")),
-            watching_since=_moment(stored.get("watching_since")),
-            expected_since={name: date.fromisoformat(day) for name, day in stored.get("expected_since", {}).items()},
-            looked_until={name: date.fromisoformat(day) for name, day in stored.get("looked_until", {}).items()},
-            outage=_outage(outage["home"], outage["sentence"], _moment(outage["since"])) if outage else None,
-            outage_said_at=_moment(stored.get("outage_said_at")),
-            outage_told=tuple(stored.get("outage_told", ())),
-        )
+        """Make it of a sensor's cursor."""
+        return TypeAdapter(cls).validate_json(cursor) if cursor else cls()
 
     def written(self) -> str:
-        """To a sensor's cursor."""
-        since = self.outage.since if self.outage else None
-        return json.dumps(
-            {
-                "ended_until": str(self.ended_until) if self.ended_until else None,
-                "known_runs": self.known_runs,
-                "looked_at": str(self.looked_at) if self.looked_at else None,
-                "watching_since": str(self.watching_since) if self.watching_since else None,
-                "expected_since": {name: str(day) for name, day in self.expected_since.items()},
-                "looked_until": {name: str(day) for name, day in self.looked_until.items()},
-                "outage_said_at": str(self.outage_said_at) if self.outage_said_at else None,
-                "outage": {"home": owner(self.outage.key), "sentence": self.outage.sentence, "since": str(since)}
-                if self.outage
-                else None,
-                "outage_told": self.outage_told,
-            }
-        )
+        """Return it as a sensor's cursor."""
+        return TypeAdapter(Memory).dump_json(self).decode()
 
 
 @dataclass(frozen=True)
@@ -160,7 +141,8 @@ class Watch:
             return self._without_warehouse(memory, channels, str(error), now)
 
     def _look(self, warehouse: Warehouse, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime) -> Look:
-        watched = {connection.name: watched_of(connection) for connection in self.parts.settings.connections}
+        settings = self.parts.settings
+        watched = {connection.name: watched_of(connection) for connection in settings.connections}
         processes.end_lost(self.instance, lambda run: runs.is_of(run, list(watched)))
         ended = runs.ended_since(self.instance, memory.ended_until or now, watched, memory.known_runs)
         flights = runs.in_flight(self.instance, watched)
@@ -192,8 +174,11 @@ class Watch:
             written = alerts.note(transaction, entries, messages, channels, now)
         unsent = self._send(warehouse, channels)
         # A day that is missing is not settled: until it is over, days before it may still have to be told.
-        due = self._due_day(now)
-        settled = {name: due for name, found in facts.items() if found.missing_day is None}
+        settled = {
+            name: settings.calendar_of(watched[name].organization_key).last_due(now)
+            for name, found in facts.items()
+            if found.missing_day is None
+        }
         return Look(
             problems,
             written,
@@ -228,12 +213,11 @@ class Watch:
     def _facts(self, transaction: Transaction, about: Watched, memory: Memory, now: datetime) -> SyncFacts:
         if about.organization_key is None:
             return SyncFacts()
-        due = self._due_day(now)
+        calendar = self.parts.settings.calendar_of(about.organization_key)
+        due = calendar.last_due(now)
         since, until = memory.expected_since[about.connection], memory.looked_until.get(about.connection, due)
-        return alerts.sync_facts(transaction, about.organization_key, alerts.Expected(about.connection, due, since, until))
-
-    def _due_day(self, now: datetime) -> date:
-        return due_day(now, self.parts.settings.hour, self.parts.settings.grace_hours)
+        expected = alerts.Expected(about.connection, calendar, due, since, until)
+        return alerts.sync_facts(transaction, about.organization_key, expected)
 
     def _note_what_could_not(self, warehouse: Warehouse, ended: Iterable[runs.Ended], now: datetime) -> None:
         """Note the tries of runs that were cancelled, never started, or killed: they could not do so themselves."""
@@ -314,29 +298,30 @@ class Watch:
 
     def _without_warehouse(self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime) -> Look:
         """Tell of a warehouse that cannot be reached, and again every day, from memory: nothing can be written down."""
-        outage = memory.outage or _outage(self.home, sentence, now)
+        outage = memory.outage or Outage(self.home, sentence, now)
         event, told, said_at = Event.RAISED, list(memory.outage_told), memory.outage_said_at or now
         if now - said_at >= REPEATED_AFTER:
             event, told, said_at = Event.REPEATED, [], now
-        message = messages_of([Entry(event, outage)], self._link)[0]
+        message = messages_of([Entry(event, outage.problem)], self._link)[0]
         for name, channel in channels.items():
             if name not in told and channel.send(message.title, message.text) is None:
                 told.append(name)
         is_new = memory.outage is None
-        entries = [Entry(Event.RAISED, outage)] if is_new else []
+        entries = [Entry(Event.RAISED, outage.problem)] if is_new else []
         unsent = sorted(set(channels) - set(told))
-        return Look([outage], entries, unsent, replace(memory, outage=outage, outage_said_at=said_at, outage_told=tuple(told)))
+        memory = replace(memory, outage=outage, outage_said_at=said_at, outage_told=tuple(told))
+        return Look([outage.problem], entries, unsent, memory)
 
     def _catch_up(
         self, transaction: Transaction, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime
     ) -> list[Open]:
         """Write down an outage of the warehouse that was told from memory; as it is not found any more, it is over."""
         assert memory.outage is not None
-        since = memory.outage.since or now
-        entries = [Entry(Event.RAISED, memory.outage)]
+        problem = memory.outage.problem
+        entries = [Entry(Event.RAISED, problem)]
         unaware = [name for name in channels if name not in memory.outage_told]
-        alerts.note(transaction, entries, messages_of(entries, self._link), unaware, since)
-        return [one for one in alerts.open_problems(transaction) if one.problem.key == memory.outage.key]
+        alerts.note(transaction, entries, messages_of(entries, self._link), unaware, memory.outage.since)
+        return [one for one in alerts.open_problems(transaction) if one.problem.key == problem.key]
 
 
 def watched_of(connection: Connection) -> Watched:
@@ -381,14 +366,6 @@ def watching_since(since: datetime | None, looked_at: datetime | None, limits: L
     """Since when looks follow each other without a pause. Ticks have the machine's time, whatever the clock of the source."""
     now = datetime.now(UTC)
     return since if since and looked_at and now - looked_at < limits.silent / 2 else now
-
-
-def _outage(home: str, sentence: str, since: datetime | None) -> Problem:
-    return deployment_problem(home, "warehouse", Cause.WAREHOUSE, sentence, since)
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def due_retries(

@@ -17,10 +17,10 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sqlalchemy import select, text
 
+from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.watch import due_day
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse.ask import queries
@@ -325,8 +325,8 @@ def test_schedules_run_by_default_for_a_real_source_and_not_for_a_simulator(smal
 
 
 def test_a_day_is_due_when_its_hour_and_its_grace_are_over() -> None:
-    assert due_day(datetime(2026, 3, 5, 10, 59, tzinfo=UTC), 5, 6) == date(2026, 3, 4)
-    assert due_day(datetime(2026, 3, 5, 11, 0, tzinfo=UTC), 5, 6) == date(2026, 3, 5)
+    assert Calendar(5, 6).last_due(datetime(2026, 3, 5, 10, 59, tzinfo=UTC)) == date(2026, 3, 4)
+    assert Calendar(5, 6).last_due(datetime(2026, 3, 5, 11, 0, tzinfo=UTC)) == date(2026, 3, 5)
 
 
 def test_definitions_load_without_settings_and_touch_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import RowMapping, func, insert, select, update
 
 from sonar_access_pipeline.access.brake import what_to_decide
+from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.ledger import Entry, Event, Message, Open, numbered
@@ -118,6 +119,7 @@ class Expected:
     """
 
     connection: str
+    calendar: Calendar
     due_day: date
     since: date
     looked_until: date
@@ -135,7 +137,7 @@ def _due_days(transaction: Transaction, organization_key: str, expected: Expecte
     if ended is not None and (last is None or last <= ended < expected.due_day):
         return []
     begin = max(min(expected.looked_until + timedelta(days=1), expected.due_day), first or expected.since + timedelta(days=1))
-    return [begin + timedelta(days=number) for number in range((expected.due_day - begin).days + 1)]
+    return expected.calendar.expected(begin, expected.due_day)
 
 
 def _untold(transaction: Transaction, organization_key: str, connection: str, days: Sequence[date]) -> list[date]:
