@@ -20,10 +20,12 @@ from sonar_access_pipeline.settings import Connection, Settings, given
 
 
 def sonar_access(connections: Sequence[Connection | Mapping[str, Any]], **settings: Any) -> dg.Definitions:
-    """The definitions for some connections, as `{"name": "acme", "organization": "acme", "token_env": "ACME_SONAR_TOKEN"}`.
+    """Build the definitions for some connections, given as `{"name": "acme", "organization":
+    "acme", "token_env": "ACME_SONAR_TOKEN"}`.
 
-    `settings` are those of `docs/settings.md` by their names in a file; the environment says the rest. Merge what it returns with
-    `dg.Definitions.merge`. Connects to nothing. Raises `SettingsError`.
+    `settings` are those of `docs/settings.md` by their names in a file; the environment says the
+    rest. Merge what this returns with `dg.Definitions.merge`. Connects to nothing. Raises
+    `SettingsError`.
     """
     return build_definitions(Parts(given(connections, **settings)))
 
@@ -69,6 +71,6 @@ class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
     owners: list[str] | None = _of_settings("owners")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions for its connections."""
+        """Build the definitions for the connections of this component."""
         said = self.model_dump(exclude_none=True)
         return sonar_access(said.pop("connections"), **said)

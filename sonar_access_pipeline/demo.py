@@ -85,7 +85,7 @@ def run(console: Console, folder: Path, days: int) -> int:
 
 
 def _prepare(folder: Path, window: Window, url: str) -> Path:
-    """A fresh folder with the demo's settings; a folder that is not a demo's is never touched."""
+    """Make a fresh folder with the demo's settings; a folder that is not a demo's is never touched."""
     config = folder / CONFIG
     if folder.exists() and any(folder.iterdir()) and not config.exists():
         raise SettingsError(f"{folder} holds something else than a demo; choose another --folder.")
@@ -111,9 +111,10 @@ def _bar(console: Console) -> Progress:
 def _live(
     launcher: Launcher, parts: Parts, window: Window, clock: SimulatedClock, simulator: Simulator, bar: Progress
 ) -> str | None:
-    """Every day of the window, one run of the daily job each; on one of them the member list comes short.
+    """Run the daily job once for each day of the window; on one of these days the member list comes
+    incomplete.
 
-    The sentence of a run that failed and was not to.
+    Return the sentence of a run that failed and was not meant to.
     """
     connection = parts.settings.connections[0]
     task = bar.add_task("simulated days", total=len(list(window.days())))
@@ -161,7 +162,9 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
 
 
 def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
-    """One line per account and day: membership and admin rights in words, the rest in numbers."""
+    """Build one line per account and day: membership and admin rights in words, the rest in
+    numbers.
+    """
     lines: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in changes:
         words = str(row["kind"]).replace("_", " ")
@@ -175,5 +178,5 @@ def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
 
 
 def _script() -> str:
-    """How the command line was called, so that the printed commands work in the same place."""
+    """Return how the command line was called, so that the printed commands work in the same place."""
     return os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "sonar-access" else "sonar-access"

@@ -15,7 +15,10 @@ def private_folder(folder: Path) -> None:
 
 
 def new_private_file(file: Path) -> BinaryIO:
-    """A new file to write. Raises `OSError`, `FileExistsError` among them: nothing is ever written over."""
+    """Create a new file to write.
+
+    Raises `OSError`, such as `FileExistsError`: an existing file is never written over.
+    """
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 

@@ -74,7 +74,9 @@ def setting(default: Any, meaning: str, *, unset: str | None = None) -> Any:
 
 
 def _optional_scopes(value: Any) -> Any:
-    """The scopes beyond `core`, which is always read, in their order: a list, or a text with commas."""
+    """Read the scopes beyond `core` from a list, or from a text with commas, and put them in order;
+    `core` itself is always read.
+    """
     named = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
     if named is None:
         return None
@@ -89,7 +91,9 @@ Scopes = Annotated[tuple[Scope, ...], NoDecode, BeforeValidator(_optional_scopes
 
 
 def _words(value: Any) -> Any:
-    """A list, or a text with spaces or line ends between, or a JSON list: a notification URL may hold commas."""
+    """Read words from a list, a JSON list, or a text with spaces or line ends between them: not
+    commas, which a notification URL may hold.
+    """
     if not isinstance(value, str):
         return value
     if value.startswith("["):
@@ -152,7 +156,10 @@ class Connection(BaseModel):
         return is_loopback(urlsplit(self.host_url).hostname or "")
 
     def organization_key(self) -> str:
-        """The organization's key. Raises `SettingsError` when none is set."""
+        """Return the organization's key.
+
+        Raises `SettingsError` when none is set, or when it cannot be one.
+        """
         if not self.organization:
             raise SettingsError(
                 "No organization is set; set SONAR_ORGANIZATION to its key, which stands in the address of its page: "
@@ -163,7 +170,10 @@ class Connection(BaseModel):
         return self.organization
 
     def token(self, environment: Mapping[str, str] = os.environ) -> str:
-        """The token, from its variable or file. Raises `SettingsError` when it is not there or cannot be one."""
+        """Read the token from its variable or file.
+
+        Raises `SettingsError` when it is not there or cannot be one.
+        """
         if self.token_file is None:
             token, place, remedy = environment.get(self.token_env, ""), self.token_env, f"set {self.token_env} to"
         else:
@@ -221,7 +231,10 @@ class PolicySettings(BaseModel):
     exceptions: tuple[PolicyException, ...] = ()
 
     def policy(self) -> Policy:
-        """The policy, with the roster as its file is now. Raises `SettingsError` for a roster that cannot be read."""
+        """Build the policy, with the roster as its file is now.
+
+        Raises `SettingsError` for a roster that cannot be read.
+        """
         return Policy(
             max_admins=self.max_admins,
             max_token_days=self.max_token_days,
@@ -528,7 +541,9 @@ def _complete(settings: Settings, beside: Path) -> Settings:
 
 
 def _finished(connection: Connection, scopes: tuple[Scope, ...], beside: Path) -> Connection:
-    """A connection with what it leaves to others: the scopes of all, and where relative paths begin."""
+    """Complete a connection with what it leaves to others: the scopes of all connections, and the
+    folder where relative paths begin.
+    """
     update: dict[str, Any] = {"scopes": scopes if connection.scopes is None else connection.scopes}
     if connection.token_file is not None:
         update["token_file"] = (beside / expanded(connection.token_file)).absolute()
@@ -543,7 +558,9 @@ def _content(file: Path) -> str:
 
 
 def _simple_connection(environment: Mapping[str, str]) -> Connection:
-    """The one connection of a set-up without a file, from Sonar's own variable names."""
+    """Build the one connection of a set-up without a settings file, from Sonar's own variable
+    names.
+    """
 
     def said(name: str) -> str:
         return value_of(environment.get(name, ""))
@@ -563,13 +580,13 @@ def _simple_connection(environment: Mapping[str, str]) -> Connection:
 
 
 def _config(environment: Mapping[str, str]) -> str:
-    """The settings file that the environment names; empty where it names none."""
+    """Find the settings file that the environment names; return an empty text where it names none."""
     named = value_of(environment.get("SONAR_ACCESS_CONFIG", ""))
     return str(expanded(Path(named))) if named else ""
 
 
 def _document(config: Path) -> dict[str, Any]:
-    """The settings file, read. Raises `SettingsError`."""
+    """Read the settings file. Raises `SettingsError` when it cannot be read or is not TOML."""
     try:
         return tomllib.loads(text_in(config))
     except TextError as error:
@@ -616,7 +633,9 @@ def _written(environment: Mapping[str, str]) -> Written:
 
 
 def _said(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables as they are meant: in capitals, with what is around a value taken off."""
+    """Return the variables as they are meant: names in capitals, and values without what is around
+    them.
+    """
     return {name.upper(): value_of(value) for name, value in environment.items()}
 
 

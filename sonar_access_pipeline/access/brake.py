@@ -74,7 +74,8 @@ class Removal:
 
 
 def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[Measure]:
-    """What each row of a history table is measured as, its key, and whose it is: an account's, or nobody's but its own.
+    """Yield for each row of a history table what it is measured as, its key, and whose it is: an
+    account's, or else the key itself.
 
     Only the key columns are looked at.
     """
@@ -97,7 +98,7 @@ def _what(description: HistoryTable, key: Row) -> str:
 
 
 def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
-    """What a snapshot says of each measured thing, as far as its scopes reach."""
+    """Collect the keys that a snapshot has of each measured thing, as far as its scopes reach."""
     found: dict[str, set[Row]] = defaultdict(set)
     for description, part in measured_parts(set(scopes)):
         for what, key, _ in measures(description, part.rows(content)):
@@ -106,12 +107,13 @@ def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
 
 
 def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
-    """The measured parts of history tables that `scopes` feed."""
+    """List the measured parts of history tables that `scopes` feed."""
     return [(description, part) for description in MEASURED for part in description.parts if part.scope in scopes]
 
 
 def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Removal]:
-    """What would disappear too much of, in a fixed order; nothing when the change is an everyday one.
+    """List the things of which too much would disappear, in a fixed order; nothing when the change
+    is an everyday one.
 
     `before` is what the last observation shows, as `measures` gives it, each row once.
     """
@@ -160,13 +162,13 @@ def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -
 
 
 def held_reason(found: Iterable[Removal], brake: Brake) -> str:
-    """One sentence: what would disappear, with the numbers and the limit."""
+    """Say in one sentence what would disappear, with the numbers and the limit."""
     said = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
     return f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows} rows, or a list emptied)"
 
 
 def what_to_decide(snapshot_id: int) -> str:
-    """What a person does about a held snapshot."""
+    """Say what a person does about a held snapshot."""
     return (
         f"Nothing opens or closes until a person decides: `sonar-access snapshot confirm {snapshot_id} --reason ...` if it is "
         f"true, `sonar-access snapshot retract {snapshot_id} --reason ...` if it is not."

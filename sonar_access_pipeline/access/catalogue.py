@@ -11,7 +11,7 @@ from sonar_access_pipeline.access.records import CatalogueEntry
 
 
 def warnings_of(entries: Iterable[CatalogueEntry]) -> tuple[str, ...]:
-    """One sentence per endpoint that is not as we need it; none when all is well."""
+    """Write one sentence for each endpoint that is not as we need it; none when all is well."""
     known = {entry.path: entry for entry in entries}
     warnings: list[str] = []
     relied_upon = {one.endpoint for one in LISTS.values() if one.endpoint.api is Api.V1 and one is not CATALOGUE}

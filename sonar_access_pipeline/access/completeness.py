@@ -68,7 +68,9 @@ def who_exists(lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: boo
 
 
 def rows_of_unknown_groups(lists: Lists) -> list[GroupPermissions]:
-    """The permissions, on the organization or on a project, of groups that are not in the list of groups."""
+    """Find the permissions, on the organization or on a project, of groups that are not in the list
+    of groups.
+    """
     known = {name for group in lists.of(GROUPS) for name in (group.group_id, group.name)}
     return [row for row in _group_rows(lists) if _group_of(row) not in known]
 
@@ -84,7 +86,9 @@ def _group_of(row: GroupPermissions) -> str:
 
 
 def somebody_administers(content: SnapshotContent) -> tuple[Control, ...]:
-    """The control that an organization whose admin reads has an admin in its lists, too. It may not fail."""
+    """Build the control that an organization read by one of its admins has an admin in its lists,
+    too. This control may not fail.
+    """
     if not content.organization.caller_is_admin:
         return ()
     admins = len(admin_logins(content))
@@ -129,7 +133,9 @@ def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
 
 
 def _of_non_members(lists: Lists) -> Iterator[Control]:
-    """Where accounts stand in the list of permissions and not in that of members: how many."""
+    """Yield a control that counts the accounts in the list of permissions and not in that of
+    members, if any.
+    """
     if left_behind := len(non_members(lists)):
         permitted = len(lists.of(USER_PERMISSIONS))
         yield Control(
@@ -143,7 +149,9 @@ def _of_non_members(lists: Lists) -> Iterator[Control]:
 
 
 def _caller_administers(lists: Lists, content: SnapshotContent) -> Iterator[Control]:
-    """Where SonarCloud says that the account that reads is an admin: whether the lists say so, too."""
+    """Yield the control that the lists, too, show the account that reads as an admin, where
+    SonarCloud says that it is one.
+    """
     callers = {caller.login for caller in lists.of(CALLER)}
     if callers and content.organization.caller_is_admin:
         shown = len(callers & admin_logins(content))
@@ -188,12 +196,14 @@ def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
 
 
 def group_sizes(memberships: Iterable[GroupMember]) -> Counter[str]:
-    """How many members each group lists, by id."""
+    """Count the members that each group lists, by group id."""
     return Counter(map(GROUP_ID, memberships))
 
 
 def admin_logins(content: SnapshotContent) -> set[str]:
-    """Every login with the organization permission `admin`, granted directly or through a group."""
+    """Find every login with the organization permission `admin`, granted directly or through a
+    group.
+    """
     admin = [grant for grant in content.grants if (grant.scope, grant.permission) == ("organization", "admin")]
     groups = {grant.principal for grant in admin if grant.principal_type == "group"}
     direct = {grant.principal for grant in admin if grant.principal_type == "user"}
@@ -211,9 +221,11 @@ def _compare(name: str, compares: str, stated: Sequence[int | None], found: Sequ
 
 
 def details_are_of_members(lists: Lists, read: ListRead) -> str | None:
-    """Why the account details cannot be those of this organization's members; None when they can.
+    """Return why the account details cannot be those of this organization's members; None when they
+    can.
 
-    A filter that the service ignores would deliver everybody it knows: no more accounts may come than there are members.
+    A filter that the service ignores would deliver everybody it knows: no more accounts may come
+    than there are members.
     """
     if read.verdict is not Verdict.COMPLETE:
         return f"the list {label(read)} is incomplete: {read.reason}"
@@ -239,7 +251,7 @@ def label(read: ListRead) -> str:
 
 
 def counts(content: SnapshotContent, scopes: Iterable[Scope]) -> dict[str, int]:
-    """How much a snapshot holds, without a name in it."""
+    """Count what a snapshot holds, without a name in it."""
     answer = {
         "members": len(content.members),
         "groups": len(content.groups),
@@ -255,9 +267,10 @@ def counts(content: SnapshotContent, scopes: Iterable[Scope]) -> dict[str, int]:
 
 
 def token_ages(tokens: Sequence[CallerToken], now: datetime) -> dict[str, int]:
-    """How many tokens the caller has, the age of the oldest and the days until the next one ends, where SonarCloud says.
+    """Return how many tokens the caller has, the age of the oldest and the days until the next one
+    ends, where SonarCloud says so.
 
-    Which of them it is that reads, SonarCloud does not say.
+    SonarCloud does not say which of these tokens is the one that reads.
     """
     if not tokens:
         return {}

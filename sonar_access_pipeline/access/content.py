@@ -89,15 +89,17 @@ class Gathered:
 
 
 def _says_nothing(record: Record) -> bool:
-    """Of every account and every group each project says what it was granted: mostly nothing, and that is not kept."""
+    """Tell whether a record grants an account or a group nothing on a project: most do, and those
+    are not kept.
+    """
     return isinstance(record, UserPermissions | GroupPermissions) and record.project_key is not None and not record.permissions
 
 
 def lists_of(responses: Iterable[Response]) -> Lists:
-    """The records of each list, parsed from those of its readings that count.
+    """Parse the records of each list from those of its readings that count.
 
-    The members of a group that is in no list of groups any more, and the permissions of such a project, are left out: they
-    were deleted while they were read.
+    The members of a group that is in no list of groups any more, and the permissions of a project
+    in no list of projects, are left out: they were deleted while they were read.
     """
     gathered, parts = Gathered(), by_part(responses)
     for part, of_part in parts.items():
@@ -116,9 +118,11 @@ def by_part(responses: Iterable[Response]) -> Mapping[Part, list[Response]]:
 
 
 def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
-    """The last readings of one list that follow each other, the newest first, each parsed when it is asked for.
+    """Yield the last readings of one list that follow each other, the newest first, each parsed
+    when it is asked for.
 
-    A number left out parts the readings before and after another list cast doubt on this one.
+    A number is left out where another list cast doubt on this one: the readings before it are not
+    given.
     """
     by_reading: dict[int, list[Response]] = defaultdict(list)
     for response in responses:
@@ -136,11 +140,14 @@ def content_of(
     in_force: PolicyInForce | None = None,
     pseudonyms: frozenset[str] = frozenset(),
 ) -> SnapshotContent:
-    """What the lists of a complete read say, as far as its `scopes` reach, judged by the policy `in_force` (or the defaults).
+    """Build the content that the lists of a complete read show, as far as its `scopes` reach,
+    judged by the policy `in_force` (or the defaults).
 
-    Members beyond the 10,000 that `search_members` shows are those that `permissions/users` lists besides; what only the
-    first says of an account is then unknown. Permissions of a group that the list of groups does not know keep their name as
-    principal: an orphan is kept, not dropped, and `completeness.py` has already refused to call such a snapshot complete.
+    Members beyond the 10,000 that `search_members` shows are the further accounts that
+    `permissions/users` lists; what only `search_members` says of an account is then unknown.
+    Permissions of a group that the list of groups does not know keep the group's name as principal:
+    an orphan is kept, not dropped, and `completeness.py` has already refused to call such a
+    snapshot complete.
     """
     read = set(scopes)
     groups = lists.of(GROUPS)
@@ -170,7 +177,7 @@ def content_of(
 
 
 def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
-    """What was asked for the lists that history derives from, and the digest of what came, in an order of its own.
+    """Return what was asked for the lists that history derives from, and the digest of what came, in an order of its own.
 
     Where two snapshots of the same scopes give the same, they say the same: nothing need be parsed to know.
     """
@@ -190,7 +197,9 @@ def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
 
 
 def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
-    """What a content says, so that two readings of one thing are equal in whatever order it came."""
+    """Return what a content says in a form in which two readings of one thing are equal, in
+    whatever order it came.
+    """
     return (
         content.organization,
         *(
@@ -208,14 +217,16 @@ def in_any_order(content: SnapshotContent) -> tuple[object, ...]:
 
 
 def everybody(lists: Lists) -> tuple[Member, ...]:
-    """Every member: the member list, and behind its window who is only in `permissions/users`, of whom only the name is known."""
+    """List every member: those in the member list, and behind its window those who are only in
+    `permissions/users`, of whom only the name is known.
+    """
     listed = lists.of(MEMBERS)
     return (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)]) if is_cut_off(lists) else listed
 
 
 def non_members(lists: Lists) -> dict[str, str | None]:
-    """The accounts in `permissions/users` that a whole member list does not hold, by login, with their names: they left, and
-    some of their rights stayed.
+    """Find the accounts in `permissions/users` that a whole member list does not hold, by login,
+    with their names: they left, and some of their rights stayed.
     """
     return {} if is_cut_off(lists) else {row.login: row.name for row in _unlisted(lists)}
 

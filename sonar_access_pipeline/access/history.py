@@ -104,7 +104,7 @@ class Timeline(Generic[R]):
         self._last = last
 
     def observe(self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]) -> Iterator[Interval[R]]:
-        """The next observation: the intervals that end with it."""
+        """Take in the next observation, and yield the intervals that end with it."""
         found = compare(self._begun.keys(), rows, hash_of)
         last, self._last = self._last, time
         changed_after = last.started_at if last else None
@@ -114,10 +114,10 @@ class Timeline(Generic[R]):
         self._begun |= {key: Begun(row, time.observed_at, changed_after) for key, row in found.new_only.items()}
 
     def repeat(self, time: ObservationTime) -> None:
-        """The next observation, which shows what the last one showed."""
+        """Take in the next observation, which shows the same as the last one."""
         self._last = time
 
     def rest(self) -> Iterator[Interval[R]]:
-        """The intervals that have not ended."""
+        """Yield the intervals that have not ended."""
         for key, begun in self._begun.items():
             yield Interval(key, begun.row, begun.valid_from, None, begun.changed_after, None)

@@ -64,7 +64,7 @@ def _read(responses: Iterable[Response]) -> tuple[Gathered, Reads]:
 
 
 def _ends_without_grants(counted: Counting) -> bool:
-    """Whether a list was stopped at a row without grants, behind which nobody has any."""
+    """Tell whether a list was stopped at a row without grants, behind which nobody has any grants."""
     records = [record for page in counted.pages for record in page.records]
     last = records[-1] if records else None
     is_without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions
@@ -72,7 +72,7 @@ def _ends_without_grants(counted: Counting) -> bool:
 
 
 def _missing(lists: Lists, reads: Reads, scopes: frozenset[Scope]) -> Iterator[str]:
-    """The lists that the scopes need and nobody read."""
+    """Yield a sentence for each list that the scopes need and nobody read."""
     for one in LISTS.values():
         if one.scope in scopes and one.is_derived:
             subjects = map(one.subject_of, lists.of(one.of)) if one.of and one.subject else [""]

@@ -27,7 +27,9 @@ def later(default: Any) -> Any:
 
 
 def identity(text: str) -> str:
-    """What a login or an e-mail address is kept as: the SHA-256 of it in lower case, without space around it."""
+    """Hash a login or an e-mail address, as it is kept: the SHA-256 of it in lower case, without
+    space around it.
+    """
     return hashlib.sha256(text.strip().casefold().encode()).hexdigest()
 
 
@@ -87,7 +89,7 @@ class Policy:
 
     @classmethod
     def of(cls, document: bytes) -> Policy:
-        """The policy of a document. Raises `ValueError` for one of another shape."""
+        """Parse the policy of a document. Raises `ValueError` for a document of another shape."""
         said, names = json.loads(document), {one.name for one in fields(cls)}
         if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
             raise ValueError("it does not have the fields of a policy")
@@ -96,16 +98,18 @@ class Policy:
         return cls(**{**said, **lists, "exemptions": exemptions})
 
     def owner_of(self, login: str) -> str | None:
-        """Who owns a service account; None where nobody was named."""
+        """Return who owns a service account; None where nobody was named."""
         return self.service_accounts.get(identity(login))
 
     def statuses_of(self, known: Iterable[str | None]) -> set[str]:
-        """What the roster says of an account that is known by some login and e-mail address."""
+        """Look up what the roster says of an account that is known by some login and e-mail
+        address.
+        """
         roster = self.roster or {}
         return {roster[identity(text)] for text in known if text and identity(text) in roster}
 
     def exemption(self, rule_id: str, subject: str) -> Exemption | None:
-        """The exemption of a finding that holds longest, whether it has ended or not."""
+        """Find the exemption of a finding that holds longest, whether it has ended or not."""
         wanted = identity(subject) if subject else ""
         found = (one for one in self.exemptions if (one.rule_id, one.subject) == (rule_id, wanted))
         return max(found, key=attrgetter("until"), default=None)
@@ -120,10 +124,11 @@ class Excepted:
 
 
 def excepted(policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str, day: date) -> Excepted | None:
-    """The exception of a finding, as it is on `day`; None where there never was one.
+    """Find the exception of a finding, as it is on `day`; None where there never was one.
 
-    `policies` are those that were ever in force by then, oldest first, each with the day from which on it was. One that a later
-    policy does not name any more has ended on the day that this one came into force.
+    `policies` are those that were ever in force by then, oldest first, each with the day from which
+    on it was in force. An exception that a later policy does not name any more has ended on the day
+    that this later policy came into force.
     """
     withdrawn: date | None = None
     for since, policy in reversed(policies):

@@ -41,10 +41,12 @@ def _by_key(of: SonarList[Any], pages: Iterable[Page]) -> dict[Hashable, Record]
 
 
 def counting(of: SonarList[Any], newest_first: Iterable[Reading]) -> Counting:
-    """The last reading; or, when rows are missing from it, the last few if together they have exactly the total.
+    """Choose what counts of a list: the last reading; or, when rows are missing from it, the last
+    few readings if together they have exactly the total.
 
-    People of one display name have no order, so that one of them may come twice and another not at all, in each reading somebody
-    else. All of them report one total: rows that were seen while it stood, as many as it says, are all there are.
+    People with the same display name have no order, so that one of them may come twice and another
+    not at all, in each reading somebody else. All these readings report one total: when that many
+    different rows were seen, they are all there are.
     """
     last: Counting | None = None
     together: list[Page] = []
@@ -61,7 +63,9 @@ def counting(of: SonarList[Any], newest_first: Iterable[Reading]) -> Counting:
 
 
 def _one_total(reading: Reading) -> int | None:
-    """The total that every page of a reading reports; None when it moves, or there is none."""
+    """Return the total that every page of a reading reports; None when the pages report different
+    totals, or there is none.
+    """
     totals = {page.total for page in reading}
     return totals.pop() if len(totals) == 1 else None
 
@@ -76,12 +80,15 @@ def list_read(
     others_without_grants: bool = False,
     fault: str | None = None,
 ) -> ListRead:
-    """The verdict on a list: complete when every page that counts reports one total and the distinct keys are that many.
+    """Judge a list: it is complete when every page that counts reports one total and there are that
+    many distinct keys.
 
-    Three lists are complete though something is amiss, and say so in `reason`: one whose last readings have all rows together;
-    the member list, which SonarCloud shows to the end of its `window` only (`who_exists` then demands the others from another
-    list); and the permissions of a project when `others_without_grants`: it was stopped at a row without grants, and behind that
-    nobody has any. `rereads` counts the readings before the last one; `fault` says why that one ended early.
+    Three lists are complete though something is amiss, and say so in `reason`: one whose last
+    readings have all rows together; the member list, which SonarCloud shows to the end of its
+    `window` only (`who_exists` then demands the others from another list); and the permissions of a
+    project when `others_without_grants`: it was stopped at a row without grants, and behind that
+    nobody has any. `rereads` counts the readings before the last one; `fault` says why the last one
+    ended early.
     """
     rows, distinct = sum(len(page.records) for page in counted.pages), len(counted.by_key)
     totals = [page.total for page in counted.pages if page.total is not None]
@@ -121,7 +128,10 @@ def _moved_or_repeated(totals: Sequence[int], rows: int, distinct: int) -> str |
 
 
 def grants_come_first(records: Iterable[Record]) -> bool | None:
-    """Whether no row with grants stands behind one without. None where that cannot be told: the list has not both kinds."""
+    """Tell whether no row with grants stands behind one without.
+
+    None where that cannot be told: the list does not have both kinds.
+    """
     granted = [bool(record.permissions) for record in records if isinstance(record, UserPermissions | GroupPermissions)]
     if len(set(granted)) < 2:
         return None

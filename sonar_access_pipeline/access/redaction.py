@@ -31,13 +31,17 @@ SHORTEST = 6
 
 
 def pseudonym(salt: str, login: str) -> str:
-    """What stands for a login: the same for the same salt, and of no use to whoever does not know the login already."""
+    """Make the pseudonym of a login: the same for the same salt, and of no use to anybody who does
+    not know the login already.
+    """
     digest = hmac.new(salt.encode(), login.encode(), hashlib.sha256).hexdigest()
     return f"redacted-{digest[:16]}"
 
 
 def identifiers(body: bytes, login: str) -> frozenset[str]:
-    """The texts of a body that are the person's own: addresses, ids, accounts at other places; none of a body without login."""
+    """Find the texts of a body that are the person's own: addresses, ids, accounts at other places;
+    none in a body without the login.
+    """
     if not _may_hold(body, {login}):
         return frozenset()
     try:
@@ -47,10 +51,11 @@ def identifiers(body: bytes, login: str) -> frozenset[str]:
 
 
 def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) -> bytes | None:
-    """The body without the person of `login`, whom `stands` stands for; None where the person is not in it.
+    """Return the body with `stands` in the place of the person of `login`; None where the person is
+    not in it.
 
-    `own` are the `identifiers` of the person in all bodies. A body that is no JSON is None too: nothing was ever derived from it.
-    Logins compare exactly, as history does.
+    `own` are the `identifiers` of the person in all bodies. For a body that is not JSON the answer
+    is None, too: nothing was ever derived from it. Logins compare exactly, as history does.
     """
     if not _may_hold(body, {login, *own}):
         return None
@@ -63,12 +68,16 @@ def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) ->
 
 
 def _may_hold(body: bytes, texts: Collection[str]) -> bool:
-    """Whether it is worth parsing: JSON may spell any character as an escape."""
+    """Tell whether a body may hold one of the texts and is worth parsing: JSON may spell any
+    character as an escape.
+    """
     return b"\\" in body or any(text.encode() in body for text in texts)
 
 
 def _own_texts(value: Any, login: str, *, is_theirs: bool) -> Iterator[str]:
-    """The texts of an object with the login that are one person's, and of what lies in it, without the ids there."""
+    """Yield the texts that are one person's from the object with the login, and from what lies in
+    that object, but without the ids there.
+    """
     if isinstance(value, list):
         for item in value:
             yield from _own_texts(item, login, is_theirs=is_theirs)
@@ -100,12 +109,12 @@ def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a text, or a list of texts."""
+    """Tell whether a value is a text, or a list of texts."""
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _said_of(name: str, said: Any, stands: str) -> Any:
-    """What stays of a field of an object about the person, or of one inside it."""
+    """Return what stays of a field of an object about the person, or of an object inside it."""
     if isinstance(said, str):
         return said if name in KEPT else stands if name in NAMES else None
     if isinstance(said, list):

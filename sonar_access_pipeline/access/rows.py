@@ -83,10 +83,12 @@ SIZE = 16
 
 
 def row_hash(names: Sequence[str]) -> Callable[[Row], bytes]:
-    """What gives rows of columns with these names their hash: 16 bytes that stand for the names and values that are not NULL.
+    """Return the function that hashes rows of columns with these names: to 16 bytes that stand for
+    the names and values that are not NULL.
 
-    So an added column that is all NULL changes no hash. The time it takes is most of the time of a merge: rows that are all
-    text, as those of large tables are, take one join and one digest, and need no names.
+    So an added column that is all NULL changes no hash. Hashing takes most of the time of a merge:
+    rows that are all text, as those of large tables are, take one join and one digest, and need no
+    names.
     """
 
     def hash_of(row: Row) -> bytes:
@@ -99,7 +101,9 @@ def row_hash(names: Sequence[str]) -> Callable[[Row], bytes]:
 
 
 def _hash_by_name(names: Sequence[str], row: Row) -> bytes:
-    """The hash of a row that has values which are NULL or no text; as if the last columns were not there, where they are NULL."""
+    """Hash a row that has values which are NULL or not text; last columns that are NULL count as if
+    they were not there.
+    """
     there = [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
     texts = NUL.join(str(int(value)) if isinstance(value, bool) else value for _, value in there).encode()
     are_first = [name for name, _ in there] == list(names[: len(there)])

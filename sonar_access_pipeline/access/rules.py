@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 def no_threshold(_: Policy) -> str | None:
-    """Of a rule that has none."""
+    """Return None: the rule has no threshold."""
     return None
 
 
@@ -83,7 +83,7 @@ class StateRule(Rule):
     ask: Callable[[SnapshotContent, Policy], Iterable[Answer]] = field(kw_only=True)
 
     def answers(self, content: SnapshotContent, policy: Policy) -> list[Answer]:
-        """Every failure and everything unknown; one pass where there is neither."""
+        """Return every failure and everything unknown; one pass where there is neither."""
         unread = sorted(scope.value for scope in self.needs - content.scopes)
         return _at_least_one(content.organization.key, self.ask(content, policy) if not unread else None, unread)
 
@@ -103,7 +103,7 @@ def _fail(login: str, detail: str) -> Answer:
 
 
 def logins_of(content: SnapshotContent) -> list[str]:
-    """Every login that any list names, sorted."""
+    """List every login that any list names, sorted."""
     direct = {grant.principal for grant in content.grants if grant.principal_type == "user"}
     in_groups = {membership.login for membership in content.group_members}
     return sorted({member.login for member in content.members} | direct | in_groups)
@@ -208,18 +208,22 @@ LOOK_ALIKES = str.maketrans(
 
 
 def skeleton(name: str) -> str:
-    """What is left of a name to a hasty eye: no case, no accents, nothing invisible, look-alike letters as one."""
+    """Reduce a name to what a hasty eye sees of it: no case, no accents, nothing invisible,
+    look-alike letters as one.
+    """
     plain = unicodedata.normalize("NFKD", name).casefold().translate(LOOK_ALIKES)
     return "".join(letter for letter in plain if unicodedata.category(letter)[0] not in "MCZP")
 
 
 def _names(content: SnapshotContent) -> dict[str, str | None]:
-    """The names of accounts, by login: of members, and of those that are listed with permissions only."""
+    """Return the names of accounts, by login: of members, and of those that are listed with
+    permissions only.
+    """
     return {**content.non_members, **{member.login: member.name for member in content.members}}
 
 
 def _unnamed(content: SnapshotContent) -> Iterator[Answer]:
-    """What a rule that goes by names cannot say."""
+    """Yield an unknown answer where names that a rule goes by are not known."""
     names = _names(content)
     if count := sum(names.get(login) is None for login in logins_of(content)):
         yield _unknown(content.organization.key, f"the names of {count} accounts are not known")
@@ -259,7 +263,7 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
 
 
 def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -> bool:
-    """Whether a word of a login or a name is one of those of service accounts."""
+    """Tell whether a word of a login or a name is one of the words of service accounts."""
     found = {word for text in (login, name or "") for word in re.split(r"[^a-z]+", text.casefold()) if word}
     return not found.isdisjoint(words)
 
@@ -399,7 +403,7 @@ class WindowRule(Rule):
     ask: Callable[[WindowFacts, Policy], Iterable[Answer]] = field(kw_only=True)
 
     def answers(self, facts: WindowFacts, policy: Policy) -> list[Answer]:
-        """Every failure and everything unknown; one pass where there is neither."""
+        """Return every failure and everything unknown; one pass where there is neither."""
         return _at_least_one(facts.organization_key, self.ask(facts, policy), [])
 
 
@@ -410,7 +414,7 @@ def _returned(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
 
 
 def _incomparable(facts: WindowFacts) -> Iterator[Answer]:
-    """Why a rule that compares cannot answer for all of the window, where it cannot."""
+    """Yield why a rule that compares cannot answer for all of the window, where it cannot."""
     if facts.unknown:
         yield _unknown(facts.organization_key, "; ".join(facts.unknown))
 

@@ -77,7 +77,10 @@ class Response:
 
 
 def packed(body: bytes) -> dict[str, Any]:
-    """The three fields of a `Response` that a body fills. Fast compression: bodies are many, and mostly repetition."""
+    """Build the three fields of a `Response` that a body fills.
+
+    The compression is a fast one: bodies are many, and mostly repetition.
+    """
     return {
         "body_sha256": hashlib.sha256(body).hexdigest(),
         "size_bytes": len(body),
@@ -205,7 +208,9 @@ RESPONSE_FACTS = (
 
 
 def chain_head(previous_sha256: str, content_sha256: str) -> str:
-    """The link after a snapshot: it commits to that snapshot and to every one recorded before it."""
+    """Compute the link after a snapshot: it commits to that snapshot and to every one recorded
+    before it.
+    """
     return hashlib.sha256(f"{previous_sha256}{content_sha256}".encode()).hexdigest()
 
 

@@ -38,13 +38,13 @@ class Window:
 
     @classmethod
     def month_before(cls, day: date) -> Window:
-        """The whole month before the month of `day`."""
+        """Return the whole month before the month of `day`."""
         last = day.replace(day=1) - timedelta(days=1)
         return cls(last.replace(day=1), last)
 
     @classmethod
     def quarter_before(cls, day: date) -> Window:
-        """The whole quarter before the quarter of `day`."""
+        """Return the whole quarter before the quarter of `day`."""
         last = day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1) - timedelta(days=1)
         return cls(last.replace(month=last.month - 2, day=1), last)
 
@@ -61,7 +61,7 @@ class Window:
         return datetime.combine(self.last + timedelta(days=1), time.min, UTC)
 
     def days(self) -> Iterator[date]:
-        """Every day of the window."""
+        """Yield every day of the window."""
         return (self.first + timedelta(days=offset) for offset in range((self.last - self.first).days + 1))
 
     def __str__(self) -> str:

@@ -133,5 +133,7 @@ MAY_PASS = frozenset({Cause.UNAVAILABLE, Cause.INCOMPLETE, Cause.WAREHOUSE, Caus
 
 
 def runbook_section(cause: Cause) -> str:
-    """The heading of a cause's section in `runbook.md`, beside this file: `sonar-access alerts explain` prints it."""
+    """Return the heading of a cause's section in `runbook.md`, beside this file: `sonar-access
+    alerts explain` prints that section.
+    """
     return cause.value.replace("_", "-")

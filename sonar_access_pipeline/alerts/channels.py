@@ -43,7 +43,7 @@ class Channel:
 
 
 def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
-    """The channels of notification URLs, by name."""
+    """Build the channels of notification URLs, by name."""
     if not urls:
         return {}
     import apprise

@@ -55,9 +55,12 @@ class Entry:
 def entries_of(
     problems: Iterable[Problem], open_problems: Iterable[Open], now: datetime, *, connections: Collection[str]
 ) -> list[Entry]:
-    """What to write down and to tell of `problems`, given those that are open. Ordered by event, cause and key.
+    """Decide what to write down and to tell of `problems`, given those that are open.
 
-    `connections` are those that were looked at. A problem of another is left as it is: another deployment may look at it.
+    The entries are ordered by event, cause and key.
+
+    `connections` are those that were looked at. A problem of another connection is left as it is:
+    another deployment may look at it.
     """
     known = {one.problem.key: one for one in open_problems}
     wrong = {problem.key: problem for problem in problems}
@@ -70,7 +73,9 @@ def entries_of(
 
 
 def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime) -> list[Entry]:
-    """What is new, or has got a cause that was not told of yet."""
+    """Make entries of problems that are new or have another cause; a cause told of already is not
+    told again.
+    """
     told = {
         one.problem.group: one.message_id
         for one in known.values()
@@ -91,7 +96,9 @@ def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: dateti
 
 
 def _repeated(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime) -> list[Entry]:
-    """What lasts for a day since it was told, with all that belongs to it."""
+    """Make entries of problems that have lasted for a day since they were told, with all of their
+    group.
+    """
     lasting = [
         one for one in known.values() if (p := wrong.get(one.problem.key)) and p.cause == one.problem.cause and not p.told_once
     ]
@@ -100,7 +107,9 @@ def _repeated(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: date
 
 
 def _over(gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem]) -> list[Entry]:
-    """What is not wrong any more; told when nothing of its group is."""
+    """Make entries of problems that are not wrong any more; they are told when nothing of their
+    group is wrong.
+    """
     remaining = {one.problem.group for key, one in known.items() if key in wrong} | {p.group for p in wrong.values()}
     entries = []
     for one in gone.values():
@@ -123,9 +132,12 @@ class Message:
 def messages_of(
     entries: Sequence[Entry], link: Callable[[str], str], earlier: Mapping[str, Sequence[Problem]] | None = None
 ) -> list[Message]:
-    """One message for all that has one event and one cause. `link` is how a run is named or linked.
+    """Write one message for all entries that have one event and one cause.
 
-    `earlier` are, by group, problems that were over before the rest of their group: they are told of with it.
+    `link` is how a run is named or linked.
+
+    `earlier` are, by group, problems that were over before the rest of their group: the message
+    about the rest tells of them, too.
     """
     together: dict[tuple[Event, Cause], list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -140,7 +152,9 @@ def messages_of(
 
 
 def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: int) -> list[Entry]:
-    """The entries with the numbers of the messages that tell of them; one that joins a group of this tick joins its message."""
+    """Give each entry the number of the message that tells of it; an entry that joined an earlier
+    message keeps the number of that one.
+    """
     ids = {id(entry): first_id + number for number, message in enumerate(messages) for entry in message.entries}
     return [replace(entry, message_id=ids.get(id(entry), entry.message_id)) for entry in entries]
 

@@ -136,7 +136,9 @@ class Problem:
 
 
 def sync_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
-    """What is wrong with the syncs of a connection: one problem at most, the one that explains the others."""
+    """Find what is wrong with the syncs of a connection: one problem at most, the one that explains
+    the others.
+    """
     last = facts.last_attempt
     if facts.held is not None:
         held = facts.held
@@ -152,7 +154,9 @@ def sync_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
 
 
 def gap_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
-    """The days that were lost while nobody looked: told once, since nothing brings them back."""
+    """Report the days that were lost while nobody looked: the problem is told once, since nothing
+    brings them back.
+    """
     if not facts.gaps or facts.missing_day is not None:
         return None
     days = ", ".join(map(str, facts.gaps))
@@ -163,7 +167,7 @@ def gap_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
 
 
 def token_problem(watched: Watched, facts: SyncFacts, now: datetime) -> Problem | None:
-    """Whether the token is about to die: unused for too long, or near its end."""
+    """Report a token that is about to die: unused for too long, or near its end."""
     if facts.last_heard_at is not None and (idle := (now - facts.last_heard_at).days) >= TOKEN_IDLE_WARNING:
         ends = (facts.last_heard_at + timedelta(days=TOKEN_DIES_AFTER)).date()
         sentence = f"The token was last used {idle} days ago; SonarCloud may end it on {ends}."
@@ -178,7 +182,7 @@ def token_problem(watched: Watched, facts: SyncFacts, now: datetime) -> Problem 
 
 
 def flight_problem(watched: Watched, run: RunInFlight, limits: Limits) -> Problem | None:
-    """Whether a run waits or goes on for too long."""
+    """Report a run that waits or goes on for too long."""
     limit = limits.waiting if run.waiting else limits.running
     if run.since <= limit:
         return None
@@ -206,9 +210,11 @@ def unpublished_problems(
 def silent_sensors(
     home: str, last_ticks: Mapping[str, datetime | None], since: datetime, now: datetime, limits: Limits
 ) -> list[Problem]:
-    """The sensors that have not run, by their last successful ticks. `since` is when they began to be watched.
+    """Report the sensors that have not run for too long, by their last successful ticks.
 
-    `home` is the first connection of the deployment, which its own problems stand under.
+    `since` is when they began to be watched.
+
+    `home` is the first connection of the deployment: the deployment's own problems stand under it.
     """
     return [
         deployment_problem(
@@ -249,12 +255,14 @@ def carried_problems(
 
 
 def owner(key: str) -> str:
-    """The connection that a problem stands under."""
+    """Return the connection that a problem stands under."""
     return key.split(":")[0]
 
 
 def is_carried(key: str) -> bool:
-    """Whether a problem is known from the ledger only, once the run that showed it has been looked at."""
+    """Tell whether a problem is known from the ledger only, once the run that showed it has been
+    looked at.
+    """
     return key.split(":")[1] in ("run", "check")
 
 

@@ -27,7 +27,9 @@ class Tried:
 
 
 def next_try(tried: Sequence[Tried], first_pause: timedelta = FIRST_PAUSE) -> datetime | None:
-    """When to try again; None when a try runs, the day is done, nothing was tried yet, or trying cannot help."""
+    """Compute when to try again; None when a try runs, the day is done, nothing was tried yet, or
+    trying cannot help.
+    """
     if not tried or any(one.done for one in tried):
         return None
     last = tried[-1]
@@ -38,7 +40,7 @@ def next_try(tried: Sequence[Tried], first_pause: timedelta = FIRST_PAUSE) -> da
 
 
 def is_due(tried: Sequence[Tried], now: datetime, first_pause: timedelta = FIRST_PAUSE) -> bool:
-    """Whether to try again now."""
+    """Tell whether to try again now."""
     when = next_try(tried, first_pause)
     tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return when is not None and when <= now < tomorrow - LAST_CHANCE

@@ -22,7 +22,7 @@ from sonar_access_pipeline.cli.warehouse import warehouse
 @click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="sonar-access")
 def main() -> None:
-    """Who has access to SonarCloud, on any day, proven.
+    """Prove who has access to SonarCloud, on any day.
 
     \b
     First:  export SONAR_TOKEN=... SONAR_ORGANIZATION=...

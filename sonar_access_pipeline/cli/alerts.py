@@ -69,7 +69,7 @@ def alerts_list(everything: bool, form: str) -> None:
 
 
 def _unwatched(looked_at: datetime | None, now: datetime) -> list[str]:
-    """Why nobody would have raised an alert, where no watch looks."""
+    """Say why nobody would have raised an alert, where no watch looks."""
     remedy = "start Dagster's daemon, and switch the sensor sonar_access_watch on"
     if looked_at is None:
         return [f"No watch has ever looked at this warehouse, so nobody raises alerts: {remedy}."]

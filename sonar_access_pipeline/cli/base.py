@@ -57,7 +57,7 @@ format_option = click.option(
 
 
 def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ...]:
-    """The connection with a name, or all of them."""
+    """Return the connection with a name, or all connections where no name is given."""
     chosen = tuple(connection for connection in settings.connections if name in (None, connection.name))
     if not chosen:
         known = ", ".join(connection.name for connection in settings.connections)
@@ -67,7 +67,7 @@ def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ..
 
 @contextmanager
 def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
-    """The warehouse of the settings, which must be there."""
+    """Hold the warehouse of the settings open; it must be there."""
     from sonar_access_pipeline.warehouse.migrations import require_current
 
     with closing(Warehouse(load().warehouse, limits)) as warehouse:
@@ -77,7 +77,9 @@ def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
 
 @contextmanager
 def opened(organization: str | None, limits: Limits = ASKING) -> Iterator[tuple[Warehouse, str]]:
-    """The warehouse to ask, and the organization: the one named, the one in the settings, or the only one there is."""
+    """Hold the warehouse to ask open, and choose the organization: the one named, the one in the
+    settings, or the only one there is.
+    """
     from sonar_access_pipeline.warehouse.ask import queries
 
     settings = load()
@@ -90,7 +92,7 @@ def opened(organization: str | None, limits: Limits = ASKING) -> Iterator[tuple[
 
 
 def window_of(first: date, last: date) -> Window:
-    """The days from `first` to `last`."""
+    """Build the window of the days from `first` to `last`."""
     try:
         return Window(first, last)
     except ValueError as error:

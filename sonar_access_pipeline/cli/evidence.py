@@ -382,7 +382,9 @@ def evidence_rotate_key(new: str) -> None:
 
 
 def _opened_store(path: str) -> tuple[Store, str]:
-    """The store that a packet lies in, three folders above it, and where it lies there."""
+    """Return the store that a packet lies in, three folders above the packet, and where the packet
+    lies in that store.
+    """
     from sonar_access_pipeline.evidence.stores import store_of
 
     if "://" in path and holds_more(path):
@@ -400,9 +402,10 @@ def _opened_store(path: str) -> tuple[Store, str]:
 
 
 def _known_warehouse(otherwise: str) -> Warehouse | None:
-    """The warehouse of the settings; None where none is set, and none lies in the data folder.
+    """Open the warehouse of the settings; None where none is set, and none lies in the data folder.
 
-    Raises `WarehouseError` where one is set or lies there and does not answer; `otherwise` says how to do without it.
+    Raises `WarehouseError` where one is set or lies there and does not answer; `otherwise` says how
+    to do without it.
     """
     from sonar_access_pipeline.warehouse.errors import WarehouseError
     from sonar_access_pipeline.warehouse.migrations import require_current

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--admins", is_flag=True, help="Only rows that give organization admin.")
 @format_option
 def access(organization: str | None, as_of: datetime | date | None, admins: bool, form: str) -> None:
-    """Who had access at a time: every way in which every account has a right.
+    """Show who had access at a time: every way in which every account has a right.
 
     \b
     Example:  sonar-access access --as-of 2026-10-31 --admins
@@ -99,7 +99,9 @@ def _say_held(row: dict[str, Any]) -> None:
 @click.option("--to", "last", type=Day(), required=True, help="Last UTC day, included.")
 @format_option
 def changes(organization: str | None, first: date, last: date, form: str) -> None:
-    """What changed in a window of days, each change between two observations. Exit status 1: nobody knows.
+    """Show what changed in a window of days, each change between two observations.
+
+    Exit status 1: what changed is not known.
 
     \b
     Example:  sonar-access changes --from 2026-10-01 --to 2026-10-31
@@ -138,7 +140,7 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
 )
 @format_option
 def coverage(organization: str | None, first: date | None, last: date | None, checks: bool, form: str) -> None:
-    """Which days were observed, and which are gaps.
+    """Show which days were observed, and which are gaps.
 
     \b
     Example:  sonar-access coverage --from 2026-10-01 --to 2026-10-31

@@ -21,7 +21,10 @@ REMOVE_SSH1_KEYS = 9
 
 
 def sign(key: PublicKey, message: bytes, environment: Mapping[str, str] = os.environ, seconds: float = SECONDS) -> bytes:
-    """The 64 bytes with which the agent's key signs. Raises `EvidenceError`."""
+    """Have the agent sign the message with its key, and return the 64 bytes.
+
+    Raises `EvidenceError`.
+    """
     place = environment.get("SSH_AUTH_SOCK")
     if not place:
         raise EvidenceError("No SSH agent is named; set SSH_AUTH_SOCK to the socket of the one that holds the signing key.")

@@ -139,7 +139,7 @@ def _sum_line(line: str) -> tuple[str, str]:
 
 
 def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
-    """The key that signed the packet, as far as anything here can say."""
+    """Find the key that signed the packet, as far as anything here can show it."""
     try:
         key = verified(files[SUMS], files[SIGNATURE], PACKETS)
     except SignatureError as fault:
@@ -168,7 +168,9 @@ def _statements(
     manifest: Mapping[str, Any],
     key: PublicKey,
 ) -> list[str]:
-    """What seal and manifest say, against the files: digests, bytes, rows, numbers, queries, source."""
+    """Compare what seal and manifest say with the files: digests, bytes, rows, numbers, queries,
+    source.
+    """
     found = []
     if about["digest"] != digests[MANIFEST]:
         found.append(f"{SEAL} names another manifest")
@@ -206,7 +208,7 @@ def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) 
 
 
 def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The manifest's numbers, counted again in the files."""
+    """Yield each difference between the manifest's numbers and what is counted again in the files."""
 
     def rows(name: str) -> list[dict[str, str]]:
         header, *records = parsed(files[name])

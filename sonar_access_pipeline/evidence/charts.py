@@ -94,5 +94,5 @@ def weeks(facts: Facts) -> list[Week]:
 
 
 def _compared(facts: Facts) -> Sequence[ObservationFacts]:
-    """The observations of the window that have one before them to be compared with."""
+    """Return the observations of the window that can be compared with one before them."""
     return facts.observations if facts.before is not None else facts.observations[1:]

@@ -174,10 +174,10 @@ def _is_excepted(finding: Mapping[str, Any]) -> bool:
 
 
 def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts:
-    """The facts of a window, compared with what SonarCloud answered.
+    """Gather the facts of a window, and compare them with what SonarCloud answered.
 
-    Raises `NothingObservedError` when there is no observation in it or before it, `UntiedError` when the tables do not say what
-    the answers say.
+    Raises `NothingObservedError` when there is no observation in the window or before it,
+    `UntiedError` when the tables do not say what the answers say.
     """
     with warehouse.read() as transaction:
         said = Statements(transaction)
@@ -270,7 +270,10 @@ UNKNOWN = ("name", "email", "provider", "is_admin_by_sonarcloud", "project_admin
 
 
 def _population(transaction: Transaction, as_of: ObservationFacts, access: Rows, in_force: PolicyInForce) -> Rows:
-    """One row per login that any list names, in order of login; unknown stays None. Columns: `POPULATION`."""
+    """Build one row per login that any list names, in order of login; unknown stays None.
+
+    Columns: `POPULATION`.
+    """
     stated = {row["login"]: row for row in queries.members_at(transaction, as_of)}
     details, lives = proof.details(transaction, as_of), proof.lives(transaction, as_of)
     project_admins = proof.project_admins(transaction, as_of)
@@ -314,7 +317,11 @@ def _path(row: dict[str, Any]) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as it stands among others in one field: as a JSON text where it has what parts them, so that none forges another."""
+    """Return a name as it stands among others in one field.
+
+    A name that contains what separates names is written as a JSON text, so that none forges
+    another.
+    """
     return json.dumps(name, ensure_ascii=False) if PARTING.search(name) or name != name.strip() else name
 
 
@@ -337,7 +344,7 @@ def _kind(account: dict[str, Any], in_force: PolicyInForce) -> dict[str, str | N
 def _window_facts(
     transaction: Transaction, rests_on: WindowObservations, changes: Rows, population: Rows, access: Rows
 ) -> WindowFacts:
-    """What the rules of a window are asked with."""
+    """Gather the facts that the rules of a window are evaluated with."""
     as_of, gained = rests_on.as_of, dict[str, set[str]]()
     members = {row["login"] for row in population if row["is_member"]}
     if rests_on.before is not None and rests_on.within:
@@ -359,12 +366,12 @@ def _window_facts(
 
 
 def _clause(sentence: str) -> str:
-    """A sentence as part of another."""
+    """Turn a sentence into a part of another one."""
     return sentence[0].lower() + sentence.removesuffix(".")[1:]
 
 
 def _held(access: Rows) -> dict[str, set[str]]:
-    """By login, its permissions on the organization, by whatever way."""
+    """Collect for each login its permissions on the organization, whatever way it has them."""
     found: dict[str, set[str]] = defaultdict(set)
     for row in access:
         if row["principal_type"] == "user" and row["access_type"] == "organization_permission":

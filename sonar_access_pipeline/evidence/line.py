@@ -326,7 +326,9 @@ def forks(sealed: Sealed) -> Iterator[Fault]:
 
 
 def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The packets of the same window that were sealed after one: whoever reads that one should know."""
+    """Yield a sentence for each packet of the same window that was sealed after this one: whoever
+    reads this one should know.
+    """
     window, ours = path.rpartition("/")[0], str(others.get(digest, {}).get("sealed_at", ""))
     for later, about in others.items():
         if later == digest or str(about["path"]).rpartition("/")[0] != window:
@@ -337,7 +339,7 @@ def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]])
 
 
 def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The packets before one, as far as they were read."""
+    """Find the packets that come before this one, as far as they were read."""
     found: set[str] = set()
     previous = others[digest]["previous_digest"]
     while previous in others and previous not in found:

@@ -183,7 +183,7 @@ class ObjectStore:
         return all(read[path, name] == files[name] for name in unsaid)
 
     def get(self, path: str) -> dict[str, bytes]:
-        """The files of a bundle, by name."""
+        """Read the files of a bundle, by name."""
         found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=False, refresh=True))
         # A marker of the folder, as consoles make one, is none of its files.
         files = [file for file in found if file.strip("/") != f"{self._root}/{path}"]
@@ -193,7 +193,7 @@ class ObjectStore:
         return {name: body if isinstance(body := read[path, name], bytes) else b"" for name in names}
 
     def read(self, path: str, name: str) -> bytes:
-        """One file of a bundle."""
+        """Read one file of a bundle."""
         return bytes(self._asked(f"{path}/{name}", lambda: self._files.cat_file(self._at(path, name))))
 
     def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
@@ -362,7 +362,7 @@ class ObjectStore:
         return self._at(path, name).partition("/")[2]
 
     def _inside(self, file: str) -> str:
-        """The path of a file below the root."""
+        """Return the path of a file below the root."""
         return file.lstrip("/").removeprefix(f"{self._root}/")
 
     def _is_there(self) -> bool:

@@ -161,7 +161,7 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) 
 
 
 def counts(facts: Facts) -> dict[str, int]:
-    """The numbers of the manifest, which can be counted again in its files."""
+    """Count the numbers of the manifest, which can be counted again in its files."""
     return {
         "accounts": len(facts.population),
         "members": facts.members,

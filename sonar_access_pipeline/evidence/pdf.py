@@ -107,7 +107,7 @@ LIMITS = (Column("subject", "What", 25), Column("observed", "Observed", 9), Colu
 
 
 def render(facts: Facts) -> bytes:
-    """The report of a packet as PDF."""
+    """Render the report of a packet as PDF."""
     _fonts()
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT), pageCompression=0, invariant=1, lang="en")
@@ -153,7 +153,7 @@ class _Deflated:
     pdfname = "FlateDecode"
 
     def encode(self, content: str | bytes) -> bytes:
-        """A stream, compressed."""
+        """Compress a stream."""
         return compressed(content.encode("latin-1") if isinstance(content, str) else content)
 
 
@@ -176,14 +176,14 @@ def _fonts() -> None:
 
 @cache
 def _covered() -> frozenset[int]:
-    """The characters that the font has."""
+    """Return the characters that the font has."""
     font: Any = pdfmetrics.getFont(REGULAR)
     return frozenset(font.face.charToGlyph)
 
 
 @cache
 def _glyph(letter: str) -> str:
-    """A character as paper shows it: itself, or its number."""
+    """Return a character as paper shows it: itself, or its number."""
     if letter in "\n\r\t":
         return " "
     if unicodedata.category(letter)[0] == "C" or ord(letter) not in _covered():
@@ -192,18 +192,20 @@ def _glyph(letter: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text of which every character can be seen."""
+    """Make every character of a text visible."""
     return text if text.isascii() and text.isprintable() else "".join(map(_glyph, text))
 
 
 @cache
 def _width(letter: str, font: str) -> float:
-    """Of one character, in font sizes."""
+    """Measure the width of one character, in font sizes."""
     return float(pdfmetrics.stringWidth(letter, font, 1000)) / 1000
 
 
 def wrapped(text: str, font: str, size: float, room: float, most: int) -> list[str]:
-    """A text in lines that fit, broken at spaces where there are any; the last ends with ... where there are too many."""
+    """Break a text into lines that fit, at spaces where there are any; the last line ends with ...
+    where there are too many.
+    """
     limit = room / size
     if len(text) <= most * 100 and sum([_width(letter, font) for letter in text]) <= limit:
         return [text]
@@ -273,7 +275,7 @@ class _Paper:
         self._y -= size * 0.4
 
     def heading(self, text: str) -> None:
-        """A section's head, which is in the outline too."""
+        """Draw a section's head, and enter it in the outline too."""
         self._need(60)
         self._y -= 22
         self._text(MARGIN, self._y, text, 12, BOLD, INK)
@@ -282,7 +284,7 @@ class _Paper:
         self._y -= 8
 
     def numbers(self, numbers: Sequence[tuple[str, str]]) -> None:
-        """The counts of the first page, side by side."""
+        """Draw the counts of the first page, side by side."""
         self._y -= 24
         room = (WIDTH - 2 * MARGIN) / len(numbers)
         for place, (number, label) in enumerate(numbers):
@@ -291,7 +293,7 @@ class _Paper:
         self._y -= 22
 
     def calendar(self, days: Sequence[tuple[str, str]]) -> None:
-        """A box per day, with its status in words."""
+        """Draw a box per day, with its status in words."""
         width, height, per_row = 62.0, 20.0, int((WIDTH - 2 * MARGIN) // 62)
         for start in range(0, len(days), per_row):
             self._need(height + 2)
@@ -305,7 +307,7 @@ class _Paper:
         self._y -= 4
 
     def draw_charts(self, lines: Sequence[charts.Line], weeks: Sequence[charts.Week]) -> None:
-        """All charts side by side, each under its words."""
+        """Draw all charts side by side, each under its words."""
         heads = [line.words for line in lines] + ["Access rows opened (up, green) and closed (down, red) per week of the window."]
         wrapped_heads = [wrapped(head, REGULAR, 7.5, CHART_WIDTH, 3) for head in heads]
         self._need(CHART_HEIGHT + 40)
@@ -356,7 +358,7 @@ class _Paper:
     def table(
         self, head: str | None, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], empty: str = "Nothing."
     ) -> None:
-        """A table with its head on every page."""
+        """Draw a table with its head on every page."""
         if head:
             self.heading(head)
         total = sum(column.share for column in columns)

@@ -21,7 +21,7 @@ CHART_WIDTH, CHART_HEIGHT = 640, 120
 
 
 def render(facts: Facts) -> str:
-    """The report of a packet as HTML."""
+    """Render the report of a packet as HTML."""
     return _template().render(
         facts=facts,
         words=words,

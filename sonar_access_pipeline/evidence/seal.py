@@ -112,7 +112,10 @@ def _require_published(published: Published, path: str) -> None:
 
 
 def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, run_id: str) -> tuple[packets.Entry, bool]:
-    """The packet's line in the register, and whether it is new. Whoever is overtaken meanwhile signs anew, behind the other."""
+    """Enter the packet in the register, and return its line and whether it is new.
+
+    If another packet is entered meanwhile, sign again, behind that one.
+    """
     while True:
         with warehouse.read() as transaction:
             before = packets.entries(transaction, packet.organization_key)
@@ -149,7 +152,9 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
 
 
 def _sealed_before(packet: Packet, sealing: Sealing, path: str, ours: Collection[str]) -> packets.Entry:
-    """The line of a packet that lies in the store and that the register lost, from its own seal: a warehouse was restored."""
+    """Read the line of a packet from its own seal: the packet lies in the store, but the register
+    lost it because a warehouse was restored.
+    """
     store = sealing.store
     found, place = store.get(path), store.place(path)
     _require_unchanged(packet, found, place)
@@ -231,7 +236,10 @@ def _elsewhere(store: Store, header: packets.Header) -> str | None:
 
 
 def _brought(store: Store, bundle: packets.Bundle) -> str | None:
-    """Why a bundle did not come to lie where it belongs, for a reason that lasts; None when it lies there, byte for byte."""
+    """Put a bundle where it belongs.
+
+    Return None when it lies there, byte for byte, else why it does not, for a reason that lasts.
+    """
     store.put(bundle.path, bundle.files, bundle.completed_by)
     if store.holds(bundle.path, bundle.files):
         return None
@@ -262,20 +270,20 @@ def _locked_until(store: Store, bundle: packets.Bundle) -> datetime | None:
 
 
 def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
-    """Where a packet lies under the root. No key of an organization leads out of it."""
+    """Return the path of a packet under the root. No key of an organization leads out of the root."""
     suffix = "" if source_kind is SourceKind.SONARCLOUD else f"-{source_kind.value}"
     return f"{folder_of(organization_key)}/{window}/{digest[:12]}{suffix}"
 
 
 def folder_of(organization_key: str) -> str:
-    """The folder of an organization's packets."""
+    """Return the folder of an organization's packets."""
     if organization_key in RESERVED:
         return f"%{ord(organization_key[0]):02X}{organization_key[1:]}"
     return quote(organization_key, safe="").replace(".", "%2E")
 
 
 def _bundle(packet: Packet, sealing: Sealing, entry: packets.Entry, head: packets.Head | None, path: str) -> packets.Bundle:
-    """The finished packet: signed and stamped, ready to lie in the store."""
+    """Build the finished packet: signed and stamped, ready to lie in the store."""
     header = packets.Header(path, sealing.store.place(path), SUMS, sealing.clock())
     return packets.Bundle(header, _files(packet, sealing, entry, head.head_sha256 if head else None))
 
@@ -300,12 +308,12 @@ def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: 
 
 
 def sums_of(content: Mapping[str, bytes]) -> bytes:
-    """The digests of files, as `sha256sum` writes and checks them."""
+    """Write the digests of files as `sha256sum` writes and checks them."""
     return sums_from(digests_of(content))
 
 
 def digests_of(content: Mapping[str, bytes]) -> dict[str, str]:
-    """The hex SHA-256 of each file."""
+    """Compute the hex SHA-256 of each file."""
     return {name: hashlib.sha256(body).hexdigest() for name, body in content.items()}
 
 
@@ -315,9 +323,11 @@ def sums_from(digests: Mapping[str, str]) -> bytes:
 
 
 def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -> None:
-    """What lies there holds the data that is built now, to the byte, as one building left it: rebuilding a packet verifies it.
+    """Refuse what lies there unless it holds the data that is built now, to the byte, as one build
+    left it: rebuilding a packet verifies it.
 
-    Renderings are held by the sums: another version of a typesetting library gives other bytes, and changes nothing.
+    Renderings are checked by the sums: another version of a typesetting library gives other bytes,
+    and changes nothing.
     """
     content = {name: body for name, body in found.items() if name not in OUTSIDE}
     changed = sorted(name for name, body in packet.data.items() if found.get(name) != body)

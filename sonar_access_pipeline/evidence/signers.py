@@ -44,7 +44,10 @@ class Signer:
     sign_bytes: Callable[[bytes], bytes]
 
     def sign(self, message: bytes, namespace: str) -> bytes:
-        """The signature file of a message, which holds. Raises `EvidenceError` where what signs gave another one."""
+        """Return the signature file of a message, after checking that it holds.
+
+        Raises `EvidenceError` where the signer gave a signature that does not hold.
+        """
         signature = armored(self.sign_bytes(to_sign(message, namespace)), self.key, namespace)
         try:
             verified(message, signature, namespace)
@@ -63,7 +66,9 @@ class Signer:
 
 
 def signer_of(setting: str | None, data_dir: Path) -> Signer:
-    """The signer that the settings name: the path of a private key, `agent:` and the path of a public key, or none."""
+    """Return the signer that the settings name: the path of a private key, `agent:` and the path of
+    a public key, or nothing for the machine's own key.
+    """
     if setting is None:
         return _own(data_dir / OWN_KEY)
     if setting.startswith(AGENT):
@@ -72,7 +77,7 @@ def signer_of(setting: str | None, data_dir: Path) -> Signer:
 
 
 def _own(file: Path) -> Signer:
-    """The key of this machine, made when there is none yet."""
+    """Return a signer with this machine's key; make the key when there is none yet."""
     if not file.exists():
         made = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()

@@ -68,18 +68,18 @@ class PublicKey:
 
 
 def to_sign(message: bytes, namespace: str) -> bytes:
-    """What the key signs for a message."""
+    """Build the bytes that the key signs for a message."""
     return MAGIC + string(namespace.encode()) + string(b"") + string(HASH) + string(hashlib.sha512(message).digest())
 
 
 def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
-    """The signature file for the 64 bytes that a key signed `to_sign` with."""
+    """Build the signature file from the 64 bytes that a key gave as its signature of `to_sign`."""
     blob = MAGIC + struct.pack(">I", VERSION) + string(key.blob) + string(namespace.encode()) + string(b"") + string(HASH)
     return _lines(blob + string(string(KIND) + string(signature)))
 
 
 def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey:
-    """The key that signed a message. Raises `SignatureError`."""
+    """Verify a message's signature, and return the key that signed it. Raises `SignatureError`."""
     reader = Reader(_unarmored(signature_file))
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
@@ -117,7 +117,7 @@ def _unarmored(file: bytes) -> bytes:
 
 
 def string(value: bytes) -> bytes:
-    """A string as SSH writes it: its length, and itself."""
+    """Encode a string as SSH writes it: its length, then the string itself."""
     return struct.pack(">I", len(value)) + value
 
 
@@ -134,7 +134,7 @@ class Reader:
         return self._place < len(self.whole)
 
     def take(self, count: int) -> bytes:
-        """The next bytes. Raises `SignatureError` where there are fewer."""
+        """Read the next bytes. Raises `SignatureError` where there are fewer."""
         found = self.whole[self._place : self._place + count]
         if len(found) < count:
             raise SignatureError("it is cut off")
@@ -142,9 +142,9 @@ class Reader:
         return found
 
     def number(self) -> int:
-        """The next four bytes as a number."""
+        """Read the next four bytes as a number."""
         return int(struct.unpack(">I", self.take(4))[0])
 
     def string(self) -> bytes:
-        """The next string, which begins with its length."""
+        """Read the next string, which begins with its length."""
         return self.take(self.number())

@@ -73,10 +73,10 @@ class Store(Protocol):
         """Tell whether these files lie there, to the byte, and nothing else."""
 
     def get(self, path: str) -> dict[str, bytes]:
-        """The files of a bundle, by name."""
+        """Read the files of a bundle, by name."""
 
     def read(self, path: str, name: str) -> bytes:
-        """One file of a bundle."""
+        """Read one file of a bundle."""
 
     def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
         """Files as they were first written, where the store keeps versions; nothing where it does not."""
@@ -162,7 +162,7 @@ class FolderStore:
             ) from None
 
     def get(self, path: str) -> dict[str, bytes]:
-        """The files of a bundle, by name."""
+        """Read the files of a bundle, by name."""
         folder = self.root / path
         try:
             # A folder in a bundle is none of its files: what is there and is not listed is named.
@@ -173,14 +173,16 @@ class FolderStore:
         return {_shown(name): self._plain(folder / name) or b"" for name in names if not is_left_behind(name)}
 
     def read(self, path: str, name: str) -> bytes:
-        """One file of a bundle."""
+        """Read one file of a bundle."""
         body = self._plain(self.root / path / name)
         if body is None:
             raise EvidenceError(f"{self.root / path / name} is no plain file.")
         return body
 
     def _plain(self, file: Path) -> bytes | None:
-        """The bytes of a plain file; None for anything else: a folder, a link, a pipe or a device is nobody's evidence."""
+        """Read the bytes of a plain file; return None for anything else: a folder, a link, a pipe
+        or a device is not evidence.
+        """
         try:
             # Not waiting for whoever writes into a pipe, and not following a link to somewhere else.
             with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as opened:  # noqa: PTH123  # a descriptor
@@ -250,7 +252,10 @@ class FolderStore:
 
 
 def store_of(place: str, retention_days: int | None = None) -> Store:
-    """The store of a folder, a file:// URL, or the URL of an object store. Raises `EvidenceError` for any other."""
+    """Return the store of a folder, a file:// URL, or the URL of an object store.
+
+    Raises `EvidenceError` for any other.
+    """
     if "://" in place and not place.startswith("file://"):
         from sonar_access_pipeline.evidence.objects import ObjectStore
 
@@ -259,7 +264,7 @@ def store_of(place: str, retention_days: int | None = None) -> Store:
 
 
 def _shown(name: str) -> str:
-    """The name of a file, of which what is not UTF-8 is replaced."""
+    """Return the name of a file, with what is not UTF-8 replaced."""
     return os.fsencode(name).decode(errors="replace")
 
 

@@ -46,11 +46,11 @@ class CsvTable:
     rows: Rows
 
     def encode(self, source_kind: str) -> bytes:
-        """The file's bytes, with `source` as the first column of every row."""
+        """Encode the table as the file's bytes, with `source` as the first column of every row."""
         return encoded([("source", *self.columns), *self.fields(source_kind)]).encode()
 
     def fields(self, source_kind: str) -> Iterator[list[str]]:
-        """The fields of every row, as they are written, `source` first."""
+        """Yield the fields of every row, as they are written, `source` first."""
         values = itemgetter(*self.columns)
         return ([source_kind, *[SPELLED[type(value)](value) for value in values(row)]] for row in self.rows)
 
@@ -72,7 +72,7 @@ class _Lines:
         self.written: list[str] = []
 
     def write(self, line: str) -> None:
-        """One row."""
+        """Take one row."""
         self.written.append(f"{line[:-2]}\n")
 
 
@@ -82,7 +82,10 @@ def row_digest(fields: Iterable[str]) -> str:
 
 
 def parsed(body: bytes) -> list[list[str]]:
-    """The records of a CSV file, the header first, as they are written. Raises `ValueError` for what is no such file."""
+    """Parse a CSV file into its records, the header first, as they are written.
+
+    Raises `ValueError` for what is not a CSV file.
+    """
     try:
         return list(reading(body))
     except csv.Error as error:
@@ -90,13 +93,15 @@ def parsed(body: bytes) -> list[list[str]]:
 
 
 def reading(body: bytes) -> Iterator[list[str]]:
-    """The records of a CSV file one by one. Raises `ValueError` and `csv.Error`."""
+    """Read the records of a CSV file one by one. Raises `ValueError` and `csv.Error`."""
     csv.field_size_limit(LONGEST_FIELD)
     return csv.reader(io.StringIO(body.decode(), newline=""), strict=True)
 
 
 def original(field: str) -> str:
-    """The value of a field, without the mark that keeps a spreadsheet from taking it for a formula."""
+    """Return the value of a field, without the mark that keeps a spreadsheet from taking it for a
+    formula.
+    """
     return field.removeprefix("'")
 
 

@@ -33,10 +33,11 @@ def stamped_by(
     login: tuple[str, str] | None = None,
     policy: str | None = None,
 ) -> Stamp:
-    """A way to have an authority stamp something, and to check what it answers.
+    """Build a function that has an authority stamp something, and checks what it answers.
 
-    `authorities`: its certificates, PEM; `login`: user and password, where it asks for them; `policy`: the identifier (OID) of
-    the only policy whose stamps are taken. Raises `EvidenceError`, then or now.
+    `authorities`: its certificates, PEM; `login`: user and password, where it asks for them;
+    `policy`: the identifier (OID) of the only policy whose stamps are taken. Raises
+    `EvidenceError`, now or when the function is called.
     """
     try:
         import requests

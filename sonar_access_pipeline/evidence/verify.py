@@ -218,7 +218,7 @@ class _Register:
 
     @classmethod
     def read(cls, warehouse: Warehouse, organization_key: str) -> _Register:
-        """All of it in one transaction."""
+        """Read all of the register in one transaction."""
         with warehouse.read() as transaction:
             return cls(
                 queries.packets(transaction, organization_key),
@@ -274,7 +274,9 @@ def _warehouse_faults(
     *,
     whole: bool = False,
 ) -> list[Fault]:
-    """The register against the store, and heads against the chain, of which `seals` and `heads` were read: all, if `whole`.
+    """Compare the register with the store, and heads with the chain.
+
+    `seals` and `heads` are those that were read: all, if `whole`.
 
     `register` was read before the store was listed.
     """
@@ -406,7 +408,9 @@ def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, An
 def _register_faults(
     line: Line, seals: Mapping[str, Any], register: _Register, now: _Register, *, whole: bool
 ) -> Iterator[Fault]:
-    """Where the register's line is broken, and what only one of register and store has."""
+    """Yield a fault where the register's line is broken, and for what only one of register and
+    store has.
+    """
     before: set[str | None] = {None}
     for row in now.rows:
         if row["previous_digest"] not in before:

@@ -28,12 +28,14 @@ class Sentence:
 
 
 def title(facts: Facts) -> str:
-    """What the packet is about."""
+    """Say what the packet is about."""
     return f"Who had access to {facts.name or facts.organization_key}"
 
 
 def source(facts: Facts) -> str:
-    """Where it is from; of what is not from SonarCloud, a warning that stands on every page."""
+    """Say where the packet is from; if it is not from SonarCloud, add a warning that stands on
+    every page.
+    """
     if facts.is_evidence:
         return f"Source: {facts.source_kind.value}."
     return f"Source: {facts.source_kind.value}. This is not evidence about SonarCloud."
@@ -52,7 +54,7 @@ def about(facts: Facts) -> str:
 
 
 def numbers(facts: Facts) -> list[tuple[str, str]]:
-    """The counts of the first page: number and label."""
+    """Return the counts of the first page: number and label."""
     days, agreeing = len(facts.coverage), sum(row["passed"] is True for row in facts.reconciliation)
     return [
         (str(len(facts.population)), "accounts"),
@@ -154,7 +156,7 @@ def kinds(facts: Facts) -> str:
 
 
 def through(change: Mapping[str, Any]) -> str | None:
-    """By what way an account has or had a right: directly, or the name of the group."""
+    """Name the way by which an account has or had a right: directly, or the name of the group."""
     return "direct" if change["granted_via"] == "direct" else change["granted_via_name"] or change["granted_via"]
 
 
@@ -165,7 +167,7 @@ def on(change: Mapping[str, Any]) -> str | None:
 
 
 def moment(when: datetime | None) -> str:
-    """A time as people read it, to the second; the CSV files have it whole."""
+    """Format a time as people read it, to the second; the CSV files have it whole."""
     return _seconds(when) if when else "unknown"
 
 
@@ -175,7 +177,7 @@ def _seconds(when: datetime) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as people read it: unknown is a word, and so are yes and no."""
+    """Format a value as people read it: unknown is a word, and so are yes and no."""
     if value is None:
         return "unknown"
     if isinstance(value, bool):

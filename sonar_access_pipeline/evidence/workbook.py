@@ -55,7 +55,9 @@ class Sheet:
 def review_rows(
     population: Iterable[Mapping[str, str]], digests: Iterable[str], findings: Mapping[str, Sequence[str]]
 ) -> Iterator[list[str]]:
-    """The rows of the review sheet: of each account what is known, what rules found, room to decide, and the row's digest."""
+    """Yield the rows of the review sheet: for each account what is known, what rules found, room to
+    decide, and the row's digest.
+    """
     for account, digest in zip(population, digests, strict=True):
         known = [account.get(name, "")[:DAY] if COLUMNS[name].is_day else account.get(name, "") for name in REVIEW]
         yield [*known, "; ".join(findings.get(account["login"], ())), *("" for _ in TO_FILL), digest]
@@ -65,7 +67,10 @@ REVIEW_COLUMNS = (*REVIEW, "findings", *TO_FILL, "row sha256")
 
 
 def write(facts: Facts, population_csv: bytes) -> bytes:
-    """The sealed workbook of a packet. `population_csv` is the packet's own file: rows are known by its rows' digests."""
+    """Build the sealed workbook of a packet.
+
+    `population_csv` is the packet's own file: rows are known by the digests of its rows.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for row in facts.failed:
         if row["subject_type"] == "account":
@@ -84,7 +89,8 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
 
 
 def worksheet(packet: Mapping[str, bytes]) -> bytes:
-    """A copy to work on, from the files of a sealed packet: the review sheet alone, with the packet's digest.
+    """Build a copy to work on, from the files of a sealed packet: the review sheet alone, with the
+    packet's digest.
 
     Raises `ValueError` for files of another shape.
     """
@@ -215,6 +221,8 @@ def _fitting(text: str) -> str:
 
 
 def _packed_anew(buffer: io.BytesIO) -> bytes:
-    """The same zip file, its parts compressed the same way everywhere, in the same order, all of one date."""
+    """Pack the same zip file again, with its parts compressed the same way everywhere, in the same
+    order, all of one date.
+    """
     with zipfile.ZipFile(buffer) as made:
         return zipped((part.filename, made.read(part)) for part in made.infolist())

@@ -270,7 +270,7 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
 
 
 def history_tables_of(connection: Connection) -> list[HistoryTable]:
-    """The history tables that the scopes of a connection feed."""
+    """List the history tables that the scopes of a connection feed."""
     read = {Scope.CORE, *(connection.scopes or ())}
     return [description for description in HISTORY_TABLES if description.scopes & read]
 

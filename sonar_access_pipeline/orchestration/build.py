@@ -27,5 +27,7 @@ def build_definitions(parts: Parts) -> dg.Definitions:
 
 
 def build_location(parts: Parts) -> dg.Definitions:
-    """A code location with nothing else in it: what somebody starts on assets by hand runs in one process, too."""
+    """Build a code location with nothing else in it: a run that somebody starts on assets by hand
+    uses one process, too.
+    """
     return dg.Definitions.merge(build_definitions(parts), dg.Definitions(executor=dg.in_process_executor))

@@ -23,12 +23,12 @@ MOST = 100
 
 
 def recorded_key(connection: Connection) -> dg.AssetCheckKey:
-    """The key of the check."""
+    """Return the key of the check."""
     return dg.AssetCheckKey(dg.AssetKey([connection.name, "fct_user_access"]), "as_recorded")
 
 
 def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefinition:
-    """The check of a connection. Its numbers name tables, never a person."""
+    """Build the check of a connection. Its numbers name tables, never a person."""
     key = recorded_key(connection)
 
     @dg.asset_check(

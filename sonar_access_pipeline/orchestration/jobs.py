@@ -24,22 +24,25 @@ class Jobs:
     verify: AssetJob
 
     def all(self) -> list[AssetJob]:
-        """Every job."""
+        """List every job."""
         return [self.daily, self.history, self.evidence, self.verify]
 
 
 def daily_job_name(connection: Connection) -> str:
-    """The name of the job that observes today."""
+    """Return the name of the job that observes today."""
     return f"{connection.name}_daily"
 
 
 def evidence_job_name(connection: Connection) -> str:
-    """The name of the job that seals the packet of a window."""
+    """Return the name of the job that seals the packet of a window."""
     return f"{connection.name}_evidence"
 
 
 def jobs_of(connection: Connection) -> Jobs:
-    """The jobs of a connection. Steps run in one process: for a graph of this size that is five times faster."""
+    """Build the jobs of a connection.
+
+    Steps run in one process: for a graph of this size that is five times faster.
+    """
     verify = dg.AssetSelection.checks(recorded_key(connection))
     everything = dg.AssetSelection.key_prefixes(connection.name) - verify
 

@@ -57,7 +57,10 @@ class Outcome:
 
 
 def require_home(settings: Settings) -> Path:
-    """The folder of Dagster's instance: DAGSTER_HOME, else one in the data folder. Raises `SettingsError` where it cannot be."""
+    """Find the folder of Dagster's instance: DAGSTER_HOME, else one in the data folder.
+
+    Raises `SettingsError` where it cannot be used.
+    """
     if named := os.environ.get("DAGSTER_HOME"):
         if not Path(named).is_absolute() or not Path(named).is_dir():
             raise SettingsError(f"DAGSTER_HOME is {named}; set it to a folder that is there, as a path from the root.")
@@ -70,7 +73,9 @@ def require_home(settings: Settings) -> Path:
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's instance, made with our settings when it is first used and nobody named one."""
+    """Return the folder of Dagster's instance; make it with our settings when it is first used and
+    nobody named one.
+    """
     home = require_home(settings)
     if os.environ.get("DAGSTER_HOME"):
         return home
@@ -180,7 +185,7 @@ class Launcher:
         return self._run(connection, daily_job_name(connection), partition_key=day)
 
     def evidence(self, connection: Connection, window: Window) -> Outcome:
-        """The packet of a window."""
+        """Run the job that seals the packet of a window."""
         tags = {ASSET_PARTITION_RANGE_START_TAG: str(window.first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
         return self._run(connection, evidence_job_name(connection), tags=tags)
 

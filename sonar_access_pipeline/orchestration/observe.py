@@ -44,7 +44,10 @@ class Checked:
 
 
 def check(connection: Connection, parts: Parts) -> Checked:
-    """Whether a connection can be read: the token, the organization, the right, every list. Raises `SourceError`."""
+    """Check that a connection can be read: the token, the organization, the right, every list.
+
+    Raises `SourceError`.
+    """
     organization_key = connection.organization_key()
     with parts.client(connection) as client:
         reader = Reader(client, organization_key, scopes=connection.scopes or ())
@@ -141,7 +144,9 @@ def _read(
 
 
 def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
-    """The snapshot as it was read, or held: a person must look before something disappears."""
+    """Return the snapshot as it was read, or held where a person must look before something
+    disappears.
+    """
     snapshot = observed.snapshot
     if observed.content is None:
         return snapshot

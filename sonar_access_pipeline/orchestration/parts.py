@@ -49,7 +49,9 @@ class Parts:
             raise SettingsError("Another clock is only for sources on this machine: a real day is dated by the real clock.")
 
     def client(self, connection: Connection) -> Client:
-        """A client for a connection, at the rate that everybody on this machine who asks its host shares."""
+        """Build a client for a connection, at the rate that is shared by everybody on this machine
+        who asks its host.
+        """
         token = connection.token()
         host = urlsplit(connection.host_url).netloc.replace(":", "-")
         file = self.settings.data_dir / f"pace-{host}"
@@ -90,7 +92,10 @@ class Parts:
 
     @contextmanager
     def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:
-        """The warehouse, made or brought up to date if need be, and closed afterwards. Raises `WarehouseError`."""
+        """Hold the warehouse open, made or brought up to date if need be, and close it afterwards.
+
+        Raises `WarehouseError`.
+        """
         warehouse = Warehouse(self.settings.warehouse, limits)
         try:
             upgrade(warehouse)

@@ -28,12 +28,13 @@ NARROWEST = 520
 
 
 def markdown(name: str, png: bytes) -> str:
-    """A picture as Dagster's UI shows one in metadata."""
+    """Return a picture as text that Dagster's UI shows as a picture in metadata."""
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def calendar(days: Sequence[tuple[date, str]]) -> bytes:
-    """One square per day, one column per week (Monday on top), coloured by what became of the day; months on top, a key below.
+    """Draw one square per day, one column per week (Monday on top), coloured by what became of the
+    day; months on top, a key below.
 
     `days` are days with the statuses of `sync_coverage`, in their order, at least one.
     """

@@ -43,7 +43,10 @@ class _Place:
 
     @classmethod
     def noted(cls, run: dg.DagsterRun) -> _Place | None:
-        """What a run noted of itself. One that executes another again begins with the tags of that one."""
+        """Read what a run noted of itself.
+
+        A run that executes another one again begins with the tags of that one, which do not count.
+        """
         of_run, *said = run.tags.get(TAG, "").split(" ")
         if of_run != run.run_id:
             return None

@@ -70,7 +70,7 @@ class EndedRuns:
 def ended_since(
     instance: dg.DagsterInstance, since: datetime, connections: Iterable[str], known: Iterable[str] = ()
 ) -> EndedRuns:
-    """The runs of connections that ended after `since`, without those `known` already."""
+    """Find the runs of connections that ended after `since`, without those `known` already."""
     names, seen = list(connections), set(known)
     filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
@@ -86,7 +86,7 @@ def ended_since(
 
 
 def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[RunInFlight]:
-    """The runs of connections that have not ended."""
+    """Find the runs of connections that have not ended."""
     names, now = list(connections), datetime.now(UTC)
     found = []
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=IN_FLIGHT)):
@@ -100,7 +100,9 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
 
 
 def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str, datetime] | None:
-    """Why the try of a run has no end, once the run has one; None while it goes on, or where this instance does not know it."""
+    """Find out why the try of a run has no end noted, once the run has ended; return None while it
+    goes on, or where this instance does not know it.
+    """
     record = instance.get_run_record_by_id(run_id)
     if record is None:
         return None
@@ -123,7 +125,7 @@ def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable
 
 
 def has_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run failed, whatever it had done before."""
+    """Tell whether a run failed, whatever it had done before."""
     run = instance.get_run_by_id(run_id)
     return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
@@ -131,7 +133,9 @@ def has_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
 def last_ticks(
     instance: dg.DagsterInstance, sensors: Sequence[str], location: str | None = None
 ) -> Mapping[str, datetime | None]:
-    """When each sensor of a code location was last evaluated without an error; None for one that never was."""
+    """Find when each sensor of a code location was last evaluated without an error; None for one
+    that never was.
+    """
     found: dict[str, datetime | None] = dict.fromkeys(sensors)
     if not sensors:
         return found
@@ -174,7 +178,9 @@ def _about(run: dg.DagsterRun, connections: Sequence[str]) -> list[_About]:
 
 
 def _observes(run: dg.DagsterRun) -> bool:
-    """Whether observing is part of a run of the daily job: one that was executed again from its failure may leave it out."""
+    """Tell whether observing is part of a run of the daily job: a run that was executed again from
+    its failure may leave it out.
+    """
     steps, assets = run.step_keys_to_execute, run.asset_selection
     return (steps is None or any(step.endswith("_observe") for step in steps)) and (
         not assets or any(key.path[-1] == "raw_snapshot" for key in assets)
@@ -182,7 +188,9 @@ def _observes(run: dg.DagsterRun) -> bool:
 
 
 def _about_selection(name: str, tables: set[str]) -> _About:
-    """What a run of chosen assets of a connection is: by hand in the UI, or by somebody's own job."""
+    """Describe a run of chosen assets of a connection, started by hand in the UI or by somebody's
+    own job.
+    """
     if "raw_snapshot" in tables:
         kind = "daily" if "evidence_packet" in tables else "raw"
         return _About(name, f"{name}_{kind}", is_daily=True, has_range=False)
@@ -236,12 +244,19 @@ def _ended(instance: dg.DagsterInstance, record: dg.RunRecord, about: _About) ->
 
 
 def _is_by_hand(run: dg.DagsterRun) -> bool:
-    """Whether a person started a run: a re-execution keeps the tags of the schedule that started the first one."""
+    """Tell whether a person started a run.
+
+    A re-execution counts as such, though it keeps the tags of the schedule that started the first
+    run.
+    """
     return PARENT_RUN_ID_TAG in run.tags or not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}
 
 
 def _cause(record: dg.RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
-    """Why a run did not succeed. `RUN_FAILED`: a step refused, and there was nothing to try."""
+    """Find why a run did not succeed.
+
+    `RUN_FAILED` means that a step refused, and there was nothing to try.
+    """
     if record.dagster_run.status is dg.DagsterRunStatus.CANCELED:
         return Cause.CANCELLED
     if not failures:
@@ -282,7 +297,7 @@ def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
 
 
 def _ended_at(record: dg.RunRecord) -> datetime:
-    """When a run ended. When it was updated is later, if somebody tags it."""
+    """Return when a run ended. The time of its last update is later if somebody tags the run."""
     return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp)
 
 

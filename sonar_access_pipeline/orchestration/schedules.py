@@ -24,7 +24,7 @@ def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
 
 
 def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
-    """The daily, the monthly, the quarterly and the weekly schedule of a connection."""
+    """Build the daily, the monthly, the quarterly and the weekly schedule of a connection."""
     calendar = parts.settings.calendar_of(connection.organization)
 
     @dg.schedule(

@@ -23,7 +23,9 @@ SECONDS = 30
 
 
 def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
-    """The sensors of a code location; running unless every source is on this machine."""
+    """Build the sensors of a code location; they are running unless every source is on this
+    machine.
+    """
     real = any(not connection.is_loopback for connection in parts.settings.connections)
     status = dg.DefaultSensorStatus.RUNNING if real else dg.DefaultSensorStatus.STOPPED
 
@@ -86,6 +88,8 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
 
 
 def _location(context: dg.SensorEvaluationContext) -> str | None:
-    """The code location that a sensor is evaluated in: another may have sensors of the same names."""
+    """Return the code location that a sensor is evaluated in: another one may have sensors of the
+    same names.
+    """
     origin = context.code_location_origin
     return origin.location_name if origin else None

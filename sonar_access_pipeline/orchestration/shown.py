@@ -24,7 +24,7 @@ from sonar_access_pipeline.warehouse.raw.snapshots import Recorded
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """The columns of a table, with what they mean."""
+    """Describe the columns of a table, with what they mean."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -39,7 +39,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def uncounted(recorded: Recorded) -> str:
-    """What to say, and to do, about a snapshot from which nothing is derived."""
+    """Say why nothing is derived from a snapshot, and what to do about it."""
     said = f"The snapshot is {recorded.verdict.value}: {(recorded.reason or '').rstrip('.')}"
     if recorded.verdict is not Verdict.HELD:
         return f"{said}. Nothing is derived from it; sync again."
@@ -47,7 +47,7 @@ def uncounted(recorded: Recorded) -> str:
 
 
 def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:
-    """How much of a window was observed, and the days that were not."""
+    """Count the days of a window that were observed, and list the days that were not."""
     with warehouse.read() as transaction:
         covered = queries.coverage(transaction, organization_key, window.first, window.last)
     observed = sum(row["status"] == "observed" for row in covered)
@@ -70,7 +70,9 @@ def picture_of(warehouse: Warehouse, organization_key: str, last: date) -> dict[
 
 
 def list_table(lists: queries.Rows) -> dg.TableMetadataValue:
-    """The lists of a snapshot, the members of all groups as one line: numbers and names of lists, nobody's."""
+    """Build a table of the lists of a snapshot, with the members of all groups as one line: numbers
+    and names of lists, no names of people.
+    """
     by_name: dict[str, dict[str, Any]] = {}
     for read in lists:
         line = by_name.setdefault(
@@ -85,7 +87,9 @@ def list_table(lists: queries.Rows) -> dg.TableMetadataValue:
 
 
 def control_table(controls: queries.Rows) -> dg.TableMetadataValue:
-    """The comparisons of a snapshot; what could not be compared says so."""
+    """Build a table of the comparisons of a snapshot; one that could not be made is marked "not
+    evaluable".
+    """
     verdicts = {True: "agree", False: "disagree", None: "not evaluable"}
     return table_of(
         [
@@ -106,7 +110,7 @@ def _number(count: int | None) -> str:
 
 
 def table_of(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dg.TableMetadataValue:
-    """A table for the UI."""
+    """Build a table for the UI."""
     schema = dg.TableSchema(
         columns=[dg.TableColumn(name, "int" if rows and isinstance(rows[0][name], int) else "string") for name in columns]
     )

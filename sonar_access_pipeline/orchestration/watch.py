@@ -325,19 +325,19 @@ class Watch:
 
 
 def watched_of(connection: Connection) -> Watched:
-    """A connection as the watch sees it."""
+    """Reduce a connection to what the watch sees of it."""
     token = str(connection.token_file or connection.token_env)
     return Watched(connection.name, connection.organization, connection.host_url, token)
 
 
 def _with_sync(one: runs.Ended, outcomes: Mapping[str, str | None]) -> EndedRun:
-    """A run, knowing whether it failed as a try to sync."""
+    """Mark on a run whether it failed as a try to sync."""
     outcome = outcomes.get(one.run.run_id)
     return replace(one.run, of_sync=one.is_daily and outcome is not None and outcome != "complete")
 
 
 def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
-    """What is over, with the days that stay gaps."""
+    """Say what is over, with the days that stay gaps."""
     problem = entry.problem
     if problem.organization_key is None or problem.day is None:
         return entry
@@ -350,7 +350,9 @@ def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
 
 
 def _unmended(transaction: Transaction, known: Sequence[Open]) -> list[Problem]:
-    """The problems that are open, without runs of windows that got their packet since in another way."""
+    """Return the problems that are open, without runs for windows that have since got their packet
+    in another way.
+    """
     return [one.problem for one in known if not _is_sealed(transaction, one.problem)]
 
 
@@ -371,7 +373,9 @@ def watching_since(since: datetime | None, looked_at: datetime | None, limits: L
 def due_retries(
     parts: Parts, instance: dg.DagsterInstance, first_pause: timedelta = FIRST_PAUSE
 ) -> list[tuple[Connection, date, int]]:
-    """The connections whose sync of today failed and is to be tried again now, the day, and the number of the try."""
+    """Find the connections whose sync of today failed and is to be tried again now, with the day
+    and the number of the try.
+    """
     now = parts.clock()
     flying = {run.connection for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])}
     found = []

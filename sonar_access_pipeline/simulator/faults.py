@@ -84,29 +84,35 @@ Fault = Callable[[Answer], Answer]
 
 
 def status(code: int, **headers: str) -> Fault:
-    """An error status with an empty body, such as 429 with `Retry-After` or 503."""
+    """Build a fault that sends an error status with an empty body, such as 429 with `Retry-After`
+    or 503.
+    """
     return lambda answer: replace(answer, status=code, document=None, raw=b"", headers=headers)
 
 
 def html(answer: Answer) -> Answer:
-    """A proxy's page with status 200."""
+    """Put a proxy's page with status 200 in place of the answer."""
     return replace(answer, raw=b"<html><body>Please sign in</body></html>", content_type="text/html", document=None)
 
 
 def login_page(answer: Answer) -> Answer:
-    """The page of a single sign-on, with a form and status 200."""
+    """Put the page of a single sign-on, with a form and status 200, in place of the answer."""
     page = b'<!DOCTYPE html><html><body><form method="post" action="/login"><input name="user"></form></body></html>'
     return replace(answer, status=200, raw=page, content_type="text/html; charset=utf-8", document=None)
 
 
 def forbidden_html(answer: Answer) -> Answer:
-    """A firewall's refusal: 403 and a page, where SonarCloud itself would send JSON."""
+    """Put a firewall's refusal in place of the answer: 403 and a page, where SonarCloud itself
+    would send JSON.
+    """
     page = b"<html><head><title>403 Forbidden</title></head><body><h1>Request blocked</h1></body></html>"
     return replace(answer, status=403, raw=page, content_type="text/html", document=None)
 
 
 def page(code: int, **headers: str) -> Fault:
-    """A page of HTML with an error status, as gateways and the edge before SonarCloud send; `_` in a header's name is `-`."""
+    """Build a fault that sends a page of HTML with an error status, as gateways and the edge before
+    SonarCloud do; `_` in a header's name becomes `-`.
+    """
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     html = b"<html><body><h1>Something stands between</h1></body></html>"
     return lambda answer: replace(answer, status=code, raw=html, content_type="text/html", document=None, headers=sent)
@@ -138,17 +144,17 @@ def invalid_utf8(answer: Answer) -> Answer:
 
 
 def reset(answer: Answer) -> Answer:
-    """The connection ends without an answer."""
+    """End the connection without an answer."""
     return replace(answer, reset=True)
 
 
 def truncated(answer: Answer) -> Answer:
-    """The connection ends in the middle of the body."""
+    """End the connection in the middle of the body."""
     return replace(answer, cut=True)
 
 
 def reset_inside(answer: Answer) -> Answer:
-    """The headers and half of the body, then a TCP RST."""
+    """Send the headers and half of the body, then a TCP RST."""
 
     def delivery(wire: Wire, head: bytes, body: bytes) -> None:
         wire.send(head + body[: len(body) // 2])
@@ -160,7 +166,9 @@ def reset_inside(answer: Answer) -> Answer:
 
 
 def chunk_cut(answer: Answer) -> Answer:
-    """A body in chunks that ends before the last one: nothing says how long it should have been."""
+    """Send a body in chunks that ends before the last one: nothing says how long it should have
+    been.
+    """
 
     def delivery(wire: Wire, head: bytes, body: bytes) -> None:
         wire.keep = False
@@ -174,7 +182,9 @@ def chunk_cut(answer: Answer) -> Answer:
 
 
 def stall(seconds: float) -> Fault:
-    """The request is accepted, nothing is answered for so long, and the connection ends."""
+    """Build a fault that accepts the request, answers nothing for so many seconds, and ends the
+    connection.
+    """
 
     def delivery(wire: Wire, head: bytes, body: bytes) -> None:
         wire.wait(seconds)
@@ -184,7 +194,7 @@ def stall(seconds: float) -> Fault:
 
 
 def drip(seconds_between: float, bytes_at_once: int = 1) -> Fault:
-    """The right answer, its body a few bytes at a time."""
+    """Build a fault that sends the right answer, with its body a few bytes at a time."""
 
     def delivery(wire: Wire, head: bytes, body: bytes) -> None:
         wire.send(head)
@@ -194,7 +204,7 @@ def drip(seconds_between: float, bytes_at_once: int = 1) -> Fault:
 
 
 def drip_headers(seconds_between: float, bytes_at_once: int = 1) -> Fault:
-    """The right answer, a few bytes at a time from its first line on."""
+    """Build a fault that sends the right answer a few bytes at a time, from its first line on."""
     return lambda answer: replace(
         answer, delivery=lambda wire, head, body: _drip(wire, head + body, seconds_between, bytes_at_once)
     )
@@ -208,17 +218,21 @@ def _drip(wire: Wire, content: bytes, seconds_between: float, bytes_at_once: int
 
 
 def stale(age_seconds: float) -> Fault:
-    """The answer of a cache on the way: the server's time is that much older, and `Age` says so."""
+    """Build a fault that answers like a cache on the way: the server's time is so many seconds
+    older, and `Age` says so.
+    """
     return lambda answer: replace(answer, age=age_seconds)
 
 
 def short(rows: int) -> Fault:
-    """The last `rows` of a page are missing while the total says otherwise."""
+    """Build a fault that leaves out the last `rows` of a page while the total still counts them."""
     return lambda answer: _change_rows(answer, lambda items: items[:-rows])
 
 
 def repeated(answer: Answer) -> Answer:
-    """The first row of a page comes in place of the last: what an unstable order does between two pages."""
+    """Put the first row of a page in place of the last, as an unstable order does between two
+    pages.
+    """
     return _change_rows(answer, lambda items: [*items[:-1], items[0]])
 
 
@@ -242,26 +256,26 @@ def endless(rows_per_page: int | None = None) -> Fault:
 
 
 def without_list(answer: Answer) -> Answer:
-    """The rows are not in the answer at all."""
+    """Leave the rows out of the answer altogether."""
     if not isinstance(answer.document, dict):
         return replace(answer, document={})
     return replace(answer, document={name: value for name, value in answer.document.items() if name not in ROWS})
 
 
 def null_list(answer: Answer) -> Answer:
-    """The rows are null."""
+    """Replace the rows by null."""
     if not isinstance(answer.document, dict):
         return replace(answer, document=None)
     return replace(answer, document={name: None if name in ROWS else value for name, value in answer.document.items()})
 
 
 def total_off_by(difference: int) -> Fault:
-    """The reported total moves."""
+    """Build a fault that changes the reported total by `difference`."""
     return lambda answer: _change_total(answer, lambda total: total + difference)
 
 
 def total_as_text(answer: Answer) -> Answer:
-    """The reported total is a string."""
+    """Turn the reported total into a string."""
     return _change_total(answer, str)
 
 
@@ -294,7 +308,9 @@ def _rows_of(answer: Answer) -> list[Any]:
 
 
 def _first_page_as_asked(answer: Answer) -> Answer:
-    """The first page, saying that it is the one asked for; a page that would be refused is answered as well."""
+    """Answer with the first page, which says that it is the one asked for, even where the page
+    asked for would be refused.
+    """
     first = answer if answer.of_page is None else answer.of_page(1)
     if not isinstance(first.document, dict):
         return replace(answer, status=first.status, document=first.document)
@@ -308,7 +324,7 @@ def _first_page_as_asked(answer: Answer) -> Answer:
 
 
 def _asked(answer: Answer) -> tuple[int, int]:
-    """The page asked for and its size, which the answer knows best."""
+    """Return the number of the page asked for and its size, which the answer knows best."""
     document = answer.document if isinstance(answer.document, dict) else {}
     said = document.get("paging") or document.get("page") or {}
     index = answer.params.get("p") or answer.params.get("pageIndex") or 1
@@ -377,7 +393,10 @@ class FaultPlan:
         return answer
 
     def _due(self, endpoint: str, params: dict[str, str]) -> list[Fault]:
-        """The faults that this request meets; they are run without the lock, since some ask the server for another page."""
+        """Take the faults that this request meets from the plan.
+
+        They are run later, without the lock, since some ask the server for another page.
+        """
         due: list[Fault] = []
         with self._lock:
             kept = []

@@ -135,7 +135,9 @@ class Organization:
         self.departed.append(login)
 
     def details_of(self, login: str) -> Details:
-        """The account's details: the same for a login on every day, unless `details` was changed."""
+        """Return the account's details: the same for a login on every day, unless `details` was
+        changed.
+        """
         known = self.details.get(login)
         if known is not None:
             return known
@@ -150,7 +152,7 @@ class Organization:
         return _uuid(hashlib.sha256(f"{self.seed}:organization:{self.key}".encode()).digest())
 
     def copied(self) -> Organization:
-        """A copy that shares nothing that changes."""
+        """Copy the organization; the copy shares nothing that changes."""
         return replace(
             self,
             names=dict(self.names),
@@ -182,7 +184,7 @@ class Organization:
         return set().union(self.direct.get(login, set()), *through)
 
     def truth(self) -> set[Access]:
-        """Every way in which an account has a right, by this module's own reckoning."""
+        """Compute every way in which an account has a right, as this module itself works it out."""
         rows: set[Access] = {(login, "membership", self.key, "member", "direct") for login in self.names}
         for login, permissions in self.direct.items():
             rows |= {(login, "organization_permission", self.key, permission, "direct") for permission in permissions}
@@ -194,7 +196,7 @@ class Organization:
         return rows
 
     def project_truth(self) -> set[Access]:
-        """Every permission on a project that an account holds itself."""
+        """Return every permission on a project that an account holds itself."""
         return {
             (login, "project_permission", project.key, permission, "direct")
             for project in self.projects.values()
@@ -203,7 +205,7 @@ class Organization:
         }
 
     def admins(self) -> set[str]:
-        """Every login that administers the organization."""
+        """Find every login that administers the organization."""
         through = (group.members for group in self.groups.values() if "admin" in group.permissions)
         direct = {login for login, permissions in self.direct.items() if "admin" in permissions}
         return direct.union(*through) & self.names.keys()
@@ -238,7 +240,7 @@ class Evolution:
         self._days = [founded]
 
     def on(self, day: date) -> Organization:
-        """The state on `day`; a day before the first shows the founding."""
+        """Compute the state on `day`; for a day before the first, return the state at the founding."""
         index = max(0, (day - self.first_day).days)
         while len(self._days) <= index:
             today = self._days[-1].copied()
@@ -329,7 +331,11 @@ def _found_projects(rng: random.Random, organization: Organization, projects: in
 def _found_project(
     rng: random.Random, organization: Organization, staff: list[str], number: int, day: date, suffix: str
 ) -> Project:
-    """One more project. What is rare comes by number rather than by chance, so that ten projects show all of it."""
+    """Add one more project.
+
+    What is rare depends on the project's number rather than on chance, so that ten projects show
+    all of it.
+    """
     name = f"{rng.choice(TEAMS)}-{rng.choice(SERVICES)}"
     visibility = "public" if number % 5 == 1 else "private"
     project = Project(f"{organization.key}_{name}-{suffix}", f"{name}-{suffix}", visibility)

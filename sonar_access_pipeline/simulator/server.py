@@ -87,11 +87,11 @@ class View:
 
     @cached_property
     def admins(self) -> set[str]:
-        """Every login that administers the organization."""
+        """Find every login that administers the organization."""
         return self.organization.admins()
 
     def members_of(self, group: Group) -> list[str]:
-        """The logins in a group, by name."""
+        """Return the logins in a group, sorted by name."""
         if group.group_id not in self._members_of:
             self._members_of[group.group_id] = self._by_name(sorted(group.members))
         return self._members_of[group.group_id]
@@ -104,7 +104,7 @@ class View:
         return sorted(found, key=lambda login: self.name(login).lower())
 
     def name(self, login: str) -> str:
-        """The display name; the login of somebody who is no member."""
+        """Return the display name, or the login for somebody who is no member."""
         return self.organization.names.get(login, login)
 
 
@@ -201,7 +201,7 @@ class Simulator:
         self._server.end_connections()
 
     def answer(self, method: str, path: str, params: Params, authorization: str | None) -> Answer:
-        """The answer to one request, before faults."""
+        """Answer one request, before faults are applied."""
         with self._lock:
             return self._made(self._current_view(), method, path, params, authorization)
 
@@ -230,7 +230,10 @@ class Simulator:
         return Answer(429, None, raw=b"", headers={"Retry-After": str(after)}, params=params)
 
     def _current(self, method: str, path: str, params: Params, authorization: str | None) -> Answer:
-        """The answer, from those kept where it can be. Faults need the document, and only bodies are kept."""
+        """Return the answer, from those kept where that is possible.
+
+        With faults planned, it is made anew: they need the document, and only bodies are kept.
+        """
         view = self._current_view()
         if not self.frozen or self.faults.planned:
             return self._made(view, method, path, params, authorization)
@@ -241,7 +244,9 @@ class Simulator:
         return self._kept[key]
 
     def _current_view(self) -> View:
-        """What is known of the organization now; nothing is kept of one that may change."""
+        """Return what is known of the organization now; nothing is kept of an organization that may
+        change.
+        """
         organization = self.organization()
         if self._view is None or not self.frozen or self._view.organization is not organization:
             self._view = View(organization, shuffles=self.shuffles)
@@ -369,7 +374,9 @@ def _user_groups_users(view: View, params: Params, caller: Caller) -> Document:
 
 
 def _permissions_users(view: View, params: Params, caller: Caller) -> Document:
-    """Every member, those with grants first: on a project when one is named, else on the organization."""
+    """List every member, those with grants first: on a project when one is named, else on the
+    organization.
+    """
     _admin_only(view, params, caller)
     project = _project(view, params)
     grants = view.organization.direct if project is None else project.users
@@ -384,7 +391,9 @@ def _permissions_users(view: View, params: Params, caller: Caller) -> Document:
 
 
 def _permissions_groups(view: View, params: Params, caller: Caller) -> Document:
-    """Every group, those with grants first, and the pseudo group of everybody where it has any."""
+    """List every group, those with grants first, and the pseudo group of everybody where it has any
+    grants.
+    """
     _admin_only(view, params, caller)
     project = _project(view, params)
     anyone = view.organization.anyone if project is None else project.anyone
@@ -442,7 +451,7 @@ def _projects_search(view: View, params: Params, caller: Caller) -> Document:
 
 
 def _webservices_list(view: View, params: Params, caller: Caller) -> Document:
-    """The catalogue, made from the routes."""
+    """Build the catalogue of web services from the routes."""
     with_internals = params.get("include_internals") == "true"
     services: dict[str, list[dict[str, Any]]] = {}
     for endpoint, route in sorted(ROUTES.items()):
@@ -529,7 +538,7 @@ def _v2_admin_only(view: View, caller: Caller) -> None:
 
 
 def _project(view: View, params: Params) -> Project | None:
-    """The project that the parameters name, or None for the organization itself."""
+    """Find the project that the parameters name, or return None for the organization itself."""
     key = params.get("projectKey")
     if key is None:
         return None
@@ -552,7 +561,7 @@ def _paged(
     window: int | None = None,
     row: Callable[[T], dict[str, Any]] = lambda item: item,  # type: ignore[assignment,return-value]
 ) -> dict[str, Any]:
-    """One page of `items`; only its own rows are made."""
+    """Build one page of `items`; only the rows of this page are made."""
     page, size = int(params.get("p", "1")), int(params.get("ps", str(default)))
     if most is not None and size > most:
         raise RefusedError(400, f"'ps' value ({size}) must be less than {most}")

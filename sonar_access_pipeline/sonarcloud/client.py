@@ -212,9 +212,11 @@ class Client:
         return Answer(200, packed(body), page, started_at, duration_ms, server_time, attempt)
 
     def _doubted(self, refused: TokenRefusedError, endpoint: Endpoint, ends: float) -> UnavailableError:
-        """What a refusal means that another endpoint does not confirm. Raises `TokenRefusedError` where one does.
+        """Check a refused token with another endpoint, and return the error that it means when that
+        one does not confirm it. Raises `TokenRefusedError` when it does.
 
-        One endpoint alone may refuse for reasons of its own, and so does the v2 interface: nobody is sent for a new token then.
+        One endpoint alone may refuse for reasons of its own, and so may the v2 interface: nobody is
+        sent for a new token then.
         """
         if endpoint.api is Api.V2:
             raise RefusedError(f"{refused} The v2 interface alone says so.") from None
@@ -331,7 +333,10 @@ TRANSIENT = {Kind.TRANSIENT: UnavailableError, Kind.STARTING: StartingError, Kin
 
 
 def _is_known(base: str) -> bool:
-    """Whether an address is SonarCloud's own, over TLS: one other among those that are asked makes it another source."""
+    """Tell whether an address is SonarCloud's own, over TLS.
+
+    A single other address among those that are asked makes the whole another source.
+    """
     url, v2 = urlsplit(base), [urlsplit(address).hostname for address in KNOWN_HOSTS.values()]
     return url.scheme == "https" and url.hostname in (*KNOWN_HOSTS, *v2)
 

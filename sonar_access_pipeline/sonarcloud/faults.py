@@ -69,7 +69,9 @@ OLD = "an old answer comes again, as from a caching proxy; it must pass requests
 
 
 def _knows_no_address(answered: Answered) -> bool:
-    """Whether a 404 is about the address itself, not about what was asked for there (reference 1.3, seen on real servers)."""
+    """Tell whether a 404 is about the address itself, not about what was asked for there (reference
+    1.3, seen on real servers).
+    """
     return answered.is_json and answered.message.startswith("Unknown url")
 
 
@@ -95,7 +97,7 @@ FAULTS = (
 
 
 def fault_of(answered: Answered) -> Fault | None:
-    """The first row that matches; None for an answer to parse."""
+    """Find the first row that matches; return None for an answer to parse."""
     return next((fault for fault in FAULTS if fault.matches(answered)), None)
 
 
@@ -140,7 +142,10 @@ An address that is none is the proxy's: the host's own was read with the setting
 
 
 def broken_of(error: requests.RequestException) -> Broken:
-    """What an exception of the library means. A certificate that cannot be verified stays so; a broken stream does not."""
+    """Find what an exception of the library means.
+
+    A certificate that cannot be verified is a lasting fault; a broken stream is not.
+    """
     if isinstance(error, network.SSLError) and "certificate verify failed" in str(error).lower():
         return Broken(network.SSLError, Kind.PERMANENT, CERTIFICATE)
     if isinstance(error, network.ProxyError):

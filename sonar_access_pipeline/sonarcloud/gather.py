@@ -106,7 +106,9 @@ class _Reading:
         return not (self.plan.list.stops_without_grants and self.in_the_air)
 
     def next_page(self) -> int:
-        """The page to ask for now: the first, then the others in the order of the plan."""
+        """Move on to the page to ask for now, and return its number: the first, then the others in
+        the order of the plan.
+        """
         self.asked += 1
         if self.asked > 1 and self.plan.list.is_read_backwards:
             return (self.last_page or 1) + 2 - self.asked
@@ -129,14 +131,16 @@ class _Reading:
             self._ask_no_more()
 
     def again(self) -> _Reading:
-        """The next reading of the list, within the time of this one."""
+        """Start the next reading of the list, within the time of this one."""
         return _Reading(self.plan, self.number + 1, self.rereads + 1, self.readings_left - 1, self.until, reported=self.reported)
 
     def _ask_no_more(self) -> None:
         self.last_page = min(self.last_page or 1, self.asked)
 
     def _fault(self, number: int, page: Page, new: int) -> str | None:
-        """Why this reading cannot add up whatever follows, so that what follows need not be asked for."""
+        """Say why this reading cannot add up, whatever follows, so that the rest need not be asked
+        for.
+        """
         if self.last_page == 1 or not page.total:
             return None
         if page.total > LARGEST_LIST:
@@ -148,7 +152,7 @@ class _Reading:
         return f"page {number} repeats others" if new == 0 else None
 
     def params(self, number: int) -> dict[str, str]:
-        """The parameters of one page."""
+        """Build the parameters of the request for one page."""
         return self.plan.endpoint.asked(self.plan.params, number, self._asked_size)
 
     @property
@@ -322,7 +326,9 @@ class Gathering:
             yield from readings_of(before)
 
     def _learn_order(self, reading: _Reading, read: ListRead, pages: Iterable[Page]) -> None:
-        """A list that was read whole proves that grants come first; any list can disprove it."""
+        """Learn whether grants come first: a list that was read whole proves it; any list can
+        disprove it.
+        """
         plan, found = reading.plan, grants_come_first(record for page in pages for record in page.records)
         self._stopped.discard(plan)
         if reading.others_without_grants:
@@ -331,7 +337,9 @@ class Gathering:
             self.grants_come_first[plan.endpoint.path] = found and self.grants_come_first.get(plan.endpoint.path, True)
 
     def stopped_in_vain(self) -> list[ListPlan]:
-        """The lists that were not read to their end because grants come first, which has turned out to be wrong since."""
+        """Return the lists that were not read to their end because grants come first, where this
+        has since turned out to be wrong.
+        """
         return [plan for plan in self._stopped if not self.grants_come_first[plan.endpoint.path]]
 
     def _failed(self, reading: _Reading, error: BaseException) -> None:

@@ -47,7 +47,7 @@ class Patience:
     snapshot_seconds: float = 7200.0
 
     def pause(self, failures: int) -> float:
-        """How long to wait after so many failures."""
+        """Compute how long to wait, in seconds, after so many failures."""
         return min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause) * random.uniform(0.75, 1.25)
 
 
@@ -124,7 +124,7 @@ class Pace:
 
     @contextmanager
     def _shared(self) -> Iterator[_State]:
-        """The state, to look at and to change while nobody else does."""
+        """Hold the state, to look at it and to change it while nobody else does."""
         with self._lock, self._held() as file:
             if file is None:
                 yield self._state
@@ -135,7 +135,11 @@ class Pace:
 
     @contextmanager
     def _held(self) -> Iterator[int | None]:
-        """The file, while nobody else has it; None where there is none, or its folder knows no locks: the rate is ours then."""
+        """Hold the file while nobody else has it.
+
+        Yields None where there is no file, or where its folder knows no locks: then the rate is
+        that of this process alone.
+        """
         if self._file is None or self._file_lock is None:
             yield None
             return

@@ -298,18 +298,18 @@ class Reader:
         return (*who_exists(lists, self._gathering.reads, stand_still=stand_still), *somebody_administers(content))
 
     def _needed(self) -> list[ListRead]:
-        """The lists without which a snapshot is not complete."""
+        """Return the lists without which a snapshot is not complete."""
         return [read for read in self._gathering.reads.values() if not LISTS[read.name].is_optional]
 
     def _projects_of_unknown_groups(self, lists: Lists) -> list[ListPlan]:
-        """The groups' permissions on projects that name a group which is gone by now."""
+        """Find the lists of groups' permissions on projects that name a group which is gone by now."""
         keys = {row.project_key for row in rows_of_unknown_groups(lists)}
         doubtful = (project for project in lists.of(PROJECTS) if project.key in keys)
         return list(chain.from_iterable(self._plans(PROJECT_GROUP_PERMISSIONS, row=project) for project in doubtful))
 
     def _doubtful_groups(self, content: SnapshotContent) -> list[ListPlan]:
-        """The members of groups that may have been read wrong when counts disagree: of another size than stated, on more pages
-        than one, or with a share in who administers.
+        """Find the groups whose members may have been read wrong when counts disagree: groups of
+        another size than stated, on more pages than one, or with a share in who administers.
         """
         sizes = group_sizes(content.group_members)
         stated = {group.group_id: group.members_count for group in content.groups}
@@ -324,7 +324,10 @@ class Reader:
         return list(chain.from_iterable(self._plans(GROUP_MEMBERS, row=group) for group in doubtful))
 
     def _details_are_read(self) -> bool:
-        """Whether the account details are whole and this organization's; their list says why not."""
+        """Tell whether the account details are whole and this organization's.
+
+        When they are not, their list is changed to say why.
+        """
         gathering = self._gathering
         read = gathering.reads.get((ACCOUNT_DETAILS.name, ""))
         if read is None:
@@ -335,7 +338,7 @@ class Reader:
         return reason is None
 
     def _own_tokens(self) -> tuple[CallerToken, ...]:
-        """The caller's tokens, unless the answer is about somebody else."""
+        """Return the caller's tokens, but none where the answer is about somebody else."""
         (caller, *_) = self._gathering.gathered.of(CALLER)
         return tuple(token for token in self._gathering.gathered.of(CALLER_TOKENS) if token.login == caller.login)
 
@@ -378,5 +381,5 @@ def _admins_differ(content: SnapshotContent) -> bool:
 
 
 def _of_one_row(plan: ListPlan) -> ListPlan:
-    """The same list, of which one row is enough."""
+    """Plan the same list so that one row of it is enough."""
     return replace(plan, is_sample=True)

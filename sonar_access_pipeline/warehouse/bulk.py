@@ -31,7 +31,7 @@ def insert_rows(transaction: Connection, table: Table, names: Sequence[str], row
 
 
 def hashes_where(transaction: Connection, table: Table, condition: ColumnElement[bool]) -> set[bytes]:
-    """The `row_hash` of every row for which a condition holds."""
+    """Return the `row_hash` of every row for which a condition holds."""
     if transaction.dialect.name == "postgresql":
         # One value instead of as many rows: the driver would take longer than the database.
         together = select(func.string_agg(table.c.row_hash, literal(b""))).where(condition)
@@ -41,7 +41,10 @@ def hashes_where(transaction: Connection, table: Table, condition: ColumnElement
 
 
 def rows(transaction: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
-    """The rows of a query, with times as everywhere: aware, UTC. Bytes may be a `memoryview` on PostgreSQL."""
+    """Read the rows of a query, with times as everywhere: aware, UTC.
+
+    Bytes may be a `memoryview` on PostgreSQL.
+    """
     found = tuples(transaction, query)
     times = [isinstance(column.type, UtcDateTime) for column in query.selected_columns]
     if transaction.dialect.name == "postgresql" or not any(times):
@@ -61,7 +64,9 @@ def rows(transaction: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
 
 
 def tuples(transaction: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query as the driver gives them: times are text on SQLite, bytes may be a `memoryview` on PostgreSQL."""
+    """Read the rows of a query as the driver gives them: times are text on SQLite, bytes may be a
+    `memoryview` on PostgreSQL.
+    """
     cursor = transaction.execute(query).cursor
     assert cursor is not None, "a query has a cursor"
     return iter(cursor.fetchall())
@@ -83,7 +88,7 @@ def _copy(transaction: Connection, table: Table, names: Sequence[str], rows: Seq
 
 @lru_cache(maxsize=1024)
 def _utc(moment: datetime) -> str:
-    """A time as SQLAlchemy spells it on SQLite, so that all of them compare as text."""
+    """Spell a time as SQLAlchemy does on SQLite, so that all times compare as text."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 

@@ -28,7 +28,9 @@ def comment(transaction: Connection) -> None:
 
 
 def dictionary(transaction: Connection) -> str:
-    """The data dictionary of a PostgreSQL warehouse, in Markdown, from its own comments: views, history, then the rest."""
+    """Write the data dictionary of a PostgreSQL warehouse, in Markdown, from its own comments:
+    views, history, then the rest.
+    """
     found = inspect(transaction)
     history = [description.name for description in HISTORY_TABLES]
     others = [table.name for table in metadata.sorted_tables if table.name not in history]

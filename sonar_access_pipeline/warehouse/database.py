@@ -82,7 +82,10 @@ class Warehouse:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state and changes nothing. Raises `WarehouseError` for what the database refuses."""
+        """Run a block in a transaction that sees one state and changes nothing.
+
+        Raises `WarehouseError` for what the database refuses.
+        """
         with self._translated(), self.engine.connect() as connection:
             if self.is_postgresql:
                 # There each statement would see a state of its own; SQLite's transactions see one.
@@ -91,7 +94,9 @@ class Warehouse:
 
     @contextmanager
     def write(self, lock: str) -> Iterator[Connection]:
-        """A transaction that other writers of `lock` wait for: all of it happens, or nothing. Raises `WarehouseError`."""
+        """Run a block in a transaction that other writers of `lock` wait for: all of it happens, or
+        nothing. Raises `WarehouseError`.
+        """
         with self._translated(), self.engine.connect() as connection:
             connection = connection.execution_options(sonar_access_writes=True)
             if self.is_postgresql:
@@ -160,7 +165,11 @@ def _advice(said: str) -> str:
 
 
 def _url(url: str) -> URL:
-    """The URL, read. Raises `WarehouseUrlError` for one that cannot be read in one way only; nothing of it is repeated then."""
+    """Read the URL.
+
+    Raises `WarehouseUrlError` for one that cannot be read in exactly one way; nothing of it is
+    repeated then.
+    """
     scheme, _, rest = url.partition("://")
     kind, _, driver = scheme.partition("+")
     port = re.search(r":(\w+)(?=[/?]|$)", rest.rpartition("@")[2])
@@ -309,5 +318,5 @@ def _require_whole(file: Path) -> None:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of an embedded warehouse in a file."""
+    """Build the URL of an embedded warehouse in a file."""
     return f"sqlite:///{path.absolute()}"

@@ -44,13 +44,18 @@ def no_overlap(table: str, keys: Sequence[str], *, is_postgresql: bool) -> Itera
 
 
 def extension(*, is_postgresql: bool) -> Iterator[str]:
-    """What `no_overlap` needs of the database. It comes with PostgreSQL, and the owner of a database may switch it on."""
+    """Yield the statement for the extension that `no_overlap` needs of the database.
+
+    It comes with PostgreSQL, and the owner of a database may switch it on.
+    """
     if is_postgresql:
         yield "CREATE EXTENSION IF NOT EXISTS btree_gist"
 
 
 def refusal(*, is_postgresql: bool) -> Iterator[str]:
-    """What triggers of `append_only` call, on PostgreSQL: made once."""
+    """Yield the statement for the function that triggers of `append_only` call, on PostgreSQL: made
+    once.
+    """
     if is_postgresql:
         yield (
             f"CREATE FUNCTION {SCHEMA}.refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
@@ -138,7 +143,9 @@ def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
 
 
 def _is_in(name: str, there: set[str]) -> bool:
-    """Whether something is there by its name; migrations have put a second `ck_<table>_` before the names of checks."""
+    """Tell whether something is there by its name; migrations have put a second `ck_<table>_`
+    before the names of checks.
+    """
     return name in there or (name.startswith("ck_") and any(one.endswith(f"_{name}") for one in there))
 
 

@@ -88,11 +88,12 @@ DECIDED = (snapshot_decision, organization_end, redaction, redacted_body, eviden
 
 
 def privileges(role: Role) -> Mapping[str, str]:
-    """The privileges of a kind of role, by table or view.
+    """Return the privileges of a kind of role, by table or view.
 
-    An analyst reads what is derived, but no e-mail addresses. A reviewer reads these too, and how everything came to be, but no
-    raw answers. The pipeline adds to what is append-only, and changes only what is derived, what it tried, and a body's bytes; it
-    enters no decision. An operator may do what the pipeline may, and decide: the role of a person at the command line.
+    An analyst reads what is derived, but no e-mail addresses. A reviewer reads these too, and how
+    everything came to be, but no raw answers. The pipeline adds to what is append-only, and changes
+    only what is derived, what it tried, and a body's bytes; it enters no decision. An operator may
+    do what the pipeline may, and may also decide: it is the role of a person at the command line.
     """
     if role is Role.ANALYST:
         return dict.fromkeys(DERIVED - {DIM_ACCOUNT_DETAIL.name} | {VERSION_TABLE}, "SELECT")

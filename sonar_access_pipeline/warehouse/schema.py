@@ -456,11 +456,12 @@ def _history_column(column: HistoryColumn, *, key: bool) -> Column[Any]:
 
 
 def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
-    """The table of a description.
+    """Build the table of a description.
 
-    Its rows belong to the snapshots that opened and closed them. Two partial indexes serve the merge: no key is open twice, and
-    the hashes of what is open, by part, are read and found without touching the table. What has ended has an index of its own,
-    so that no planner is led to look for what is open in it.
+    Its rows belong to the snapshots that opened and closed them. Two partial indexes serve the
+    merge: no key is open twice, and the hashes of what is open, by part, are read and found without
+    touching the table. What has ended has an index of its own, so that no planner is led to look
+    there for what is open.
     """
     keys = ["organization_key", *(column.name for column in description.key)]
     parting = sorted({part.column for part in description.parts if part.column is not None})

@@ -40,7 +40,9 @@ class Silence:
             self._ends.pop(id(connection), None)
 
     def was_late(self) -> float | None:
-        """How many seconds this thread's last wait took, if it was ended here; None if not, and when this was asked before."""
+        """Return how many seconds this thread's last wait took, if it was ended here; None if not,
+        or if this was asked before.
+        """
         with self._changed:
             return self._late.pop(threading.get_ident(), None)
 

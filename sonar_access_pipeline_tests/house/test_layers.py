@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from benchmarks.house import without_a_verb
 from sonar_access_pipeline.orchestration import unpublished
 
 ROOT = Path(__file__).parents[2] / "sonar_access_pipeline"
@@ -128,6 +129,11 @@ def test_what_keeps_snapshots_derives_nothing() -> None:
     for name in ("snapshots", "attempts"):
         known = imported(WAREHOUSE / "raw" / f"{name}.py")
         assert not any(one.startswith(f"sonar_access_pipeline.warehouse.{room}") for one in known for room in ("history", "ask"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_said_of_a_function_begins_with_a_verb(file: Path) -> None:
+    assert list(without_a_verb(ast.parse(file.read_text()))) == []
 
 
 def test_the_product_knows_nothing_of_its_tests() -> None:

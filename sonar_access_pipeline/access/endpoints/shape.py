@@ -78,7 +78,7 @@ class Endpoint:
     api: Api = Api.V1
 
     def asked(self, params: Params, number: int, size: int) -> dict[str, str]:
-        """The parameters of one page of so many rows."""
+        """Build the parameters that ask for one page of so many rows."""
         if self.page_size is None:
             return dict(params)
         page_name, size_name = self.api.value
@@ -86,20 +86,22 @@ class Endpoint:
 
 
 def paged(document: Object, records: Iterable[Record], paging: str = "paging") -> Page:
-    """A page of the usual shape: beside its rows an object `paging` with pageIndex, pageSize and total."""
+    """Build a page from a document of the usual shape: beside its rows it has an object `paging`
+    with pageIndex, pageSize and total.
+    """
     about = mapping(document, paging)
     return Page(tuple(records), total(about), optional_number(about, "pageIndex"), optional_number(about, "pageSize"))
 
 
 def object_of(document: Any) -> Object:
-    """The document, which must be a JSON object."""
+    """Return the document, which must be a JSON object."""
     if not isinstance(document, dict):
         raise ShapeError("the body is not a JSON object")
     return document
 
 
 def rows(document: Any, name: str) -> Rows:
-    """The list of objects `name`. An absent list is not an empty one."""
+    """Read the list of objects `name`. An absent list is refused: it is not an empty one."""
     found = object_of(document).get(name)
     if not isinstance(found, list) or not set(map(type, found)) <= {dict}:
         raise ShapeError(f"the body has no list of objects '{name}'")
@@ -107,7 +109,7 @@ def rows(document: Any, name: str) -> Rows:
 
 
 def mapping(row: Object, name: str) -> Object:
-    """The object `name`, empty when absent."""
+    """Read the object `name`, empty when absent."""
     value = row.get(name)
     if value is None:
         return {}
@@ -117,7 +119,7 @@ def mapping(row: Object, name: str) -> Object:
 
 
 def total(paging: Object) -> int:
-    """The reported total: a number that is not negative."""
+    """Read the reported total: a number that is not negative."""
     found = paging.get("total")
     if type(found) is not int or not 0 <= found <= LARGEST_NUMBER:
         raise ShapeError("the total is not a number")
@@ -192,7 +194,7 @@ def optional_times(rows: Rows, name: str) -> list[datetime | None]:
 
 
 def _column(rows: Rows, name: str, kind: type, called: str) -> list[Any]:
-    """The values of `name`, None where absent. The exact type counts: true is no number."""
+    """Read the values of `name`, None where absent. The exact type counts: true is not a number."""
     values = [row.get(name) for row in rows]
     if not set(map(type, values)) <= {kind, NoneType}:
         raise ShapeError(f"'{name}' is not {called}")
@@ -200,12 +202,12 @@ def _column(rows: Rows, name: str, kind: type, called: str) -> list[Any]:
 
 
 def text(row: Object, name: str) -> str:
-    """One text that is there and not empty."""
+    """Read one text, which must be there and not empty."""
     return texts([row], name)[0]
 
 
 def optional_number(row: Object, name: str) -> int | None:
-    """One whole number, or None."""
+    """Read one whole number, or None."""
     return optional_numbers([row], name)[0]
 
 

@@ -48,13 +48,13 @@ def coverage(warehouse: Warehouse, organization_key: str, first: date, last: dat
 
 
 def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
-    """Every snapshot: the columns of `queries.snapshots`."""
+    """Return every snapshot, with the columns of `queries.snapshots`."""
     with warehouse.read() as transaction:
         return pd.DataFrame(queries.snapshots(transaction, organization_key))
 
 
 def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
-    """Every packet sealed: the columns of `queries.packets`."""
+    """Return every packet sealed, with the columns of `queries.packets`."""
     with warehouse.read() as transaction:
         return pd.DataFrame(queries.packets(transaction, organization_key), columns=PACKETS)
 

@@ -39,7 +39,7 @@ def _unindexed(element: _Scanned, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def shown_at(table: Table, organization_key: str, moment: datetime) -> ColumnElement[bool]:
-    """The rows of a history table as they were at `moment`."""
+    """Return the condition for the rows of a history table as they were at `moment`."""
     return and_(
         _Scanned(table.c.organization_key) == organization_key,
         _Scanned(table.c.valid_from) <= moment,
@@ -80,7 +80,7 @@ class Names:
         return self._read("dim_organization", "organization_key").get(self._organization_key)
 
     def of(self, access_type: str, resource: str) -> str | None:
-        """The name of what an access row is a right on."""
+        """Return the name of the thing that an access row is a right on."""
         if access_type == "group":
             return self.groups.get(resource)
         return self.projects.get(resource) if access_type == "project_permission" else self.organization

@@ -88,14 +88,16 @@ RECONCILIATION = ("check", "what", "reported", "extracted", "stored", "delivered
 
 
 def requests(transaction: Connection, answering: ObservationFacts) -> Rows:
-    """Every response behind an observation. Columns: `REQUESTS`; ordered by sequence."""
+    """Return every response behind an observation. Columns: `REQUESTS`; ordered by sequence."""
     columns = [raw_response.c[name] for name in REQUESTS]
     query = select(*columns).where(raw_response.c.snapshot_id == answering.snapshot_id).order_by(raw_response.c.sequence)
     return [dict(row) for row in transaction.execute(query).mappings()]
 
 
 def redactions(transaction: Connection, answering: ObservationFacts) -> Rows:
-    """Who was replaced by a pseudonym: pseudonym, basis, decided_by, redacted_at; in the order of deciding."""
+    """List who was replaced by a pseudonym: pseudonym, basis, decided_by, redacted_at; in the order
+    of deciding.
+    """
     table = redaction.c
     query = (
         select(table.pseudonym, table.basis, table.decided_by, table.redacted_at)
@@ -117,9 +119,11 @@ def details(transaction: Connection, answering: ObservationFacts) -> dict[str, t
 
 
 def lives(transaction: Connection, answering: ObservationFacts) -> dict[str, tuple[datetime, datetime, datetime | None]]:
-    """By login: when access was first seen, since when it is unchanged, and when a change was last seen (None: never).
+    """Return, by login, when access was first seen, since when it is unchanged, and when a change
+    was last seen (None: never).
 
-    Of the scopes that the observation read; each is the end of the first observation that showed it.
+    Only the scopes that the observation read are looked at; each time is the end of the first
+    observation that showed it.
     """
     table, until = history_tables["fct_user_access"], answering.observed_at
     ours = [table.c.organization_key == answering.organization_key]
@@ -143,7 +147,9 @@ def lives(transaction: Connection, answering: ObservationFacts) -> dict[str, tup
 
 
 def project_admins(transaction: Connection, answering: ObservationFacts) -> Counter[str] | None:
-    """By login, on how many projects it holds `admin`, itself or through a group; None where projects were not read."""
+    """Count, by login, the projects on which it holds `admin`, itself or through a group; None
+    where projects were not read.
+    """
     if Scope.PROJECT_PERMISSIONS not in answering.scopes:
         return None
     grants, bridge = history_tables["fct_permission_grant"], history_tables["bridge_group_member"]
@@ -215,7 +221,9 @@ def _ended_scopes(rests_on: WindowObservations) -> Rows:
 
 
 def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[CallerToken] | None:
-    """The tokens of the account that read an observation, as it answered; None where that was not read or is not kept."""
+    """Read the tokens of the account that read an observation, from its answers; None where they
+    were not read or are not kept.
+    """
     try:
         responses = responses_of(transaction, answering.snapshot_id, CALLER_TOKENS.name)
     except BodyDroppedError:
@@ -226,13 +234,15 @@ def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[Cal
 
 
 def findings(transaction: Connection, answering: ObservationFacts, in_force: PolicyInForce, window_facts: WindowFacts) -> Rows:
-    """What every rule answers: those of the observation from their history, those of the window now.
+    """Return what every rule answers: rules about the observation from their history, rules about
+    the window now.
 
-    A finding fails since the first observation of an unbroken line in which its rule failed for its subject, whatever words,
-    thresholds and policies there were meanwhile. An exception that ended stands there with the day of its end.
+    A finding fails since the first observation of an unbroken line in which its rule failed for its
+    subject, whatever words, thresholds and policies there were meanwhile. An exception that ended
+    is shown with the day of its end.
 
-    Columns: `FINDINGS`; ordered by rule (as in `RULES`), result, subject_type, subject. A rule that judged then and has no kept
-    answer is not evaluable; one that came later is not named.
+    Columns: `FINDINGS`; ordered by rule (as in `RULES`), result, subject_type, subject. A rule that
+    judged then and has no kept answer is not evaluable; one that came later is not named.
     """
     table = history_tables["fct_finding"]
     kept = _grouped(
@@ -264,7 +274,7 @@ def _unasked(organization_key: str) -> Answer:
 
 
 def _asked(rule: Rule, answer: Answer, version: int | None) -> dict[str, Any]:
-    """An answer as `fct_finding` has them, without a history."""
+    """Build from an answer a row as `fct_finding` has them, without a history."""
     about = {"rule_id": rule.rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
     policy = {"policy_version": None if version is None else str(version)}
     return {**about, **policy, **answer._asdict(), "result": answer.result.value, "detail": answer.detail or None}
@@ -357,7 +367,10 @@ def _row(check: str, what: str, **numbers: int | None) -> dict[str, Any]:
 
 
 def _tied(name: str, lists: Rows, stored: int, delivered: int | None) -> dict[str, Any]:
-    """One kind of list: summed over its subjects. What a list does not show whole is not compared with what was stored."""
+    """Compare the numbers of one kind of list, summed over its subjects.
+
+    A list that does not show everything is not compared with what was stored.
+    """
     ours = [row for row in lists if row["list_name"] == name]
     totals = [row["reported_total"] for row in ours]
     reported = sum(totals) if ours and None not in totals else None
@@ -417,5 +430,5 @@ def _rolled_forward(
 
 
 def _sum(what: str, before: int, came: int, went: int) -> str:
-    """A sum that can be read by itself."""
+    """Write a sum so that it can be read by itself."""
     return f"{before} {what} + {came} seen for the first time or again - {went} not seen any more = {before + came - went}"

@@ -77,7 +77,7 @@ FACTS = Codec(ObservationFacts)
 
 
 def organizations(transaction: Connection) -> list[str]:
-    """The key of every organization with a snapshot, sorted."""
+    """Return the key of every organization with a snapshot, sorted."""
     return sorted(transaction.execute(select(raw_snapshot.c.organization_key).distinct()).scalars())
 
 
@@ -94,7 +94,8 @@ def the_organization(transaction: Connection, wanted: str | None) -> str:
 
 
 def observation_at(transaction: Connection, organization_key: str, moment: datetime | date) -> ObservationFacts:
-    """The last observation at or before a moment that history shows; of a day, the last one that began by its end.
+    """Find the last observation that history shows at or before a moment; for a day, the last one
+    that began by its end.
 
     Raises `NothingObservedError`.
     """
@@ -115,7 +116,7 @@ def observation_at(transaction: Connection, organization_key: str, moment: datet
 def observations(
     transaction: Connection, organization_key: str, *, after: datetime | None = None, until: datetime | None = None
 ) -> list[ObservationFacts]:
-    """The observations that history shows with after < observed_at <= until, oldest first."""
+    """Return the observations that history shows with after < observed_at <= until, oldest first."""
     query = (
         select(observation)
         .join(
@@ -137,11 +138,12 @@ def observations(
 
 
 def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
-    """Every access row that an observation shows, with the names of that moment; what groups may do on projects, once per
-    group; and what `Anyone` may do. A scope that the observation did not read shows nothing: it is unknown then.
+    """Return every access row that an observation shows, with the names of that moment; what groups
+    may do on projects, once per group; and what `Anyone` may do. A scope that the observation did
+    not read shows nothing: it is unknown then.
 
-    Columns: `ACCESS`. Ordered by principal_type (user, group, anyone), then login, access_type, resource, entitlement and
-    granted_via.
+    Columns: `ACCESS`. Ordered by principal_type (user, group, anyone), then login, access_type,
+    resource, entitlement and granted_via.
     """
     names = Names(transaction, answering.organization_key, answering.observed_at)
     order = {"group": 0, "anyone": 1}
@@ -181,7 +183,7 @@ def _user_access_at(transaction: Connection, answering: ObservationFacts, names:
 
 
 def _right(names: Names, login: str, access_type: str, resource: str, entitlement: str, granted_via: str) -> dict[str, Any]:
-    """A right of an account, with names. Columns: `RIGHT`."""
+    """Build the row of a right of an account, with names. Columns: `RIGHT`."""
     return {
         "login": login,
         "name": names.users.get(login),
@@ -195,7 +197,10 @@ def _right(names: Names, login: str, access_type: str, resource: str, entitlemen
 
 
 def _principals_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
-    """What `Anyone` may do, and what groups may do on projects: through groups, project rights per login would be millions."""
+    """Return what `Anyone` may do, and what groups may do on projects.
+
+    Per login, the project rights through groups would be millions.
+    """
     grants = history_tables["fct_permission_grant"]
     scopes = ["organization"] + (["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else [])
     found = transaction.execute(
@@ -229,7 +234,10 @@ def _principals_at(transaction: Connection, answering: ObservationFacts, names: 
 
 
 def members_at(transaction: Connection, answering: ObservationFacts) -> Rows:
-    """The member list that an observation shows. Columns: login, name, is_organization_admin; ordered by login."""
+    """Return the member list that an observation shows.
+
+    Columns: login, name, is_organization_admin; ordered by login.
+    """
     users = history_tables["dim_user"]
     shown = shown_at(users, answering.organization_key, answering.observed_at)
     rows = transaction.execute(select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown)).mappings()
@@ -237,12 +245,15 @@ def members_at(transaction: Connection, answering: ObservationFacts) -> Rows:
 
 
 def organization_name(transaction: Connection, answering: ObservationFacts) -> str | None:
-    """The display name of the organization that an observation shows."""
+    """Return the display name of the organization that an observation shows."""
     return Names(transaction, answering.organization_key, answering.observed_at).organization
 
 
 def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
-    """Who administers the organization by an observation, one row per way. Columns and order of `access_at`."""
+    """List who administers the organization according to an observation, one row per way.
+
+    Columns and order of `access_at`.
+    """
     return [
         row
         for row in access_at(transaction, answering)
@@ -251,10 +262,11 @@ def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
 
 
 def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
-    """Every access row that opened or closed with after < changed_by <= until, with the last names known by `until`.
+    """Return every access row that opened or closed with after < changed_by <= until, with the last
+    names known by `until`.
 
-    Columns: `CHANGES`, and whether it `closes`; the change lies between changed_after and changed_by. Ordered by changed_by,
-    kind, login and the rest of the access row.
+    Columns: `CHANGES`, and whether it `closes`; the change lies between changed_after and
+    changed_by. Ordered by changed_by, kind, login and the rest of the access row.
     """
     view = fct_access_change.c
     ordered = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
@@ -278,9 +290,10 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
 
 
 def coverage(transaction: Connection, organization_key: str, first: date, last: date) -> Rows:
-    """One row per day from `first` to `last`, both included.
+    """Return one row per day from `first` to `last`, both included.
 
-    Columns: `COVERAGE`; status is observed, held, retracted, incomplete, failed, missing, or `NOT_EXPECTED`.
+    Columns: `COVERAGE`; status is observed, held, retracted, incomplete, failed, missing, or
+    `NOT_EXPECTED`.
     """
     view = sync_coverage.c
     found = {
@@ -309,12 +322,14 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
 
 
 def missing_days(transaction: Connection, organization_key: str, first: date, last: date) -> list[date]:
-    """The gaps from `first` to `last`: the days that were expected to be observed, and were not."""
+    """Find the gaps from `first` to `last`: the days that were expected to be observed, and were
+    not.
+    """
     return [row["day"] for row in gaps(coverage(transaction, organization_key, first, last))]
 
 
 def gaps(covered: Rows) -> Rows:
-    """The rows of `coverage` whose days were expected to be observed, and were not."""
+    """Select the rows of `coverage` whose days were expected to be observed, and were not."""
     return [row for row in covered if row["status"] not in ("observed", NOT_EXPECTED)]
 
 
@@ -375,7 +390,10 @@ def _said(observed: ObservationFacts) -> str:
 
 
 def window_observations(transaction: Connection, organization_key: str, window: Window) -> WindowObservations:
-    """What a window rests on, by the day each observation began. Raises `NothingObservedError` when there is nothing."""
+    """Find what a window rests on, by the day each observation began.
+
+    Raises `NothingObservedError` when there is nothing.
+    """
     as_of = observation_at(transaction, organization_key, window.last)
     known = observations(transaction, organization_key, until=as_of.observed_at)
     earlier = [facts for facts in known if facts.started_at.date() < window.first]
@@ -383,10 +401,11 @@ def window_observations(transaction: Connection, organization_key: str, window: 
 
 
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
-    """Every snapshot of an organization, oldest first.
+    """Return every snapshot of an organization, oldest first.
 
-    Columns: snapshot_id, partition_date, started_at, observed_at, scopes, verdict, counts_as_observation, reason, decided,
-    run_id, content_sha256, imported_from. `decided` is the last decision about it, by whom and why, if any.
+    Columns: snapshot_id, partition_date, started_at, observed_at, scopes, verdict,
+    counts_as_observation, reason, decided, run_id, content_sha256, imported_from. `decided` is the
+    last decision about it, by whom and why, if any.
     """
     table = raw_snapshot.c
     counting = select(observation.c.snapshot_id)
@@ -415,14 +434,17 @@ def snapshots(transaction: Connection, organization_key: str) -> Rows:
 
 
 def held(transaction: Connection, organization_key: str) -> Rows:
-    """The snapshots that wait for a person's decision. Columns and order of `snapshots`."""
+    """Return the snapshots that wait for a person's decision. Columns and order of `snapshots`."""
     return [
         row for row in snapshots(transaction, organization_key) if row["verdict"] == Verdict.HELD.value and row["decided"] is None
     ]
 
 
 def decisions(transaction: Connection, organization_key: str) -> Rows:
-    """Every decision about a snapshot of an organization, oldest first. Columns of `snapshot_decision`."""
+    """Return every decision about a snapshot of an organization, oldest first.
+
+    Columns of `snapshot_decision`.
+    """
     rows = transaction.execute(
         select(snapshot_decision)
         .join(raw_snapshot, raw_snapshot.c.snapshot_id == snapshot_decision.c.snapshot_id)
@@ -433,19 +455,25 @@ def decisions(transaction: Connection, organization_key: str) -> Rows:
 
 
 def lists_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
-    """How each list of a snapshot was read. Columns of `raw_list`; ordered by list and subject."""
+    """Return how each list of a snapshot was read.
+
+    Columns of `raw_list`; ordered by list and subject.
+    """
     rows = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
     return _sorted([dict(row) for row in rows], "list_name", "subject")
 
 
 def controls_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
-    """The comparisons of a snapshot. Columns of `raw_control`; ordered by control."""
+    """Return the comparisons of a snapshot. Columns of `raw_control`; ordered by control."""
     rows = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
     return _sorted([dict(row) for row in rows], "control")
 
 
 def packets(transaction: Connection, organization_key: str) -> Rows:
-    """Every packet sealed for an organization, in the order of sealing. Columns of `evidence_packet`."""
+    """Return every packet sealed for an organization, in the order of sealing.
+
+    Columns of `evidence_packet`.
+    """
     table = evidence_packet.c
     rows = transaction.execute(
         select(evidence_packet).where(table.organization_key == organization_key).order_by(table.packet_id)

@@ -41,10 +41,12 @@ class Tie:
 
 
 def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) -> list[Tie]:
-    """Every history table at the last observation of a window, against the answers; that it is so, and was before the window.
+    """Compare every history table with the answers: at the last observation of a window, and before
+    the window.
 
-    With `whole` all of history is derived again besides, so that every time at which something began is compared, too. Raises
-    `UntiedError` where a table says anything else than the answers. Answers that were dropped by age are nobody's to compare.
+    With `whole`, all of history is derived again besides, so that every time at which something
+    began is compared, too. Raises `UntiedError` where a table says anything else than the answers.
+    Answers that were dropped by age cannot be compared.
     """
     observed = [*([rests_on.before] if rests_on.before else []), *rests_on.within]
     as_of = rests_on.as_of
@@ -87,7 +89,9 @@ def require_recorded(transaction: Connection, snapshot_id: int) -> None:
 
 
 def _ties_at(transaction: Connection, at: Sequence[ObservationFacts]) -> list[Tie]:
-    """The ties of the last of some observations; all of them are compared."""
+    """Compare the tables with the answers at each of some observations, and return the ties of the
+    last one.
+    """
     found: list[Tie] = []
     content: SnapshotContent | None = None
     asked = [Observation(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes) for one in at]
@@ -119,7 +123,10 @@ def _tie(transaction: Connection, description: HistoryTable, content: SnapshotCo
 
 
 def _shown(transaction: Connection, description: HistoryTable, facts: ObservationFacts) -> Set[Row]:
-    """The rows that a table shows at an observation, of the parts that it read. By value: a hash may have been left behind."""
+    """Read the rows that a table shows at an observation, of the parts that it read.
+
+    They are read by value: a hash may have been left behind.
+    """
     read = (part for part in description.parts if part.scope in facts.scopes)
     of_parts = (rows_at(transaction, description, part, facts.organization_key, facts.observed_at) for part in read)
     return set(chain.from_iterable(of_parts))

@@ -66,12 +66,14 @@ def derive_in(transaction: Connection, organization_key: str) -> None:
 
 
 def lock_of(organization_key: str) -> str:
-    """The lock under which the history of an organization is changed."""
+    """Name the lock under which the history of an organization is changed."""
     return f"history:{organization_key}"
 
 
 def pending(transaction: Connection, organization_key: str, snapshot_id: int | None = None) -> list[Pending]:
-    """The observations that are not merged, oldest first; or one of them."""
+    """Find the observations that are not merged, oldest first; with `snapshot_id`, only that one of
+    them.
+    """
     mark, ours = history_observation.c, observation.c
     marks = (
         select(func.count())
@@ -128,7 +130,9 @@ def _repeats(transaction: Connection, one: Pending, neighbours: Sequence[Neighbo
 
 
 def _is_empty(transaction: Connection, description: HistoryTable, snapshot_id: int) -> bool:
-    """Whether a table shows nothing where every observation shows something: its predecessor was never asked."""
+    """Tell whether a table shows nothing although every observation shows something in it: its
+    predecessor was never asked.
+    """
     if not description.is_never_empty:
         return False
     table = history_tables[description.name]
@@ -171,7 +175,7 @@ def take_out(transaction: Connection, organization_key: str, snapshot_id: int) -
 
 
 def neighbours_of(transaction: Connection, organization_key: str, scope: Scope, time: ObservationTime) -> Neighbours:
-    """The merged observations around a time."""
+    """Find the last merged observation before a time, and the first one after it."""
     shown = history_observation.c
     ours = select(shown.started_at, shown.observed_at, shown.snapshot_id).where(
         shown.organization_key == organization_key, shown.scope == scope.value
@@ -190,13 +194,15 @@ def neighbours_of(transaction: Connection, organization_key: str, scope: Scope, 
 
 
 def ours(table: Table, part: Part, organization_key: str) -> ColumnElement[bool]:
-    """The rows of an organization that a part of a history table is made of."""
+    """Return the condition for the rows of an organization that a part of a history table is made
+    of.
+    """
     condition = table.c.organization_key == organization_key
     return condition if part.column is None else and_(condition, table.c[part.column].in_(sorted(part.values or ())))
 
 
 def alive_at(table: Table, moment: datetime) -> ColumnElement[bool]:
-    """The rows of a history table that show at `moment`."""
+    """Return the condition for the rows of a history table that show at `moment`."""
     return and_(table.c.valid_from <= moment, or_(table.c.valid_to.is_(None), table.c.valid_to > moment))
 
 
@@ -241,7 +247,7 @@ class Splice:
         self._before, self._after = neighbours.before, neighbours.after
 
     def put_in(self, rows: Iterable[Row]) -> None:
-        """The observation shows `rows`."""
+        """Put the observation into the table: it shows `rows`."""
         table, time, before, after = self._table.c, self._time, self._before, self._after
         shown_before = self._shown(before, is_newest=after is None)
         found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
@@ -266,7 +272,7 @@ class Splice:
         self._insert(found, (time.observed_at, after.observed_at, started_before, time.started_at))
 
     def take_out(self) -> None:
-        """The observation never was."""
+        """Take the observation out of the table, as if it had never been."""
         table, time, before, after = self._table.c, self._time, self._before, self._after
         found = compare(self._shown(before), self._shown(time, is_newest=after is None), bytes, self._shown(after))
         started_before = before.started_at if before else None
@@ -296,11 +302,16 @@ class Splice:
         return hashes_where(self._transaction, self._table, and_(self._ours, self._alive(at, is_newest=is_newest)))
 
     def _alive(self, at: ObservationTime, *, is_newest: bool) -> ColumnElement[bool]:
-        """What shows at an observation. What shows at the newest is what is open, and of that there is an index."""
+        """Return the condition for what shows at an observation.
+
+        What shows at the newest one is what is open, and there is an index of that.
+        """
         return self._table.c.valid_to.is_(None) if is_newest else alive_at(self._table, at.observed_at)
 
     def _chosen(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-        """The condition for each part of `hashes` that fits one statement, in the order in which an index has them."""
+        """Yield the condition for each part of `hashes` that fits one statement, in the order in
+        which an index has them.
+        """
         left = sorted(hashes)
         for start in range(0, len(left), IN_LIST):
             yield and_(self._ours, self._table.c.row_hash.in_(left[start : start + IN_LIST]), condition)

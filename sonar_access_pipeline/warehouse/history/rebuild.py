@@ -41,7 +41,7 @@ class Rebuilt:
     horizon: datetime | None
 
     def beyond(self, table: Table, organization_key: str) -> ColumnElement[bool]:
-        """The rows of a live table that the temporary one stands for."""
+        """Return the condition for the rows of a live table that the temporary one stands for."""
         condition = table.c.organization_key == organization_key
         if self.horizon is None:
             return condition
@@ -80,7 +80,9 @@ def _put_in_place(transaction: Connection, again: Rebuilt, organization_key: str
 
 
 def horizon_of(transaction: Connection, organization_key: str) -> datetime | None:
-    """The last observation whose answers are not all there any more; None when all of them are."""
+    """Return the time of the last observation whose answers are not all there any more; None when
+    all of them are.
+    """
     stand_ins = StandIns(transaction)
     answers_of = (
         select(raw_response.c.snapshot_id, raw_response.c.body_sha256)
@@ -149,7 +151,9 @@ def _intervals(
     horizon: datetime | None,
     tables: Sequence[HistoryTable],
 ) -> Iterator[tuple[str, Interval[Row]]]:
-    """Every interval of history tables, by the table's name, when it has ended; those that have not at the end."""
+    """Yield every interval of history tables, with the table's name, when it has ended; those that
+    have not ended come last.
+    """
     timelines = [
         (description, part, _timeline(transaction, description, part, organization_key, horizon))
         for description in tables
@@ -172,7 +176,9 @@ def _intervals(
 def _timeline(
     transaction: Connection, description: HistoryTable, part: Part, organization_key: str, horizon: datetime | None
 ) -> Timeline[Row]:
-    """A timeline that begins where answers do: with what the table shows at the horizon, which cannot be derived any more."""
+    """Build a timeline that begins where answers do: with what the table shows at the horizon,
+    which cannot be derived any more.
+    """
     if horizon is None:
         return Timeline()
     just_after = horizon + timedelta(microseconds=1)
@@ -201,7 +207,7 @@ class _Writer:
         self._waiting: list[tuple[Any, ...]] = []
 
     def add(self, interval: Interval[Row]) -> None:
-        """One interval more."""
+        """Add one more interval."""
         times = (interval.valid_from, interval.valid_to, interval.changed_after, interval.last_seen_at)
         self._waiting.append((self._organization_key, *interval.row, interval.key, *times))
         if len(self._waiting) >= AT_ONCE:

@@ -127,7 +127,9 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
 
 
 def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, list[Finding]]:
-    """How many bodies there are, how many were dropped by age, and those that are not what their digest says."""
+    """Count the bodies that are there and those that were dropped by age, and find those that are
+    not what their digest says.
+    """
     used = (
         select(raw_response.c.body_sha256)
         .join(raw_snapshot, raw_snapshot.c.snapshot_id == raw_response.c.snapshot_id)
@@ -152,7 +154,9 @@ def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, l
 
 
 def _drops(transaction: Connection) -> dict[str, set[datetime | None]]:
-    """When each body was dropped by age, as is on record; None for a drop from before there were records."""
+    """Return when each body was dropped by age, as is on record; None for a drop from before there
+    were records.
+    """
     query = select(dropped_body.c.body_sha256, body_drop.c.dropped_at, body_drop.c.older_than).join(
         body_drop, body_drop.c.drop_id == dropped_body.c.drop_id
     )
@@ -191,7 +195,9 @@ def _is_what_it_says(zlib_body: bytes, sha256: str) -> bool:
 
 
 def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, list[Finding]]:
-    """How many snapshots there are, and those that are not what was recorded or do not follow in the chain of all."""
+    """Count the snapshots, and find those that are not what was recorded or do not follow in the
+    chain of all.
+    """
     findings, head = [], CHAIN_START
     columns = (raw_snapshot.c.snapshot_id, raw_snapshot.c.organization_key, raw_snapshot.c.content_sha256)
     rows = transaction.execute(select(*columns, raw_snapshot.c.previous_sha256).order_by(raw_snapshot.c.snapshot_id)).all()
@@ -209,7 +215,9 @@ def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, lis
 
 
 def _content_of(transaction: Connection, snapshot_id: int) -> str | None:
-    """The digest that the facts of a snapshot give now; None where they cannot even be read."""
+    """Compute the digest that the facts of a snapshot give now; None where they cannot even be
+    read.
+    """
     try:
         return load(transaction, snapshot_id, bodies=False).content_sha256
     except UNREADABLE:
@@ -231,7 +239,7 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
 
 
 def differing_rows(transaction: Connection, organization_key: str, again: Rebuilt) -> Iterator[Finding]:
-    """The rows in which a live table and its rebuild differ."""
+    """Yield the rows in which a live table and its rebuild differ."""
     for name, table in history_tables.items():
         new = again.tables[name]
         live = select(*(table.c[column.name] for column in new.columns)).where(again.beyond(table, organization_key))

@@ -48,7 +48,7 @@ STILL = ("raised", "repeated")
 
 
 def sync_facts(transaction: Transaction, organization_key: str, expected: Expected) -> SyncFacts:
-    """How the syncs of an organization stand."""
+    """Find how the syncs of an organization stand."""
     shown = observation.c
     last = transaction.execute(
         select(shown.observed_at, shown.partition_date)
@@ -107,7 +107,7 @@ def note_look(transaction: Transaction, home: str, now: datetime) -> None:
 
 
 def last_look(transaction: Transaction) -> datetime | None:
-    """The time of the last look of any watch; None where none ever looked."""
+    """Return the time of the last look of any watch, or None where none ever looked."""
     return transaction.execute(select(func.max(watch_look.c.looked_at))).scalar()
 
 
@@ -126,7 +126,9 @@ class Expected:
 
 
 def _due_days(transaction: Transaction, organization_key: str, expected: Expected) -> list[date]:
-    """The days that became due since the last look, the last due day among them in any case; none before there is history."""
+    """List the days that became due since the last look, with the last due day among them in any
+    case, but no days before there is history.
+    """
     snapshots, ends = raw_snapshot.c, organization_end.c
     first, last = transaction.execute(
         select(func.min(snapshots.partition_date), func.max(snapshots.partition_date)).where(
@@ -189,7 +191,7 @@ def _token_expires_on(heard: RowMapping) -> date | None:
 
 
 def _last_attempt(transaction: Transaction, organization_key: str, observed_at: datetime | None) -> Attempt | None:
-    """The last try that ended, unless an observation came after it."""
+    """Return the last try that ended, unless an observation came after it."""
     table = sync_attempt.c
     row = transaction.execute(
         select(sync_attempt)
@@ -224,7 +226,7 @@ def _waiting(transaction: Transaction, organization_key: str, observed_at: datet
 
 
 def _reason(transaction: Transaction, organization_key: str, day: date) -> str | None:
-    """Why a day was not observed, by its last try."""
+    """Say why a day was not observed, according to its last try."""
     table = sync_attempt.c
     last = transaction.execute(
         select(table.error)
@@ -236,12 +238,15 @@ def _reason(transaction: Transaction, organization_key: str, day: date) -> str |
 
 
 def gaps_since(transaction: Transaction, organization_key: str, day: date, until: date) -> list[date]:
-    """The days from `day` to before `until` that stay gaps."""
+    """List the days from `day` to before `until` that stay gaps."""
     return queries.missing_days(transaction, organization_key, day, until - timedelta(days=1)) if day < until else []
 
 
 def attempts_of(transaction: Transaction, organization_key: str, day: date) -> list[tuple[str, Tried]]:
-    """The tries of a day with their runs, oldest first. Whether a run did all the rest of its work is not known here."""
+    """Return the tries of a day with their runs, oldest first.
+
+    Whether a run did all the rest of its work is not known here.
+    """
     table = sync_attempt.c
     rows = transaction.execute(
         select(sync_attempt)
@@ -255,21 +260,23 @@ def attempts_of(transaction: Transaction, organization_key: str, day: date) -> l
 
 
 def outcomes_of(transaction: Transaction, run_ids: Sequence[str]) -> dict[str, str | None]:
-    """The outcomes of the tries of runs; a run that noted none is not there."""
+    """Return the outcomes of the tries of runs; a run that noted no try is left out."""
     table = sync_attempt.c
     rows = transaction.execute(select(table.run_id, table.outcome).where(table.run_id.in_(run_ids)).order_by(table.attempt_id))
     return {row.run_id: row.outcome for row in rows}
 
 
 def unended_runs(transaction: Transaction, connections: Iterable[str]) -> list[tuple[str, datetime]]:
-    """The runs of tries of connections that have no end, and when they began: they go on, or were killed."""
+    """Return the runs of these connections' tries that have no end, with the time each began: they
+    go on, or were killed.
+    """
     table = sync_attempt.c
     mine = (table.ended_at.is_(None), table.connection.in_(list(connections)))
     return [(row.run_id, row.started_at) for row in transaction.execute(select(table.run_id, table.started_at).where(*mine))]
 
 
 def sealed_since(transaction: Transaction, organization_key: str, first_day: date, last_day: date, since: datetime) -> bool:
-    """Whether a window got a packet after a time, whoever made it."""
+    """Tell whether a window got a packet after a time, whoever made it."""
     table = evidence_packet.c
     query = select(table.packet_id).where(
         table.organization_key == organization_key,
@@ -281,7 +288,9 @@ def sealed_since(transaction: Transaction, organization_key: str, first_day: dat
 
 
 def recovered_before(transaction: Transaction, groups: Iterable[str]) -> dict[str, list[Problem]]:
-    """By group, the problems that were over before the rest of it, and of whose end nobody was told yet."""
+    """Find, by group, the problems that were over before the rest of their group, and of whose end
+    nobody was told yet.
+    """
     found: dict[str, list[Problem]] = {}
     for group in set(groups):
         of_it = (alert.c.shared_with == group, alert.c.event == Event.RECOVERED.value)
@@ -346,7 +355,7 @@ def note_attempt(
 
 
 def open_problems(transaction: Transaction) -> list[Open]:
-    """Every problem that was raised and is not over, by its key."""
+    """Return every problem that was raised and is not over, sorted by its key."""
     last = select(func.max(alert.c.alert_id)).group_by(alert.c.problem)
     rows = transaction.execute(select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(STILL)))
     keys = list(rows.scalars())
@@ -444,7 +453,7 @@ class Delivery:
 
 
 def undelivered(transaction: Transaction, channels: Iterable[str]) -> dict[str, list[Delivery]]:
-    """What each channel has not taken yet, in the order it was said."""
+    """List what each channel has not taken yet, in the order it was said."""
     table = alert_delivery.c
     query = select(alert_delivery).where(table.delivered_at.is_(None), table.channel.in_(list(channels)))
     found: dict[str, list[Delivery]] = defaultdict(list)
@@ -454,7 +463,10 @@ def undelivered(transaction: Transaction, channels: Iterable[str]) -> dict[str, 
 
 
 def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
-    """Whether a message is ours to send now. Others who look at the same time leave it alone for a while."""
+    """Claim a message, and tell whether it is ours to send now.
+
+    Others who look at the same time leave it alone for a while.
+    """
     table = alert_delivery.c
     with warehouse.write(ALERTING) as transaction:
         ours = transaction.execute(
@@ -504,7 +516,10 @@ ALERTS = (
 
 
 def history(transaction: Transaction, *, limit: int | None) -> queries.Rows:
-    """The last alerts, or all, oldest first. Columns: `ALERTS`; `told` says how its message fared with the channels."""
+    """Return the last alerts, or all, oldest first.
+
+    Columns: `ALERTS`; `told` says what became of its message at the channels.
+    """
     rows = transaction.execute(select(alert).order_by(alert.c.alert_id.desc()).limit(limit)).mappings()
     fared = _fared(transaction)
     answer = [{**row, "told": fared.get(row["message_id"], "")} for row in rows]

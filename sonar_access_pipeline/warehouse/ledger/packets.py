@@ -136,20 +136,23 @@ def _unpacked(packed: bytes) -> dict[str, bytes]:
 
 
 def waiting(transaction: Connection) -> list[Header]:
-    """The bundles that wait to be published, in the order in which they were entered."""
+    """List the bundles that wait to be published, in the order in which they were entered."""
     table = evidence_outbox.c
     query = select(table.path, table.location, table.completed_by, table.entered_at, table.bundle_id)
     return [Header(*row) for row in transaction.execute(query.order_by(table.bundle_id))]
 
 
 def bundle_of(transaction: Connection, header: Header) -> Bundle | None:
-    """A bundle that waits, with its bytes; None when it does not wait any more."""
+    """Read a bundle that waits, with its bytes; return None when it does not wait any more."""
     packed = transaction.execute(select(evidence_outbox.c.files).where(_is(header))).scalar()
     return None if packed is None else Bundle(header, _unpacked(packed))
 
 
 def _is(header: Header) -> ColumnElement[bool]:
-    """The row of a bundle that waits. SQLite gives a number again once the outbox was empty: the path says whose it is."""
+    """Return the condition for the row of a bundle that waits.
+
+    SQLite gives a number again once the outbox was empty, so the path says which bundle it is.
+    """
     return and_(evidence_outbox.c.bundle_id == header.bundle_id, evidence_outbox.c.path == header.path)
 
 
@@ -232,7 +235,7 @@ def enter_statement(
 
 
 def entries(transaction: Connection, organization_key: str) -> list[Entry]:
-    """The register of an organization, in the order of entering."""
+    """Read the register of an organization, in the order of entering."""
     table = evidence_packet.c
     query = select(*ENTRY).where(table.organization_key == organization_key).order_by(table.packet_id)
     return [Entry(*row) for row in transaction.execute(query)]
@@ -270,20 +273,24 @@ def _head(row: Row[int, str, datetime, str, str]) -> Head:
 
 
 def heads(transaction: Connection) -> dict[int, Head]:
-    """The head after every snapshot of the warehouse, as its rows have it, by snapshot and in recording order."""
+    """Return the head after every snapshot of the warehouse, as its rows have it, by snapshot and
+    in recording order.
+    """
     found = map(_head, transaction.execute(select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id)))
     return {head.snapshot_id: head for head in found}
 
 
 def last_head(transaction: Connection) -> Head | None:
-    """The end of the chain; None where there is no snapshot."""
+    """Return the end of the chain; None where there is no snapshot."""
     query = select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id.desc()).limit(1)
     row = transaction.execute(query).one_or_none()
     return _head(row) if row else None
 
 
 def unsigned_head(warehouse: Warehouse) -> Head | None:
-    """The end of the chain, if it was not signed yet; None where it was, and where there is no snapshot."""
+    """Return the end of the chain if it was not signed yet; None where it was signed, and where
+    there is no snapshot.
+    """
     with warehouse.read() as transaction:
         head = last_head(transaction)
         return None if head is None or _is_signed(transaction, head) else head
@@ -295,7 +302,7 @@ def _is_signed(transaction: Connection, head: Head) -> bool:
 
 
 def signed_heads(transaction: Connection) -> list[dict[str, Any]]:
-    """Every head that was signed. Columns of `signed_head`; ordered by snapshot."""
+    """Return every head that was signed. Columns of `signed_head`; ordered by snapshot."""
     return [dict(row) for row in transaction.execute(select(signed_head).order_by(signed_head.c.snapshot_id)).mappings()]
 
 

@@ -51,14 +51,18 @@ def _unmet(transaction: Connection) -> list[Rule]:
 
 
 def policy_at(transaction: Connection, moment: datetime) -> PolicyInForce:
-    """The policy that was in force at a moment (version 0, the defaults, before any was recorded), and the rules that judged."""
+    """Return the policy that was in force at a moment (version 0, the defaults, before any was
+    recorded), and the rules that judged then.
+    """
     return replace(_newest(transaction, moment), rules=_rules(transaction, moment))
 
 
 def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date, Policy]]:
-    """Every policy that was ever in force by a moment, oldest first, with the UTC day from which on it was.
+    """Return every policy that was ever in force by a moment, oldest first, with the UTC day from
+    which on it was in force.
 
-    For their exceptions: one that has none is given as the default policy, which has none either.
+    They are read for their exceptions: a policy that has none is given as the default policy, which
+    has none either.
     """
     table = policy_version.c
     has_none = table.document.contains('"exemptions":[]')
@@ -70,7 +74,9 @@ def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date
 
 @lru_cache(maxsize=8)
 def _policy(document: str) -> Policy:
-    """A rebuild asks for the same one again and again, and a roster may name ten thousand."""
+    """Read a policy, and remember it: a rebuild asks for the same one again and again, and a roster
+    may name ten thousand.
+    """
     return Policy.of(document.encode())
 
 

@@ -23,7 +23,7 @@ REVISIONS = ("0010",)
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The revision a warehouse is at; None when it has no tables of ours."""
+    """Return the revision a warehouse is at; None when it has no tables of ours."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()

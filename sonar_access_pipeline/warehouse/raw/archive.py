@@ -216,14 +216,20 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
 
 
 def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
-    """A file of an archive. Raises `ValueError` for one that unpacks to more than any real one."""
+    """Read a file of an archive.
+
+    Raises `ValueError` for one that unpacks to more than any real one.
+    """
     if archive.getinfo(name).file_size > largest:
         raise ValueError(name)
     return archive.read(name)
 
 
 def _loaded(line: bytes) -> Any:
-    """The JSON of an archive. Raises `ValueError` for what no database can hold: an archive that has it was not made here."""
+    """Read the JSON of an archive.
+
+    Raises `ValueError` for what no database can hold: an archive that has it was not made here.
+    """
     return json.loads(line, parse_int=_number, object_pairs_hook=_object)
 
 
@@ -266,7 +272,10 @@ def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> R
 
 
 def _judged(snapshot: Snapshot, now: datetime) -> SnapshotContent | None:
-    """What a snapshot says that claims to be complete, and is. Raises `WarehouseError` where it is not, or not of its time."""
+    """Return what a snapshot says that claims to be complete, and is; None for an incomplete one.
+
+    Raises `WarehouseError` where the claim is false, or the snapshot lies in the future.
+    """
     what = f"the snapshot of {snapshot.organization_key} at {snapshot.observed_at:%Y-%m-%d %H:%M} UTC"
     if max(snapshot.started_at, snapshot.observed_at) > now + CLOCKS_DIFFER:
         raise WarehouseError(
@@ -310,7 +319,9 @@ def _require_believable(transaction: Connection, found: Iterable[Read]) -> None:
 
 
 def _counted(read: Read, moment: datetime) -> bool:
-    """Whether a snapshot counted as an observation at a moment, by what had been decided until then."""
+    """Tell whether a snapshot counted as an observation at a moment, by what had been decided until
+    then.
+    """
     snapshot, decisions, _ = read
     said = [decision["decision"] for decision in decisions if decision["decided_at"] <= moment]
     return "retracted" not in said and (snapshot.verdict is Verdict.COMPLETE or "confirmed" in said)
@@ -407,14 +418,14 @@ def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> 
 
 
 def _only(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that we wrote, and no others."""
+    """Take from a document the fields that we wrote, and no others."""
     return {name: document[name] for name in names}
 
 
 def _take(
     transaction: Connection, snapshot: Snapshot, decisions: list[dict[str, Any]], archive_sha256: str, now: datetime
 ) -> bool:
-    """Whether the snapshot was taken in; False when it was there before."""
+    """Take a snapshot in, and tell whether that was done; False when it was there before."""
     source = (snapshot.source_url, snapshot.source_kind.value)
     require_same_source(transaction, snapshot.organization_key, source)
     overlapping = transaction.execute(

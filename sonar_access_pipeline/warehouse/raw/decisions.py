@@ -105,7 +105,7 @@ def _record(transaction: Connection, snapshot_id: int, decision: str, by: str, r
 
 
 def _held_after(transaction: Connection, snapshot: RowMapping) -> list[RowMapping]:
-    """The held snapshots after one that nobody decided upon, oldest first."""
+    """Find the held and undecided snapshots after the given one, oldest first."""
     rows = transaction.execute(
         select(raw_snapshot)
         .where(

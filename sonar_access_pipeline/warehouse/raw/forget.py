@@ -90,7 +90,9 @@ def drop_bodies(
 
 
 def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
-    """The bodies that count for chosen responses: those that came, or what stands in their place."""
+    """Find the digests of the bodies that count for chosen responses: those that came, or those
+    that stand in their place.
+    """
     stand_ins, answer = StandIns(transaction), raw_response.c
     came = select(answer.body_sha256).where(chosen, answer.body_sha256.not_in(stand_ins.replaced)).distinct()
     replaced = select(answer.snapshot_id, answer.body_sha256).where(chosen, answer.body_sha256.in_(stand_ins.replaced))
@@ -170,14 +172,14 @@ def _require_gone(transaction: Connection, organization_key: str, login: str) ->
 
 
 def _theirs(description: HistoryTable, organization_key: str, login: str) -> ColumnElement[bool]:
-    """The rows of a person in a history table."""
+    """Return the condition for the rows of a person in a history table."""
     table, (column, _) = history_tables[description.name], PERSONAL[description]
     theirs = and_(table.c.organization_key == organization_key, table.c[column] == login)
     return and_(theirs, *(table.c[name] == kind for name, kind in IS_A_PERSON.get(description, ())))
 
 
 def _salt_of(transaction: Connection, organization_key: str, login: str) -> str | None:
-    """The salt that this person's pseudonym was made with before."""
+    """Find the salt that this person's pseudonym was made with before; None where there is none."""
     known = select(redaction.c.salt, redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
     return next((row.salt for row in transaction.execute(known) if pseudonym(row.salt, login) == row.pseudonym), None)
 
@@ -206,7 +208,7 @@ def _replace_bodies(
 
 
 def _bodies(transaction: Connection, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The bodies with these digests that were not dropped, a few at a time."""
+    """Yield the bodies with these digests that were not dropped, reading a few at a time."""
     for start in range(0, len(digests), IN_LIST):
         chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
         for row in transaction.execute(select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))):

@@ -181,7 +181,8 @@ def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: Iterabl
 
 
 def responses_of(transaction: Connection, snapshot_id: int, list_name: str | None = None) -> list[Response]:
-    """Every response of a snapshot, or of one list of it, with its exact body, in the order received.
+    """Return every response of a snapshot, or of one list of it, with its exact body, in the order
+    received.
 
     Raises `BodyDroppedError`.
     """
@@ -223,7 +224,7 @@ def responses_of_many(
 
 
 def pseudonyms_of(transaction: Connection, organization_key: str) -> frozenset[str]:
-    """The logins that stand for persons who were taken out of an organization."""
+    """Return the logins that stand for persons who were taken out of an organization."""
     found = select(redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
     return frozenset(transaction.execute(found).scalars())
 
@@ -254,14 +255,16 @@ class StandIns:
         return frozenset(digest for _, digest in self._steps)
 
     def number_for(self, snapshot_id: int) -> int:
-        """How many replacements count for a snapshot: the same answers say the same only where that is the same."""
+        """Count the replacements that apply to a snapshot: the same answers say the same only where
+        this number is the same.
+        """
         if not self._steps:
             return 0
         ours = self._organizations[snapshot_id]
         return sum(snapshot_id <= last for (key, _), steps in self._steps.items() if key == ours for _, last, _ in steps)
 
     def of(self, snapshot_id: int, digest: str) -> str:
-        """The digest of the body that counts for a snapshot: most often the one that came."""
+        """Return the digest of the body that counts for a snapshot: most often the one that came."""
         if digest not in self.replaced:
             return digest
         done, ours = 0, self._organizations[snapshot_id]
@@ -270,7 +273,10 @@ class StandIns:
         return digest
 
     def body(self, snapshot_id: int, digest: str, came: bytes) -> bytes:
-        """The body that counts, compressed; empty where it was dropped. `came` is that of `digest`."""
+        """Return the body that counts, compressed; empty where it was dropped.
+
+        `came` is the body of `digest`.
+        """
         now = self.of(snapshot_id, digest)
         if now == digest:
             return came
@@ -279,9 +285,10 @@ class StandIns:
 
 
 def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> Snapshot:
-    """A stored snapshot as it was recorded: its `content_sha256` is the one that was stored, or somebody changed it.
+    """Load a stored snapshot as it was recorded: its `content_sha256` is the one that was stored,
+    or somebody changed it.
 
-    That digest needs no `bodies`, only theirs. Raises `BodyDroppedError`.
+    That digest needs no `bodies`, only their digests. Raises `BodyDroppedError`.
     """
     row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
     lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
@@ -295,12 +302,14 @@ def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> S
 
 
 def scopes_of(stored: str) -> tuple[Scope, ...]:
-    """The scopes that a snapshot read, from how they are stored."""
+    """Read the scopes of a snapshot from the text in which they are stored."""
     return tuple(Scope(name) for name in stored.split(","))
 
 
 def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded | None:
-    """The complete or held snapshot that this run has already made, so that a retried step does not observe twice."""
+    """Find the complete or held snapshot that this run has already made, so that a retried step
+    does not observe twice.
+    """
     with warehouse.read() as transaction:
         row = (
             transaction.execute(
@@ -317,7 +326,9 @@ def of_run(warehouse: Warehouse, organization_key: str, run_id: str) -> Recorded
 
 
 def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, bytes]:
-    """The bodies with these digests, as they came; those that were dropped or replaced are left out."""
+    """Return the bodies with these digests, as they came; those that were dropped or replaced are
+    left out.
+    """
     found: dict[str, bytes] = {}
     for start in range(0, len(digests), IN_LIST):
         chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
