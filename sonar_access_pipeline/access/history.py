@@ -52,7 +52,7 @@ class Compared(Generic[R]):
 
 
 def compare(before: Set[bytes], rows: Iterable[R], hash_of: Callable[[R], bytes], after: Set[bytes] = frozenset()) -> Compared[R]:
-    """Which of three sets each row is in, when the new ones are `rows`.
+    """Tell which of three sets each row is in, when the new ones are `rows`.
 
     They are read once, and of them only what nothing else has is kept: they may be a million. A row that comes twice is one.
     """

@@ -165,7 +165,7 @@ def is_of(run: dg.DagsterRun, connections: Sequence[str]) -> bool:
 
 
 def _about(run: dg.DagsterRun, connections: Sequence[str]) -> list[_About]:
-    """Which connections and jobs a run is of; none when it is not ours."""
+    """Tell which connections and jobs a run is of; none when it is not ours."""
     for name in connections:
         for kind in ("daily", "verify", "history", "evidence"):
             if run.job_name == f"{name}_{kind}":

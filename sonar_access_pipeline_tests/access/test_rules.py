@@ -463,7 +463,7 @@ def policy_of(warehouse: Warehouse, day: int) -> PolicyInForce:
 
 def known(monkeypatch: pytest.MonkeyPatch, *rules: StateRule) -> None:
     """Have a later version of the pipeline know rules besides."""
-    for place in ("access.rows", "warehouse.proof"):
+    for place in ("access.rows", "warehouse.ask.proof"):
         monkeypatch.setattr(f"sonar_access_pipeline.{place}.STATE_RULES", (*STATE_RULES, *rules))
     by_name = {"RULES": {**RULES, **{rule.rule_id: rule for rule in rules}}}
     by_version = {"RULE_VERSIONS": {**RULE_VERSIONS, **{(rule.rule_id, rule.version): rule for rule in rules}}}

@@ -42,7 +42,7 @@ def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.D
 
 
 def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
-    """Which days were observed: the columns of `queries.coverage`."""
+    """Read which days were observed: the columns of `queries.coverage`."""
     with warehouse.read() as transaction:
         return pd.DataFrame(queries.coverage(transaction, organization_key, first, last), columns=list(queries.COVERAGE))
 
