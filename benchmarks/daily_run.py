@@ -1,7 +1,9 @@
-"""What a daily sync costs above Dagster's own floor: `python -m benchmarks.daily_run` (2,000 members, 60 groups).
+"""What a daily sync costs above Dagster's own floor: `python -m benchmarks.daily_run` (2,000
+members, 60 groups).
 
-Two jobs of the same shape run in turn in processes of their own, against one simulated SonarCloud in a third: ours, and one
-whose assets and checks are the same but empty. CPU is that of the whole process, imports and the first migration included.
+Two jobs of the same shape run in turn in processes of their own, against one simulated SonarCloud
+in a third: ours, and one whose assets and checks are the same but empty. CPU is that of the whole
+process, imports and the first migration included.
 """
 
 from __future__ import annotations
@@ -59,17 +61,23 @@ def run_empty(parts: Any, day: str) -> None:
         )
         def nothing() -> Any:
             for check in asset.check_specs:
-                yield dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True)
+                yield dg.AssetCheckResult(
+                    asset_key=check.asset_key, check_name=check.name, passed=True
+                )
             for spec in asset.specs:
                 yield dg.MaterializeResult(asset_key=spec.key)
 
         return nothing
 
-    assets = [emptied(asset) for asset in ours.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    assets = [
+        emptied(asset) for asset in ours.assets or [] if isinstance(asset, dg.AssetsDefinition)
+    ]
     job = dg.define_asset_job("empty", executor_def=dg.in_process_executor)
     definitions = dg.Definitions(assets=assets, jobs=[job])
     with dg.DagsterInstance.from_config(str(dagster_home(parts.settings))) as instance:
-        done = definitions.resolve_job_def("empty").execute_in_process(instance=instance, partition_key=day, run_config=QUIET)
+        done = definitions.resolve_job_def("empty").execute_in_process(
+            instance=instance, partition_key=day, run_config=QUIET
+        )
         assert done.success
 
 
@@ -83,18 +91,39 @@ def measure(kind: str, folder: Path, environment: dict[str, str]) -> dict[str, f
 
 def medians(measured: list[dict[str, float]]) -> dict[str, float]:
     """The median of each figure."""
-    return {figure: statistics.median(row[figure] for row in measured) for figure in ("wall", "cpu")}
+    return {
+        figure: statistics.median(row[figure] for row in measured) for figure in ("wall", "cpu")
+    }
 
 
 def main() -> None:
     """Interleave the rounds and print medians."""
-    command = [sys.executable, "-m", "sonar_access_pipeline.simulator", "--accounts", "2000", "--groups", "60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, tempfile.TemporaryDirectory() as scratch:
+    command = [
+        sys.executable,
+        "-m",
+        "sonar_access_pipeline.simulator",
+        "--accounts",
+        "2000",
+        "--groups",
+        "60",
+    ]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         assert server.stdout is not None
         url = server.stdout.readline().strip()
-        known = {"SONAR_HOST_URL": url, "SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "simulated-token"}
-        known["SONAR_ACCESS_REQUESTS_PER_MINUTE"] = "1000000"  # what is waited for would hide what is done
-        environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | known
+        known = {
+            "SONAR_HOST_URL": url,
+            "SONAR_ORGANIZATION": "acme",
+            "SONAR_TOKEN": "simulated-token",
+        }
+        known["SONAR_ACCESS_REQUESTS_PER_MINUTE"] = (
+            "1000000"  # what is waited for would hide what is done
+        )
+        environment = {
+            n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))
+        } | known
         rows: dict[tuple[str, str], list[dict[str, float]]] = {}
         for number in range(ROUNDS):
             for order in ("first", "second"):
@@ -103,13 +132,20 @@ def main() -> None:
                     rows.setdefault((order, kind), []).append(measure(kind, folder, environment))
         server.terminate()
     print(f"medians of {ROUNDS} rounds, interleaved, 2,000 members and 60 groups")
-    print("| sync | empty: wall s | CPU s | ours: wall s | CPU s | CPU above empty, s |\n|---|---|---|---|---|---|")
+    print(
+        "| sync | empty: wall s | CPU s | ours: wall s | CPU s | CPU above empty, s"
+        " |\n|---|---|---|---|---|---|"
+    )
     for order in ("first", "second"):
         empty, ours = (
-            {f: statistics.median(m[f] for m in rows[order, kind]) for f in ("wall", "cpu")} for kind in ("empty", "ours")
+            {f: statistics.median(m[f] for m in rows[order, kind]) for f in ("wall", "cpu")}
+            for kind in ("empty", "ours")
         )
         above = ours["cpu"] - empty["cpu"]
-        print(f"| {order} | {empty['wall']:.2f} | {empty['cpu']:.2f} | {ours['wall']:.2f} | {ours['cpu']:.2f} | {above:.2f} |")
+        print(
+            f"| {order} | {empty['wall']:.2f} | {empty['cpu']:.2f} | {ours['wall']:.2f} |"
+            f" {ours['cpu']:.2f} | {above:.2f} |"
+        )
 
 
 if __name__ == "__main__":

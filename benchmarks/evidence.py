@@ -1,10 +1,11 @@
 """What a packet costs beside the bare writers: `python -m benchmarks.evidence [accounts]`.
 
-A quarter of a simulated organization: 10,000 accounts, 60 groups, 91 days, some of them without changes. Our time is that of
-building all files from the warehouse and sealing them. The bare writers' is that of csv, XlsxWriter and ReportLab writing
-the very same cells and drawing the very same pages, with everything worked out before, and of putting the same bytes on disk.
-Each has a process of its own; they take turns. The warehouse is an embedded one. Verifying is compared with `sha256sum` of
-the same files.
+A quarter of a simulated organization: 10,000 accounts, 60 groups, 91 days, some of them without
+changes. Our time is that of building all files from the warehouse and sealing them. The bare
+writers' is that of csv, XlsxWriter and ReportLab writing the very same cells and drawing the very
+same pages, with everything worked out before, and of putting the same bytes on disk. Each has a
+process of its own; they take turns. The warehouse is an embedded one. Verifying is compared with
+`sha256sum` of the same files.
 """
 
 from __future__ import annotations
@@ -47,11 +48,16 @@ QUARTER = Window(BEGAN.date(), BEGAN.date() + timedelta(days=DAYS - 1))
 
 
 def worlds(accounts: int) -> Any:
-    """What is true, day after day: half a percent come, go, or change a group; on every third day nothing does."""
+    """What is true, day after day: half a percent come, go, or change a group; on every third day
+    nothing does.
+    """
     rng, known = random.Random(6), accounts
     teams = [str(number) for number in range(2, GROUPS + 1)]
     in_teams = {f"user-{number}@github": set(rng.sample(teams, 3)) for number in range(accounts)}
-    permissions = {team: ["scan"] if int(team) % 3 else [] for team in teams} | {"1": ["provisioning"], "2": ["admin"]}
+    permissions = {team: ["scan"] if int(team) % 3 else [] for team in teams} | {
+        "1": ["provisioning"],
+        "2": ["admin"],
+    }
     for day in range(DAYS):
         if day % 3 == 2:
             yield None
@@ -104,7 +110,13 @@ def ours(folder: Path) -> dict[str, float]:
     size = sum(file.stat().st_size for file in Path(sealed.place).iterdir()) / 1e6
     shutil.rmtree(folder / "packet", ignore_errors=True)
     shutil.copytree(sealed.place, folder / "packet")
-    return {"seconds": ended - began, "build": built - began, "seal": ended - built, "peak": peak, "size": size}
+    return {
+        "seconds": ended - began,
+        "build": built - began,
+        "seal": ended - built,
+        "peak": peak,
+        "size": size,
+    }
 
 
 def note(folder: Path) -> dict[str, float]:
@@ -118,15 +130,35 @@ def note(folder: Path) -> dict[str, float]:
     for name in ("write_string", "write_number", "write_blank"):
         whole = getattr(Worksheet, name)
 
-        def cell(self: Any, row: int, column: int, value: Any, look: Any, whole: Any = whole, name: str = name) -> Any:
+        def cell(
+            self: Any,
+            row: int,
+            column: int,
+            value: Any,
+            look: Any,
+            whole: Any = whole,
+            name: str = name,
+        ) -> Any:
             cells.append((self.name, name, (row, column, value)))
             return whole(self, row, column, value, look)
 
         setattr(Worksheet, name, cell)
-    for name in ("drawString", "setFont", "setFillColor", "setStrokeColor", "setLineWidth", "line", "rect", "circle", "showPage"):
+    for name in (
+        "drawString",
+        "setFont",
+        "setFillColor",
+        "setStrokeColor",
+        "setLineWidth",
+        "line",
+        "rect",
+        "circle",
+        "showPage",
+    ):
         whole = getattr(Canvas, name)
 
-        def draw(self: Any, *words: Any, whole: Any = whole, name: str = name, **options: Any) -> Any:
+        def draw(
+            self: Any, *words: Any, whole: Any = whole, name: str = name, **options: Any
+        ) -> Any:
             drawn.append((name, (words, options)))
             return whole(self, *words, **options)
 
@@ -148,7 +180,11 @@ def bare(folder: Path) -> dict[str, float]:
     pdf._fonts()
     tables = {name: parsed(body) for name, body in noted["files"].items() if name.endswith(".csv")}
     began = time.perf_counter()
-    files = {name: body for name, body in noted["files"].items() if name.endswith((".html", ".json", ".txt"))}
+    files = {
+        name: body
+        for name, body in noted["files"].items()
+        if name.endswith((".html", ".json", ".txt"))
+    }
     for name, rows in tables.items():
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
@@ -197,7 +233,9 @@ def checked(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     report = verify(FolderStore(root), place)
     ended = time.perf_counter()
-    assert [fault for fault in report.faults if "packet before it" not in fault] == [], report.faults
+    assert [fault for fault in report.faults if "packet before it" not in fault] == [], (
+        report.faults
+    )
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=root / place, check=True)
     summed = time.perf_counter()
     return {"seconds": ended - began, "sha256sum": summed - ended}
@@ -225,20 +263,33 @@ def main() -> None:
         files = sorted((folder / "packet").iterdir())
         print(
             f"{accounts} accounts, {DAYS} days, {median('ours', 'size'):.1f} MB:",
-            ", ".join(f"{file.name} {file.stat().st_size / 1e6:.2f}" for file in files if file.stat().st_size > 50_000),
+            ", ".join(
+                f"{file.name} {file.stat().st_size / 1e6:.2f}"
+                for file in files
+                if file.stat().st_size > 50_000
+            ),
         )
         print(
-            f"packet: {median('ours', 'seconds'):.2f} s (build {median('ours', 'build'):.2f}, seal {median('ours', 'seal'):.2f})"
+            f"packet: {median('ours', 'seconds'):.2f} s (build {median('ours', 'build'):.2f}, seal"
+            f" {median('ours', 'seal'):.2f})"
         )
-        parts = ", ".join(f"{part} {median('bare', part):.2f}" for part in ("csv", "xlsx", "pdf", "write"))
+        parts = ", ".join(
+            f"{part} {median('bare', part):.2f}" for part in ("csv", "xlsx", "pdf", "write")
+        )
         print(f"bare writers: {median('bare', 'seconds'):.2f} s ({parts})")
-        ratios = [one["seconds"] / other["seconds"] for one, other in zip(found["ours"], found["bare"], strict=True)]
-        print(f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); reach 1.5")
+        ratios = [
+            one["seconds"] / other["seconds"]
+            for one, other in zip(found["ours"], found["bare"], strict=True)
+        ]
+        print(
+            f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f});"
+            " reach 1.5"
+        )
         print(f"peak memory: {median('ours', 'peak'):.0f} MB; reach 600")
         checks = [one["seconds"] / one["sha256sum"] for one in found["checked"]]
         print(
-            f"verify {median('checked', 'seconds'):.2f} s, sha256sum {median('checked', 'sha256sum'):.2f} s: "
-            f"{statistics.median(checks):.2f}; reach 3"
+            f"verify {median('checked', 'seconds'):.2f} s, sha256sum"
+            f" {median('checked', 'sha256sum'):.2f} s: {statistics.median(checks):.2f}; reach 3"
         )
 
 

@@ -1,7 +1,8 @@
-"""How fast and how large reading is, against the wire and against peers: `python -m benchmarks.extraction`.
+"""How fast and how large reading is, against the wire and against peers: `python -m
+benchmarks.extraction`.
 
-One simulated SonarCloud in a process of its own answers 50 ms after each request arrives. Every measurement is a process of its
-own, and those that are compared take turns. See `peers/`.
+One simulated SonarCloud in a process of its own answers 50 ms after each request arrives. Every
+measurement is a process of its own, and those that are compared take turns. See `peers/`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ LATENCY_MS = 50
 CONNECTIONS = 8
 MEMBERS, GROUPS = 10_000, 200
 LIMIT = 1_200
-"""Requests a minute where the limiter is measured: fast enough to be short, far below what eight connections could do."""
+"""Requests a minute where the limiter is measured: fast enough to be short, far below what eight
+connections could do.
+"""
 LARGE = {"accounts": 50_000, "groups": 500, "projects": 2_000}
 
 
@@ -56,7 +59,9 @@ def peer(name: str, url: str) -> dict[str, float]:
 
 
 def _measured(command: list[str]) -> dict[str, float]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SONAR")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SONAR")
+    }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -73,7 +78,9 @@ def read(url: str, *, per_minute: int = 10**9, scopes: Any = ()) -> tuple[Any, f
     began = time.perf_counter()
     with Client(url, "simulated-token", pace=Pace(per_minute)) as client:
         reader = Reader(client, "acme", scopes=scopes)
-        observed = reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC))
+        observed = reader.read(
+            reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
+        )
     assert observed.content is not None, observed.snapshot.reason
     return observed, time.perf_counter() - began
 
@@ -81,11 +88,17 @@ def read(url: str, *, per_minute: int = 10**9, scopes: Any = ()) -> tuple[Any, f
 def run_read(url: str, per_minute: str = str(10**9)) -> dict[str, float]:
     """Wall time and requests of one read."""
     observed, seconds = read(url, per_minute=int(per_minute))
-    return {"wall": seconds, "requests": len(observed.snapshot.responses), "rows": _rows(observed.snapshot)}
+    return {
+        "wall": seconds,
+        "requests": len(observed.snapshot.responses),
+        "rows": _rows(observed.snapshot),
+    }
 
 
 def run_cpu(url: str) -> dict[str, float]:
-    """CPU of this process for pages of 500 rows: fetched, verified, decoded, stored in a warehouse of its own."""
+    """CPU of this process for pages of 500 rows: fetched, verified, decoded, stored in a warehouse
+    of its own.
+    """
     from sonar_access_pipeline.access.lists import GROUP_MEMBERS, GROUPS, MEMBERS
     from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
     from sonar_access_pipeline.sonarcloud.client import Client
@@ -148,10 +161,18 @@ def run_memory(url: str, *scopes: str) -> dict[str, float]:
 
     os.environ["BENCHMARK_TOKEN"] = "simulated-token"
     connection = Connection(
-        name="c", organization="acme", token_env="BENCHMARK_TOKEN", host_url=url, scopes=tuple(map(Scope, scopes))
+        name="c",
+        organization="acme",
+        token_env="BENCHMARK_TOKEN",
+        host_url=url,
+        scopes=tuple(map(Scope, scopes)),
     )
     with tempfile.TemporaryDirectory() as folder:
-        parts = Parts(Settings(connections=(connection,), data_dir=Path(folder) / "data", requests_per_minute=10**9))
+        parts = Parts(
+            Settings(
+                connections=(connection,), data_dir=Path(folder) / "data", requests_per_minute=10**9
+            )
+        )
         began = time.perf_counter()
         with parts.warehouse() as warehouse:
             recorded, snapshot = observe(connection, parts, warehouse, "run", lambda _: None)
@@ -159,7 +180,12 @@ def run_memory(url: str, *scopes: str) -> dict[str, float]:
     assert snapshot is not None
     assert recorded.verdict == "complete", recorded.reason
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"peak_mb": peak, "wall": seconds, "requests": len(snapshot.responses), "rows": _rows(snapshot)}
+    return {
+        "peak_mb": peak,
+        "wall": seconds,
+        "requests": len(snapshot.responses),
+        "rows": _rows(snapshot),
+    }
 
 
 def _rows(snapshot: Any) -> int:
@@ -172,15 +198,22 @@ def median(measured: list[dict[str, float]], figure: str) -> float:
 
 
 def forced(members: int, groups: int, sizes: list[int], projects: int = 0) -> int:
-    """The requests that page sizes force: everybody twice, every group twice, the members of each, and each project twice.
+    """The requests that page sizes force: everybody twice, every group twice, the members of each,
+    and each project twice.
 
-    The member list is not asked beyond the 10,000 that it shows, a project's lists not beyond their first row without grants.
+    The member list is not asked beyond the 10,000 that it shows, a project's lists not beyond their
+    first row without grants.
     """
 
     def pages(rows: int, size: int) -> int:
         return max(1, -(-rows // size))
 
-    everybody = pages(min(members, 10_000), 500) + pages(members, 100) + pages(groups, 500) + pages(groups, 100)
+    everybody = (
+        pages(min(members, 10_000), 500)
+        + pages(members, 100)
+        + pages(groups, 500)
+        + pages(groups, 100)
+    )
     of_projects = pages(projects, 500) + projects * 2 if projects else 0
     return everybody + sum(pages(size, 500) for size in sizes) + of_projects
 
@@ -210,8 +243,16 @@ def main() -> None:
     for other in (sonarqube, dlt):
         assert other[0]["requests"] >= requests - 5, "the same lists"
     rows += [
-        ("wall / (pages x latency / connections)", "at most 1.10", f"{wall / wire:.2f} ({requests:.0f} pages, {wall:.2f} s)"),
-        ("python-sonarqube-api, a page at a time / ours", "at least 7", f"{median(sonarqube, 'wall') / wall:.1f}"),
+        (
+            "wall / (pages x latency / connections)",
+            "at most 1.10",
+            f"{wall / wire:.2f} ({requests:.0f} pages, {wall:.2f} s)",
+        ),
+        (
+            "python-sonarqube-api, a page at a time / ours",
+            "at least 7",
+            f"{median(sonarqube, 'wall') / wall:.1f}",
+        ),
         ("dlt's REST client / ours", "at least 7", f"{median(dlt, 'wall') / wall:.1f}"),
         (
             f"with the limiter at {LIMIT} a minute: wall / (requests / rate)",
@@ -220,7 +261,13 @@ def main() -> None:
         ),
     ]
     above = requests - forced(MEMBERS, GROUPS, group_sizes(MEMBERS, GROUPS))
-    rows.append((f"requests above what the page sizes force, {MEMBERS:,} members, {GROUPS} groups", "at most 5", f"{above:.0f}"))
+    rows.append(
+        (
+            f"requests above what the page sizes force, {MEMBERS:,} members, {GROUPS} groups",
+            "at most 5",
+            f"{above:.0f}",
+        )
+    )
     with simulator(accounts=LARGE["accounts"], groups=2) as url:
         child("cpu", url)
         cpu = [child("cpu", url) for _ in range(ROUNDS)]
@@ -235,18 +282,30 @@ def main() -> None:
         empty = [child("memory", url, "core") for _ in range(3)]
     with simulator(**LARGE) as url:
         large = [child("memory", url, "project_permissions") for _ in range(3)]
-    above = large[0]["requests"] - forced(LARGE["accounts"], LARGE["groups"], group_sizes(**LARGE), LARGE["projects"])
-    named = f"{LARGE['accounts']:,} members, {LARGE['groups']} groups, {LARGE['projects']:,} projects"
+    above = large[0]["requests"] - forced(
+        LARGE["accounts"], LARGE["groups"], group_sizes(**LARGE), LARGE["projects"]
+    )
+    named = (
+        f"{LARGE['accounts']:,} members, {LARGE['groups']} groups, {LARGE['projects']:,} projects"
+    )
     rows += [
-        (f"requests above what the page sizes force, {named}", "at most 5", f"{above:.0f} of {large[0]['requests']:.0f}"),
+        (
+            f"requests above what the page sizes force, {named}",
+            "at most 5",
+            f"{above:.0f} of {large[0]['requests']:.0f}",
+        ),
         (
             f"peak memory of one observation above an empty one, {named}",
             "at most 300 MB",
-            f"{median(large, 'peak_mb') - median(empty, 'peak_mb'):.0f} MB ({median(large, 'wall'):.0f} s without latency)",
+            (
+                f"{median(large, 'peak_mb') - median(empty, 'peak_mb'):.0f} MB"
+                f" ({median(large, 'wall'):.0f} s without latency)"
+            ),
         ),
     ]
     print(
-        f"medians of {ROUNDS} rounds, in turn; {MEMBERS:,} members, {GROUPS} groups, {LATENCY_MS} ms, {CONNECTIONS} connections"
+        f"medians of {ROUNDS} rounds, in turn; {MEMBERS:,} members, {GROUPS} groups, {LATENCY_MS}"
+        f" ms, {CONNECTIONS} connections"
     )
     print("\n| measure | reach | measured |\n|---|---|---|")
     for row in rows:

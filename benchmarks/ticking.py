@@ -1,4 +1,6 @@
-"""A code location whose sensors look every three seconds: what `benchmarks.operations memory` watches for half an hour."""
+"""A code location whose sensors look every three seconds: what `benchmarks.operations memory`
+watches for half an hour.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ parts = Parts(load())
 daily = f"{parts.settings.connections[0].name}_daily"
 
 
-@dg.schedule(cron_schedule="* * * * *", job_name=daily, default_status=dg.DefaultScheduleStatus.RUNNING)
+@dg.schedule(
+    cron_schedule="* * * * *", job_name=daily, default_status=dg.DefaultScheduleStatus.RUNNING
+)
 def every_minute() -> dg.SkipReason:
     """A tick a minute, as often as a schedule can."""
     return dg.SkipReason("only to tick")

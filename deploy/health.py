@@ -1,7 +1,8 @@
-"""Whether a service serves, in less than a tenth of a second of CPU: Dagster's own commands for it take seconds.
+"""Whether a service serves, in less than a tenth of a second of CPU: Dagster's own commands for it
+take seconds.
 
-usage: python health.py code|web|daemon     exit status 0: it serves. What is wrong stands in `docker inspect`
-       python health.py reload              have the code server load its definitions anew
+usage: python health.py code|web|daemon exit status 0: it serves. What is wrong stands in `docker
+inspect` python health.py reload have the code server load its definitions anew
 """
 
 import os
@@ -18,22 +19,33 @@ QUESTION = (
 
 
 def code() -> str | None:
-    """Look whether the code server listens, as it does once it has tried to load its definitions."""
+    """Look whether the code server listens, as it does once it has tried to load its
+    definitions.
+    """
     socket.create_connection(("127.0.0.1", 4000), SECONDS).close()
     return None
 
 
 def web() -> str | None:
-    """Ask the web server for something of its database, and whether the code server's definitions were loaded."""
+    """Ask the web server for something of its database, and whether the code server's definitions
+    were loaded.
+    """
     with socket.create_connection(("127.0.0.1", 3000), SECONDS) as opened:
-        head = f"POST /graphql HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(QUESTION)}\r\n\r\n"
+        head = (
+            "POST /graphql HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length:"
+            f" {len(QUESTION)}\r\n\r\n"
+        )
         opened.sendall(head.encode() + QUESTION)
         said = b""
         while piece := opened.recv(1 << 16):
             said += piece
     if b'"results"' not in said:
         return "it does not reach its database"
-    return None if b'"RepositoryLocation"' in said else "the definitions of the code server do not load: its log says why"
+    return (
+        None
+        if b'"RepositoryLocation"' in said
+        else "the definitions of the code server do not load: its log says why"
+    )
 
 
 def daemon() -> str | None:
@@ -41,8 +53,14 @@ def daemon() -> str | None:
     import psycopg2
 
     url = os.environ["DAGSTER_POSTGRES_URL"].replace("postgresql+psycopg2://", "postgresql://", 1)
-    with psycopg2.connect(url, connect_timeout=SECONDS) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT min(extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)) FROM daemon_heartbeats")
+    with (
+        psycopg2.connect(url, connect_timeout=SECONDS) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT min(extract(epoch FROM now() AT TIME ZONE 'UTC' - timestamp)) FROM"
+            " daemon_heartbeats"
+        )
         # The newest of all: of a part that is switched off the last word stays.
         (age,) = cursor.fetchone() or (None,)
     return None if age is not None and age < DAEMON_SECONDS else "it is silent"
@@ -55,7 +73,11 @@ def reload() -> str | None:
     with grpc.insecure_channel("127.0.0.1:4000") as channel:
         channel.unary_unary("/api.DagsterApi/ReloadCode")(b"", timeout=120)
         answer = channel.unary_unary("/api.DagsterApi/ListRepositories")(b"", timeout=120)
-    return None if b"ListRepositoriesResponse" in answer else "its definitions do not load: its log says why"
+    return (
+        None
+        if b"ListRepositoriesResponse" in answer
+        else "its definitions do not load: its log says why"
+    )
 
 
 if __name__ == "__main__":

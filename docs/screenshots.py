@@ -1,4 +1,5 @@
-"""Take the pictures of the documentation anew: `make screenshots` (a browser must be there: `apt-get install chromium`).
+"""Take the pictures of the documentation anew: `make screenshots` (a browser must be there:
+`apt-get install chromium`).
 
 Runs the demo, opens Dagster's UI on it and the packet's report, and writes `docs/images/`.
 """
@@ -26,7 +27,11 @@ def run_demo(folder: Path, days: int) -> dict[str, str]:
     """Run the demo into `folder`; the environment in which everything finds it."""
     command = [str(SCRIPTS / "sonar-access"), "demo", "--days", str(days), "--folder", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder.parent)
-    return {**os.environ, "DAGSTER_HOME": str(folder / "dagster_home"), "SONAR_ACCESS_CONFIG": str(folder / "demo.toml")}
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(folder / "dagster_home"),
+        "SONAR_ACCESS_CONFIG": str(folder / "demo.toml"),
+    }
 
 
 def main() -> None:
@@ -45,7 +50,9 @@ def main() -> None:
 
 def lineage(page: Any, address: str) -> None:
     """What a packet is made from."""
-    page.goto(f"{address}/assets/demo/evidence_packet?view=lineage&lineageScope=upstream&lineageDepth=2")
+    page.goto(
+        f"{address}/assets/demo/evidence_packet?view=lineage&lineageScope=upstream&lineageDepth=2"
+    )
     page.get_by_text("raw_snapshot").first.wait_for(state="visible")
     page.wait_for_timeout(4000)
     save(page, "lineage")
@@ -87,7 +94,9 @@ def backfill(page: Any, address: str) -> None:
     page.get_by_role("button", name="Launch backfill").click()
     page.wait_for_timeout(3000)
     page.goto(f"{address}/runs?view=backfills")
-    page.get_by_text(re.compile("^(Success|Succeeded|Completed)$")).first.wait_for(state="visible", timeout=180_000)
+    page.get_by_text(re.compile("^(Success|Succeeded|Completed)$")).first.wait_for(
+        state="visible", timeout=180_000
+    )
     page.wait_for_timeout(2000)
     save(page, "backfill-done")
 

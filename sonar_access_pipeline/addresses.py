@@ -1,6 +1,7 @@
 """Addresses as they may be printed and stored: without user, password, query and fragment.
 
-Every address from a setting passes through here before it stands in a sentence, a row or a report. No network here.
+Every address from a setting passes through here before it stands in a sentence, a row or a report.
+No network here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ UNREADABLE = "an address that cannot be read"
 
 
 def plain_address(address: str) -> str:
-    """Give an address without what may be secret in it; of one that does not parse cleanly nothing is given."""
+    """Give an address without what may be secret in it; of one that does not parse cleanly nothing
+    is given.
+    """
     if not is_clear(address):
         return UNREADABLE
     parts = urlsplit(address)
@@ -21,7 +24,9 @@ def plain_address(address: str) -> str:
 
 
 def is_clear(address: str) -> bool:
-    """Tell whether nobody can take a part of the password for the host: there is one `@`, in what names the host."""
+    """Tell whether nobody can take a part of the password for the host: there is one `@`, in what
+    names the host.
+    """
     scheme, found, rest = address.partition("://")
     if not (scheme and found) or not address.isprintable():
         return False
@@ -36,7 +41,9 @@ def is_clear(address: str) -> bool:
 
 
 def holds_more(address: str) -> bool:
-    """Tell whether an address holds more than scheme, host, port and path: a user, a password, a query or a fragment."""
+    """Tell whether an address holds more than scheme, host, port and path: a user, a password, a
+    query or a fragment.
+    """
     return any(mark in address for mark in "@?#")
 
 

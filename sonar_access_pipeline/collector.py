@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the collector, where hundreds of thousands of small values are made and none of them in a cycle.
+    """Without the collector, where hundreds of thousands of small values are made and none of them
+    in a cycle.
 
-    It would look at all of them, and at all that was imported, again and again: up to a third of the time.
+    It would look at all of them, and at all that was imported, again and again: up to a third of
+    the time.
     """
     collects = gc.isenabled()
     gc.disable()

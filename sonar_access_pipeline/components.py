@@ -1,8 +1,9 @@
-"""What somebody's existing Dagster project uses: one function that returns definitions, and one component for a `defs.yaml`.
+"""What somebody's existing Dagster project uses: one function that returns definitions, and one
+component for a `defs.yaml`.
 
-Both add their assets, jobs, schedules and the two sensors to a code location, once. Secrets are named, never given: tokens by
-the variable or file they stand in, the warehouse and the channels by the environment (`docs/settings.md`), since Dagster shows
-what a component is given.
+Both add their assets, jobs, schedules and the two sensors to a code location, once. Secrets are
+named, never given: tokens by the variable or file they stand in, the warehouse and the channels by
+the environment (`docs/settings.md`), since Dagster shows what a component is given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.settings import Connection, Settings, given
 
 
-def sonar_access(connections: Sequence[Connection | Mapping[str, Any]], **settings: Any) -> dg.Definitions:
+def sonar_access(
+    connections: Sequence[Connection | Mapping[str, Any]], **settings: Any
+) -> dg.Definitions:
     """Build the definitions for some connections, given as `{"name": "acme", "organization":
     "acme", "token_env": "ACME_SONAR_TOKEN"}`.
 
@@ -33,12 +36,20 @@ def sonar_access(connections: Sequence[Connection | Mapping[str, Any]], **settin
 class ConnectionModel(dg.Model, dg.Resolvable):
     """One organization, and where its token stands."""
 
-    name: str = Field(description="Short name, in asset keys and jobs: lower case letters, digits, underscores.")
+    name: str = Field(
+        description="Short name, in asset keys and jobs: lower case letters, digits, underscores."
+    )
     organization: str = Field(description="Key of the organization, as in the address of its page.")
-    token_env: str | None = Field(None, description="Variable that holds the token. Default: SONAR_TOKEN.")
+    token_env: str | None = Field(
+        None, description="Variable that holds the token. Default: SONAR_TOKEN."
+    )
     token_file: str | None = Field(None, description="File that holds the token, instead.")
-    host_url: str | None = Field(None, description="Default: https://sonarcloud.io; for the US region https://sonarqube.us.")
-    scopes: list[str] | None = Field(None, description="Read beside core: project_permissions, account_details.")
+    host_url: str | None = Field(
+        None, description="Default: https://sonarcloud.io; for the US region https://sonarqube.us."
+    )
+    scopes: list[str] | None = Field(
+        None, description="Read beside core: project_permissions, account_details."
+    )
 
 
 def _of_settings(name: str) -> Any:
@@ -48,7 +59,9 @@ def _of_settings(name: str) -> Any:
 
 
 class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
-    """Who has access to SonarCloud, on any day, proven: daily snapshots, access history, evidence packets, alerts."""
+    """Who has access to SonarCloud, on any day, proven: daily snapshots, access history, evidence
+    packets, alerts.
+    """
 
     connections: list[ConnectionModel]
     scopes: list[str] | None = _of_settings("scopes")

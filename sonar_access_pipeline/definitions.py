@@ -1,4 +1,7 @@
-"""The code location: what `dagster dev`, `dg dev` and a Dagster deployment load. Reads settings, and nothing else."""
+"""The code location: what `dagster dev`, `dg dev` and a Dagster deployment load.
+
+Reads settings, and nothing else.
+"""
 
 from __future__ import annotations
 

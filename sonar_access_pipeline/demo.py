@@ -1,6 +1,8 @@
-"""The demo: a simulated company over a month, through the real client, assets and jobs, on a persistent Dagster instance.
+"""The demo: a simulated company over a month, through the real client, assets and jobs, on a
+persistent Dagster instance.
 
-Only three things are not real: the server on loopback, its organization, and the clock that both sides read.
+Only three things are not real: the server on loopback, its organization, and the clock that both
+sides read.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ class SimulatedClock:
 
     def go_to(self, day: date, *, hours: int = 0) -> None:
         """Start `day`, or so many hours later."""
-        self._base, self._since = datetime.combine(day, time_of_day(5 + hours), UTC), time.monotonic()
+        self._base, self._since = (
+            datetime.combine(day, time_of_day(5 + hours), UTC),
+            time.monotonic(),
+        )
 
     def __call__(self) -> datetime:
         """Now, on the simulated day."""
@@ -63,12 +68,23 @@ def run(console: Console, folder: Path, days: int) -> int:
     clock = SimulatedClock()
     with Simulator(lambda: evolution.on(clock().date()), clock=clock) as simulator:
         config = _prepare(folder, window, simulator.url)
-        # From here on everything reads its settings where `sonar-access` and Dagster will read them again later.
-        os.environ |= {"SONAR_ACCESS_CONFIG": str(config), TOKEN_VARIABLE: next(iter(simulator.tokens))}
-        for name in ("DAGSTER_HOME", "SONAR_ACCESS_DATA_DIR", "SONAR_ACCESS_WAREHOUSE_URL", "SONAR_ACCESS_EVIDENCE_URL"):
+        # From here on everything reads its settings where `sonar-access` and Dagster will read them
+        # again later.
+        os.environ |= {
+            "SONAR_ACCESS_CONFIG": str(config),
+            TOKEN_VARIABLE: next(iter(simulator.tokens)),
+        }
+        for name in (
+            "DAGSTER_HOME",
+            "SONAR_ACCESS_DATA_DIR",
+            "SONAR_ACCESS_WAREHOUSE_URL",
+            "SONAR_ACCESS_EVIDENCE_URL",
+        ):
             os.environ.pop(name, None)
         settings = load()
-        parts = Parts(settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda _: None)
+        parts = Parts(
+            settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda _: None
+        )
         with Launcher(parts) as launcher, _bar(console) as bar:
             failed = _live(launcher, parts, window, clock, simulator, bar)
             if failed:
@@ -85,7 +101,9 @@ def run(console: Console, folder: Path, days: int) -> int:
 
 
 def _prepare(folder: Path, window: Window, url: str) -> Path:
-    """Make a fresh folder with the demo's settings; a folder that is not a demo's is never touched."""
+    """Make a fresh folder with the demo's settings; a folder that is not a demo's is never
+    touched.
+    """
     config = folder / CONFIG
     if folder.exists() and any(folder.iterdir()) and not config.exists():
         raise SettingsError(f"{folder} holds something else than a demo; choose another --folder.")
@@ -93,23 +111,37 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         private_folder(folder)
         config.write_text(
-            "# A simulated organization. Its server ran only while the demo did: nothing can be synced any more.\n"
+            "# A simulated organization. Its server ran only while the demo did: nothing can be"
+            " synced any more.\n"
             f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n'
             'scopes = ["project_permissions", "account_details"]\n\n'
-            f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env = "{TOKEN_VARIABLE}"\n'
+            f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env ='
+            f' "{TOKEN_VARIABLE}"\n'
         )
     except OSError as error:
-        raise SettingsError(f"The folder {folder} cannot be written: {error.strerror}; choose another --folder.") from None
+        raise SettingsError(
+            f"The folder {folder} cannot be written: {error.strerror}; choose another --folder."
+        ) from None
     return config
 
 
 def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=console)
 
 
 def _live(
-    launcher: Launcher, parts: Parts, window: Window, clock: SimulatedClock, simulator: Simulator, bar: Progress
+    launcher: Launcher,
+    parts: Parts,
+    window: Window,
+    clock: SimulatedClock,
+    simulator: Simulator,
+    bar: Progress,
 ) -> str | None:
     """Run the daily job once for each day of the window; on one of these days the member list comes
     incomplete.
@@ -138,18 +170,39 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
         key = queries.the_organization(transaction, None)
         answering = queries.observation_at(transaction, key, window.end)
         admins = queries.admins_at(transaction, answering)
-        week = queries.window_observations(transaction, key, Window(window.last - timedelta(days=6), window.last))
+        week = queries.window_observations(
+            transaction, key, Window(window.last - timedelta(days=6), window.last)
+        )
         changes = queries.changes_between(transaction, key, week.after, week.as_of.observed_at)
         gaps = queries.missing_days(transaction, key, window.first, window.last)
         packet = queries.packets(transaction, key)[-1]
     for row in admins:
-        row["through"] = "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
+        row["through"] = (
+            "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
+        )
     console.print()
-    print_rows(console, admins, ("login", "name", "through"), title=f"Who administers {key} now (simulated)")
+    print_rows(
+        console,
+        admins,
+        ("login", "name", "through"),
+        title=f"Who administers {key} now (simulated)",
+    )
     console.print()
-    print_rows(console, _by_account(changes), ("day", "login", "what"), title="What changed in the last seven days")
-    kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in sorted(Counter(r["kind"] for r in changes).items()))
-    say(f"{kinds}; days without an observation, left as gaps: {', '.join(map(str, gaps)) or 'none'}", to=console)
+    print_rows(
+        console,
+        _by_account(changes),
+        ("day", "login", "what"),
+        title="What changed in the last seven days",
+    )
+    kinds = ", ".join(
+        f"{kind.replace('_', ' ')} {count}"
+        for kind, count in sorted(Counter(r["kind"] for r in changes).items())
+    )
+    say(
+        f"{kinds}; days without an observation, left as gaps:"
+        f" {', '.join(map(str, gaps)) or 'none'}",
+        to=console,
+    )
     console.print()
     command = f"SONAR_ACCESS_CONFIG={config} {_script()}"
     for label, text in (
@@ -172,11 +225,21 @@ def _by_account(changes: queries.Rows) -> list[dict[str, str]]:
         what = f"admin {words.split()[-1]}" if is_admin else words
         lines[f"{row['changed_by']:%Y-%m-%d}", row["login"]][what] += 1
     return [
-        {"day": day, "login": login, "what": ", ".join(f"{what} x{n}" if n > 1 else what for what, n in sorted(kinds.items()))}
+        {
+            "day": day,
+            "login": login,
+            "what": ", ".join(
+                f"{what} x{n}" if n > 1 else what for what, n in sorted(kinds.items())
+            ),
+        }
         for (day, login), kinds in lines.items()
     ]
 
 
 def _script() -> str:
-    """Return how the command line was called, so that the printed commands work in the same place."""
-    return os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "sonar-access" else "sonar-access"
+    """Return how the command line was called, so that the printed commands work in the same
+    place.
+    """
+    return (
+        os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "sonar-access" else "sonar-access"
+    )

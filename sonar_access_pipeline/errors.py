@@ -1,7 +1,9 @@
-"""List what each of our errors means: how a command ends, why a try to sync failed, whether trying again can help.
+"""List what each of our errors means: how a command ends, why a try to sync failed, whether trying
+again can help.
 
-One table, which the command line, the steps of a run, the record of a try and the watch read. Add here: an error, above the one
-that it is a kind of. The errors themselves stand in the rooms that raise them.
+One table, which the command line, the steps of a run, the record of a try and the watch read. Add
+here: an error, above the one that it is a kind of. The errors themselves stand in the rooms that
+raise them.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from sonar_access_pipeline.warehouse.errors import (
 )
 
 FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
-"""Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a packet is fine, its line is not."""
+"""Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a
+packet is fine, its line is not.
+"""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """The meaning of an error. `kind` stands in the metadata of a step that failed; `may_pass`: trying again can help."""
+    """The meaning of an error.
+
+    `kind` stands in the metadata of a step that failed; `may_pass`: trying again can help.
+    """
 
     error: type[Exception]
     kind: str
@@ -53,8 +60,12 @@ FACTS = (
 EXPECTED = (SourceError, WarehouseError, EvidenceError, SettingsError)
 """Errors that end with their sentence alone; every other one is ours to mend."""
 STATUS_OF_KIND: Mapping[str, int] = {fact.kind: fact.status for fact in FACTS}
-"""Exit status by the kind of failure of the run that it started: that of the last of its kind above."""
-CAUSE_OF_KIND: Mapping[str, Cause] = {fact.kind: fact.cause for fact in FACTS if fact.error in (SettingsError, WarehouseError)}
+"""Exit status by the kind of failure of the run that it started: that of the last of its kind
+above.
+"""
+CAUSE_OF_KIND: Mapping[str, Cause] = {
+    fact.kind: fact.cause for fact in FACTS if fact.error in (SettingsError, WarehouseError)
+}
 """Why a step failed before its try was noted, by the kind of its failure."""
 
 

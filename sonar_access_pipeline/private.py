@@ -1,4 +1,6 @@
-"""Folders and files of ours: nobody but their owner can read them, since what we write holds who has access to what."""
+"""Folders and files of ours: nobody but their owner can read them, since what we write holds who
+has access to what.
+"""
 
 from __future__ import annotations
 

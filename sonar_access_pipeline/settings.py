@@ -1,7 +1,8 @@
-"""Settings: from the environment, then from the TOML file that `SONAR_ACCESS_CONFIG` names, then defaults.
+"""Settings: from the environment, then from the TOML file that `SONAR_ACCESS_CONFIG` names, then
+defaults.
 
-Reading them touches nothing: no connection is made, no folder, no file but the TOML file is opened. Tokens are named here,
-never held; `Connection.token` fetches one when it is needed.
+Reading them touches nothing: no connection is made, no folder, no file but the TOML file is opened.
+Tokens are named here, never held; `Connection.token` fetches one when it is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -66,18 +76,25 @@ class SettingsError(Exception):
 
 
 def setting(default: Any, meaning: str, *, unset: str | None = None) -> Any:
-    """Describe a setting: its default, what it means, and what holds where it is not set, if the default does not say that.
+    """Describe a setting: its default, what it means, and what holds where it is not set, if the
+    default does not say that.
 
     `docs/settings.md` and the fields of the component follow from it.
     """
-    return Field(default, description=meaning, json_schema_extra=None if unset is None else {"unset": unset})
+    return Field(
+        default, description=meaning, json_schema_extra=None if unset is None else {"unset": unset}
+    )
 
 
 def _optional_scopes(value: Any) -> Any:
     """Read the scopes beyond `core` from a list, or from a text with commas, and put them in order;
     `core` itself is always read.
     """
-    named = [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+    named = (
+        [name.strip() for name in value.split(",") if name.strip()]
+        if isinstance(value, str)
+        else value
+    )
     if named is None:
         return None
     known = {str(scope): scope for scope in Scope}
@@ -107,7 +124,9 @@ def _words(value: Any) -> Any:
 
 SecretUrls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
 Owners = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+)$")], ...], NoDecode, BeforeValidator(_words)
+    tuple[Annotated[str, Field(pattern=r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+)$")], ...],
+    NoDecode,
+    BeforeValidator(_words),
 ]
 """Whom Dagster's UI names as owners of the assets: `team:name`, or an e-mail address."""
 
@@ -115,7 +134,8 @@ Owners = Annotated[
 class Connection(BaseModel):
     """One organization, one token, one host. `name` appears in asset keys only.
 
-    The token stands in the variable `token_env` or in the file `token_file`. `scopes` are those read beside `core`.
+    The token stands in the variable `token_env` or in the file `token_file`. `scopes` are those
+    read beside `core`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -134,13 +154,20 @@ class Connection(BaseModel):
         if value is None:
             return None
         if not is_clear(value) or holds_more(value):
-            raise ValueError("write the host as https://sonarcloud.io, without user, password or options: a token has its place")
+            raise ValueError(
+                "write the host as https://sonarcloud.io, without user, password or options: a"
+                " token has its place"
+            )
         url = urlsplit(value)
         if url.scheme not in ("https", "http") or not url.hostname:
             raise ValueError("write the host as https://sonarcloud.io")
         if url.scheme == "http" and not is_loopback(url.hostname):
             raise ValueError("plain http would show the token to the network; write https://")
-        if not url.hostname.startswith("[") and not HOST.fullmatch(url.hostname) and ":" not in url.hostname:
+        if (
+            not url.hostname.startswith("[")
+            and not HOST.fullmatch(url.hostname)
+            and ":" not in url.hostname
+        ):
             raise ValueError("it names no host that can be; write it as https://sonarcloud.io")
         return value.rstrip("/")
 
@@ -162,11 +189,14 @@ class Connection(BaseModel):
         """
         if not self.organization:
             raise SettingsError(
-                "No organization is set; set SONAR_ORGANIZATION to its key, which stands in the address of its page: "
-                "https://sonarcloud.io/organizations/<key>."
+                "No organization is set; set SONAR_ORGANIZATION to its key, which stands in the"
+                " address of its page: https://sonarcloud.io/organizations/<key>."
             )
         if not (self.organization.isascii() and self.organization.isprintable()):
-            raise SettingsError("SONAR_ORGANIZATION is no key of an organization: it holds characters that no key has.")
+            raise SettingsError(
+                "SONAR_ORGANIZATION is no key of an organization: it holds characters that no key"
+                " has."
+            )
         return self.organization
 
     def token(self, environment: Mapping[str, str] = os.environ) -> str:
@@ -175,9 +205,17 @@ class Connection(BaseModel):
         Raises `SettingsError` when it is not there or cannot be one.
         """
         if self.token_file is None:
-            token, place, remedy = environment.get(self.token_env, ""), self.token_env, f"set {self.token_env} to"
+            token, place, remedy = (
+                environment.get(self.token_env, ""),
+                self.token_env,
+                f"set {self.token_env} to",
+            )
         else:
-            token, place, remedy = _content(self.token_file), f"The file {self.token_file}", f"write into {self.token_file}"
+            token, place, remedy = (
+                _content(self.token_file),
+                f"The file {self.token_file}",
+                f"write into {self.token_file}",
+            )
         token = value_of(token)
         token = value_of(token[len(BEARER) :]) if token.lower().startswith(BEARER) else token
         if not token:
@@ -187,17 +225,24 @@ class Connection(BaseModel):
             )
         if re.match(r"[A-Z_]+=", token):
             raise SettingsError(
-                f"{place} is not a token: it is a line that sets a variable; write what stands behind the `=` alone."
+                f"{place} is not a token: it is a line that sets a variable; write what stands"
+                " behind the `=` alone."
             )
         if "\n" in token:
-            raise SettingsError(f"{place} is not a token: it has several lines; write the token alone.")
+            raise SettingsError(
+                f"{place} is not a token: it has several lines; write the token alone."
+            )
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise SettingsError(f"{place} is not a token: it holds spaces or characters no token has.")
+            raise SettingsError(
+                f"{place} is not a token: it holds spaces or characters no token has."
+            )
         return token
 
 
 class PolicyException(BaseModel):
-    """A finding that somebody answers for until a day: which rule, whose (a login or group id; none for the organization)."""
+    """A finding that somebody answers for until a day: which rule, whose (a login or group id; none
+    for the organization).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -216,7 +261,10 @@ class PolicyException(BaseModel):
 
 
 class PolicySettings(BaseModel):
-    """What the rules measure by. A roster is a CSV file: `login` or `email`, and, as known, name, manager, status."""
+    """What the rules measure by.
+
+    A roster is a CSV file: `login` or `email`, and, as known, name, manager, status.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -242,17 +290,28 @@ class PolicySettings(BaseModel):
             email_domains=self.email_domains,
             active_statuses=tuple(status.strip().casefold() for status in self.active_statuses),
             service_words=tuple(word.strip().casefold() for word in self.service_words),
-            service_accounts={identity(login): owner for login, owner in self.service_accounts.items()},
+            service_accounts={
+                identity(login): owner for login, owner in self.service_accounts.items()
+            },
             roster=None if self.roster is None else _roster(self.roster, self.active_statuses[0]),
             exemptions=tuple(
-                Exemption(one.rule, identity(one.subject) if one.subject else "", one.by, one.why, one.until)
+                Exemption(
+                    one.rule,
+                    identity(one.subject) if one.subject else "",
+                    one.by,
+                    one.why,
+                    one.until,
+                )
                 for one in self.exceptions
             ),
         )
 
 
 def _roster(file: Path, active: str) -> dict[str, str]:
-    """Status by identity. A row without a status is of somebody active; an empty roster is an error, not an empty company."""
+    """Status by identity.
+
+    A row without a status is of somebody active; an empty roster is an error, not an empty company.
+    """
     try:
         rows = table_of(text_in(file))
     except (TextError, csv.Error) as error:
@@ -261,10 +320,16 @@ def _roster(file: Path, active: str) -> dict[str, str]:
     keys = [columns[name] for name in ("login", "email", "e-mail") if name in columns]
     known: dict[str, str] = {}
     for row in rows:
-        status = value_of(row.get(columns.get("status", "")) or "").casefold() or active.strip().casefold()
+        status = (
+            value_of(row.get(columns.get("status", "")) or "").casefold()
+            or active.strip().casefold()
+        )
         known |= {identity(text): status for key in keys if (text := value_of(row[key] or ""))}
     if not known:
-        raise SettingsError(f"The roster {file} names nobody; give it a column login or email, and a row per person.")
+        raise SettingsError(
+            f"The roster {file} names nobody; give it a column login or email, and a row per"
+            " person."
+        )
     return known
 
 
@@ -276,90 +341,125 @@ class Settings(BaseSettings):
     """Everything that can be set. Every default is what a small company would choose."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_ignore_empty=True, env_prefix=PREFIX, hide_input_in_errors=True
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        env_prefix=PREFIX,
+        hide_input_in_errors=True,
     )
 
-    connections: tuple[Connection, ...] = setting((), "organizations to read, each a table of its own, as `[connections.acme]`")
-    scopes: Scopes = setting((), "what is read beside `core`: `project_permissions`, `account_details`, with a comma between")
+    connections: tuple[Connection, ...] = setting(
+        (), "organizations to read, each a table of its own, as `[connections.acme]`"
+    )
+    scopes: Scopes = setting(
+        (),
+        "what is read beside `core`: `project_permissions`, `account_details`, with a comma"
+        " between",
+    )
     requests_per_minute: Annotated[int, Field(ge=1)] = setting(
         600,
-        "the request rate per host, shared by all processes that use the data folder; SonarCloud asks for under 1,000, shared by "
-        "everybody behind one address",
+        "the request rate per host, shared by all processes that use the data folder; SonarCloud"
+        " asks for under 1,000, shared by everybody behind one address",
     )
     brake_share: Annotated[float, Field(ge=0, le=1)] = setting(
         Brake.share,
-        "a snapshot is held when more than this share, and at least `brake_rows` rows, of a list or of an access type would "
-        "disappear at once, from more than one account",
+        "a snapshot is held when more than this share, and at least `brake_rows` rows, of a list or"
+        " of an access type would disappear at once, from more than one account",
     )
-    brake_rows: Annotated[int, Field(ge=1)] = setting(Brake.rows, "rows below which no loss holds a snapshot")
+    brake_rows: Annotated[int, Field(ge=1)] = setting(
+        Brake.rows, "rows below which no loss holds a snapshot"
+    )
     data_dir: Path = setting(
         Path(".sonar-access"),
-        "folder of the embedded warehouse, of evidence, and of Dagster's instance when `DAGSTER_HOME` is not set",
+        "folder of the embedded warehouse, of evidence, and of Dagster's instance when"
+        " `DAGSTER_HOME` is not set",
     )
     warehouse_url: SecretStr | None = setting(
-        None, "`postgresql://user:password@host/name`, or a SQLite URL", unset="SQLite in the data folder"
+        None,
+        "`postgresql://user:password@host/name`, or a SQLite URL",
+        unset="SQLite in the data folder",
     )
     evidence_url: str | None = setting(
         None,
-        "where packets and signed heads go: a folder, or an object store ([which, and what each needs](evidence.md#stores)). "
-        "Credentials never stand in it: each store's SDK finds them in variables of its own",
+        "where packets and signed heads go: a folder, or an object store ([which, and what each"
+        " needs](evidence.md#stores)). Credentials never stand in it: each store's SDK finds them"
+        " in variables of its own",
         unset="`evidence` in the data folder",
     )
     evidence_retention_days: Annotated[int, Field(ge=1, le=3653)] | None = setting(
         None,
-        "S3: every object is locked (Object Lock, compliance mode) for so many days, 3653 at most: nobody can undo it. The "
-        "bucket must have Object Lock. What the store says of each lock is read back",
+        "S3: every object is locked (Object Lock, compliance mode) for so many days, 3653 at most:"
+        " nobody can undo it. The bucket must have Object Lock. What the store says of each lock is"
+        " read back",
         unset="nothing is locked",
     )
     signing_key: str | None = setting(
         None,
-        "path of an OpenSSH Ed25519 private key without a passphrase, that others cannot read; or `agent:` and the path of a "
-        "public key whose private half an SSH agent holds",
-        unset='made once as `signing_key` in the data folder; packets then say "self-signed on the collecting machine"',
+        "path of an OpenSSH Ed25519 private key without a passphrase, that others cannot read; or"
+        " `agent:` and the path of a public key whose private half an SSH agent holds",
+        unset=(
+            'made once as `signing_key` in the data folder; packets then say "self-signed on the'
+            ' collecting machine"'
+        ),
     )
     timestamp_url: str | None = setting(
         None,
-        "a time stamp authority (RFC 3161) that stamps the signature of every packet and head (`[timestamp]`); what it does not "
-        "stamp is not sealed, nor what has a stamp that does not hold: of something else, of another question, under another "
-        "policy, by a certificate that is missing, not valid then, not for time stamps or of another authority, by a clock that "
-        "is five minutes off",
+        "a time stamp authority (RFC 3161) that stamps the signature of every packet and head"
+        " (`[timestamp]`); what it does not stamp is not sealed, nor what has a stamp that does not"
+        " hold: of something else, of another question, under another policy, by a certificate that"
+        " is missing, not valid then, not for time stamps or of another authority, by a clock that"
+        " is five minutes off",
     )
     timestamp_certificates: Path | None = setting(
         None,
-        "needed with it: a PEM file with the authority's certificates, root and intermediates, as it publishes them. They come "
-        "to lie in every packet",
+        "needed with it: a PEM file with the authority's certificates, root and intermediates, as"
+        " it publishes them. They come to lie in every packet",
     )
     timestamp_user: str | None = setting(None, "name at an authority that asks for one")
-    timestamp_password: SecretStr | None = setting(None, "password at an authority that asks for one")
+    timestamp_password: SecretStr | None = setting(
+        None, "password at an authority that asks for one"
+    )
     timestamp_policy: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")] | None = setting(
         None, "the identifier (OID) of the only policy whose stamps are taken", unset="any"
     )
     first_day: date = setting(date(2026, 1, 1), "first daily partition")
     hour: Annotated[int, Field(ge=0, le=23)] = setting(5, "UTC hour of the daily sync")
-    grace_hours: Annotated[int, Field(ge=1, le=72)] = setting(6, "hours after which a day without an observation is reported")
+    grace_hours: Annotated[int, Field(ge=1, le=72)] = setting(
+        6, "hours after which a day without an observation is reported"
+    )
     keep_bodies_days: Annotated[int, Field(ge=1)] | None = setting(
         None,
-        "after so many days raw answers are dropped: facts and digests stay, and history up to there cannot be derived again "
-        "([how](how-it-works.md))",
+        "after so many days raw answers are dropped: facts and digests stay, and history up to"
+        " there cannot be derived again ([how](how-it-works.md))",
         unset="kept for ever",
     )
     keep_runs_days: Annotated[int, Field(ge=1)] = setting(
-        400, "after so many days Dagster's record of our own runs is deleted; the warehouse forgets nothing by it"
+        400,
+        "after so many days Dagster's record of our own runs is deleted; the warehouse forgets"
+        " nothing by it",
     )
     alert_urls: SecretUrls = setting(
         (),
-        "where alerts go: [notification URLs](https://appriseit.com/services/) (Slack, Teams, e-mail, PagerDuty, webhooks ...) "
-        "with spaces between; try them with `sonar-access alerts test`",
+        "where alerts go: [notification URLs](https://appriseit.com/services/) (Slack, Teams,"
+        " e-mail, PagerDuty, webhooks ...) with spaces between; try them with `sonar-access alerts"
+        " test`",
         unset="alerts are logged",
     )
     heartbeat_url: SecretStr | None = setting(
-        None, "asked (GET) every half minute while all is well, so that silence is noticed elsewhere"
+        None,
+        "asked (GET) every half minute while all is well, so that silence is noticed elsewhere",
     )
-    ui_url: str | None = setting(None, "address of Dagster's UI, so that alerts link to runs", unset="they name the run")
+    ui_url: str | None = setting(
+        None, "address of Dagster's UI, so that alerts link to runs", unset="they name the run"
+    )
     owners: Owners = setting(
-        ("team:security",), "owners of the assets in Dagster's UI: `team:name` or e-mail addresses, with spaces between"
+        ("team:security",),
+        "owners of the assets in Dagster's UI: `team:name` or e-mail addresses, with spaces"
+        " between",
     )
-    policy: PolicySettings = setting(PolicySettings(), "what the rules measure by, as `[policy]` in a settings file")
+    policy: PolicySettings = setting(
+        PolicySettings(), "what the rules measure by, as `[policy]` in a settings file"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -372,12 +472,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the TOML file."""
         if isinstance(env_settings, EnvSettingsSource):
-            said = {name: value and value_of(value) for name, value in env_settings.env_vars.items()}
+            said = {
+                name: value and value_of(value) for name, value in env_settings.env_vars.items()
+            }
             env_settings.env_vars = {name: value for name, value in said.items() if value}
         config = _config(os.environ)
         if not config:
             return init_settings, env_settings
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _document(Path(config)))
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, _document(Path(config))),
+        )
 
     @field_validator("connections", mode="before")
     @classmethod
@@ -385,7 +491,9 @@ class Settings(BaseSettings):
         # In TOML a connection is a table with its name: [connections.acme].
         if isinstance(value, list | tuple):
             return value
-        if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
+        if not isinstance(value, Mapping) or not all(
+            isinstance(table, Mapping) for table in value.values()
+        ):
             raise ValueError("each connection is a table of its own, as [connections.acme]")
         return tuple({"name": name, **table} for name, table in value.items())
 
@@ -397,14 +505,19 @@ class Settings(BaseSettings):
         scheme = value.partition(":")[0]
         if scheme != "file" and scheme not in STORES:
             raise ValueError(
-                f"evidence is kept in a folder, or at an address that begins with {', '.join(f'{one}://' for one in STORES)}; "
-                "what can be mounted can be used as a folder"
+                "evidence is kept in a folder, or at an address that begins with"
+                f" {', '.join(f'{one}://' for one in STORES)}; what can be mounted can be used as a"
+                " folder"
             )
         if not re.match(rf"{scheme}://" + ("" if scheme == "file" else "[^/]"), value):
             raise ValueError(f"write it as {scheme}://bucket/path, with two slashes and a bucket")
         if holds_more(value):
-            # abfs://container@account... names the account, which adlfs takes from its own variables too.
-            raise ValueError("credentials and options do not belong into an address; set the variables of the store's SDK")
+            # abfs://container@account... names the account, which adlfs takes from its own
+            # variables too.
+            raise ValueError(
+                "credentials and options do not belong into an address; set the variables of the"
+                " store's SDK"
+            )
         return value.rstrip("/")
 
     @field_validator("ui_url")
@@ -412,7 +525,8 @@ class Settings(BaseSettings):
     def _shown(cls, value: str | None) -> str | None:
         if value is not None and (not is_clear(value) or holds_more(value)):
             raise ValueError(
-                "it stands in every alert; write it as https://dagster.example.com, without user, password or options"
+                "it stands in every alert; write it as https://dagster.example.com, without user,"
+                " password or options"
             )
         return value
 
@@ -426,7 +540,8 @@ class Settings(BaseSettings):
             raise ValueError("write the authority's address as https://timestamp.example.com")
         if not is_clear(value) or holds_more(value):
             raise ValueError(
-                "credentials do not belong into an address; set SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD"
+                "credentials do not belong into an address; set SONAR_ACCESS_TIMESTAMP_USER and"
+                " SONAR_ACCESS_TIMESTAMP_PASSWORD"
             )
         return value
 
@@ -438,27 +553,37 @@ class Settings(BaseSettings):
     def _checkable(self) -> Settings:
         if self.timestamp_url is not None and self.timestamp_certificates is None:
             raise ValueError(
-                "SONAR_ACCESS_TIMESTAMP_URL needs SONAR_ACCESS_TIMESTAMP_CERTIFICATES, a file with the authority's root and "
-                "intermediate certificates (PEM): a stamp that nobody checked may prove nothing. The authority publishes them"
+                "SONAR_ACCESS_TIMESTAMP_URL needs SONAR_ACCESS_TIMESTAMP_CERTIFICATES, a file with"
+                " the authority's root and intermediate certificates (PEM): a stamp that nobody"
+                " checked may prove nothing. The authority publishes them"
             )
         if (self.timestamp_user is None) != (self.timestamp_password is None):
-            raise ValueError("SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD belong together; set both, or none")
+            raise ValueError(
+                "SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD belong together;"
+                " set both, or none"
+            )
         return self
 
     @model_validator(mode="after")
     def _lockable(self) -> Settings:
-        if self.evidence_retention_days is not None and not (self.evidence_url or "").startswith("s3://"):
+        if self.evidence_retention_days is not None and not (self.evidence_url or "").startswith(
+            "s3://"
+        ):
             raise ValueError(
-                "SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL that begins with s3://: no other store "
-                "locks what is put there. Set it, or leave the days out"
+                "SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL that begins"
+                " with s3://: no other store locks what is put there. Set it, or leave the days out"
             )
         return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Settings:
-        keys = [connection.organization for connection in self.connections if connection.organization]
+        keys = [
+            connection.organization for connection in self.connections if connection.organization
+        ]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"organization '{twice[0]}' appears in two connections; its history has one source")
+            raise ValueError(
+                f"organization '{twice[0]}' appears in two connections; its history has one source"
+            )
         return self
 
     @property
@@ -473,7 +598,8 @@ class Settings(BaseSettings):
             return self.warehouse_url.get_secret_value()
         if "?" in str(self.data_dir):
             raise SettingsError(
-                f"SONAR_ACCESS_DATA_DIR is {self.data_dir}: no embedded warehouse can lie below a `?`; name another."
+                f"SONAR_ACCESS_DATA_DIR is {self.data_dir}: no embedded warehouse can lie below a"
+                " `?`; name another."
             )
         return sqlite_url(self.data_dir / "warehouse.sqlite")
 
@@ -489,7 +615,10 @@ class Settings(BaseSettings):
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings as they are now. Raises `SettingsError` with one sentence for everything that is wrong."""
+    """Settings as they are now.
+
+    Raises `SettingsError` with one sentence for everything that is wrong.
+    """
     config = _config(environment)
     if config and not Path(config).is_file():
         raise SettingsError(f"SONAR_ACCESS_CONFIG names no file: {config}.")
@@ -513,16 +642,27 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             update[name] = expanded(path)
     if settings.signing_key is not None and "signing_key" in of_file:
         agent = "agent:" if settings.signing_key.startswith("agent:") else ""
-        update["signing_key"] = f"{agent}{beside / expanded(Path(settings.signing_key.removeprefix(agent)))}"
-    if settings.evidence_url is not None and "evidence_url" in of_file and not ADDRESS.match(settings.evidence_url):
+        update["signing_key"] = (
+            f"{agent}{beside / expanded(Path(settings.signing_key.removeprefix(agent)))}"
+        )
+    if (
+        settings.evidence_url is not None
+        and "evidence_url" in of_file
+        and not ADDRESS.match(settings.evidence_url)
+    ):
         update["evidence_url"] = str(beside / expanded(Path(settings.evidence_url)))
     return _complete(settings.model_copy(update=update), beside)
 
 
 def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) -> Settings:
-    """Settings for connections given in code, with `more` of them; the environment says the rest. Raises `SettingsError`."""
+    """Settings for connections given in code, with `more` of them; the environment says the rest.
+
+    Raises `SettingsError`.
+    """
     if not connections:
-        raise SettingsError("No connection is given; give at least one, with a name and the organization's key.")
+        raise SettingsError(
+            "No connection is given; give at least one, with a name and the organization's key."
+        )
     try:
         return _complete(Settings(connections=tuple(connections), **more), Path())
     except ValidationError as error:
@@ -531,7 +671,9 @@ def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) ->
 
 def _complete(settings: Settings, beside: Path) -> Settings:
     update: dict[str, Any] = {
-        "connections": tuple(_finished(connection, settings.scopes, beside) for connection in settings.connections),
+        "connections": tuple(
+            _finished(connection, settings.scopes, beside) for connection in settings.connections
+        ),
         "data_dir": settings.data_dir.absolute(),
     }
     if settings.policy.roster is not None:
@@ -580,7 +722,9 @@ def _simple_connection(environment: Mapping[str, str]) -> Connection:
 
 
 def _config(environment: Mapping[str, str]) -> str:
-    """Find the settings file that the environment names; return an empty text where it names none."""
+    """Find the settings file that the environment names; return an empty text where it names
+    none.
+    """
     named = value_of(environment.get("SONAR_ACCESS_CONFIG", ""))
     return str(expanded(Path(named))) if named else ""
 
@@ -592,14 +736,21 @@ def _document(config: Path) -> dict[str, Any]:
     except TextError as error:
         raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"SONAR_ACCESS_CONFIG: {config} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}.") from None
+        raise SettingsError(
+            f"SONAR_ACCESS_CONFIG: {config} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}."
+        ) from None
 
 
 def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Name variables that look as if they were read and are not, one sentence each, with what is read in their place."""
+    """Name variables that look as if they were read and are not, one sentence each, with what is
+    read in their place.
+    """
     said, written = _said(environment), _written(environment)
     tokens = {connection.token_env.upper() for connection in settings.connections}
-    if any(connection.name != DEFAULT_CONNECTION for connection in settings.connections) or written.connections:
+    if (
+        any(connection.name != DEFAULT_CONNECTION for connection in settings.connections)
+        or written.connections
+    ):
         place = written.file if "connections" in written.of_file else "SONAR_ACCESS_CONNECTIONS"
         unread = [name for name in SIMPLE if said.get(name) and name not in tokens]
         return [f"{name} is set and not read: the connections stand in {place}." for name in unread]
@@ -612,13 +763,17 @@ def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ)
 
 
 def _require_known(environment: Mapping[str, str], connections: Sequence[Connection]) -> None:
-    """Raise `SettingsError` for a variable of ours that nobody reads, with the nearest that is read."""
+    """Raise `SettingsError` for a variable of ours that nobody reads, with the nearest that is
+    read.
+    """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{PREFIX}CONFIG"}
     tokens = {connection.token_env.upper() for connection in connections}
     for name in sorted(_said(environment)):
         if OURS.match(name) and name not in known | tokens and not OF_KUBERNETES.search(name):
             near = get_close_matches(name, sorted(known), n=1)
-            raise SettingsError(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '; remove it.'}")
+            raise SettingsError(
+                f"{name} is no setting{f'; did you mean {near[0]}?' if near else '; remove it.'}"
+            )
 
 
 def _written(environment: Mapping[str, str]) -> Written:
@@ -627,8 +782,12 @@ def _written(environment: Mapping[str, str]) -> Written:
     document = _document(Path(config)) if config and Path(config).is_file() else {}
     named = document.get("connections")
     said = _said(environment)
-    of_variables = frozenset(name.removeprefix(PREFIX).lower() for name in said if name.startswith(PREFIX) and said[name])
-    connections = tuple(named) if isinstance(named, Mapping) and "connections" not in of_variables else ()
+    of_variables = frozenset(
+        name.removeprefix(PREFIX).lower() for name in said if name.startswith(PREFIX) and said[name]
+    )
+    connections = (
+        tuple(named) if isinstance(named, Mapping) and "connections" not in of_variables else ()
+    )
     return Written(MODELS, config, frozenset(document) - of_variables, of_variables, connections)
 
 

@@ -1,4 +1,5 @@
-"""Faults of settings in words: each setting is named as people wrote it, with its value where that is no secret, and the remedy.
+"""Faults of settings in words: each setting is named as people wrote it, with its value where that
+is no secret, and the remedy.
 
 No word of the library that found the fault is repeated, and no place in a list of its.
 """
@@ -18,9 +19,10 @@ from pydantic_core import ErrorDetails
 class Written:
     """Where people wrote settings: what a sentence about one needs.
 
-    `file` is the settings file, empty where there is none; `of_file` are the settings that stand in it and in no variable,
-    `of_variables` those that a variable says. `connections` are the names of those in the file, in its order, where they count.
-    `models` describes what can be set: at the top (its key is empty), and in the tables below it, by their names.
+    `file` is the settings file, empty where there is none; `of_file` are the settings that stand in
+    it and in no variable, `of_variables` those that a variable says. `connections` are the names of
+    those in the file, in its order, where they count. `models` describes what can be set: at the
+    top (its key is empty), and in the tables below it, by their names.
     """
 
     models: Mapping[str, type[BaseModel]]
@@ -42,7 +44,11 @@ def _sentence(detail: ErrorDetails, written: Written) -> str:
     if place[:1] == ["connections"] and len(place) > 1 and place[1].isdigit():
         number = int(place[1])
         place[1] = names[number] if number < len(names) else f"number {number + 1}"
-    place = [place[0], *(f"number {int(part) + 1}" if part.isdigit() else part for part in place[1:])] if place else []
+    place = (
+        [place[0], *(f"number {int(part) + 1}" if part.isdigit() else part for part in place[1:])]
+        if place
+        else []
+    )
     said = str(detail["msg"]).removeprefix("Value error, ")
     if kind != "value_error":
         said = WORDS.get(kind, "it is not what it should be").format(**limits)
@@ -52,8 +58,14 @@ def _sentence(detail: ErrorDetails, written: Written) -> str:
     if kind == "extra_forbidden":
         return _unknown(place, written.models)
     given = detail.get("input")
-    is_plain = isinstance(given, str | int | float) and place[-1] not in SECRET and "://" not in str(given)
-    shown = f" is {str(given)[:60]!r}" if is_plain and kind not in ("missing", "string_too_short") else ""
+    is_plain = (
+        isinstance(given, str | int | float) and place[-1] not in SECRET and "://" not in str(given)
+    )
+    shown = (
+        f" is {str(given)[:60]!r}"
+        if is_plain and kind not in ("missing", "string_too_short")
+        else ""
+    )
     return f"{_setting(place, written)}{shown}: {said}"
 
 
@@ -72,13 +84,18 @@ def _setting(place: list[str], written: Written) -> str:
 def _unknown(place: list[str], models: Mapping[str, type[BaseModel]]) -> str:
     # The name of a connection is anybody's choice; what stands in one are its fields.
     tables = place[:1] if place[0] == "connections" else place[:-1]
-    table = next((name for name in reversed(tables) if name in models), "") if len(place) > 1 else ""
+    table = (
+        next((name for name in reversed(tables) if name in models), "") if len(place) > 1 else ""
+    )
     known = sorted(models[table].model_fields)
     near = get_close_matches(place[-1], known, n=1)
     where = f" of [{'.'.join(place[:-1])}]" if len(place) > 1 else ""
     hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
     if place[-1] == "token":
-        hint = "; a token never stands in a file of settings: name its variable (token_env) or its file (token_file)"
+        hint = (
+            "; a token never stands in a file of settings: name its variable (token_env) or its"
+            " file (token_file)"
+        )
     return f"{place[-1]} is no setting{where}{hint}"
 
 
@@ -86,10 +103,15 @@ def unreadable(message: str) -> str:
     """Name the variable that cannot be read; never what it holds."""
     field = re.search(r'field "(\w+)"', message)
     name = f"SONAR_ACCESS_{field[1].upper()}" if field else "A variable SONAR_ACCESS_..."
-    return f"{name} cannot be read; what has parts is written as JSON, or in the file that SONAR_ACCESS_CONFIG names."
+    return (
+        f"{name} cannot be read; what has parts is written as JSON, or in the file that"
+        " SONAR_ACCESS_CONFIG names."
+    )
 
 
-SECRET = frozenset({"token_env", "warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"})
+SECRET = frozenset(
+    {"token_env", "warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"}
+)
 """Settings whose values are never repeated."""
 WORDS = {
     "int_parsing": "write a whole number",

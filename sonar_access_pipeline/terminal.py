@@ -1,4 +1,5 @@
-"""Times in, answers out: parameter types of the command line, and printing as a table for people, as CSV or JSON for programs.
+"""Times in, answers out: parameter types of the command line, and printing as a table for people,
+as CSV or JSON for programs.
 
 Values from outside never become markup or control codes.
 """
@@ -25,7 +26,9 @@ class Moment(click.ParamType[datetime | date]):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | date:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | date:
         """`2026-10-31`, `2026-10-31T12:00` or with an offset."""
         try:
             if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
@@ -33,7 +36,9 @@ class Moment(click.ParamType[datetime | date]):
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"'{value}' is no time; write 2026-10-31 or 2026-10-31T12:00 (UTC).", param, ctx)
+            self.fail(
+                f"'{value}' is no time; write 2026-10-31 or 2026-10-31T12:00 (UTC).", param, ctx
+            )
 
 
 class Day(click.ParamType[date]):
@@ -51,17 +56,24 @@ class Day(click.ParamType[date]):
 
 def shown(text: str) -> str:
     """Text from elsewhere without power over the terminal: no control codes, no line of its own."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def say(text: str, *, to: Console, label: str = "", style: str = "bold") -> None:
-    """Print one line, however long it is, with a label in a style before it. Nothing in it is ever markup."""
+    """Print one line, however long it is, with a label in a style before it.
+
+    Nothing in it is ever markup.
+    """
     said = Text.assemble((shown(label), style), " " if label and text else "", shown(text))
     to.print(said, soft_wrap=True, highlight=False)
 
 
 def print_frame(console: Console, frame: pd.DataFrame, form: str, columns: tuple[str, ...]) -> None:
-    """Print a DataFrame: whole as `csv` or `json` (UTC, unknown as empty field or null), `columns` of it as a `table`."""
+    """Print a DataFrame: whole as `csv` or `json` (UTC, unknown as empty field or null), `columns`
+    of it as a `table`.
+    """
     if form == "csv":
         frame.to_csv(sys.stdout, index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
     elif form == "json":
@@ -73,11 +85,19 @@ def print_frame(console: Console, frame: pd.DataFrame, form: str, columns: tuple
 
 
 def print_rows(
-    console: Console, rows: Sequence[Mapping[Any, Any]], columns: tuple[str, ...], *, title: str | None = None
+    console: Console,
+    rows: Sequence[Mapping[Any, Any]],
+    columns: tuple[str, ...],
+    *,
+    title: str | None = None,
 ) -> None:
     """Print rows as a table with the given columns, then how many there are."""
     table = Table(
-        title=None if title is None else Text(shown(title)), title_justify="left", header_style="bold", box=None, pad_edge=False
+        title=None if title is None else Text(shown(title)),
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
     )
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")

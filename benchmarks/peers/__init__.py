@@ -1,4 +1,6 @@
-"""Peers that are measured, each in an environment of its own below `.benchmarks/`, made when first needed."""
+"""Peers that are measured, each in an environment of its own below `.benchmarks/`, made when first
+needed.
+"""
 
 import subprocess
 import sys
@@ -14,7 +16,13 @@ def command(name: str) -> list[str]:
     if not (environment / "ready").exists():
         print(f"installing {name} into an environment of its own (once) ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        pip = [str(environment / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / f"{name}.txt")]
+        pip = [
+            str(environment / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "-r",
+            str(HERE / f"{name}.txt"),
+        ]
         subprocess.run(pip, check=True)
         (environment / "ready").touch()
     return [str(environment / "bin" / "python"), str(HERE / f"{name}.py")]

@@ -1,4 +1,6 @@
-"""dbt snapshots as its documentation shows them: load the day into a source table, then `dbt snapshot`."""
+"""dbt snapshots as its documentation shows them: load the day into a source table, then `dbt
+snapshot`.
+"""
 
 import csv
 import hashlib
@@ -14,12 +16,14 @@ kind, address, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 dbt = str(Path(sys.executable).parent / "dbt")
 os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
 
-PROJECT = "name: bench\nversion: '1.0'\nprofile: bench\nflags:\n  send_anonymous_usage_stats: false\n"
+PROJECT = (
+    "name: bench\nversion: '1.0'\nprofile: bench\nflags:\n  send_anonymous_usage_stats: false\n"
+)
 SNAPSHOT = """{% snapshot wide %}
 {{ config(target_schema='dbt_history', unique_key='login', strategy='check', check_cols='all', invalidate_hard_deletes=True) }}
 select * from dbt_raw.day
 {% endsnapshot %}
-"""
+"""  # noqa: E501
 
 
 def profile():
@@ -44,7 +48,9 @@ def profile():
 
 
 def run(*statements, copy=None):
-    """Statements in one transaction, `copy` a file into the table of the last; the rows of the last one."""
+    """Statements in one transaction, `copy` a file into the table of the last; the rows of the last
+    one.
+    """
     if kind == "duckdb":
         import duckdb
 
@@ -69,7 +75,10 @@ def run(*statements, copy=None):
 def load(file):
     """The day into the source table."""
     if kind == "duckdb":
-        run(f"CREATE OR REPLACE TABLE dbt_raw.day AS SELECT * FROM read_csv('{file}', all_varchar = true, header = true)")
+        run(
+            f"CREATE OR REPLACE TABLE dbt_raw.day AS SELECT * FROM read_csv('{file}', all_varchar ="
+            " true, header = true)"
+        )
     else:
         run("TRUNCATE dbt_raw.day", copy=file)
 
@@ -77,7 +86,9 @@ def load(file):
 def snapshot():
     """dbt's command line; what its node took by its own account."""
     done = subprocess.run(
-        [dbt, "snapshot", "--project-dir", str(folder), "--profiles-dir", str(folder)], capture_output=True, text=True
+        [dbt, "snapshot", "--project-dir", str(folder), "--profiles-dir", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
@@ -104,8 +115,16 @@ def prepare(day, past):
         run(f"{into} read_csv('{past}', header = true, columns = {json.dumps(types())})")
     else:
         run("CREATE TABLE dbt_raw.day_past " + ended)
-        run("ALTER TABLE dbt_raw.day RENAME TO day_kept", "ALTER TABLE dbt_raw.day_past RENAME TO day", copy=past)
-        run(f"{into} dbt_raw.day", "DROP TABLE dbt_raw.day", "ALTER TABLE dbt_raw.day_kept RENAME TO day")
+        run(
+            "ALTER TABLE dbt_raw.day RENAME TO day_kept",
+            "ALTER TABLE dbt_raw.day_past RENAME TO day",
+            copy=past,
+        )
+        run(
+            f"{into} dbt_raw.day",
+            "DROP TABLE dbt_raw.day",
+            "ALTER TABLE dbt_raw.day_kept RENAME TO day",
+        )
     return {}
 
 
@@ -127,11 +146,20 @@ def day(file):
 def state():
     """What is open, as a digest, and how many rows have ended that were not there before."""
     rows = run(f"SELECT {', '.join(COLUMNS)} FROM dbt_history.wide WHERE dbt_valid_to IS NULL")
-    (ended,) = run("SELECT count(*) FROM dbt_history.wide WHERE dbt_valid_to IS NOT NULL AND login NOT LIKE 'past-%'")
-    return {"open": hashlib.sha256(json.dumps(sorted(map(list, rows))).encode()).hexdigest(), "ended": ended[0]}
+    (ended,) = run(
+        "SELECT count(*) FROM dbt_history.wide WHERE dbt_valid_to IS NOT NULL AND login NOT LIKE"
+        " 'past-%'"
+    )
+    return {
+        "open": hashlib.sha256(json.dumps(sorted(map(list, rows))).encode()).hexdigest(),
+        "ended": ended[0],
+    }
 
 
 csv.field_size_limit(10**9)
 for line in sys.stdin:
     command, *arguments = json.loads(line)
-    print(json.dumps({"prepare": prepare, "day": day, "state": state}[command](*arguments)), flush=True)
+    print(
+        json.dumps({"prepare": prepare, "day": day, "state": state}[command](*arguments)),
+        flush=True,
+    )

@@ -1,4 +1,6 @@
-"""The same lists through dlt's REST client and its page-number paginator, as its documentation shows."""
+"""The same lists through dlt's REST client and its page-number paginator, as its documentation
+shows.
+"""
 
 import json
 import sys
@@ -10,10 +12,18 @@ from dlt.sources.helpers.rest_client.paginators import PageNumberPaginator
 
 
 class ByTotalRows(PageNumberPaginator):
-    """SonarCloud reports a total of rows where dlt counts pages: the page size turns one into the other."""
+    """SonarCloud reports a total of rows where dlt counts pages: the page size turns one into the
+    other.
+    """
 
     def __init__(self, size, total_path):
-        super().__init__(base_page=1, page_param="p", total_path=None, maximum_page=10**9, stop_after_empty_page=False)
+        super().__init__(
+            base_page=1,
+            page_param="p",
+            total_path=None,
+            maximum_page=10**9,
+            stop_after_empty_page=False,
+        )
         self.size, self.at = size, total_path
 
     def update_state(self, response, data=None):
@@ -33,7 +43,10 @@ def pages(path, rows_at, size, total_path=("paging", "total"), **params):
     global asked
     seen = []
     for page in client.paginate(
-        path, params={**params, "ps": size}, paginator=ByTotalRows(size, total_path), data_selector=rows_at
+        path,
+        params={**params, "ps": size},
+        paginator=ByTotalRows(size, total_path),
+        data_selector=rows_at,
     ):
         asked += 1
         seen += page

@@ -1,4 +1,6 @@
-"""dlt's slowly changing dimension to PostgreSQL, from dicts or from a DataFrame, as its documentation shows."""
+"""dlt's slowly changing dimension to PostgreSQL, from dicts or from a DataFrame, as its
+documentation shows.
+"""
 
 import csv
 import hashlib
@@ -20,7 +22,10 @@ COLUMNS = ["login", *(f"value_{number}" for number in range(9))]
 kind, address, folder = sys.argv[1:4]
 dataset = f"dlt_{kind}"
 pipeline = dlt.pipeline(
-    f"bench_{kind}", pipelines_dir=folder, destination=dlt.destinations.postgres(address), dataset_name=dataset
+    f"bench_{kind}",
+    pipelines_dir=folder,
+    destination=dlt.destinations.postgres(address),
+    dataset_name=dataset,
 )
 
 
@@ -28,7 +33,9 @@ def resource(data):
     """The day as a resource."""
     strategy = {"disposition": "merge", "strategy": "scd2"}
     if kind == "frame":
-        found = dlt.resource(data, name="wide", write_disposition={**strategy, "row_version_column_name": "row_hash"})
+        found = dlt.resource(
+            data, name="wide", write_disposition={**strategy, "row_version_column_name": "row_hash"}
+        )
         return found.add_map(add_row_hash_to_table("row_hash"))
     return dlt.resource(data, name="wide", write_disposition=strategy)
 
@@ -57,7 +64,9 @@ def prepare(first, past):
     unique = "hashtextextended(login, 0)" if kind == "frame" else "md5(login)"
     columns = ", ".join(f"{name} text" for name in COLUMNS)
     with psycopg2.connect(address) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE TEMP TABLE past ({columns}, valid_from timestamptz, valid_to timestamptz)")
+        cursor.execute(
+            f"CREATE TEMP TABLE past ({columns}, valid_from timestamptz, valid_to timestamptz)"
+        )
         with Path(past).open() as file:
             cursor.copy_expert("COPY past FROM STDIN WITH (FORMAT csv, HEADER)", file)
         names = f"{', '.join(COLUMNS)}, _dlt_valid_from, _dlt_valid_to, {ids}{more}"
@@ -70,12 +79,20 @@ def prepare(first, past):
 def state():
     """What is open, as a digest, and how many rows have ended that were not there before."""
     with psycopg2.connect(address) as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(COLUMNS)} FROM {dataset}.wide WHERE _dlt_valid_to IS NULL")
+        cursor.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM {dataset}.wide WHERE _dlt_valid_to IS NULL"
+        )
         rows = cursor.fetchall()
-        cursor.execute(f"SELECT count(*) FROM {dataset}.wide WHERE _dlt_valid_to IS NOT NULL AND login NOT LIKE 'past-%'")
+        cursor.execute(
+            f"SELECT count(*) FROM {dataset}.wide WHERE _dlt_valid_to IS NOT NULL AND login NOT"
+            " LIKE 'past-%'"
+        )
         (ended,) = cursor.fetchone()
     connection.close()
-    return {"open": hashlib.sha256(json.dumps(sorted(map(list, rows))).encode()).hexdigest(), "ended": ended}
+    return {
+        "open": hashlib.sha256(json.dumps(sorted(map(list, rows))).encode()).hexdigest(),
+        "ended": ended,
+    }
 
 
 for line in sys.stdin:

@@ -1,4 +1,7 @@
-"""The same lists through python-sonarqube-api: its session, its requests, one page after another. It has no paging of its own."""
+"""The same lists through python-sonarqube-api: its session, its requests, one page after another.
+
+It has no paging of its own.
+"""
 
 import json
 import sys
@@ -15,7 +18,9 @@ def pages(path, rows_at, size, **params):
     global asked
     number, seen = 1, []
     while True:
-        document = client.request("GET", f"/api/{path}", params={**params, "p": number, "ps": size}).json()
+        document = client.request(
+            "GET", f"/api/{path}", params={**params, "p": number, "ps": size}
+        ).json()
         asked += 1
         seen += document[rows_at]
         if number * size >= document.get("paging", document)["total"]:

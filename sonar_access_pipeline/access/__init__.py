@@ -1,1 +1,4 @@
-"""What access means: records, access rows, history's algebra, completeness. Pure functions, no I/O of any kind."""
+"""What access means: records, access rows, history's algebra, completeness.
+
+Pure functions, no I/O of any kind.
+"""

@@ -1,7 +1,9 @@
-"""The removal brake: would so much disappear at once that a person must look first? Counts only, never a name.
+"""The removal brake: would so much disappear at once that a person must look first? Counts only,
+never a name.
 
-Measured per list and per access type, between what the observation before shows and what a new snapshot says. A wrong answer
-that is consistent in itself (a permission lost by the token's owner, a service that forgets) looks exactly like this.
+Measured per list and per access type, between what the observation before shows and what a new
+snapshot says. A wrong answer that is consistent in itself (a permission lost by the token's owner,
+a service that forgets) looks exactly like this.
 """
 
 from __future__ import annotations
@@ -40,12 +42,29 @@ LISTS = {
     DIM_PROJECT.name: "projects",
     DIM_ACCOUNT_DETAIL.name: "account details",
 }
-"""The tables that are one list each, and what the list is called. Such a list must not become empty."""
+"""The tables that are one list each, and what the list is called.
+
+Such a list must not become empty.
+"""
 OF_TYPE = "access rows of type "
-"""What the rows of one access type are called. Such a type must not become empty either, however few rows it had."""
+"""What the rows of one access type are called.
+
+Such a type must not become empty either, however few rows it had.
+"""
 OF_GROUP = "members of group "
-"""What the list of one group is called. It may become empty only if it was small: teams are disbanded every day."""
-MEASURED = (DIM_USER, DIM_GROUP, BRIDGE_GROUP_MEMBER, DIM_PROJECT, DIM_ACCOUNT_DETAIL, FCT_PERMISSION_GRANT, FCT_USER_ACCESS)
+"""What the list of one group is called.
+
+It may become empty only if it was small: teams are disbanded every day.
+"""
+MEASURED = (
+    DIM_USER,
+    DIM_GROUP,
+    BRIDGE_GROUP_MEMBER,
+    DIM_PROJECT,
+    DIM_ACCOUNT_DETAIL,
+    FCT_PERMISSION_GRANT,
+    FCT_USER_ACCESS,
+)
 
 
 ACCOUNT = {BRIDGE_GROUP_MEMBER.name: 1, FCT_PERMISSION_GRANT.name: 1, FCT_USER_ACCESS.name: 0}
@@ -54,10 +73,11 @@ ACCOUNT = {BRIDGE_GROUP_MEMBER.name: 1, FCT_PERMISSION_GRANT.name: 1, FCT_USER_A
 
 @dataclass(frozen=True)
 class Brake:
-    """When to hold: more than `share` of a measured thing would close, and at least `rows` of it; or a list is emptied.
+    """When to hold: more than `share` of a measured thing would close, and at least `rows` of it;
+    or a list is emptied.
 
-    More than one account, and more than `share` of those that have such rows, must lose some: in a small organization the rows
-    of one admin are many, and one who leaves is an everyday thing.
+    More than one account, and more than `share` of those that have such rows, must lose some: in a
+    small organization the rows of one admin are many, and one who leaves is an everyday thing.
     """
 
     share: float = 0.2
@@ -82,7 +102,9 @@ def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[Measure
     width, place = len(description.key), ACCOUNT.get(description.name)
     for row in rows:
         key = row[:width]
-        is_an_accounts = place is not None and (description is not FCT_PERMISSION_GRANT or key[0] == "user")
+        is_an_accounts = place is not None and (
+            description is not FCT_PERMISSION_GRANT or key[0] == "user"
+        )
         whose = key[place] if place is not None and is_an_accounts else key
         yield _what(description, key), key, whose
         if description is BRIDGE_GROUP_MEMBER:
@@ -108,7 +130,12 @@ def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
 
 def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
     """List the measured parts of history tables that `scopes` feed."""
-    return [(description, part) for description in MEASURED for part in description.parts if part.scope in scopes]
+    return [
+        (description, part)
+        for description in MEASURED
+        for part in description.parts
+        if part.scope in scopes
+    ]
 
 
 def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Removal]:
@@ -143,33 +170,41 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
 
 
 def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -> str | None:
-    """Say why accounts that are listed with permissions and not as members need a person first; None where they do not.
+    """Say why accounts that are listed with permissions and not as members need a person first;
+    None where they do not.
 
-    They left and kept rights, or the member list is short: nobody can tell, but for accounts that were no members by the last
-    observation either. `members_before` are the members that it shows; None where there is none.
+    They left and kept rights, or the member list is short: nobody can tell, but for accounts that
+    were no members by the last observation either. `members_before` are the members that it shows;
+    None where there is none.
     """
     doubtful = non_members if members_before is None else non_members & members_before
     if not doubtful:
         return None
     accounts, were = (
-        ("1 account stands", "was a member") if len(doubtful) == 1 else (f"{len(doubtful)} accounts stand", "were members")
+        ("1 account stands", "was a member")
+        if len(doubtful) == 1
+        else (f"{len(doubtful)} accounts stand", "were members")
     )
     before = "" if members_before is None else f", and {were} by the last observation"
     return (
-        f"{accounts} in the list of permissions and not in that of members{before}: whoever it is has left, or the member list "
-        "lacks them"
+        f"{accounts} in the list of permissions and not in that of members{before}: whoever it is"
+        " has left, or the member list lacks them"
     )
 
 
 def held_reason(found: Iterable[Removal], brake: Brake) -> str:
     """Say in one sentence what would disappear, with the numbers and the limit."""
     said = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
-    return f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows} rows, or a list emptied)"
+    return (
+        f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows}"
+        " rows, or a list emptied)"
+    )
 
 
 def what_to_decide(snapshot_id: int) -> str:
     """Say what a person does about a held snapshot."""
     return (
-        f"Nothing opens or closes until a person decides: `sonar-access snapshot confirm {snapshot_id} --reason ...` if it is "
-        f"true, `sonar-access snapshot retract {snapshot_id} --reason ...` if it is not."
+        "Nothing opens or closes until a person decides: `sonar-access snapshot confirm"
+        f" {snapshot_id} --reason ...` if it is true, `sonar-access snapshot retract {snapshot_id}"
+        " --reason ...` if it is not."
     )

@@ -1,7 +1,9 @@
-"""The calendar of a connection: on which days it is to be observed, from when, and when a day without an observation is a gap.
+"""The calendar of a connection: on which days it is to be observed, from when, and when a day
+without an observation is a gap.
 
-Schedules, the watch, tries, alerts and answers ask here. Another hour, or days that are not expected, are decided here and set in
-`settings.py`. What the view `sync_coverage` calls an expected day is every day, from the first snapshot on.
+Schedules, the watch, tries, alerts and answers ask here. Another hour, or days that are not
+expected, are decided here and set in `settings.py`. What the view `sync_coverage` calls an expected
+day is every day, from the first snapshot on.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ class Calendar:
     grace_hours: int
 
     def cron(self, minute: int = 0, days: str = "* * *") -> str:
-        """Return the cron expression, in UTC, of so many minutes after the hour: of each day, or of some `days`."""
+        """Return the cron expression, in UTC, of so many minutes after the hour: of each day, or of
+        some `days`.
+        """
         return f"{minute} {self.hour} {days}"
 
     def due_at(self, day: date) -> datetime:
@@ -26,9 +30,13 @@ class Calendar:
         return datetime.combine(day, time(self.hour), UTC)
 
     def last_due(self, now: datetime) -> date:
-        """Return the last day that must have been observed by `now`: its hour and its grace are over."""
+        """Return the last day that must have been observed by `now`: its hour and its grace are
+        over.
+        """
         return (now - timedelta(hours=self.hour + self.grace_hours)).date()
 
     def expected(self, first: date, last: date) -> list[date]:
-        """List the days from `first` to `last`, both included, that are to be observed; none where `last` is before `first`."""
+        """List the days from `first` to `last`, both included, that are to be observed; none where
+        `last` is before `first`.
+        """
         return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -1,7 +1,7 @@
 """From a fact, which is a dataclass, to plain values as a row or a document has them, and back.
 
-What a fact has is said by its dataclass alone. What goes into a digest is said beside it, so that a field that is added later
-changes no digest.
+What a fact has is said by its dataclass alone. What goes into a digest is said beside it, so that a
+field that is added later changes no digest.
 """
 
 from __future__ import annotations
@@ -41,12 +41,20 @@ Words = BeforeValidator(_parted)
 
 
 class Codec(Generic[T]):
-    """The plain values of one kind of fact. `called` are the names that fields have there, `left_out` those that stand elsewhere.
+    """The plain values of one kind of fact.
+
+    `called` are the names that fields have there, `left_out` those that stand elsewhere.
 
     A value that is not of its field's type is refused with a `ValueError`.
     """
 
-    def __init__(self, kind: type[T], *, called: Mapping[str, str] | None = None, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: type[T],
+        *,
+        called: Mapping[str, str] | None = None,
+        left_out: Collection[str] = (),
+    ) -> None:
         self._adapter = TypeAdapter(kind)
         names = [field.name for field in fields(kind) if field.name not in left_out]  # type: ignore[arg-type]
         self._names = {name: (called or {}).get(name, name) for name in names}
@@ -56,7 +64,9 @@ class Codec(Generic[T]):
         return {column: _plain(getattr(fact, name)) for name, column in self._names.items()}
 
     def of_row(self, row: Row, **elsewhere: Any) -> T:
-        """Make a fact of a row, and of what stands elsewhere. Raises `ValueError` or `LookupError`."""
+        """Make a fact of a row, and of what stands elsewhere. Raises `ValueError` or
+        `LookupError`.
+        """
         return self.of({**{name: row[column] for name, column in self._names.items()}, **elsewhere})
 
     def of(self, document: Mapping[str, Any]) -> T:

@@ -1,8 +1,10 @@
-"""Is a snapshot all there is? Controls that compare lists which know nothing of each other, and the verdict on all of them.
+"""Is a snapshot all there is? Controls that compare lists which know nothing of each other, and the
+verdict on all of them.
 
-Two kinds of controls: about *who exists* (a disagreement makes the snapshot incomplete) and about *counts* (a
-disagreement is a failed reconciliation, stored and shown, but the lists themselves were complete). Accounts that are no members
-and keep their rights are of the second kind, once the lists stand still: SonarCloud leaves such rows behind (reference 9).
+Two kinds of controls: about *who exists* (a disagreement makes the snapshot incomplete) and about
+*counts* (a disagreement is a failed reconciliation, stored and shown, but the lists themselves were
+complete). Accounts that are no members and keep their rights are of the second kind, once the lists
+stand still: SonarCloud leaves such rows behind (reference 9).
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter, ne
 
-from sonar_access_pipeline.access.content import Lists, everybody, is_anyone, is_cut_off, non_members
+from sonar_access_pipeline.access.content import (
+    Lists,
+    everybody,
+    is_anyone,
+    is_cut_off,
+    non_members,
+)
 from sonar_access_pipeline.access.lists import (
     ACCOUNT_DETAILS,
     CALLER,
@@ -24,18 +32,27 @@ from sonar_access_pipeline.access.lists import (
     USER_PERMISSIONS,
     Part,
 )
-from sonar_access_pipeline.access.records import CallerToken, GroupMember, GroupPermissions, SnapshotContent
+from sonar_access_pipeline.access.records import (
+    CallerToken,
+    GroupMember,
+    GroupPermissions,
+    SnapshotContent,
+)
 from sonar_access_pipeline.access.snapshot import Control, ListRead, Scope, Verdict
 
 LOGIN, GROUP_ID = attrgetter("login"), attrgetter("group_id")
 
 
-def who_exists(lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: bool = False) -> tuple[Control, ...]:
-    """Controls on who exists: two independent lists of everybody, and no group that only one list knows. None may fail.
+def who_exists(
+    lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: bool = False
+) -> tuple[Control, ...]:
+    """Controls on who exists: two independent lists of everybody, and no group that only one list
+    knows. None may fail.
 
-    A member list cut off at its window agrees when everybody it shows is in `permissions/users`, and that list has exactly as
-    many accounts as the member list reports. Lists that `stand_still` may differ by accounts that are no members any more: then
-    `lists_agree` says so, and nobody is missing.
+    A member list cut off at its window agrees when everybody it shows is in `permissions/users`,
+    and that list has exactly as many accounts as the member list reports. Lists that `stand_still`
+    may differ by accounts that are no members any more: then `lists_agree` says so, and nobody is
+    missing.
     """
     members = set(map(LOGIN, lists.of(MEMBERS)))
     permitted = set(map(LOGIN, lists.of(USER_PERMISSIONS)))
@@ -43,8 +60,15 @@ def who_exists(lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: boo
     expected = max(len(members), reported or 0)
     left_behind = stand_still and len(members) == expected and not is_cut_off(lists)
     agree = members <= permitted and (len(permitted) == expected or left_behind)
-    detail = f"{len(members - permitted)} only in search_members, {len(permitted - members)} only in permissions/users"
-    cut_off = f"{len(members)} of {expected} in both, the others in permissions/users alone" if expected > len(members) else None
+    detail = (
+        f"{len(members - permitted)} only in search_members, {len(permitted - members)} only in"
+        " permissions/users"
+    )
+    cut_off = (
+        f"{len(members)} of {expected} in both, the others in permissions/users alone"
+        if expected > len(members)
+        else None
+    )
     listed = {_group_of(row) for row in _group_rows(lists)}
     strangers = len({_group_of(row) for row in rows_of_unknown_groups(lists)})
     return (
@@ -62,7 +86,11 @@ def who_exists(lists: Lists, reads: Mapping[Part, ListRead], *, stand_still: boo
             len(listed),
             len(listed) - strangers,
             strangers == 0,
-            f"{strangers} groups with permissions are not in the list of groups" if strangers else None,
+            (
+                f"{strangers} groups with permissions are not in the list of groups"
+                if strangers
+                else None
+            ),
         ),
     )
 
@@ -95,7 +123,8 @@ def somebody_administers(content: SnapshotContent) -> tuple[Control, ...]:
     return (
         Control(
             "somebody_administers",
-            "the account that reads administers the organization, and the accounts that do so by the lists of permissions",
+            "the account that reads administers the organization, and the accounts that do so by"
+            " the lists of permissions",
             1,
             admins,
             admins > 0,
@@ -105,11 +134,16 @@ def somebody_administers(content: SnapshotContent) -> tuple[Control, ...]:
 
 
 def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
-    """Controls on lists that should hold the same, though nobody's access hangs on one of them alone."""
+    """Controls on lists that should hold the same, though nobody's access hangs on one of them
+    alone.
+    """
     members, in_groups = set(map(LOGIN, content.members)), set(map(LOGIN, content.group_members))
     groups = content.groups
     with_permissions = {_group_of(row) for row in _group_rows(lists) if row.project_key is None}
-    unlisted = sum(group.group_id not in with_permissions and group.name not in with_permissions for group in groups)
+    unlisted = sum(
+        group.group_id not in with_permissions and group.name not in with_permissions
+        for group in groups
+    )
     return (
         Control(
             "group_members_are_members",
@@ -117,7 +151,11 @@ def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
             len(in_groups),
             len(in_groups & members),
             in_groups <= members,
-            f"{len(in_groups - members)} logins are in a group without being a member" if in_groups - members else None,
+            (
+                f"{len(in_groups - members)} logins are in a group without being a member"
+                if in_groups - members
+                else None
+            ),
         ),
         Control(
             "groups_listed_twice",
@@ -144,7 +182,8 @@ def _of_non_members(lists: Lists) -> Iterator[Control]:
             permitted,
             permitted - left_behind,
             False,
-            f"{left_behind} accounts are listed with permissions, often none, without being members",
+            f"{left_behind} accounts are listed with permissions, often none, without being"
+            " members",
         )
 
 
@@ -166,7 +205,9 @@ def _caller_administers(lists: Lists, content: SnapshotContent) -> Iterator[Cont
 
 
 def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
-    """Controls on counts: memberships, group sizes and admins, each stated by SonarCloud in two places."""
+    """Controls on counts: memberships, group sizes and admins, each stated by SonarCloud in two
+    places.
+    """
     members, groups = content.members, content.groups
     memberships, sizes, admins = (
         Counter(map(LOGIN, content.group_members)),
@@ -204,13 +245,21 @@ def admin_logins(content: SnapshotContent) -> set[str]:
     """Find every login with the organization permission `admin`, granted directly or through a
     group.
     """
-    admin = [grant for grant in content.grants if (grant.scope, grant.permission) == ("organization", "admin")]
+    admin = [
+        grant
+        for grant in content.grants
+        if (grant.scope, grant.permission) == ("organization", "admin")
+    ]
     groups = {grant.principal for grant in admin if grant.principal_type == "group"}
     direct = {grant.principal for grant in admin if grant.principal_type == "user"}
-    return direct | {membership.login for membership in content.group_members if membership.group_id in groups}
+    return direct | {
+        membership.login for membership in content.group_members if membership.group_id in groups
+    }
 
 
-def _compare(name: str, compares: str, stated: Sequence[int | None], found: Sequence[int]) -> Control:
+def _compare(
+    name: str, compares: str, stated: Sequence[int | None], found: Sequence[int]
+) -> Control:
     known = [pair for pair in zip(stated, found, strict=True) if pair[0] is not None]
     if not known:
         return Control(name, compares, None, None, None, "SonarCloud does not state it for anybody")
@@ -231,14 +280,27 @@ def details_are_of_members(lists: Lists, read: ListRead) -> str | None:
         return f"the list {label(read)} is incomplete: {read.reason}"
     members = {member.login for member in everybody(lists)} | non_members(lists).keys()
     strangers = {detail.login for detail in lists.of(ACCOUNT_DETAILS)} - members
-    return f"{len(strangers)} of its accounts are no members, so it is not the list of this organization" if strangers else None
+    return (
+        f"{len(strangers)} of its accounts are no members, so it is not the list of this"
+        " organization"
+        if strangers
+        else None
+    )
 
 
-def snapshot_verdict(reads: Iterable[ListRead], controls: Sequence[Control]) -> tuple[Verdict, str | None]:
-    """Complete when every list is and nobody is missing from one of two lists; else the first reasons, in one sentence."""
+def snapshot_verdict(
+    reads: Iterable[ListRead], controls: Sequence[Control]
+) -> tuple[Verdict, str | None]:
+    """Complete when every list is and nobody is missing from one of two lists; else the first
+    reasons, in one sentence.
+    """
     incomplete = (read for read in reads if read.verdict is not Verdict.COMPLETE)
     reasons = [f"the list {label(read)} is incomplete: {read.reason}" for read in incomplete]
-    reasons += [f"two lists disagree ({c.compares}): {c.left} against {c.right}" for c in controls if c.passed is False]
+    reasons += [
+        f"two lists disagree ({c.compares}): {c.left} against {c.right}"
+        for c in controls
+        if c.passed is False
+    ]
     if not reasons:
         return Verdict.COMPLETE, None
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""

@@ -1,4 +1,5 @@
-"""From the responses of a snapshot to what it says: the records of every list, and the content that history derives from.
+"""From the responses of a snapshot to what it says: the records of every list, and the content that
+history derives from.
 
 Which lists there are is `lists.py`. Comparing lists with each other is `completeness.py`.
 """
@@ -82,17 +83,25 @@ class Gathered:
         return self._records.get(part, ())
 
     def orphans(self, parts: Iterable[Part]) -> list[Part]:
-        """Return those `parts` whose group or project the list of groups or projects does not hold."""
+        """Return those `parts` whose group or project the list of groups or projects does not
+        hold.
+        """
         owned = {one.name: one.of for one in LISTS.values() if one.of and one.subject}
         owners = {of: {str(key) for key in of.keys_of(self.of(of))} for of in owned.values()}
-        return [part for part in parts if part[0] in owned and part[1] not in owners[owned[part[0]]]]
+        return [
+            part for part in parts if part[0] in owned and part[1] not in owners[owned[part[0]]]
+        ]
 
 
 def _says_nothing(record: Record) -> bool:
     """Tell whether a record grants an account or a group nothing on a project: most do, and those
     are not kept.
     """
-    return isinstance(record, UserPermissions | GroupPermissions) and record.project_key is not None and not record.permissions
+    return (
+        isinstance(record, UserPermissions | GroupPermissions)
+        and record.project_key is not None
+        and not record.permissions
+    )
 
 
 def lists_of(responses: Iterable[Response]) -> Lists:
@@ -158,9 +167,15 @@ def content_of(
         group_rows += lists.of(PROJECT_GROUP_PERMISSIONS)
     # An empty key, which an older version took in, is no right.
     user_grants = (
-        _grant("user", row.login, row, permission) for row in user_rows for permission in filter(None, row.permissions)
+        _grant("user", row.login, row, permission)
+        for row in user_rows
+        for permission in filter(None, row.permissions)
     )
-    group_grants = (_group_grant(row, ids, permission) for row in group_rows for permission in filter(None, row.permissions))
+    group_grants = (
+        _group_grant(row, ids, permission)
+        for row in group_rows
+        for permission in filter(None, row.permissions)
+    )
     return SnapshotContent(
         scopes=frozenset(read),
         in_force=in_force or PolicyInForce(),
@@ -177,9 +192,11 @@ def content_of(
 
 
 def answers(responses: Iterable[Response]) -> list[tuple[object, ...]]:
-    """Return what was asked for the lists that history derives from, and the digest of what came, in an order of its own.
+    """Return what was asked for the lists that history derives from, and the digest of what came,
+    in an order of its own.
 
-    Where two snapshots of the same scopes give the same, they say the same: nothing need be parsed to know.
+    Where two snapshots of the same scopes give the same, they say the same: nothing need be parsed
+    to know.
     """
     return sorted(
         (
@@ -221,7 +238,11 @@ def everybody(lists: Lists) -> tuple[Member, ...]:
     `permissions/users`, of whom only the name is known.
     """
     listed = lists.of(MEMBERS)
-    return (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)]) if is_cut_off(lists) else listed
+    return (
+        (*listed, *[Member(row.login, row.name, None, None) for row in _unlisted(lists)])
+        if is_cut_off(lists)
+        else listed
+    )
 
 
 def non_members(lists: Lists) -> dict[str, str | None]:
@@ -242,7 +263,9 @@ def _unlisted(lists: Lists) -> list[UserPermissions]:
     return [row for row in lists.of(USER_PERMISSIONS) if row.login not in logins]
 
 
-def _grant(kind: str, principal: str, row: UserPermissions | GroupPermissions, permission: str) -> Grant:
+def _grant(
+    kind: str, principal: str, row: UserPermissions | GroupPermissions, permission: str
+) -> Grant:
     scope = "organization" if row.project_key is None else "project"
     return Grant(kind, principal, scope, row.project_key, permission)  # type: ignore[arg-type]  # one of the few words
 
@@ -254,7 +277,8 @@ def _group_grant(row: GroupPermissions, ids: Mapping[str, str], permission: str)
 
 
 def is_anyone(row: GroupPermissions) -> bool:
-    """Tell the pseudo group of everybody from a real one: without an id, or, on newer servers, with its name for an id.
+    """Tell the pseudo group of everybody from a real one: without an id, or, on newer servers, with
+    its name for an id.
 
     A real group of that name has an id of its own.
     """

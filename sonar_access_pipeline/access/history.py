@@ -1,9 +1,11 @@
-"""History's algebra: what changes in a history table when an observation is put among its neighbours, or taken out again.
+"""History's algebra: what changes in a history table when an observation is put among its
+neighbours, or taken out again.
 
-A table is the smallest set of intervals that shows, at every observation, exactly the rows of that observation. Rows are told
-apart by their hash, so the whole question is one of three sets: the rows shown by the observation before (B), by the one in
-question (S), and by the one after (A). What happens to an interval follows from which of the three a hash is in, and from
-nothing else. That is why order does not matter, and why a retracted observation leaves the history that never saw it.
+A table is the smallest set of intervals that shows, at every observation, exactly the rows of that
+observation. Rows are told apart by their hash, so the whole question is one of three sets: the rows
+shown by the observation before (B), by the one in question (S), and by the one after (A). What
+happens to an interval follows from which of the three a hash is in, and from nothing else. That is
+why order does not matter, and why a retracted observation leaves the history that never saw it.
 
                         in B S A | without S              with S
     ---------------------------- + ---------------------------------------------
@@ -15,7 +17,8 @@ nothing else. That is why order does not matter, and why a retracted observation
     `new_only`             . x . |                               [S]A
     `after_only`           . . x |        [A-----                [A---- unseen longer
 
-Without A (the usual day: S is the newest) only `before_only` and `new_only` matter: rows that end, and rows that begin.
+Without A (the usual day: S is the newest) only `before_only` and `new_only` matter: rows that end,
+and rows that begin.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from typing import Generic, NamedTuple, TypeVar
 R = TypeVar("R")
 
 AT_ONCE = 50_000
-"""Rows compared at once: in memory twice, and enough of them that the work is done in sets, not row by row."""
+"""Rows compared at once: in memory twice, and enough of them that the work is done in sets, not row
+by row.
+"""
 
 
 class ObservationTime(NamedTuple):
@@ -41,7 +46,10 @@ class ObservationTime(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Compared(Generic[R]):
-    """The hashes of the rows that are in some of the three sets, but not in all; disjoint. `new_only` gives their rows."""
+    """The hashes of the rows that are in some of the three sets, but not in all; disjoint.
+
+    `new_only` gives their rows.
+    """
 
     before_only: Set[bytes]
     before_and_new: Set[bytes]
@@ -51,10 +59,16 @@ class Compared(Generic[R]):
     after_only: Set[bytes]
 
 
-def compare(before: Set[bytes], rows: Iterable[R], hash_of: Callable[[R], bytes], after: Set[bytes] = frozenset()) -> Compared[R]:
+def compare(
+    before: Set[bytes],
+    rows: Iterable[R],
+    hash_of: Callable[[R], bytes],
+    after: Set[bytes] = frozenset(),
+) -> Compared[R]:
     """Tell which of three sets each row is in, when the new ones are `rows`.
 
-    They are read once, and of them only what nothing else has is kept: they may be a million. A row that comes twice is one.
+    They are read once, and of them only what nothing else has is kept: they may be a million. A row
+    that comes twice is one.
     """
     left, new_only = iter(rows), dict[bytes, R]()
     missing_before, missing_after = set(before), set(after)
@@ -62,7 +76,11 @@ def compare(before: Set[bytes], rows: Iterable[R], hash_of: Callable[[R], bytes]
         keys = list(map(hash_of, several))
         missing_before.difference_update(keys)
         missing_after.difference_update(keys)
-        new_only |= {key: row for key, row in zip(keys, several, strict=True) if key not in before and key not in after}
+        new_only |= {
+            key: row
+            for key, row in zip(keys, several, strict=True)
+            if key not in before and key not in after
+        }
     return Compared(
         before_only=missing_before - after,
         before_and_new=before - missing_before - after,
@@ -94,24 +112,39 @@ class Begun(NamedTuple, Generic[R]):
 
 
 class Timeline(Generic[R]):
-    """All observations of one table, oldest first, in one pass: every interval is given once, when it has ended.
+    """All observations of one table, oldest first, in one pass: every interval is given once, when
+    it has ended.
 
-    `begun` and `last` are what showed, since when, at the observation that the pass begins after; nothing for a pass over all.
+    `begun` and `last` are what showed, since when, at the observation that the pass begins after;
+    nothing for a pass over all.
     """
 
-    def __init__(self, begun: Mapping[bytes, Begun[R]] | None = None, last: ObservationTime | None = None) -> None:
+    def __init__(
+        self, begun: Mapping[bytes, Begun[R]] | None = None, last: ObservationTime | None = None
+    ) -> None:
         self._begun: dict[bytes, Begun[R]] = dict(begun or {})
         self._last = last
 
-    def observe(self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]) -> Iterator[Interval[R]]:
+    def observe(
+        self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]
+    ) -> Iterator[Interval[R]]:
         """Take in the next observation, and yield the intervals that end with it."""
         found = compare(self._begun.keys(), rows, hash_of)
         last, self._last = self._last, time
         changed_after = last.started_at if last else None
         for key in found.before_only:
             begun = self._begun.pop(key)
-            yield Interval(key, begun.row, begun.valid_from, time.observed_at, begun.changed_after, changed_after)
-        self._begun |= {key: Begun(row, time.observed_at, changed_after) for key, row in found.new_only.items()}
+            yield Interval(
+                key,
+                begun.row,
+                begun.valid_from,
+                time.observed_at,
+                begun.changed_after,
+                changed_after,
+            )
+        self._begun |= {
+            key: Begun(row, time.observed_at, changed_after) for key, row in found.new_only.items()
+        }
 
     def repeat(self, time: ObservationTime) -> None:
         """Take in the next observation, which shows the same as the last one."""

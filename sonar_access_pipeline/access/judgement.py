@@ -1,7 +1,9 @@
-"""A snapshot's verdict, judged again from nothing but its answers: what it claims of itself is no proof.
+"""A snapshot's verdict, judged again from nothing but its answers: what it claims of itself is no
+proof.
 
-For whoever did not see it read: an import, a verification. How a list is read is `sonarcloud/gather.py`; what makes one whole is
-`readings.py`, and what must agree is `completeness.py`, for both.
+For whoever did not see it read: an import, a verification. How a list is read is
+`sonarcloud/gather.py`; what makes one whole is `readings.py`, and what must agree is
+`completeness.py`, for both.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from sonar_access_pipeline.access.snapshot import ListRead, Response, Scope, Ver
 Reads = Mapping[Part, ListRead]
 
 
-def judged(scopes: Collection[Scope], responses: Iterable[Response]) -> tuple[Verdict, str | None, SnapshotContent | None]:
+def judged(
+    scopes: Collection[Scope], responses: Iterable[Response]
+) -> tuple[Verdict, str | None, SnapshotContent | None]:
     """Complete or incomplete, why, and what the answers say where they are complete.
 
     Raises `ValueError` or `LookupError` where an answer cannot be read.
@@ -38,7 +42,11 @@ def judged(scopes: Collection[Scope], responses: Iterable[Response]) -> tuple[Ve
         fault = details_are_of_members(lists, reads[ACCOUNT_DETAILS.name, ""])
         if fault is not None:
             return Verdict.INCOMPLETE, fault, None
-    needed = [read for read in reads.values() if LISTS[read.name].is_derived and not LISTS[read.name].is_optional]
+    needed = [
+        read
+        for read in reads.values()
+        if LISTS[read.name].is_derived and not LISTS[read.name].is_optional
+    ]
     controls = (*who_exists(lists, reads, stand_still=True), *somebody_administers(content))
     verdict, reason = snapshot_verdict(needed, controls)
     return verdict, reason, content if verdict is Verdict.COMPLETE else None
@@ -55,7 +63,8 @@ def _read(responses: Iterable[Response]) -> tuple[Gathered, Reads]:
             counted,
             max(response.reading for response in of_part) - 1,
             window=ENDPOINTS[of_part[0].endpoint].window,
-            others_without_grants=LISTS[name].stops_without_grants and _ends_without_grants(counted),
+            others_without_grants=LISTS[name].stops_without_grants
+            and _ends_without_grants(counted),
         )
     for part in gathered.orphans(list(reads)):
         gathered.drop(part)
@@ -64,7 +73,9 @@ def _read(responses: Iterable[Response]) -> tuple[Gathered, Reads]:
 
 
 def _ends_without_grants(counted: Counting) -> bool:
-    """Tell whether a list was stopped at a row without grants, behind which nobody has any grants."""
+    """Tell whether a list was stopped at a row without grants, behind which nobody has any
+    grants.
+    """
     records = [record for page in counted.pages for record in page.records]
     last = records[-1] if records else None
     is_without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions

@@ -1,8 +1,9 @@
-"""The lists of SonarCloud, one value each: what is asked, what a row of it is, and what a snapshot is without it.
+"""The lists of SonarCloud, one value each: what is asked, what a row of it is, and what a snapshot
+is without it.
 
-To read another list, add a value here, at its place in the order of reading, and its endpoint in `endpoints/`; reading, judging
-and forgetting follow from it. What its rows become is decided by `content.py` and `rows.py`. Why a list is read in its way:
-reference 1.5 and 9.
+To read another list, add a value here, at its place in the order of reading, and its endpoint in
+`endpoints/`; reading, judging and forgetting follow from it. What its rows become is decided by
+`content.py` and `rows.py`. Why a list is read in its way: reference 1.5 and 9.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ Part = tuple[str, str]
 class SonarList(Generic[R]):
     """One list, of which each row is a `record`.
 
-    `scope` reads it; None: it is about the token, or read by a check alone. `asked` gives the parameters for an organization and,
-    where the list is one `of` each row of another, for that row; None: it is not read for it. `key` are the fields that make two
-    rows the same thing; none: all of them. `subject` is what each row of the other list is; empty: there is one list only.
+    `scope` reads it; None: it is about the token, or read by a check alone. `asked` gives the
+    parameters for an organization and, where the list is one `of` each row of another, for that
+    row; None: it is not read for it. `key` are the fields that make two rows the same thing; none:
+    all of them. `subject` is what each row of the other list is; empty: there is one list only.
     """
 
     name: str
@@ -78,10 +80,13 @@ class SonarList(Generic[R]):
     is_read_backwards: bool = False
     """Whether it is read from the last page down, behind page 1."""
     is_unwitnessed: bool = False
-    """Whether no other list would show that a row slipped from one page to another while they were read: more than one page is
-    then read until two readings say the same."""
+    """Whether no other list would show that a row slipped from one page to another while they were
+    read: more than one page is then read until two readings say the same.
+    """
     stops_without_grants: bool = False
-    """Whether it is read page by page, and no further than the first row without grants, once grants are proven to come first."""
+    """Whether it is read page by page, and no further than the first row without grants, once
+    grants are proven to come first.
+    """
     continued_in: str = ""
     """The endpoint that has the rows behind the window of this one."""
 
@@ -95,7 +100,9 @@ class SonarList(Generic[R]):
         return map(self.key_of, rows)
 
     def subject_of(self, row: Any) -> str:
-        """Return what the list of one row of the other list is told by; empty where there is one only."""
+        """Return what the list of one row of the other list is told by; empty where there is one
+        only.
+        """
         return str(self.of.key_of(row)) if self.of and self.subject else ""
 
     def label(self, subject: str) -> str:
@@ -124,11 +131,20 @@ ORGANIZATION = SonarList(
     lambda organization, _: {"organizations": organization, "member": "true"},
 )
 CALLER_TOKENS = SonarList(
-    "caller_tokens", user_tokens.ENDPOINT, CallerToken, None, lambda *_: {}, is_derived=False, is_optional=True
+    "caller_tokens",
+    user_tokens.ENDPOINT,
+    CallerToken,
+    None,
+    lambda *_: {},
+    is_derived=False,
+    is_optional=True,
 )
-GROUPS = SonarList("groups", user_groups_search.ENDPOINT, Group, Scope.CORE, _of_organization, key=("group_id",))
-# One who leaves and one who joins between two pages make a list that is read upwards lose a third, without a trace. Read
-# downwards it repeats one instead, so of the two lists of everybody at least one tells.
+GROUPS = SonarList(
+    "groups", user_groups_search.ENDPOINT, Group, Scope.CORE, _of_organization, key=("group_id",)
+)
+# One who leaves and one who joins between two pages make a list that is read upwards lose a third,
+# without a trace. Read downwards it repeats one instead, so of the two lists of everybody at least
+# one tells.
 MEMBERS = SonarList(
     "members",
     search_members.ENDPOINT,
@@ -222,7 +238,9 @@ ACCOUNT_DETAILS = SonarList(
     v2_users.ENDPOINT,
     AccountDetail,
     Scope.ACCOUNT_DETAILS,
-    lambda organization, row: {"organizationIds": row.organization_id} if row.key == organization else None,
+    lambda organization, row: (
+        {"organizationIds": row.organization_id} if row.key == organization else None
+    ),
     key=("login",),
     of=ORGANIZATION_ID,
     is_unwitnessed=True,

@@ -1,7 +1,8 @@
-"""What an organization holds to be right: thresholds, exceptions, roster and service accounts, as they are from a time on.
+"""What an organization holds to be right: thresholds, exceptions, roster and service accounts, as
+they are from a time on.
 
-A policy is kept as canonical JSON. Whoever it is about stands in it as a digest: to find an account in it takes knowing the
-account, and forgetting a person leaves nothing to forget here. Pure.
+A policy is kept as canonical JSON. Whoever it is about stands in it as a digest: to find an account
+in it takes knowing the account, and forgetting a person leaves nothing to forget here. Pure.
 """
 
 from __future__ import annotations
@@ -17,12 +18,30 @@ from typing import Any
 
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json
 
-SERVICE_WORDS = ("automation", "bot", "build", "ci", "cicd", "deploy", "jenkins", "pipeline", "robot", "service", "svc", "system")
-"""Words of which one, as a word of its own in a login or a name, makes an account look like a service account."""
+SERVICE_WORDS = (
+    "automation",
+    "bot",
+    "build",
+    "ci",
+    "cicd",
+    "deploy",
+    "jenkins",
+    "pipeline",
+    "robot",
+    "service",
+    "svc",
+    "system",
+)
+"""Words of which one, as a word of its own in a login or a name, makes an account look like a
+service account.
+"""
 
 
 def later(default: Any) -> Any:
-    """Give a field of a policy that came after the first release. Its default is a value, or a tuple of them."""
+    """Give a field of a policy that came after the first release.
+
+    Its default is a value, or a tuple of them.
+    """
     return field(default=default, metadata={"later": True})
 
 
@@ -35,7 +54,8 @@ def identity(text: str) -> str:
 
 @dataclass(frozen=True)
 class Exemption:
-    """A finding that somebody answers for: which, who said so, why, and the last day on which that holds.
+    """A finding that somebody answers for: which, who said so, why, and the last day on which that
+    holds.
 
     `subject` is what `identity` makes of a login or group id; empty for the organization itself.
     """
@@ -51,9 +71,10 @@ class Exemption:
 class Policy:
     """One policy. The defaults are in force where nobody said anything else: version 0.
 
-    What is kept stays readable: a field that comes later goes below the others, as `later(...)`. A document that does not name it
-    was written before, and has its default; one that keeps the default does not name it, so that its digest stays as it was. A
-    default, once released, is not changed: what was observed before anybody recorded a policy is judged by it.
+    What is kept stays readable: a field that comes later goes below the others, as `later(...)`. A
+    document that does not name it was written before, and has its default; one that keeps the
+    default does not name it, so that its digest stays as it was. A default, once released, is not
+    changed: what was observed before anybody recorded a policy is judged by it.
     """
 
     max_admins: int = 5
@@ -81,7 +102,11 @@ class Policy:
     @property
     def _named(self) -> dict[str, Any]:
         said, defaults = asdict(self), asdict(type(self)())
-        return {name: value for name, value in said.items() if name not in self._later() or value != defaults[name]}
+        return {
+            name: value
+            for name, value in said.items()
+            if name not in self._later() or value != defaults[name]
+        }
 
     @classmethod
     def _later(cls) -> set[str]:
@@ -93,8 +118,15 @@ class Policy:
         said, names = json.loads(document), {one.name for one in fields(cls)}
         if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
             raise ValueError("it does not have the fields of a policy")
-        lists = {one.name: tuple(said[one.name]) for one in fields(cls) if isinstance(one.default, tuple) and one.name in said}
-        exemptions = tuple(Exemption(**{**one, "until": date.fromisoformat(one["until"])}) for one in said["exemptions"])
+        lists = {
+            one.name: tuple(said[one.name])
+            for one in fields(cls)
+            if isinstance(one.default, tuple) and one.name in said
+        }
+        exemptions = tuple(
+            Exemption(**{**one, "until": date.fromisoformat(one["until"])})
+            for one in said["exemptions"]
+        )
         return cls(**{**said, **lists, "exemptions": exemptions})
 
     def owner_of(self, login: str) -> str | None:
@@ -117,13 +149,17 @@ class Policy:
 
 @dataclass(frozen=True)
 class Excepted:
-    """The exception of a finding: the last one there was, and the day on which it ended, if it did."""
+    """The exception of a finding: the last one there was, and the day on which it ended, if it
+    did.
+    """
 
     exemption: Exemption
     ended: date | None
 
 
-def excepted(policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str, day: date) -> Excepted | None:
+def excepted(
+    policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str, day: date
+) -> Excepted | None:
     """Find the exception of a finding, as it is on `day`; None where there never was one.
 
     `policies` are those that were ever in force by then, oldest first, each with the day from which
@@ -134,7 +170,11 @@ def excepted(policies: Sequence[tuple[date, Policy]], rule_id: str, subject: str
     for since, policy in reversed(policies):
         found = policy.exemption(rule_id, subject)
         if found is not None:
-            ends = [one for one in (withdrawn, found.until if found.until < day else None) if one is not None]
+            ends = [
+                one
+                for one in (withdrawn, found.until if found.until < day else None)
+                if one is not None
+            ]
             return Excepted(found, min(ends, default=None))
         withdrawn = since
     return None
@@ -163,13 +203,17 @@ FIRST_RULES = frozenset(
         ("old-token", 1),
     }
 )
-"""The rules of the first release, with their versions: they judge from ever. All others judge from when a warehouse first met
-them, which it keeps; so this stays as it is."""
+"""The rules of the first release, with their versions: they judge from ever.
+
+All others judge from when a warehouse first met them, which it keeps; so this stays as it is.
+"""
 
 
 @dataclass(frozen=True)
 class PolicyInForce:
-    """A policy, the number of its version (0 is what holds before anybody said anything), and the rules that judge by it."""
+    """A policy, the number of its version (0 is what holds before anybody said anything), and the
+    rules that judge by it.
+    """
 
     version: int = 0
     policy: Policy = field(default_factory=Policy)
@@ -178,5 +222,7 @@ class PolicyInForce:
 
     @property
     def judges(self) -> tuple[int, frozenset[tuple[str, int]]]:
-        """Give what answers depend on, beside what was observed: the same here, the same answers."""
+        """Give what answers depend on, beside what was observed: the same here, the same
+        answers.
+        """
         return self.version, self.rules

@@ -1,6 +1,8 @@
-"""One list, read once or several times: which of its rows count, and whether they are all there are.
+"""One list, read once or several times: which of its rows count, and whether they are all there
+are.
 
-The same functions judge a list while it is read and when it is parsed again from the archive, years later.
+The same functions judge a list while it is read and when it is parsed again from the archive, years
+later.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Reading = Sequence[Page]
 
 @dataclass(frozen=True)
 class Counting:
-    """The pages that count, oldest first, of how many readings they are, and what they hold: each key as it was last seen."""
+    """The pages that count, oldest first, of how many readings they are, and what they hold: each
+    key as it was last seen.
+    """
 
     pages: Sequence[Page]
     readings: int
@@ -95,16 +99,27 @@ def list_read(
     reported = totals[-1] if totals else None
     note = None
     if counted.readings > 1:
-        fault = None if distinct == reported else f"it reports {reported} rows and delivers {distinct}"
-        note = f"put together from {counted.readings} readings: people of one name change places between its pages"
+        fault = (
+            None if distinct == reported else f"it reports {reported} rows and delivers {distinct}"
+        )
+        note = (
+            f"put together from {counted.readings} readings: people of one name change places"
+            " between its pages"
+        )
     else:
         fault = fault or _moved_or_repeated(totals, rows, distinct)
     if fault is None and reported is not None and distinct != reported:
         fault = f"it reports {reported} rows and delivers {distinct}"
         if distinct < reported and others_without_grants:
-            fault, note = None, f"stopped at a row without grants: the other {reported - distinct} rows have none"
+            fault, note = (
+                None,
+                f"stopped at a row without grants: the other {reported - distinct} rows have none",
+            )
         elif of.continued_in and window is not None and distinct == window < reported:
-            fault, note = None, f"SonarCloud shows {window} of {reported}; the others come from {of.continued_in}"
+            fault, note = (
+                None,
+                f"SonarCloud shows {window} of {reported}; the others come from {of.continued_in}",
+            )
         elif window is not None and distinct == window < reported:
             fault = f"it reports {reported} rows, of which SonarCloud shows the first {window}"
     return ListRead(
@@ -132,7 +147,11 @@ def grants_come_first(records: Iterable[Record]) -> bool | None:
 
     None where that cannot be told: the list does not have both kinds.
     """
-    granted = [bool(record.permissions) for record in records if isinstance(record, UserPermissions | GroupPermissions)]
+    granted = [
+        bool(record.permissions)
+        for record in records
+        if isinstance(record, UserPermissions | GroupPermissions)
+    ]
     if len(set(granted)) < 2:
         return None
     return all(before or not after for before, after in pairwise(granted))

@@ -1,7 +1,9 @@
-"""The typed records that SonarCloud's answers are parsed into. Nothing here knows JSON, HTTP or tables.
+"""The typed records that SonarCloud's answers are parsed into.
 
-`None` always means "SonarCloud did not say". It is never an empty string, never false, never zero. Named tuples, because a large
-organization has hundreds of thousands of them.
+Nothing here knows JSON, HTTP or tables.
+
+`None` always means "SonarCloud did not say". It is never an empty string, never false, never zero.
+Named tuples, because a large organization has hundreds of thousands of them.
 """
 
 from __future__ import annotations
@@ -73,7 +75,10 @@ class GroupMember(NamedTuple):
 
 
 class UserPermissions(NamedTuple):
-    """The permissions granted to one account itself, not through groups; often none. On a project, if it has a key."""
+    """The permissions granted to one account itself, not through groups; often none.
+
+    On a project, if it has a key.
+    """
 
     login: str
     permissions: tuple[str, ...]
@@ -82,7 +87,10 @@ class UserPermissions(NamedTuple):
 
 
 class GroupPermissions(NamedTuple):
-    """The permissions granted to one group. `group_id` is absent for `Anyone` and where SonarCloud leaves it out."""
+    """The permissions granted to one group.
+
+    `group_id` is absent for `Anyone` and where SonarCloud leaves it out.
+    """
 
     group_id: str | None
     name: str
@@ -99,7 +107,9 @@ class Project(NamedTuple):
 
 
 class PermissionTemplate(NamedTuple):
-    """What a new project whose key matches the pattern will be granted; its grants are counts only."""
+    """What a new project whose key matches the pattern will be granted; its grants are counts
+    only.
+    """
 
     template_id: str
     name: str
@@ -114,7 +124,9 @@ class OrganizationId(NamedTuple):
 
 
 class AccountDetail(NamedTuple):
-    """What only the v2 interface says of an account: its durable id, its e-mail, and who signs it in."""
+    """What only the v2 interface says of an account: its durable id, its e-mail, and who signs it
+    in.
+    """
 
     login: str
     account_id: str | None
@@ -135,7 +147,9 @@ Record = tuple[Any, ...]
 
 
 class Grant(NamedTuple):
-    """One permission that one principal holds on an organization (`project_key` is None) or a project."""
+    """One permission that one principal holds on an organization (`project_key` is None) or a
+    project.
+    """
 
     principal_type: PrincipalType
     principal: str
@@ -148,9 +162,10 @@ class Grant(NamedTuple):
 class SnapshotContent:
     """What one complete snapshot says about access: the input of every history table.
 
-    Each tuple holds distinct records. What a scope that was not read would say is empty, and means nothing. `in_force` is the
-    policy that it is judged by. `non_members` are the accounts that SonarCloud lists with permissions, often none, and not as
-    members: names by login. `pseudonyms` are the logins that stand for persons who were taken out.
+    Each tuple holds distinct records. What a scope that was not read would say is empty, and means
+    nothing. `in_force` is the policy that it is judged by. `non_members` are the accounts that
+    SonarCloud lists with permissions, often none, and not as members: names by login. `pseudonyms`
+    are the logins that stand for persons who were taken out.
     """
 
     organization: Organization

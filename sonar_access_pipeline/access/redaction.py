@@ -1,9 +1,10 @@
 """Taking a person out of an answer: the same JSON, with a pseudonym where the person was. Pure.
 
-An object that has the person's login is about the person, with all that lies in it. What it says of rights and of times
-stays, so that history is what it was; every other text in it goes, whatever it is called: SonarCloud may add fields any day.
-What tells who it is (an address, an id) goes wherever it stands as a text of its own, but where it is said of another account,
-and where it is the key or the name of something else: a group or a project that happens to be called like somebody is nobody.
+An object that has the person's login is about the person, with all that lies in it. What it says of
+rights and of times stays, so that history is what it was; every other text in it goes, whatever it
+is called: SonarCloud may add fields any day. What tells who it is (an address, an id) goes wherever
+it stands as a text of its own, but where it is said of another account, and where it is the key or
+the name of something else: a group or a project that happens to be called like somebody is nobody.
 """
 
 from __future__ import annotations
@@ -16,15 +17,40 @@ from typing import Any
 
 NAMES = ("login", "name", "id")
 """What a pseudonym takes the place of; of another text about the person nothing stays."""
-KEPT = frozenset({"externalProvider", "createdAt", "updatedAt", "lastConnectionDate", "expirationDate", "type"})
+KEPT = frozenset(
+    {"externalProvider", "createdAt", "updatedAt", "lastConnectionDate", "expirationDate", "type"}
+)
 """Texts that say nothing about who it is."""
 KEPT_LISTS = frozenset({"permissions", "global", "groups"})
 """Lists of texts that are rights: keys of permissions, names of groups."""
-OWN = frozenset({"email", "avatar", "externalIdentity", "externalId", "externalLogin", "scmAccounts", "id", "uuid", "userId"})
+OWN = frozenset(
+    {
+        "email",
+        "avatar",
+        "externalIdentity",
+        "externalId",
+        "externalLogin",
+        "scmAccounts",
+        "id",
+        "uuid",
+        "userId",
+    }
+)
 """Fields whose texts are one person's and nobody else's."""
 IDS = frozenset({"id", "uuid", "userId"})
-"""Those of `OWN` that are the account's only in the object with its login: inside it they are of something else, as a group."""
-OF_THINGS = KEPT_LISTS | {"key", "name", "project", "projectKey", "projectId", "organization", "groupName", "groupId"}
+"""Those of `OWN` that are the account's only in the object with its login: inside it they are of
+something else, as a group.
+"""
+OF_THINGS = KEPT_LISTS | {
+    "key",
+    "name",
+    "project",
+    "projectKey",
+    "projectId",
+    "organization",
+    "groupName",
+    "groupId",
+}
 """Fields that name a group, a project or a right, in objects that are about no account."""
 SHORTEST = 6
 """Characters of a text that is taken for somebody's own: a shorter one may be anything."""
@@ -64,7 +90,11 @@ def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) ->
     except (ValueError, RecursionError):
         return None
     found = _without(document, login, stands, frozenset(own))
-    return None if found == document else json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    return (
+        None
+        if found == document
+        else json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    )
 
 
 def _may_hold(body: bytes, texts: Collection[str]) -> bool:
@@ -88,7 +118,11 @@ def _own_texts(value: Any, login: str, *, is_theirs: bool) -> Iterator[str]:
         for name, said in value.items():
             if theirs and name in own:
                 texts = said if isinstance(said, list) else [said]
-                yield from (text for text in texts if isinstance(text, str) and len(text) >= SHORTEST and text != login)
+                yield from (
+                    text
+                    for text in texts
+                    if isinstance(text, str) and len(text) >= SHORTEST and text != login
+                )
             else:
                 yield from _own_texts(said, login, is_theirs=theirs)
 
@@ -102,7 +136,11 @@ def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
         # What is said of another account stays, though it may be the same person's.
         left = own if value.get("login") is None else frozenset[str]()
         return {
-            name: said if name in OF_THINGS and _is_plain(said) else _without(said, login, stands, left)
+            name: (
+                said
+                if name in OF_THINGS and _is_plain(said)
+                else _without(said, login, stands, left)
+            )
             for name, said in value.items()
         }
     return stands if isinstance(value, str) and value in own else value
@@ -110,7 +148,9 @@ def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
 
 def _is_plain(value: Any) -> bool:
     """Tell whether a value is a text, or a list of texts."""
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )
 
 
 def _said_of(name: str, said: Any, stands: str) -> Any:

@@ -1,7 +1,8 @@
-"""The history tables, one description each: grain, key, values, the scope that feeds them, and the rows a snapshot shows.
+"""The history tables, one description each: grain, key, values, the scope that feeds them, and the
+rows a snapshot shows.
 
-The warehouse makes its tables from these, the merge its hashes, Dagster its column schemas, the documentation its list.
-What a row means is decided here and nowhere else.
+The warehouse makes its tables from these, the merge its hashes, Dagster its column schemas, the
+documentation its list. What a row means is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a history table that one scope feeds, and only it: their history has that scope's observations.
+    """The rows of a history table that one scope feeds, and only it: their history has that scope's
+    observations.
 
-    `column` and `values` tell a part from its sisters in the same table: its rows are those whose `column` is among `values`.
-    Both are None where the scope feeds the whole table.
+    `column` and `values` tell a part from its sisters in the same table: its rows are those whose
+    `column` is among `values`. Both are None where the scope feeds the whole table.
     """
 
     scope: Scope
@@ -47,7 +49,10 @@ class Part:
 
 @dataclass(frozen=True)
 class HistoryTable:
-    """One kind of thing whose rows come and go. `key` and `values` exclude `organization_key`, which every table leads with."""
+    """One kind of thing whose rows come and go.
+
+    `key` and `values` exclude `organization_key`, which every table leads with.
+    """
 
     name: str
     meaning: str
@@ -55,10 +60,12 @@ class HistoryTable:
     values: tuple[Column, ...]
     parts: tuple[Part, ...]
     asked_by: tuple[tuple[str, ...], ...] = ()
-    """Columns that people look rows up by, besides the key from its left: each deserves an index."""
+    """Columns that people look rows up by, besides the key from its left: each deserves an index.
+    """
     is_never_empty: bool = False
-    """Whether every observation shows rows of it: one that shows none was made before there was this table, and the next is a
-    baseline."""
+    """Whether every observation shows rows of it: one that shows none was made before there was
+    this table, and the next is a baseline.
+    """
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -105,7 +112,9 @@ def _hash_by_name(names: Sequence[str], row: Row) -> bytes:
     they were not there.
     """
     there = [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
-    texts = NUL.join(str(int(value)) if isinstance(value, bool) else value for _, value in there).encode()
+    texts = NUL.join(
+        str(int(value)) if isinstance(value, bool) else value for _, value in there
+    ).encode()
     are_first = [name for name, _ in there] == list(names[: len(there)])
     if there and are_first and all(isinstance(value, str) for _, value in there):
         return blake2b(texts, digest_size=SIZE).digest()
@@ -123,7 +132,10 @@ def _users(content: SnapshotContent) -> Iterator[Row]:
 
 
 def _groups(content: SnapshotContent) -> Iterator[Row]:
-    return ((group.group_id, group.name, group.description, group.is_default) for group in content.groups)
+    return (
+        (group.group_id, group.name, group.description, group.is_default)
+        for group in content.groups
+    )
 
 
 def _group_members(content: SnapshotContent) -> Iterator[Row]:
@@ -134,7 +146,13 @@ def _grants(scope: str) -> Callable[[SnapshotContent], Iterator[Row]]:
     def rows(content: SnapshotContent) -> Iterator[Row]:
         # A key column is never NULL: a grant on the organization itself has the empty project key.
         return (
-            (grant.principal_type, grant.principal, grant.scope, grant.project_key or "", grant.permission)
+            (
+                grant.principal_type,
+                grant.principal,
+                grant.scope,
+                grant.project_key or "",
+                grant.permission,
+            )
             for grant in content.grants
             if grant.scope == scope
         )
@@ -143,7 +161,8 @@ def _grants(scope: str) -> Callable[[SnapshotContent], Iterator[Row]]:
 
 
 def _organization_access(content: SnapshotContent) -> Iterator[Row]:
-    # Groups are written by id, so that a rename revokes nothing. `Anyone` is no account and stays in the grants.
+    # Groups are written by id, so that a rename revokes nothing. `Anyone` is no account and stays
+    # in the grants.
     key = content.organization.key
     logins_of: Mapping[str, list[str]] = defaultdict(list)
     for member in content.members:
@@ -166,7 +185,13 @@ def _project_access(content: SnapshotContent) -> Iterator[Row]:
     # Through groups it would be millions of rows: the view user_project_access says those.
     for grant in content.grants:
         if grant.scope == "project" and grant.principal_type == "user":
-            yield (grant.principal, "project_permission", str(grant.project_key), grant.permission, "direct")
+            yield (
+                grant.principal,
+                "project_permission",
+                str(grant.project_key),
+                grant.permission,
+                "direct",
+            )
 
 
 def _projects(content: SnapshotContent) -> Iterator[Row]:
@@ -174,7 +199,10 @@ def _projects(content: SnapshotContent) -> Iterator[Row]:
 
 
 def _account_details(content: SnapshotContent) -> Iterator[Row]:
-    return ((detail.login, detail.account_id, detail.email, detail.provider) for detail in content.account_details)
+    return (
+        (detail.login, detail.account_id, detail.email, detail.provider)
+        for detail in content.account_details
+    )
 
 
 def _findings(content: SnapshotContent) -> Iterator[Row]:
@@ -182,10 +210,19 @@ def _findings(content: SnapshotContent) -> Iterator[Row]:
     for rule in judging(STATE_RULES, content.in_force.rules):
         for answer in rule.answers(content, policy):
             about = (rule.rule_id, answer.subject_type, answer.subject)
-            yield (*about, str(rule.version), str(version), answer.result.value, rule.severity.value, answer.detail or None)
+            yield (
+                *about,
+                str(rule.version),
+                str(version),
+                answer.result.value,
+                rule.severity.value,
+                answer.detail or None,
+            )
 
 
-LOGIN = Column("login", "login of the account, as SonarCloud writes it; neither stable nor unique per person")
+LOGIN = Column(
+    "login", "login of the account, as SonarCloud writes it; neither stable nor unique per person"
+)
 GROUP_ID = Column("group_id", "id of the group; survives a rename")
 PROJECT_KEY = Column("project_key", "key of the project")
 
@@ -206,18 +243,25 @@ DIM_USER = HistoryTable(
     (LOGIN,),
     (
         Column("name", "display name"),
-        Column("is_organization_admin", "SonarCloud's own statement; NULL where it gave none", "boolean"),
+        Column(
+            "is_organization_admin",
+            "SonarCloud's own statement; NULL where it gave none",
+            "boolean",
+        ),
     ),
     (Part(Scope.CORE, _users),),
 )
 DIM_ACCOUNT_DETAIL = HistoryTable(
     "dim_account_detail",
-    "what only the v2 interface says of an account; personal data, and of scope account_details alone",
+    "what only the v2 interface says of an account; personal data, and of scope account_details"
+    " alone",
     (LOGIN,),
     (
         Column("account_id", "durable id of the account, where SonarCloud gives it"),
         Column("email", "e-mail address of the account, where SonarCloud gives it"),
-        Column("provider", "identity provider that signs the account in, where SonarCloud gives it"),
+        Column(
+            "provider", "identity provider that signs the account in, where SonarCloud gives it"
+        ),
     ),
     (Part(Scope.ACCOUNT_DETAILS, _account_details),),
 )
@@ -243,7 +287,12 @@ DIM_PROJECT = HistoryTable(
     (Part(Scope.PROJECT_PERMISSIONS, _projects),),
 )
 BRIDGE_GROUP_MEMBER = HistoryTable(
-    "bridge_group_member", "one account in one group", (GROUP_ID, LOGIN), (), (Part(Scope.CORE, _group_members),), (("login",),)
+    "bridge_group_member",
+    "one account in one group",
+    (GROUP_ID, LOGIN),
+    (),
+    (Part(Scope.CORE, _group_members),),
+    (("login",),),
 )
 FCT_PERMISSION_GRANT = HistoryTable(
     "fct_permission_grant",
@@ -280,7 +329,12 @@ FCT_USER_ACCESS = HistoryTable(
             "access_type",
             frozenset({"membership", "group", "organization_permission"}),
         ),
-        Part(Scope.PROJECT_PERMISSIONS, _project_access, "access_type", frozenset({"project_permission"})),
+        Part(
+            Scope.PROJECT_PERMISSIONS,
+            _project_access,
+            "access_type",
+            frozenset({"project_permission"}),
+        ),
     ),
     (("entitlement", "resource"),),
 )
@@ -290,13 +344,21 @@ FCT_FINDING = HistoryTable(
     "what one rule answers about one subject",
     (
         Column("rule_id", "the rule; docs/findings.md has them all"),
-        Column("subject_type", "account, group, anyone, or organization where the rule answers for all"),
+        Column(
+            "subject_type", "account, group, anyone, or organization where the rule answers for all"
+        ),
         Column("subject", "login, group id, Anyone, or organization key"),
     ),
     (
         Column("rule_version", "version of the rule"),
-        Column("policy_version", "the policy in force, as in policy_version; 0 is what holds before anybody said anything"),
-        Column("result", "fail, not_evaluable, or pass (once per rule, where it answers nothing else)"),
+        Column(
+            "policy_version",
+            "the policy in force, as in policy_version; 0 is what holds before anybody said"
+            " anything",
+        ),
+        Column(
+            "result", "fail, not_evaluable, or pass (once per rule, where it answers nothing else)"
+        ),
         Column("severity", "high, medium or low"),
         Column("detail", "what was found, or why nobody can tell"),
     ),

@@ -1,13 +1,16 @@
-"""The rules: what each asks of what an observation shows, or of what changed in a window, and how it answers.
+"""The rules: what each asks of what an observation shows, or of what changed in a window, and how
+it answers.
 
-A rule answers `fail` for each account, group or organization that does not keep it, `pass` when all do, and `not_evaluable`,
-with the reason, where what it needs is not known. An unknown is never a pass. Pure.
+A rule answers `fail` for each account, group or organization that does not keep it, `pass` when all
+do, and `not_evaluable`, with the reason, where what it needs is not known. An unknown is never a
+pass. Pure.
 
-Rules of an observation are a function of it and of the policy in force at its time: their answers have a history
-(`fct_finding`). What they say holds no number that changes by itself from day to day. Rules of a window are asked for it.
+Rules of an observation are a function of it and of the policy in force at its time: their answers
+have a history (`fct_finding`). What they say holds no number that changes by itself from day to
+day. Rules of a window are asked for it.
 
-A rule judges from when a warehouse met it, so that nothing that was said of an earlier day changes. Add here: a rule; or a new
-version of one, beside the older one, which stays for the days before.
+A rule judges from when a warehouse met it, so that nothing that was said of an earlier day changes.
+Add here: a rule; or a new version of one, beside the older one, which stays for the days before.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ class Severity(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What a rule says of one subject: `subject_type` account, group, anyone or organization; `subject` login, id or key."""
+    """What a rule says of one subject: `subject_type` account, group, anyone or organization;
+    `subject` login, id or key.
+    """
 
     subject_type: str
     subject: str
@@ -85,10 +90,14 @@ class StateRule(Rule):
     def answers(self, content: SnapshotContent, policy: Policy) -> list[Answer]:
         """Return every failure and everything unknown; one pass where there is neither."""
         unread = sorted(scope.value for scope in self.needs - content.scopes)
-        return _at_least_one(content.organization.key, self.ask(content, policy) if not unread else None, unread)
+        return _at_least_one(
+            content.organization.key, self.ask(content, policy) if not unread else None, unread
+        )
 
 
-def _at_least_one(organization_key: str, found: Iterable[Answer] | None, unread: list[str]) -> list[Answer]:
+def _at_least_one(
+    organization_key: str, found: Iterable[Answer] | None, unread: list[str]
+) -> list[Answer]:
     if found is None:
         return [_unknown(organization_key, f"scope {', '.join(unread)} was not read")]
     return list(found) or [Answer("organization", organization_key, Result.PASS, "")]
@@ -117,34 +126,56 @@ def _admins(content: SnapshotContent) -> set[str]:
                 found.add(grant.principal)
             elif grant.principal_type == "group":
                 groups.add(grant.principal)
-    return found | {membership.login for membership in content.group_members if membership.group_id in groups}
+    return found | {
+        membership.login for membership in content.group_members if membership.group_id in groups
+    }
 
 
 def _too_many_admins(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
     count = len(_admins(content))
     if count > policy.max_admins:
-        yield Answer("organization", content.organization.key, Result.FAIL, f"{count} accounts administer the organization")
+        yield Answer(
+            "organization",
+            content.organization.key,
+            Result.FAIL,
+            f"{count} accounts administer the organization",
+        )
 
 
 def _no_admin(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
     if not _admins(content):
-        yield Answer("organization", content.organization.key, Result.FAIL, "no account administers the organization")
+        yield Answer(
+            "organization",
+            content.organization.key,
+            Result.FAIL,
+            "no account administers the organization",
+        )
 
 
 def _one_admin(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
     admins = _admins(content)
     if len(admins) == 1:
-        yield Answer("organization", content.organization.key, Result.FAIL, "one account alone administers the organization")
+        yield Answer(
+            "organization",
+            content.organization.key,
+            Result.FAIL,
+            "one account alone administers the organization",
+        )
 
 
 def _said(permissions: Mapping[str, int], scope: str) -> str:
     """Permissions in words: those on projects with on how many."""
     if scope == "organization":
         return ", ".join(sorted(permissions))
-    return ", ".join(f"{key} on {count} project{'s' if count > 1 else ''}" for key, count in sorted(permissions.items()))
+    return ", ".join(
+        f"{key} on {count} project{'s' if count > 1 else ''}"
+        for key, count in sorted(permissions.items())
+    )
 
 
-def _direct(scope: str, wanted: Callable[[str], bool]) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
+def _direct(
+    scope: str, wanted: Callable[[str], bool]
+) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
     def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         held: Mapping[str, Counter[str]] = defaultdict(Counter)
         for grant in content.grants:
@@ -158,14 +189,25 @@ def _direct(scope: str, wanted: Callable[[str], bool]) -> Callable[[SnapshotCont
 
 def _anyone(scope: str) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
     def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
-        held = Counter(grant.permission for grant in content.grants if (grant.principal_type, grant.scope) == ("anyone", scope))
+        held = Counter(
+            grant.permission
+            for grant in content.grants
+            if (grant.principal_type, grant.scope) == ("anyone", scope)
+        )
         if held:
-            yield Answer("anyone", "Anyone", Result.FAIL, f"everybody, signed in or not, holds: {_said(held, scope)}")
+            yield Answer(
+                "anyone",
+                "Anyone",
+                Result.FAIL,
+                f"everybody, signed in or not, holds: {_said(held, scope)}",
+            )
 
     return ask
 
 
-def _default_group(scope: str, harmless: Collection[str]) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
+def _default_group(
+    scope: str, harmless: Collection[str]
+) -> Callable[[SnapshotContent, Policy], Iterator[Answer]]:
     def ask(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         defaults = {group.group_id for group in content.groups if group.is_default}
         if not defaults:
@@ -174,11 +216,14 @@ def _default_group(scope: str, harmless: Collection[str]) -> Callable[[SnapshotC
             held = Counter(
                 grant.permission
                 for grant in content.grants
-                if (grant.principal_type, grant.principal, grant.scope) == ("group", group_id, scope)
+                if (grant.principal_type, grant.principal, grant.scope)
+                == ("group", group_id, scope)
                 and grant.permission not in harmless
             )
             if held:
-                yield Answer("group", group_id, Result.FAIL, f"every member holds: {_said(held, scope)}")
+                yield Answer(
+                    "group", group_id, Result.FAIL, f"every member holds: {_said(held, scope)}"
+                )
 
     return ask
 
@@ -188,7 +233,11 @@ def _only_default_group(content: SnapshotContent, _: Policy) -> Iterator[Answer]
     if not defaults:
         yield _unknown(content.organization.key, "no group says that it is the default one")
         return
-    others = {membership.login for membership in content.group_members if membership.group_id not in defaults}
+    others = {
+        membership.login
+        for membership in content.group_members
+        if membership.group_id not in defaults
+    }
     for login in logins_of(content):
         if login not in others:
             yield _fail(login, "member of no group but the default one")
@@ -204,7 +253,9 @@ LOOK_ALIKES = str.maketrans(
         "5": "s",
     }
 )
-"""Letters that look like others, in lower case: Cyrillic and Greek ones, digits, and whatever looks like an l."""
+"""Letters that look like others, in lower case: Cyrillic and Greek ones, digits, and whatever looks
+like an l.
+"""
 
 
 def skeleton(name: str) -> str:
@@ -239,8 +290,13 @@ def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
         if len(logins) > 1:
             sign = sha256("\0".join(sorted(logins)).encode()).hexdigest()[:8]
             for login in logins:
-                # Nobody else is named here: a person who is forgotten must not stay in what is said of another.
-                yield _fail(login, f"one of {len(logins)} accounts whose names look alike (those with the sign {sign})")
+                # Nobody else is named here: a person who is forgotten must not stay in what is said
+                # of another.
+                yield _fail(
+                    login,
+                    f"one of {len(logins)} accounts whose names look alike (those with the sign"
+                    f" {sign})",
+                )
 
 
 def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
@@ -252,7 +308,9 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
         if policy.owner_of(login) is not None:
             continue
         if login in content.pseudonyms:
-            yield Answer("account", login, Result.NOT_EVALUABLE, "the account was replaced by a pseudonym")
+            yield Answer(
+                "account", login, Result.NOT_EVALUABLE, "the account was replaced by a pseudonym"
+            )
             continue
         statuses = policy.statuses_of((login, emails.get(login)))
         if not statuses:
@@ -264,7 +322,12 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
 
 def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -> bool:
     """Tell whether a word of a login or a name is one of the words of service accounts."""
-    found = {word for text in (login, name or "") for word in re.split(r"[^a-z]+", text.casefold()) if word}
+    found = {
+        word
+        for text in (login, name or "")
+        for word in re.split(r"[^a-z]+", text.casefold())
+        if word
+    }
     return not found.isdisjoint(words)
 
 
@@ -272,7 +335,10 @@ def _service_without_owner(content: SnapshotContent, policy: Policy) -> Iterator
     yield from _unnamed(content)
     names = _names(content)
     for login in logins_of(content):
-        if looks_like_a_service(login, names.get(login), policy.service_words) and policy.owner_of(login) is None:
+        if (
+            looks_like_a_service(login, names.get(login), policy.service_words)
+            and policy.owner_of(login) is None
+        ):
             yield _fail(login, "looks like a service account, and the settings name no owner")
 
 
@@ -303,8 +369,16 @@ STATE_RULES = (
         threshold=lambda policy: f"at most {policy.max_admins}",
         ask=_too_many_admins,
     ),
-    StateRule("no-admin", 1, Severity.HIGH, "no account administers the organization", ask=_no_admin),
-    StateRule("one-admin", 1, Severity.MEDIUM, "one account alone administers the organization", ask=_one_admin),
+    StateRule(
+        "no-admin", 1, Severity.HIGH, "no account administers the organization", ask=_no_admin
+    ),
+    StateRule(
+        "one-admin",
+        1,
+        Severity.MEDIUM,
+        "one account alone administers the organization",
+        ask=_one_admin,
+    ),
     StateRule(
         "admin-direct",
         1,
@@ -328,9 +402,20 @@ STATE_RULES = (
         ask=_direct("project", lambda _: True),
     ),
     StateRule(
-        "anyone-organization", 1, Severity.HIGH, "Anyone holds a permission on the organization", ask=_anyone("organization")
+        "anyone-organization",
+        1,
+        Severity.HIGH,
+        "Anyone holds a permission on the organization",
+        ask=_anyone("organization"),
     ),
-    StateRule("anyone-project", 1, Severity.HIGH, "Anyone holds permissions on projects", PROJECTS, ask=_anyone("project")),
+    StateRule(
+        "anyone-project",
+        1,
+        Severity.HIGH,
+        "Anyone holds permissions on projects",
+        PROJECTS,
+        ask=_anyone("project"),
+    ),
     StateRule(
         "default-group-organization",
         1,
@@ -346,8 +431,20 @@ STATE_RULES = (
         PROJECTS,
         ask=_default_group("project", READING),
     ),
-    StateRule("only-default-group", 1, Severity.LOW, "is a member of no group but the default one", ask=_only_default_group),
-    StateRule("confusable-name", 2, Severity.MEDIUM, "has a name that can be confused with another's", ask=_confusable),
+    StateRule(
+        "only-default-group",
+        1,
+        Severity.LOW,
+        "is a member of no group but the default one",
+        ask=_only_default_group,
+    ),
+    StateRule(
+        "confusable-name",
+        2,
+        Severity.MEDIUM,
+        "has a name that can be confused with another's",
+        ask=_confusable,
+    ),
     StateRule(
         "not-on-roster",
         2,
@@ -370,7 +467,9 @@ STATE_RULES = (
         Severity.HIGH,
         "has an e-mail address outside the organization's domains",
         DETAILS,
-        threshold=lambda policy: f"domains {', '.join(policy.email_domains)}" if policy.email_domains else None,
+        threshold=lambda policy: (
+            f"domains {', '.join(policy.email_domains)}" if policy.email_domains else None
+        ),
         ask=_outside_domain,
     ),
 )
@@ -381,10 +480,12 @@ STATE_RULES = (
 class WindowFacts:
     """What the rules of a window are asked with.
 
-    `compared`: the two observations between which changes are known, by when they ended; None where there are no two. `unknown`:
-    why a rule that compares cannot answer for all of the window, a sentence per part of it. `returned`: accounts that
-    came back in the window after leaving, and are members at its end. `gained`: by login, what it may do on the organization at
-    the end and might not before the window. `tokens`: those of the account that reads; None where they were not read.
+    `compared`: the two observations between which changes are known, by when they ended; None where
+    there are no two. `unknown`: why a rule that compares cannot answer for all of the window, a
+    sentence per part of it. `returned`: accounts that came back in the window after leaving, and
+    are members at its end. `gained`: by login, what it may do on the organization at the end and
+    might not before the window. `tokens`: those of the account that reads; None where they were not
+    read.
     """
 
     organization_key: str
@@ -440,7 +541,10 @@ def _old_token(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
     for token in sorted(facts.tokens, key=_named):
         if token.created_at is None:
             yield Answer(
-                "account", token.login, Result.NOT_EVALUABLE, f"token '{token.name}': SonarCloud does not say when it was made"
+                "account",
+                token.login,
+                Result.NOT_EVALUABLE,
+                f"token '{token.name}': SonarCloud does not say when it was made",
             )
         elif token.created_at < oldest:
             yield _fail(token.login, f"token '{token.name}' was made on {token.created_at.date()}")
@@ -450,8 +554,13 @@ def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
     latest = facts.as_of - timedelta(days=policy.dormant_days)
     for token in sorted(facts.tokens or (), key=_named):
         if token.last_used_at is not None and token.last_used_at < latest:
-            yield _fail(token.login, f"token '{token.name}' was last used on {token.last_used_at.date()}")
-    yield _unknown(facts.organization_key, "SonarCloud shows the last use of the reading account's own tokens only")
+            yield _fail(
+                token.login, f"token '{token.name}' was last used on {token.last_used_at.date()}"
+            )
+    yield _unknown(
+        facts.organization_key,
+        "SonarCloud shows the last use of the reading account's own tokens only",
+    )
 
 
 WINDOW_RULES = (
@@ -482,11 +591,16 @@ WINDOW_RULES = (
 )
 """The rules of a window, in the order in which findings are shown."""
 
-RULE_VERSIONS: Mapping[tuple[str, int], Rule] = {(rule.rule_id, rule.version): rule for rule in (*STATE_RULES, *WINDOW_RULES)}
+RULE_VERSIONS: Mapping[tuple[str, int], Rule] = {
+    (rule.rule_id, rule.version): rule for rule in (*STATE_RULES, *WINDOW_RULES)
+}
 """Every version of every rule."""
 
 RULES: Mapping[str, Rule] = {
-    rule_id: max((rule for rule in RULE_VERSIONS.values() if rule.rule_id == rule_id), key=attrgetter("version"))
+    rule_id: max(
+        (rule for rule in RULE_VERSIONS.values() if rule.rule_id == rule_id),
+        key=attrgetter("version"),
+    )
     for rule_id, _ in RULE_VERSIONS
 }
 """The newest version of every rule, by name; in the order in which findings are shown."""

@@ -1,6 +1,9 @@
-"""A snapshot in memory: what was asked, what came back, and what is to be thought of it. No parsing, no storage.
+"""A snapshot in memory: what was asked, what came back, and what is to be thought of it.
 
-The source makes one, the warehouse keeps it, evidence quotes it. Times are aware UTC datetimes, durations milliseconds.
+No parsing, no storage.
+
+The source makes one, the warehouse keeps it, evidence quotes it. Times are aware UTC datetimes,
+durations milliseconds.
 """
 
 from __future__ import annotations
@@ -45,11 +48,12 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP response of a snapshot: the exact body (compressed, as it is kept), and the facts around it.
+    """One HTTP response of a snapshot: the exact body (compressed, as it is kept), and the facts
+    around it.
 
-    `body_sha256` is that of the body as it came, in hex; `size_bytes` its length.
-    `reading` counts how often its list was read, from 1; only the last reading of a list is parsed.
-    `attempts` counts the tries it took, from 1. `server_time` is SonarCloud's own clock, where it gave one.
+    `body_sha256` is that of the body as it came, in hex; `size_bytes` its length. `reading` counts
+    how often its list was read, from 1; only the last reading of a list is parsed. `attempts`
+    counts the tries it took, from 1. `server_time` is SonarCloud's own clock, where it gave one.
     """
 
     sequence: int
@@ -90,9 +94,12 @@ def packed(body: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ListRead:
-    """How one list was read. `subject` is the group id or project key of a list that there are many of, else empty.
+    """How one list was read.
 
-    `reason` says why it is incomplete, or, of a complete one that was not read to its total, how it is complete nevertheless.
+    `subject` is the group id or project key of a list that there are many of, else empty.
+
+    `reason` says why it is incomplete, or, of a complete one that was not read to its total, how it
+    is complete nevertheless.
     """
 
     name: str
@@ -107,7 +114,10 @@ class ListRead:
 
 @dataclass(frozen=True)
 class Control:
-    """A comparison of two independent statements about one thing. `passed` None: it could not be evaluated, detail says why."""
+    """A comparison of two independent statements about one thing.
+
+    `passed` None: it could not be evaluated, detail says why.
+    """
 
     name: str
     compares: str
@@ -121,8 +131,8 @@ class Control:
 class Snapshot:
     """One read of one organization.
 
-    `tls_bundle_sha256` is that of the bundle of certificate authorities which the environment named to verify SonarCloud's TLS;
-    None where it named none, or there was no TLS.
+    `tls_bundle_sha256` is that of the bundle of certificate authorities which the environment named
+    to verify SonarCloud's TLS; None where it named none, or there was no TLS.
     """
 
     connection: str
@@ -152,7 +162,9 @@ class Snapshot:
 
     @cached_property
     def content_sha256(self) -> str:
-        """Hex SHA-256 of everything this snapshot says, bodies by their digest, as canonical JSON."""
+        """Hex SHA-256 of everything this snapshot says, bodies by their digest, as canonical
+        JSON.
+        """
         return canonical_digest(self.facts())
 
     def facts(self) -> dict[str, Any]:
@@ -174,9 +186,16 @@ class Snapshot:
             "run_id": self.run_id,
             "pipeline_version": self.pipeline_version,
             "counts": dict(self.counts),
-            # In an order of their own, so that the digest can be computed again from tables, which have none.
-            "lists": [_facts(LIST_FACTS, read) for read in sorted(self.lists, key=attrgetter("name", "subject"))],
-            "controls": [_facts(CONTROL_FACTS, control) for control in sorted(self.controls, key=attrgetter("name"))],
+            # In an order of their own, so that the digest can be computed again from tables, which
+            # have none.
+            "lists": [
+                _facts(LIST_FACTS, read)
+                for read in sorted(self.lists, key=attrgetter("name", "subject"))
+            ],
+            "controls": [
+                _facts(CONTROL_FACTS, control)
+                for control in sorted(self.controls, key=attrgetter("name"))
+            ],
             "responses": [_facts(RESPONSE_FACTS, response) for response in self.responses],
         }
 
@@ -185,7 +204,16 @@ def _facts(names: Sequence[str], of: object) -> dict[str, Any]:
     return {name: getattr(of, name) for name in names}
 
 
-LIST_FACTS = ("name", "subject", "reported_total", "rows", "distinct", "rereads", "verdict", "reason")
+LIST_FACTS = (
+    "name",
+    "subject",
+    "reported_total",
+    "rows",
+    "distinct",
+    "rereads",
+    "verdict",
+    "reason",
+)
 CONTROL_FACTS = ("name", "compares", "left", "right", "passed", "detail")
 RESPONSE_FACTS = (
     "sequence",
@@ -215,15 +243,24 @@ def chain_head(previous_sha256: str, content_sha256: str) -> str:
 
 
 CLOCKS_DIFFER = timedelta(minutes=5)
-"""By how much two clocks may differ: this machine's, SonarCloud's, another collector's, a time stamp authority's."""
+"""By how much two clocks may differ: this machine's, SonarCloud's, another collector's, a time
+stamp authority's.
+"""
 CHAIN_START = "0" * 64
 """The link before the first snapshot of a warehouse."""
 
 
 def canonical_json(value: Any) -> bytes:
-    """`value` as UTF-8 JSON with sorted keys and no spaces; times as ISO 8601 UTC with microseconds and a Z."""
+    """`value` as UTF-8 JSON with sorted keys and no spaces; times as ISO 8601 UTC with microseconds
+    and a Z.
+    """
     return json.dumps(
-        value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_canonical_default, allow_nan=False
+        value,
+        ensure_ascii=False,
+        sort_keys=True,
+        separators=(",", ":"),
+        default=_canonical_default,
+        allow_nan=False,
     ).encode()
 
 
@@ -234,7 +271,9 @@ def canonical_digest(value: Any) -> str:
 
 @lru_cache(maxsize=4096)
 def iso(moment: datetime) -> str:
-    """`moment` as `2026-11-02T05:00:03.000000Z`, whatever its zone: one spelling, sortable as text."""
+    """`moment` as `2026-11-02T05:00:03.000000Z`, whatever its zone: one spelling, sortable as
+    text.
+    """
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -11,7 +11,10 @@ from datetime import UTC, date, datetime, time, timedelta
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """The days from `first` to `last`, both included. Raises `ValueError` when they are the wrong way round."""
+    """The days from `first` to `last`, both included.
+
+    Raises `ValueError` when they are the wrong way round.
+    """
 
     first: date
     last: date
@@ -55,14 +58,19 @@ class Window:
 
     @property
     def end(self) -> datetime:
-        """The first moment after the window; the last one there is, of a window that ends with all time."""
+        """The first moment after the window; the last one there is, of a window that ends with all
+        time.
+        """
         if self.last == date.max:
             return datetime.max.replace(tzinfo=UTC)
         return datetime.combine(self.last + timedelta(days=1), time.min, UTC)
 
     def days(self) -> Iterator[date]:
         """Yield every day of the window."""
-        return (self.first + timedelta(days=offset) for offset in range((self.last - self.first).days + 1))
+        return (
+            self.first + timedelta(days=offset)
+            for offset in range((self.last - self.first).days + 1)
+        )
 
     def __str__(self) -> str:
         return f"{self.first}_{self.last}"

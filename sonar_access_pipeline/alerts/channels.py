@@ -1,7 +1,8 @@
-"""The only room that sends: messages to people through Apprise, and a heartbeat to whatever notices silence.
+"""The only room that sends: messages to people through Apprise, and a heartbeat to whatever notices
+silence.
 
-A channel is named by its kind and a digest, never by its URL: that holds a secret. So does no error and no log line here.
-Apprise is loaded when something is sent: every run loads this file.
+A channel is named by its kind and a digest, never by its URL: that holds a secret. So does no error
+and no log line here. Apprise is loaded when something is sent: every run loads this file.
 """
 
 from __future__ import annotations
@@ -32,13 +33,24 @@ class Channel:
     def send(self, title: str, text: str) -> str | None:
         """Send a message; the reason, when it was not taken."""
         if self.service is None:
-            return "its URL is no notification URL; https://appriseit.com/services shows how one looks"
+            return (
+                "its URL is no notification URL; https://appriseit.com/services shows how one looks"
+            )
         import apprise
 
-        kinds = {True: apprise.NotifyType.SUCCESS, False: apprise.NotifyType.FAILURE, None: apprise.NotifyType.INFO}
+        kinds = {
+            True: apprise.NotifyType.SUCCESS,
+            False: apprise.NotifyType.FAILURE,
+            None: apprise.NotifyType.INFO,
+        }
         with _silenced():
             notify = apprise.Apprise([self.service]).notify
-            taken = notify(title=title, body=text, notify_type=kinds[is_over(title)], body_format=apprise.NotifyFormat.TEXT)
+            taken = notify(
+                title=title,
+                body=text,
+                notify_type=kinds[is_over(title)],
+                body_format=apprise.NotifyFormat.TEXT,
+            )
         return None if taken else "it cannot be reached, or does not take the message"
 
 
@@ -52,7 +64,11 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
     for number, url in enumerate(urls, 1):
         with _silenced():
             service = apprise.Apprise.instantiate(url)
-        name = f"number {number}" if service is None else f"{service.schema}:{sha256(url.encode()).hexdigest()[:8]}"
+        name = (
+            f"number {number}"
+            if service is None
+            else f"{service.schema}:{sha256(url.encode()).hexdigest()[:8]}"
+        )
         found[name] = Channel(name, service)
     return found
 

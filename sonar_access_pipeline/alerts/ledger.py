@@ -1,7 +1,9 @@
-"""What is told of problems, and when: once when one appears, daily while it lasts, once when it is over. Pure.
+"""What is told of problems, and when: once when one appears, daily while it lasts, once when it is
+over. Pure.
 
-One message tells of everything in a tick that has one cause. A problem whose group was told of already (thirty connections, one
-host that is down) joins that message, and its next repetition, instead of making another.
+One message tells of everything in a tick that has one cause. A problem whose group was told of
+already (thirty connections, one host that is down) joins that message, and its next repetition,
+instead of making another.
 """
 
 from __future__ import annotations
@@ -17,13 +19,17 @@ from sonar_access_pipeline.alerts.problems import Problem, owner
 
 REPEATED_AFTER = timedelta(days=1)
 JOINED_WITHIN = timedelta(hours=1)
-"""After a message, for so long others with the same problem for the same reason need none of their own."""
+"""After a message, for so long others with the same problem for the same reason need none of their
+own.
+"""
 NAMED = 40
 """Connections that one message names; the rest are counted."""
 
 
 class Event(StrEnum):
-    """What happened to a problem. `closed`: it leaves the list, and whether it is over is unknown."""
+    """What happened to a problem. `closed`: it leaves the list, and whether it is over is
+    unknown.
+    """
 
     RAISED = "raised"
     REPEATED = "repeated"
@@ -33,7 +39,9 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class Open:
-    """A problem that was raised and is not over: as it was told last, when and by which message, and every cause it had."""
+    """A problem that was raised and is not over: as it was told last, when and by which message,
+    and every cause it had.
+    """
 
     problem: Problem
     said_at: datetime
@@ -43,7 +51,10 @@ class Open:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row to write. `message_id` is that of the message it joins; None where it needs a new one, or none."""
+    """One row to write.
+
+    `message_id` is that of the message it joins; None where it needs a new one, or none.
+    """
 
     event: Event
     problem: Problem
@@ -53,7 +64,11 @@ class Entry:
 
 
 def entries_of(
-    problems: Iterable[Problem], open_problems: Iterable[Open], now: datetime, *, connections: Collection[str]
+    problems: Iterable[Problem],
+    open_problems: Iterable[Open],
+    now: datetime,
+    *,
+    connections: Collection[str],
 ) -> list[Entry]:
     """Decide what to write down and to tell of `problems`, given those that are open.
 
@@ -67,7 +82,15 @@ def entries_of(
     entries = [
         *_raised(wrong, known, now),
         *_repeated(wrong, known, now),
-        *_over({key: one for key, one in known.items() if key not in wrong and owner(key) in connections}, known, wrong),
+        *_over(
+            {
+                key: one
+                for key, one in known.items()
+                if key not in wrong and owner(key) in connections
+            },
+            known,
+            wrong,
+        ),
     ]
     return sorted(entries, key=lambda entry: (entry.event, entry.problem.cause, entry.problem.key))
 
@@ -79,7 +102,9 @@ def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: dateti
     told = {
         one.problem.group: one.message_id
         for one in known.values()
-        if one.problem.key in wrong and not one.problem.told_once and now - one.said_at <= JOINED_WITHIN
+        if one.problem.key in wrong
+        and not one.problem.told_once
+        and now - one.said_at <= JOINED_WITHIN
     }
     entries = []
     for key, problem in wrong.items():
@@ -95,28 +120,40 @@ def _raised(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: dateti
     return entries
 
 
-def _repeated(wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime) -> list[Entry]:
+def _repeated(
+    wrong: Mapping[str, Problem], known: Mapping[str, Open], now: datetime
+) -> list[Entry]:
     """Make entries of problems that have lasted for a day since they were told, with all of their
     group.
     """
     lasting = [
-        one for one in known.values() if (p := wrong.get(one.problem.key)) and p.cause == one.problem.cause and not p.told_once
+        one
+        for one in known.values()
+        if (p := wrong.get(one.problem.key)) and p.cause == one.problem.cause and not p.told_once
     ]
     due = {one.problem.group for one in lasting if now - one.said_at >= REPEATED_AFTER}
-    return [Entry(Event.REPEATED, wrong[one.problem.key]) for one in lasting if one.problem.group in due]
+    return [
+        Entry(Event.REPEATED, wrong[one.problem.key]) for one in lasting if one.problem.group in due
+    ]
 
 
-def _over(gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem]) -> list[Entry]:
+def _over(
+    gone: Mapping[str, Open], known: Mapping[str, Open], wrong: Mapping[str, Problem]
+) -> list[Entry]:
     """Make entries of problems that are not wrong any more; they are told when nothing of their
     group is wrong.
     """
-    remaining = {one.problem.group for key, one in known.items() if key in wrong} | {p.group for p in wrong.values()}
+    remaining = {one.problem.group for key, one in known.items() if key in wrong} | {
+        p.group for p in wrong.values()
+    }
     entries = []
     for one in gone.values():
         if one.problem.told_once:
             entries.append(Entry(Event.CLOSED, one.problem, is_told=False))
         else:
-            entries.append(Entry(Event.RECOVERED, one.problem, is_told=one.problem.group not in remaining))
+            entries.append(
+                Entry(Event.RECOVERED, one.problem, is_told=one.problem.group not in remaining)
+            )
     return entries
 
 
@@ -130,7 +167,9 @@ class Message:
 
 
 def messages_of(
-    entries: Sequence[Entry], link: Callable[[str], str], earlier: Mapping[str, Sequence[Problem]] | None = None
+    entries: Sequence[Entry],
+    link: Callable[[str], str],
+    earlier: Mapping[str, Sequence[Problem]] | None = None,
 ) -> list[Message]:
     """Write one message for all entries that have one event and one cause.
 
@@ -155,27 +194,51 @@ def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: in
     """Give each entry the number of the message that tells of it; an entry that joined an earlier
     message keeps the number of that one.
     """
-    ids = {id(entry): first_id + number for number, message in enumerate(messages) for entry in message.entries}
+    ids = {
+        id(entry): first_id + number
+        for number, message in enumerate(messages)
+        for entry in message.entries
+    }
     return [replace(entry, message_id=ids.get(id(entry), entry.message_id)) for entry in entries]
 
 
 def _more(problems: Sequence[Problem]) -> list[str]:
-    return [f"And {len(problems) - NAMED} more: `sonar-access alerts list --all`."] if len(problems) > NAMED else []
+    return (
+        [f"And {len(problems) - NAMED} more: `sonar-access alerts list --all`."]
+        if len(problems) > NAMED
+        else []
+    )
 
 
 ABOUT = "SonarCloud access, "
-PREFIX = {Event.RAISED: "", Event.REPEATED: "still: ", Event.RECOVERED: "recovered: ", Event.CLOSED: ""}
+PREFIX = {
+    Event.RAISED: "",
+    Event.REPEATED: "still: ",
+    Event.RECOVERED: "recovered: ",
+    Event.CLOSED: "",
+}
 
 
 def _message(
-    event: Event, cause: Cause, entries: tuple[Entry, ...], before: Sequence[Problem], link: Callable[[str], str]
+    event: Event,
+    cause: Cause,
+    entries: tuple[Entry, ...],
+    before: Sequence[Problem],
+    link: Callable[[str], str],
 ) -> Message:
     problems = [*before, *(entry.problem for entry in entries)]
     meaning = MEANINGS[cause]
     title = f"{ABOUT}{PREFIX[event]}{_subject(problems)}: {meaning.title}"
     if event is Event.RECOVERED:
         return Message(
-            title, "\n".join([*(f"{_about(p)}: {harmless(p.sentence)}" for p in problems[:NAMED]), *_more(problems)]), entries
+            title,
+            "\n".join(
+                [
+                    *(f"{_about(p)}: {harmless(p.sentence)}" for p in problems[:NAMED]),
+                    *_more(problems),
+                ]
+            ),
+            entries,
         )
     lines = []
     by_sentence: dict[str, list[Problem]] = defaultdict(list)
@@ -193,23 +256,42 @@ def _message(
         lines.append(f"And {len(by_sentence) - NAMED} more: `sonar-access alerts list`.")
     return Message(
         title,
-        "\n".join([*lines, f"Next: {meaning.next_step}", f"More: sonar-access alerts explain {runbook_section(cause)}"]),
+        "\n".join(
+            [
+                *lines,
+                f"Next: {meaning.next_step}",
+                f"More: sonar-access alerts explain {runbook_section(cause)}",
+            ]
+        ),
         entries,
     )
 
 
 def is_over(title: str) -> bool | None:
-    """Tell whether a message says that something is over; None of one that says nothing of a problem."""
-    return title.startswith(f"{ABOUT}{PREFIX[Event.RECOVERED]}") if title.startswith(ABOUT) else None
+    """Tell whether a message says that something is over; None of one that says nothing of a
+    problem.
+    """
+    return (
+        title.startswith(f"{ABOUT}{PREFIX[Event.RECOVERED]}") if title.startswith(ABOUT) else None
+    )
 
 
 def harmless(sentence: str) -> str:
-    """Give a sentence, in which there may be words of a server or a person, without what a chat takes for a command.
+    """Give a sentence, in which there may be words of a server or a person, without what a chat
+    takes for a command.
 
     No mention of everybody, no markup, no link, no line of its own.
     """
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in sentence)
-    return shown.replace("<", "\u2039").replace(">", "\u203a").replace("@", "@\u200b").replace("://", ":\u200b//")
+    shown = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in sentence
+    )
+    return (
+        shown.replace("<", "\u2039")
+        .replace(">", "\u203a")
+        .replace("@", "@\u200b")
+        .replace("://", ":\u200b//")
+    )
 
 
 def _subject(problems: Sequence[Problem]) -> str:

@@ -1,8 +1,9 @@
 """From facts to problems: what is wrong now, with which connection, and in one sentence. Pure.
 
-A problem has a key. While the same key is wrong it is the same problem, however often a sync is tried again; what is told of it,
-and when, is decided by `ledger.py`. Facts of syncs are read anew from the warehouse each time, so they need no memory. A run or
-a check that failed stays wrong until a newer one of its kind does not: those problems are carried on from the ledger.
+A problem has a key. While the same key is wrong it is the same problem, however often a sync is
+tried again; what is told of it, and when, is decided by `ledger.py`. Facts of syncs are read anew
+from the warehouse each time, so they need no memory. A run or a check that failed stays wrong until
+a newer one of its kind does not: those problems are carried on from the ledger.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, Shared
 TOKEN_DIES_AFTER, TOKEN_IDLE_WARNING, TOKEN_EXPIRY_WARNING = 60, 50, 14
 """Days. SonarCloud removes a token that was not used for 60 (docs/sonarcloud.md)."""
 SUCCEEDED = frozenset({"complete", "held"})
-"""Outcomes of a try that read everything; what is held waits for a person and is a problem of its own."""
+"""Outcomes of a try that read everything; what is held waits for a person and is a problem of its
+own.
+"""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a run may wait and go on, a sensor be silent, evidence wait; and how long what is told once stays on the list."""
+    """How long a run may wait and go on, a sensor be silent, evidence wait; and how long what is
+    told once stays on the list.
+    """
 
     waiting: timedelta = timedelta(hours=1)
     running: timedelta = timedelta(hours=3)
@@ -99,7 +104,10 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run that ended, with the checks that it made. `subject` is its range of days, where it has one."""
+    """A run that ended, with the checks that it made.
+
+    `subject` is its range of days, where it has one.
+    """
 
     run_id: str
     connection: str
@@ -112,14 +120,17 @@ class EndedRun:
     cause: Cause = Cause.RUN_FAILED
     checks: tuple[CheckResult, ...] = ()
     of_sync: bool = False
-    """Whether it failed before everything was read: then `sync_attempt` has it, and it is no problem of its own."""
+    """Whether it failed before everything was read: then `sync_attempt` has it, and it is no
+    problem of its own.
+    """
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that a person must hear of. `group` is what others share with it.
 
-    What is `told_once` is not repeated, and never said to be over: a gap, or what somebody ran by hand.
+    What is `told_once` is not repeated, and never said to be over: a gap, or what somebody ran by
+    hand.
     """
 
     key: str
@@ -142,13 +153,25 @@ def sync_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
     last = facts.last_attempt
     if facts.held is not None:
         held = facts.held
-        return _problem(watched, "sync", Cause.HELD, held.sentence, day=held.partition_date, run_id=held.run_id)
+        return _problem(
+            watched, "sync", Cause.HELD, held.sentence, day=held.partition_date, run_id=held.run_id
+        )
     if last is not None and last.outcome not in SUCCEEDED:
         sentence = last.error or MEANINGS[last.cause or Cause.UNEXPECTED].title
-        return _problem(watched, "sync", last.cause or Cause.UNEXPECTED, sentence, day=last.partition_date, run_id=last.run_id)
+        return _problem(
+            watched,
+            "sync",
+            last.cause or Cause.UNEXPECTED,
+            sentence,
+            day=last.partition_date,
+            run_id=last.run_id,
+        )
     if facts.missing_day is not None:
         why = f": {facts.missing_reason}" if facts.missing_reason else ""
-        sentence = f"{facts.missing_day} was not observed, and its grace is over{why}. Once a day is over it stays a gap."
+        sentence = (
+            f"{facts.missing_day} was not observed, and its grace is over{why}. Once a day is over"
+            " it stays a gap."
+        )
         return _problem(watched, "sync", Cause.MISSING, sentence, day=facts.missing_day)
     return None
 
@@ -161,22 +184,34 @@ def gap_problem(watched: Watched, facts: SyncFacts) -> Problem | None:
         return None
     days = ", ".join(map(str, facts.gaps))
     sentence = (
-        f"{days} {'was' if len(facts.gaps) == 1 else 'were'} not observed; this stays a gap. Later days are observed again."
+        f"{days} {'was' if len(facts.gaps) == 1 else 'were'} not observed; this stays a gap. Later"
+        " days are observed again."
     )
-    return replace(_problem(watched, "gap", Cause.MISSING, sentence, day=facts.gaps[-1]), told_once=True)
+    return replace(
+        _problem(watched, "gap", Cause.MISSING, sentence, day=facts.gaps[-1]), told_once=True
+    )
 
 
 def token_problem(watched: Watched, facts: SyncFacts, now: datetime) -> Problem | None:
     """Report a token that is about to die: unused for too long, or near its end."""
-    if facts.last_heard_at is not None and (idle := (now - facts.last_heard_at).days) >= TOKEN_IDLE_WARNING:
+    if (
+        facts.last_heard_at is not None
+        and (idle := (now - facts.last_heard_at).days) >= TOKEN_IDLE_WARNING
+    ):
         ends = (facts.last_heard_at + timedelta(days=TOKEN_DIES_AFTER)).date()
         sentence = f"The token was last used {idle} days ago; SonarCloud may end it on {ends}."
         return _problem(watched, "token", Cause.TOKEN_IDLE, sentence)
     if facts.token_expires_on is not None:
         left = (facts.token_expires_on - now.date()).days
         if left <= TOKEN_EXPIRY_WARNING:
-            when = f"expires on {facts.token_expires_on}" if left >= 0 else f"expired on {facts.token_expires_on}"
-            sentence = f"A token of the account that reads {when}; it may be the one that is used here."
+            when = (
+                f"expires on {facts.token_expires_on}"
+                if left >= 0
+                else f"expired on {facts.token_expires_on}"
+            )
+            sentence = (
+                f"A token of the account that reads {when}; it may be the one that is used here."
+            )
             return _problem(watched, "token", Cause.TOKEN_EXPIRING, sentence)
     return None
 
@@ -186,12 +221,16 @@ def flight_problem(watched: Watched, run: RunInFlight, limits: Limits) -> Proble
     limit = limits.waiting if run.waiting else limits.running
     if run.since <= limit:
         return None
-    cause, what = (Cause.WAITING, "has waited to start") if run.waiting else (Cause.STUCK, "has been running")
+    cause, what = (
+        (Cause.WAITING, "has waited to start") if run.waiting else (Cause.STUCK, "has been running")
+    )
     sentence = f"A run of {run.job} {what} for more than {_hours(limit)}."
     return _problem(watched, f"flight:{run.job}", cause, sentence, run_id=run.run_id)
 
 
-def deployment_problem(home: str, what: str, cause: Cause, sentence: str, since: datetime | None = None) -> Problem:
+def deployment_problem(
+    home: str, what: str, cause: Cause, sentence: str, since: datetime | None = None
+) -> Problem:
     """Make a problem of the whole deployment, which stands under its first connection, `home`."""
     return Problem(f"{home}:{what}", cause, f"{cause}:{Shared.DEPLOYMENT}", sentence, since=since)
 
@@ -199,16 +238,25 @@ def deployment_problem(home: str, what: str, cause: Cause, sentence: str, since:
 def unpublished_problems(
     home: str, waiting: int, since: datetime | None, why: str, now: datetime, limits: Limits
 ) -> list[Problem]:
-    """Tell of sealed evidence that waits for its store for too long: so many bundles, the first `since`, and `why`."""
+    """Tell of sealed evidence that waits for its store for too long: so many bundles, the first
+    `since`, and `why`.
+    """
     if since is None or now - since <= limits.unpublished:
         return []
     bundles = "1 bundle of evidence" if waiting == 1 else f"{waiting} bundles of evidence"
-    sentence = f"{bundles}, sealed on {since:%Y-%m-%d %H:%M} UTC at the earliest, cannot be published: {why}"
+    sentence = (
+        f"{bundles}, sealed on {since:%Y-%m-%d %H:%M} UTC at the earliest, cannot be published:"
+        f" {why}"
+    )
     return [deployment_problem(home, "unpublished", Cause.UNPUBLISHED, sentence)]
 
 
 def silent_sensors(
-    home: str, last_ticks: Mapping[str, datetime | None], since: datetime, now: datetime, limits: Limits
+    home: str,
+    last_ticks: Mapping[str, datetime | None],
+    since: datetime,
+    now: datetime,
+    limits: Limits,
 ) -> list[Problem]:
     """Report the sensors that have not run for too long, by their last successful ticks.
 
@@ -235,11 +283,18 @@ def carried_problems(
     now: datetime,
     limits: Limits,
 ) -> list[Problem]:
-    """Runs and checks that failed and have not succeeded since. `ended` is ordered by when the runs ended.
+    """Runs and checks that failed and have not succeeded since.
 
-    What somebody ran by hand leaves the list after `limits.told_once`: they saw it fail, and may never try it again.
+    `ended` is ordered by when the runs ended.
+
+    What somebody ran by hand leaves the list after `limits.told_once`: they saw it fail, and may
+    never try it again.
     """
-    found = {problem.key: problem for problem in open_problems if is_carried(problem.key) and owner(problem.key) in watched}
+    found = {
+        problem.key: problem
+        for problem in open_problems
+        if is_carried(problem.key) and owner(problem.key) in watched
+    }
     for run in ended:
         about = watched[run.connection]
         # The checks of a snapshot that does not count say the same as the sync that failed.
@@ -248,10 +303,17 @@ def carried_problems(
             problem = _problem(about, key, Cause.CHECK_FAILED, check.sentence, run_id=run.run_id)
             _set(found, problem, failed=not check.passed)
         key = f"run:{run.job}" + (f":{run.subject}" if run.subject else "")
-        problem = replace(_problem(about, key, run.cause, run.sentence, run_id=run.run_id), told_once=run.told_once)
+        problem = replace(
+            _problem(about, key, run.cause, run.sentence, run_id=run.run_id),
+            told_once=run.told_once,
+        )
         if run.succeeded or not run.of_sync:
             _set(found, problem, failed=not run.succeeded)
-    return [problem for problem in found.values() if not (problem.told_once and _age(problem, now) > limits.told_once)]
+    return [
+        problem
+        for problem in found.values()
+        if not (problem.told_once and _age(problem, now) > limits.told_once)
+    ]
 
 
 def owner(key: str) -> str:
@@ -271,7 +333,9 @@ def _set(found: dict[str, Problem], problem: Problem, *, failed: bool) -> None:
         found.pop(problem.key, None)
     elif problem.key in found:
         before = found[problem.key]
-        found[problem.key] = replace(problem, since=before.since, told_once=problem.told_once and before.told_once)
+        found[problem.key] = replace(
+            problem, since=before.since, told_once=problem.told_once and before.told_once
+        )
     else:
         found[problem.key] = problem
 
@@ -281,7 +345,13 @@ def _age(problem: Problem, now: datetime) -> timedelta:
 
 
 def _problem(
-    watched: Watched, what: str, cause: Cause, sentence: str, *, day: date | None = None, run_id: str | None = None
+    watched: Watched,
+    what: str,
+    cause: Cause,
+    sentence: str,
+    *,
+    day: date | None = None,
+    run_id: str | None = None,
 ) -> Problem:
     shared = MEANINGS[cause].shared
     with_whom = {

@@ -1,4 +1,6 @@
-"""When a sync of today that failed is tried again: with growing pauses, within the day, and only where that can help. Pure."""
+"""When a sync of today that failed is tried again: with growing pauses, within the day, and only
+where that can help. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,17 @@ from datetime import datetime, timedelta
 from sonar_access_pipeline.alerts.causes import MAY_PASS, Cause
 
 FIRST_PAUSE = timedelta(minutes=15)
-"""The pause after the first failure; each further one is twice as long: 15, 30, 60, 120, 240, 480 minutes fill a day."""
+"""The pause after the first failure; each further one is twice as long: 15, 30, 60, 120, 240, 480
+minutes fill a day.
+"""
 LAST_CHANCE = timedelta(minutes=30)
 """Before midnight: a try that begins later might not begin today any more."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One try of today, oldest first: when it ended, None while it runs, and why it failed, None when it did not.
+    """One try of today, oldest first: when it ended, None while it runs, and why it failed, None
+    when it did not.
 
     `done` says that nothing is left to do for the day: it read everything, and its run succeeded.
     """

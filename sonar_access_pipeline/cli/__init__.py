@@ -1,5 +1,6 @@
-"""`sonar-access`: a thin face on the functions that the assets call. Exit status: 0 success, 1 a finding or a failed check,
-2 wrong use, 3 the source cannot be read.
+"""`sonar-access`: a thin face on the functions that the assets call.
+
+Exit status: 0 success, 1 a finding or a failed check, 2 wrong use, 3 the source cannot be read.
 
 Dagster and pandas are loaded by the commands that need them, so that the others answer at once.
 """
@@ -19,7 +20,10 @@ from sonar_access_pipeline.cli.start import demo, ui, upgrade
 from sonar_access_pipeline.cli.warehouse import warehouse
 
 
-@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=OneSentence,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.version_option(__version__, prog_name="sonar-access")
 def main() -> None:
     """Prove who has access to SonarCloud, on any day.
@@ -33,5 +37,18 @@ def main() -> None:
     """
 
 
-for command in (check, sync, access, changes, coverage, evidence, warehouse, snapshot, alerts, ui, demo, upgrade):
+for command in (
+    check,
+    sync,
+    access,
+    changes,
+    coverage,
+    evidence,
+    warehouse,
+    snapshot,
+    alerts,
+    ui,
+    demo,
+    upgrade,
+):
     main.add_command(command)

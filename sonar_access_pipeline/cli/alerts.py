@@ -12,7 +12,14 @@ import click
 
 from sonar_access_pipeline.alerts.causes import Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Limits
-from sonar_access_pipeline.cli.base import console, end, errors, format_option, opened_warehouse, say
+from sonar_access_pipeline.cli.base import (
+    console,
+    end,
+    errors,
+    format_option,
+    opened_warehouse,
+    say,
+)
 from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.terminal import print_frame
@@ -27,12 +34,17 @@ def alerts() -> None:
 
 
 @alerts.command("list")
-@click.option("--all", "everything", is_flag=True, help="Not only what is open: the last 500 alerts.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Not only what is open: the last 500 alerts."
+)
 @format_option
 def alerts_list(everything: bool, form: str) -> None:
-    """List the problems that are open, or the last alerts, and whether every channel took them. Exit 1: something is wrong.
+    """List the problems that are open, or the last alerts, and whether every channel took them.
 
-    What the warehouse itself shows is said, too: held snapshots, days that are missing, a watch that does not look.
+    Exit 1: something is wrong.
+
+    What the warehouse itself shows is said, too: held snapshots, days that are missing, a watch
+    that does not look.
 
     \b
     Example:  sonar-access alerts list
@@ -44,11 +56,26 @@ def alerts_list(everything: bool, form: str) -> None:
 
     settings, now = load(), datetime.now(UTC)
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
-        configured = {connection.organization for connection in settings.connections if connection.organization}
+        configured = {
+            connection.organization
+            for connection in settings.connections
+            if connection.organization
+        }
         keys = sorted(configured | set(queries.organizations(transaction)))
-        wrong = [] if keys else ["No organization was ever observed, and none is set: there is nothing that could be right."]
+        wrong = (
+            []
+            if keys
+            else [
+                "No organization was ever observed, and none is set: there is nothing that could be"
+                " right."
+            ]
+        )
         wrong += [
-            sentence for key in keys for sentence in stored.standing(transaction, key, settings.calendar_of(key).last_due(now))
+            sentence
+            for key in keys
+            for sentence in stored.standing(
+                transaction, key, settings.calendar_of(key).last_due(now)
+            )
         ]
         wrong += _unwatched(stored.last_look(transaction), now)
         rows: list[dict[str, Any]] = stored.history(transaction, limit=500 if everything else None)
@@ -57,9 +84,20 @@ def alerts_list(everything: bool, form: str) -> None:
         rows = [row for row in rows if (row["problem"], row["noted_at"]) in open_keys]
     frame = pd.DataFrame(rows, columns=list(stored.ALERTS))
     if form == "table" and frame.empty:
-        say("There was no alert yet." if everything else "No alert is open." if wrong else "Nothing is wrong.")
+        say(
+            "There was no alert yet."
+            if everything
+            else "No alert is open."
+            if wrong
+            else "Nothing is wrong."
+        )
     else:
-        print_frame(console, frame, form, ("noted_at", "event", "connection", "partition_date", "cause", "sentence", "told"))
+        print_frame(
+            console,
+            frame,
+            form,
+            ("noted_at", "event", "connection", "partition_date", "cause", "sentence", "told"),
+        )
     if everything:
         return
     for sentence in wrong:
@@ -74,20 +112,30 @@ def _unwatched(looked_at: datetime | None, now: datetime) -> list[str]:
     if looked_at is None:
         return [f"No watch has ever looked at this warehouse, so nobody raises alerts: {remedy}."]
     if now - looked_at > Limits().silent:
-        return [f"The watch looked last on {looked_at:%Y-%m-%d %H:%M} UTC, so nobody raises alerts: {remedy}."]
+        return [
+            f"The watch looked last on {looked_at:%Y-%m-%d %H:%M} UTC, so nobody raises alerts:"
+            f" {remedy}."
+        ]
     return []
 
 
 @alerts.command("explain")
 @click.argument("section", required=False)
 def alerts_explain(section: str | None) -> None:
-    """Print what an alert means and what to do: its section of the runbook. Without SECTION: which there are.
+    """Print what an alert means and what to do: its section of the runbook.
+
+    Without SECTION: which there are.
 
     \b
     Example:  sonar-access alerts explain token-refused
     """
     text = (resources("sonar_access_pipeline.alerts") / "runbook.md").read_text(encoding="utf-8")
-    sections = {heading: body for heading, _, body in (part.partition("\n") for part in re.split(r"^##? ", text, flags=re.M)[1:])}
+    sections = {
+        heading: body
+        for heading, _, body in (
+            part.partition("\n") for part in re.split(r"^##? ", text, flags=re.M)[1:]
+        )
+    }
     known = {runbook_section(cause): sections[runbook_section(cause)] for cause in Cause}
     if section is None:
         for name in known:
@@ -112,8 +160,8 @@ def alerts_test() -> None:
     settings = load()
     if not settings.alert_urls:
         raise SettingsError(
-            "No channel is set; set SONAR_ACCESS_ALERT_URLS to notification URLs with spaces between: "
-            "https://appriseit.com/services lists them."
+            "No channel is set; set SONAR_ACCESS_ALERT_URLS to notification URLs with spaces"
+            " between: https://appriseit.com/services lists them."
         )
     faults = {
         channel.name: channel.send(TITLE, TEXT)

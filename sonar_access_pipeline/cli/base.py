@@ -1,4 +1,6 @@
-"""What every command shares: how errors end, how a connection, an organization and a window are named. No command here."""
+"""What every command shares: how errors end, how a connection, an organization and a window are
+named. No command here.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,16 @@ errors = Console(stderr=True)
 
 
 class OneSentence(click.Group):
-    """A group whose commands end with one sentence and an exit status where people, networks or disks are at fault."""
+    """A group whose commands end with one sentence and an exit status where people, networks or
+    disks are at fault.
+    """
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; turn expected errors into their sentence."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A letter that the terminal does not know must not end a command that has done its work.
+                # A letter that the terminal does not know must not end a command that has done its
+                # work.
                 stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
@@ -49,16 +54,27 @@ def say(text: str, *, to: Console = console, label: str = "", style: str = "bold
     terminal.say(text, to=to, label=label, style=style)
 
 
-connection_option = click.option("--connection", "connection_name", help="Name of the connection; needed when there are several.")
-organization_option = click.option("--organization", help="Key of the organization; needed when the warehouse has several.")
+connection_option = click.option(
+    "--connection", "connection_name", help="Name of the connection; needed when there are several."
+)
+organization_option = click.option(
+    "--organization", help="Key of the organization; needed when the warehouse has several."
+)
 format_option = click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True, help="How to print."
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
 )
 
 
 def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ...]:
     """Return the connection with a name, or all connections where no name is given."""
-    chosen = tuple(connection for connection in settings.connections if name in (None, connection.name))
+    chosen = tuple(
+        connection for connection in settings.connections if name in (None, connection.name)
+    )
     if not chosen:
         known = ", ".join(connection.name for connection in settings.connections)
         raise click.UsageError(f"There is no connection '{name}'; there is: {known}.")
@@ -100,7 +116,10 @@ def window_of(first: date, last: date) -> Window:
 
 
 by_option = click.option(
-    "--by", default=lambda: _this_person(), show_default="the account that runs the command", help="Who decides."
+    "--by",
+    default=lambda: _this_person(),
+    show_default="the account that runs the command",
+    help="Who decides.",
 )
 
 
@@ -108,4 +127,6 @@ def _this_person() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise click.UsageError("Nobody knows who runs this command; say who decides with --by.") from None
+        raise click.UsageError(
+            "Nobody knows who runs this command; say who decides with --by."
+        ) from None

@@ -1,4 +1,6 @@
-"""`evidence`: build, verify and list packets, and make of them what reviewers and auditors work with."""
+"""`evidence`: build, verify and list packets, and make of them what reviewers and auditors work
+with.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def evidence() -> None:
 def _fingerprints(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     for one in given:
         if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", one):
-            raise click.BadParameter(f"'{one}' is none; `ssh-keygen -l` prints one, as SHA256: and 43 characters.")
+            raise click.BadParameter(
+                f"'{one}' is none; `ssh-keygen -l` prints one, as SHA256: and 43 characters."
+            )
     return given
 
 
@@ -61,7 +65,11 @@ fingerprint_option = click.option(
 @click.option("--month", default=None, help="A month, as 2026-09.")
 @click.option("--quarter", default=None, help="A quarter, as 2026Q3.")
 def evidence_build(
-    organization: str | None, first: date | None, last: date | None, month: str | None, quarter: str | None
+    organization: str | None,
+    first: date | None,
+    last: date | None,
+    month: str | None,
+    quarter: str | None,
 ) -> None:
     """Seal the packet of a window of days, from what the warehouse holds.
 
@@ -74,7 +82,9 @@ def evidence_build(
 
     window = _asked_window(first, last, month, quarter)
     if window.last > datetime.now(UTC).date():
-        raise click.UsageError(f"The window ends on {window.last}, which has not come yet; end it today at the latest.")
+        raise click.UsageError(
+            f"The window ends on {window.last}, which has not come yet; end it today at the latest."
+        )
     with opened(organization, WORKING) as (warehouse, organization_key):
         packet = build(warehouse, organization_key, window)
         sealed = seal(packet, Parts(load()).sealing(), warehouse, run_id="command line")
@@ -85,7 +95,12 @@ def evidence_build(
 
 @evidence.command("verify")
 @click.argument("path", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every packet of the organization, in the store of the settings.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Every packet of the organization, in the store of the settings.",
+)
 @organization_option
 @fingerprint_option
 @click.option(
@@ -102,16 +117,19 @@ def evidence_verify(
     tsa_certificates: Path | None,
     offline: bool,
 ) -> None:
-    """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse still says so.
+    """Check that a packet is as it was sealed, by whom, after which one, and that the warehouse
+    still says so.
 
-    With --all every packet is checked by itself, and once the line they stand in, the signed heads and the register.
-    Exit status 1: a packet is not what was sealed. 4: packets are, and what stands around them is not. 3: the store does not
-    answer.
+    With --all every packet is checked by itself, and once the line they stand in, the signed heads
+    and the register. Exit status 1: a packet is not what was sealed. 4: packets are, and what
+    stands around them is not. 3: the store does not answer.
 
-    Where no warehouse is set, and none lies in the data folder, the files alone are checked, as with --offline.
+    Where no warehouse is set, and none lies in the data folder, the files alone are checked, as
+    with --offline.
 
     \b
-    Example:  sonar-access evidence verify .sonar-access/evidence/acme/2026-09-01_2026-09-30/0123456789ab
+    Example:  cd .sonar-access/evidence/acme/2026-09-01_2026-09-30
+              sonar-access evidence verify 0123456789ab
     """
     from sonar_access_pipeline.evidence.verify import verify
 
@@ -131,7 +149,9 @@ def evidence_verify(
         warehouse = None if offline else _known_warehouse("verify the files alone, with --offline.")
         if warehouse is not None:
             stack.callback(warehouse.close)
-        report = verify(store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse)
+        report = verify(
+            store, inside, fingerprints=fingerprints, authorities=authorities, warehouse=warehouse
+        )
     for note in (*report.notes, *report.stated):
         say(note)
     if not report.is_fine:
@@ -142,14 +162,19 @@ def evidence_verify(
             end(f"{path}: {report.stranger}.", FAILED)
         if report.own:
             end(f"{path} is not what was sealed.", FAILED)
-        end(f"{path} itself is as it was sealed; what stands around it is not, as said above.", AROUND)
+        end(
+            f"{path} itself is as it was sealed; what stands around it is not, as said above.",
+            AROUND,
+        )
     against = "the warehouse says the same" if warehouse else "the warehouse was not asked"
     if report.stated:
         against = "what differs around it was stated, as said above"
     say(f"{path} is as it was sealed; {against}.")
 
 
-def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None) -> None:
+def _verify_all(
+    organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None
+) -> None:
     from sonar_access_pipeline.evidence.verify import verify_all
     from sonar_access_pipeline.orchestration.parts import Parts
 
@@ -167,17 +192,27 @@ def _verify_all(organization: str | None, fingerprints: tuple[str, ...], authori
         say(note)
     number = len(found.reports)
     if found.changed:
-        end(f"{len(found.changed)} of {number} packets are not what was sealed, or not by a key that is believed.", FAILED)
+        end(
+            f"{len(found.changed)} of {number} packets are not what was sealed, or not by a key"
+            " that is believed.",
+            FAILED,
+        )
     each = f"Each of {number} packets is as it was sealed" if number else "There is no packet"
     if found.around:
         end(f"{each}; what stands around them is not as it was, as said above.", AROUND)
-    against = "what differs around them was stated, as said above" if found.stated else "the warehouse's register says the same"
+    against = (
+        "what differs around them was stated, as said above"
+        if found.stated
+        else "the warehouse's register says the same"
+    )
     say(f"{each}; {against}.")
 
 
 @evidence.command("publish")
 def evidence_publish() -> None:
-    """Bring what was sealed and waits into the evidence store, with the bytes that were sealed. Every run does it, too.
+    """Bring what was sealed and waits into the evidence store, with the bytes that were sealed.
+
+    Every run does it, too.
 
     \b
     Example:  sonar-access evidence publish
@@ -195,22 +230,33 @@ def evidence_publish() -> None:
             say(why, to=errors)
         end(f"{len(published.waiting)} go on waiting, with their bytes.", FAILED)
     if not published.places:
-        say("Nothing waits to be published. Whether all that was published is still there: `sonar-access evidence verify --all`.")
+        say(
+            "Nothing waits to be published. Whether all that was published is still there:"
+            " `sonar-access evidence verify --all`."
+        )
 
 
 @evidence.command("acknowledge")
 @organization_option
 @click.argument("faults", nargs=-1)
-@click.option("--why", default=None, help="What happened: it stands in the store, and in every verification, for ever.")
+@click.option(
+    "--why",
+    default=None,
+    help="What happened: it stands in the store, and in every verification, for ever.",
+)
 @by_option
-def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why: str | None, by: str) -> None:
+def evidence_acknowledge(
+    organization: str | None, faults: tuple[str, ...], why: str | None, by: str
+) -> None:
     """Sign a statement about faults in the line of packets, such as a packet that is lost for good.
 
-    FAULTS are their keys; without any, those that `evidence verify --all` finds now are listed with their keys. Nothing is
-    mended by a statement: verification names who stated what, instead of a fault.
+    FAULTS are their keys; without any, those that `evidence verify --all` finds now are listed with
+    their keys. Nothing is mended by a statement: verification names who stated what, instead of a
+    fault.
 
     \b
-    Example:  sonar-access evidence acknowledge packet:8a3fbd300e21 --why "The bucket was deleted, ticket SEC-40"
+    Example:  sonar-access evidence acknowledge packet:8a3fbd300e21 \\
+                --why "The bucket was deleted, ticket SEC-40"
     """
     from sonar_access_pipeline.evidence.seal import state
     from sonar_access_pipeline.evidence.verify import verify_all
@@ -226,7 +272,9 @@ def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why:
                 say("Nothing in the line of packets needs a statement.")
             return
         if unknown := [key for key in faults if key not in found]:
-            raise click.UsageError(f"No fault is called {unknown[0]}; without any key they are listed.")
+            raise click.UsageError(
+                f"No fault is called {unknown[0]}; without any key they are listed."
+            )
         if not why:
             raise click.UsageError("Say with --why what happened.")
         place = state(warehouse, parts.sealing(), organization_key, faults, by=by, why=why)
@@ -236,7 +284,8 @@ def evidence_acknowledge(organization: str | None, faults: tuple[str, ...], why:
 @evidence.command("recover")
 @organization_option
 def evidence_recover(organization: str | None) -> None:
-    """After a warehouse was restored: take the packets that the evidence store has and the register lost into it again.
+    """After a warehouse was restored: take the packets that the evidence store has and the register
+    lost into it again.
 
     \b
     Example:  sonar-access evidence recover
@@ -251,17 +300,25 @@ def evidence_recover(organization: str | None) -> None:
     for place, why in recovered.refused.items():
         say(f"Not entered: {place}: {why}", to=errors)
     if recovered.refused:
-        end(f"{len(recovered.refused)} packets of the store are not what was sealed with a key of ours.", FAILED)
+        end(
+            f"{len(recovered.refused)} packets of the store are not what was sealed with a key of"
+            " ours.",
+            FAILED,
+        )
     if not recovered.entered:
         say("The register knows every packet of the store.")
 
 
 @evidence.command("new-store")
 @click.option(
-    "--yes", is_flag=True, required=True, help="That store is lost for good: evidence goes into another one from now on."
+    "--yes",
+    is_flag=True,
+    required=True,
+    help="That store is lost for good: evidence goes into another one from now on.",
 )
 def evidence_new_store(yes: bool) -> None:
-    """Have the store of the settings be the one that evidence goes into, though another one was at its place before.
+    """Have the store of the settings be the one that evidence goes into, though another one was at
+    its place before.
 
     What was lost with the other one can be stated with `evidence acknowledge`.
 
@@ -275,7 +332,10 @@ def evidence_new_store(yes: bool) -> None:
     with opened_warehouse(WORKING) as warehouse:
         sealing = Parts(load()).sealing()
         name = begin_anew(warehouse, sealing.store, sealing.signer, sealing.clock)
-    say(f"The evidence store at {sealing.store.place('')} is called {name[:12]}, and is the one from now on.")
+    say(
+        f"The evidence store at {sealing.store.place('')} is called {name[:12]}, and is the one"
+        " from now on."
+    )
 
 
 @evidence.command("list")
@@ -296,10 +356,13 @@ def evidence_list(organization: str | None, form: str) -> None:
 
 @evidence.command("worksheet")
 @click.argument("path")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The new file, .xlsx.")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), required=True, help="The new file, .xlsx."
+)
 @fingerprint_option
 def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -> None:
-    """Make a copy of a sealed packet's review sheet to decide on: every row has the digest of the row that it is about.
+    """Make a copy of a sealed packet's review sheet to decide on: every row has the digest of the
+    row that it is about.
 
     The packet must be signed with a key that you name, or that the warehouse's register has for it.
 
@@ -313,8 +376,8 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
     registered = () if fingerprints else _registered_keys(inside)
     if not (fingerprints or registered):
         raise click.UsageError(
-            "Nobody says whose signature to trust: no register of a warehouse of the settings has a key for this packet. Name it "
-            "with --fingerprint, as you got it from elsewhere."
+            "Nobody says whose signature to trust: no register of a warehouse of the settings has a"
+            " key for this packet. Name it with --fingerprint, as you got it from elsewhere."
         )
     # What is wrong with its neighbours does not make this packet another one.
     report = verify(store, inside, fingerprints=fingerprints, registered=registered)
@@ -333,9 +396,12 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
 @evidence.command("export-raw")
 @organization_option
 @click.argument("path")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The new folder.")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), required=True, help="The new folder."
+)
 def evidence_export_raw(organization: str | None, path: str, target: Path) -> None:
-    """Write SonarCloud's own answers behind a packet into a folder, each named by its SHA-256, with a SHA256SUMS.
+    """Write SonarCloud's own answers behind a packet into a folder, each named by its SHA-256, with
+    a SHA256SUMS.
 
     \b
     Example:  sonar-access evidence export-raw PACKET --to answers
@@ -349,13 +415,18 @@ def evidence_export_raw(organization: str | None, path: str, target: Path) -> No
     if exported.missing:
         for digest in exported.missing:
             say(digest, to=errors)
-        end(f"{len(exported.missing)} answers were dropped by age or replaced in a redaction; their digests stand above.", FAILED)
+        end(
+            f"{len(exported.missing)} answers were dropped by age or replaced in a redaction; their"
+            " digests stand above.",
+            FAILED,
+        )
 
 
 @evidence.command("rotate-key")
 @click.argument("new", type=str)
 def evidence_rotate_key(new: str) -> None:
-    """Endorse a new signing key with the one in use, and publish it; set SONAR_ACCESS_SIGNING_KEY to it afterwards.
+    """Endorse a new signing key with the one in use, and publish it; set SONAR_ACCESS_SIGNING_KEY
+    to it afterwards.
 
     NEW is the path of an OpenSSH Ed25519 private key, or agent: and the path of a public key.
 
@@ -378,7 +449,10 @@ def evidence_rotate_key(new: str) -> None:
     signer = signer_of(new, settings.data_dir)
     place = endorse(replace(sealing, signer=signer), endorsed_by=sealing.signer)
     say(f"Published: {place}")
-    say(f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set SONAR_ACCESS_SIGNING_KEY to {new} now.")
+    say(
+        f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set"
+        f" SONAR_ACCESS_SIGNING_KEY to {new} now."
+    )
 
 
 def _opened_store(path: str) -> tuple[Store, str]:
@@ -388,16 +462,22 @@ def _opened_store(path: str) -> tuple[Store, str]:
     from sonar_access_pipeline.evidence.stores import store_of
 
     if "://" in path and holds_more(path):
-        raise click.UsageError("An address of evidence holds no user, password or options; set the variables of the store's SDK.")
+        raise click.UsageError(
+            "An address of evidence holds no user, password or options; set the variables of the"
+            " store's SDK."
+        )
     # Not where a link leads to: what is said is said of the path that was named.
     whole = path.rstrip("/") if "://" in path else os.path.normpath(Path(path).absolute())
     if "://" not in path and Path(whole).is_symlink():
         raise EvidenceError(
-            f"{path} is a link to {Path(whole).resolve()}; name the folder itself, so that what is said is of it."
+            f"{path} is a link to {Path(whole).resolve()}; name the folder itself, so that what is"
+            " said is of it."
         )
     parts = whole.rsplit("/", 3)
     if len(parts) < 4:
-        raise EvidenceError(f"{path} is no packet: a packet lies in <organization>/<window>/<digest>.")
+        raise EvidenceError(
+            f"{path} is no packet: a packet lies in <organization>/<window>/<digest>."
+        )
     return store_of(parts[0] or "/"), "/".join(parts[1:])
 
 
@@ -412,7 +492,11 @@ def _known_warehouse(otherwise: str) -> Warehouse | None:
 
     settings = load()
     warehouse = Warehouse(settings.warehouse)
-    if settings.warehouse_url is None and warehouse.sqlite_file is not None and not warehouse.sqlite_file.exists():
+    if (
+        settings.warehouse_url is None
+        and warehouse.sqlite_file is not None
+        and not warehouse.sqlite_file.exists()
+    ):
         warehouse.close()
         return None
     try:
@@ -424,7 +508,9 @@ def _known_warehouse(otherwise: str) -> Warehouse | None:
 
 
 def _registered_keys(inside: str) -> tuple[str, ...]:
-    """Give the keys of a register that knows the packet whose folder has this name: all of them, as keys are rotated."""
+    """Give the keys of a register that knows the packet whose folder has this name: all of them, as
+    keys are rotated.
+    """
     from sonar_access_pipeline.warehouse.ask import queries
     from sonar_access_pipeline.warehouse.ledger import packets
 
@@ -433,13 +519,19 @@ def _registered_keys(inside: str) -> tuple[str, ...]:
         return ()
     begins = inside.rpartition("/")[2].partition("-")[0]
     with closing(warehouse), warehouse.read() as transaction:
-        found = [row for key in queries.organizations(transaction) for row in queries.packets(transaction, key)]
+        found = [
+            row
+            for key in queries.organizations(transaction)
+            for row in queries.packets(transaction, key)
+        ]
         keys = packets.keys(transaction)
     is_known = any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found)
     return tuple(sorted(keys)) if is_known else ()
 
 
-def _asked_window(first: date | None, last: date | None, month: str | None, quarter: str | None) -> Window:
+def _asked_window(
+    first: date | None, last: date | None, month: str | None, quarter: str | None
+) -> Window:
     asked = [month, quarter, first or last]
     if sum(value is not None for value in asked) != 1 or (first is None) != (last is None):
         raise click.UsageError("Say the window once: --from and --to, or --month, or --quarter.")

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @organization_option
-@click.option("--as-of", type=Moment(), default=None, help="UTC time; a date means its end. Default: now.")
+@click.option(
+    "--as-of", type=Moment(), default=None, help="UTC time; a date means its end. Default: now."
+)
 @click.option("--admins", is_flag=True, help="Only rows that give organization admin.")
 @format_option
-def access(organization: str | None, as_of: datetime | date | None, admins: bool, form: str) -> None:
+def access(
+    organization: str | None, as_of: datetime | date | None, admins: bool, form: str
+) -> None:
     """Show who had access at a time: every way in which every account has a right.
 
     \b
@@ -45,14 +49,24 @@ def access(organization: str | None, as_of: datetime | date | None, admins: bool
         frame = frames.access(warehouse, organization_key, asked)
         with warehouse.read() as transaction:
             answering = queries.observation_at(transaction, organization_key, asked)
-        until = asked if isinstance(asked, datetime) else min(window_of(asked, asked).end, datetime.now(UTC))
+        until = (
+            asked
+            if isinstance(asked, datetime)
+            else min(window_of(asked, asked).end, datetime.now(UTC))
+        )
         for row in _held(warehouse, organization_key):
             # A date means the reads that began by its end, however late they ended.
-            is_asked_for = row["observed_at"] <= asked if isinstance(asked, datetime) else row["partition_date"] <= asked
+            is_asked_for = (
+                row["observed_at"] <= asked
+                if isinstance(asked, datetime)
+                else row["partition_date"] <= asked
+            )
             if answering.observed_at < row["observed_at"] and is_asked_for:
                 _say_held(row)
     if admins:
-        frame = frame[(frame["access_type"] == "organization_permission") & (frame["entitlement"] == "admin")]
+        frame = frame[
+            (frame["access_type"] == "organization_permission") & (frame["entitlement"] == "admin")
+        ]
     source = answering.source_kind.value
     if answering.imported_from:
         source += f", imported from archive {answering.imported_from[:12]}"
@@ -63,7 +77,15 @@ def access(organization: str | None, as_of: datetime | date | None, admins: bool
         f"{age.days} d {age.seconds // 3600} h {lies} {until:%Y-%m-%d %H:%M} UTC.",
         to=errors,
     )
-    columns = ("login", "name", "entitlement", "resource_name", "granted_via_name", "changed_after", "valid_from")
+    columns = (
+        "login",
+        "name",
+        "entitlement",
+        "resource_name",
+        "granted_via_name",
+        "changed_after",
+        "valid_from",
+    )
     print_frame(console, frame, form, columns)
 
 
@@ -72,7 +94,9 @@ def _require_past(asked: datetime | date) -> None:
     now = datetime.now(UTC)
     if (asked > now) if isinstance(asked, datetime) else (asked > now.date()):
         said = f"{asked:%Y-%m-%d %H:%M} UTC" if isinstance(asked, datetime) else str(asked)
-        raise click.UsageError(f"{said} has not come yet, so nobody can have observed it; ask for today at the latest.")
+        raise click.UsageError(
+            f"{said} has not come yet, so nobody can have observed it; ask for today at the latest."
+        )
 
 
 def _held(warehouse: Warehouse, organization_key: str) -> list[dict[str, Any]]:
@@ -83,7 +107,9 @@ def _held(warehouse: Warehouse, organization_key: str) -> list[dict[str, Any]]:
 
 
 def _say_held(row: dict[str, Any]) -> None:
-    """Say that a snapshot waits for a decision, so that its time is answered by what was before it."""
+    """Say that a snapshot waits for a decision, so that its time is answered by what was before
+    it.
+    """
     say(
         f"snapshot {row['snapshot_id']} of {row['observed_at']:%Y-%m-%d %H:%M} UTC waits for a "
         f"decision and is not part of the answer: {row['reason']}.",
@@ -119,7 +145,16 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
         console,
         frame,
         form,
-        ("changed_after", "changed_by", "kind", "login", "entitlement", "resource_name", "granted_via_name", "detail"),
+        (
+            "changed_after",
+            "changed_by",
+            "kind",
+            "login",
+            "entitlement",
+            "resource_name",
+            "granted_via_name",
+            "detail",
+        ),
     )
     if frame.attrs["no_comparison"]:
         end(f"What changed is not known: {frame.attrs['no_comparison']}.", FAILED)
@@ -132,14 +167,29 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
 @click.command()
 @organization_option
 @click.option(
-    "--from", "first", type=Day(), default=None, help="First UTC day. Default: 30 days before the last; with --check the last."
+    "--from",
+    "first",
+    type=Day(),
+    default=None,
+    help="First UTC day. Default: 30 days before the last; with --check the last.",
 )
-@click.option("--to", "last", type=Day(), default=None, help="Last UTC day, included. Default: the last day that is due.")
 @click.option(
-    "--check", "checks", is_flag=True, help="Exit with 1 when a day was not observed, of any connection: for an outside monitor."
+    "--to",
+    "last",
+    type=Day(),
+    default=None,
+    help="Last UTC day, included. Default: the last day that is due.",
+)
+@click.option(
+    "--check",
+    "checks",
+    is_flag=True,
+    help="Exit with 1 when a day was not observed, of any connection: for an outside monitor.",
 )
 @format_option
-def coverage(organization: str | None, first: date | None, last: date | None, checks: bool, form: str) -> None:
+def coverage(
+    organization: str | None, first: date | None, last: date | None, checks: bool, form: str
+) -> None:
     """Show which days were observed, and which are gaps.
 
     \b
@@ -153,10 +203,18 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     if last is not None:
         _require_past(last)
     last = last or settings.calendar_of(organization).last_due(datetime.now(UTC))
-    window = window_of(first or (last if checks else max(date.min + timedelta(days=29), last) - timedelta(days=29)), last)
+    window = window_of(
+        first
+        or (last if checks else max(date.min + timedelta(days=29), last) - timedelta(days=29)),
+        last,
+    )
     every = checks and organization is None and len(settings.connections) > 1
     covered = []
-    for key in [connection.organization for connection in settings.connections] if every else [organization]:
+    for key in (
+        [connection.organization for connection in settings.connections]
+        if every
+        else [organization]
+    ):
         with opened(key) as (warehouse, organization_key):
             frame = frames.coverage(warehouse, organization_key, window.first, window.last)
         covered.append(frame.assign(organization=organization_key))
@@ -167,19 +225,40 @@ def coverage(organization: str | None, first: date | None, last: date | None, ch
     if left_out:
         days = "1 day is" if left_out == 1 else f"{left_out} days are"
         say(
-            f"{days} left out, on which nobody expected an observation: before the first try, or after an organization's end.",
+            f"{days} left out, on which nobody expected an observation: before the first try, or"
+            " after an organization's end.",
             to=errors,
         )
     missing = int((frame["status"] != "observed").sum())
     if checks and (unchecked := sorted(set(whole["organization"]) - set(frame["organization"]))):
-        end(f"Nobody expected an observation of {', '.join(unchecked)} on these days, so there is nothing to check.", FAILED)
+        end(
+            f"Nobody expected an observation of {', '.join(unchecked)} on these days, so there is"
+            " nothing to check.",
+            FAILED,
+        )
     if checks and missing:
         end(f"{missing} of {len(frame)} days were not observed.", FAILED)
 
 
 def _print_coverage(frame: DataFrame, form: str) -> None:
-    frame["origin"] = frame["imported_from"].map(lambda digest: f"archive {digest[:12]}", na_action="ignore")
-    shown = [name for name in ("organization", "day", "status", "snapshots", "attempts", "observed_at", "error") if name in frame]
+    frame["origin"] = frame["imported_from"].map(
+        lambda digest: f"archive {digest[:12]}", na_action="ignore"
+    )
+    shown = [
+        name
+        for name in (
+            "organization",
+            "day",
+            "status",
+            "snapshots",
+            "attempts",
+            "observed_at",
+            "error",
+        )
+        if name in frame
+    ]
     if frame["imported_from"].notna().any():
         shown.append("origin")
-    print_frame(console, frame if form == "table" else frame.drop(columns="origin"), form, tuple(shown))
+    print_frame(
+        console, frame if form == "table" else frame.drop(columns="origin"), form, tuple(shown)
+    )

@@ -1,4 +1,6 @@
-"""`snapshot`: raw snapshots, what people decide about them, and carrying them between warehouses."""
+"""`snapshot`: raw snapshots, what people decide about them, and carrying them between
+warehouses.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,15 @@ def snapshot_list(organization: str | None, form: str) -> None:
 
     with opened(organization) as (warehouse, organization_key):
         frame = frames.snapshots(warehouse, organization_key)
-    columns = ("snapshot_id", "partition_date", "observed_at", "verdict", "counts_as_observation", "decided", "reason")
+    columns = (
+        "snapshot_id",
+        "partition_date",
+        "observed_at",
+        "verdict",
+        "counts_as_observation",
+        "decided",
+        "reason",
+    )
     print_frame(console, frame, form, columns)
 
 
@@ -57,7 +67,8 @@ snapshot_argument = click.argument("snapshot_id", type=click.IntRange(1, 2**63 -
 @snapshot_argument
 @format_option
 def snapshot_show(snapshot_id: int, form: str) -> None:
-    """Show one snapshot: what it was compared with, what was decided, and who and what would appear or disappear with it.
+    """Show one snapshot: what it was compared with, what was decided, and who and what would appear
+    or disappear with it.
 
     Names stand there, admins first: read them before you confirm.
 
@@ -72,7 +83,11 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
         found = shown(transaction, snapshot_id)
     if form == "table":
         _say_shown(found)
-    columns = CHANGED if form != "table" else ("what", "login", "name", "is_admin", "right", "on", "through")
+    columns = (
+        CHANGED
+        if form != "table"
+        else ("what", "login", "name", "is_admin", "right", "on", "through")
+    )
     print_frame(console, pd.DataFrame(found.changes, columns=list(CHANGED)), form, columns)
 
 
@@ -80,19 +95,29 @@ def _say_shown(found: Shown) -> None:
     about = found.about
     reason = f": {about['reason']}" if about["reason"] else ""
     say(
-        f"Snapshot {about['snapshot_id']} of {about['organization_key']}, read on {about['observed_at']:%Y-%m-%d %H:%M} UTC "
-        f"with the token of {about['token_login']}: {about['verdict']}{reason}."
+        f"Snapshot {about['snapshot_id']} of {about['organization_key']}, read on"
+        f" {about['observed_at']:%Y-%m-%d %H:%M} UTC with the token of {about['token_login']}:"
+        f" {about['verdict']}{reason}."
     )
     for decision in found.decisions:
-        said = f"{decision['decision']} by {decision['decided_by']} on {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
+        said = (
+            f"{decision['decision']} by {decision['decided_by']} on"
+            f" {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
+        )
         say(f"{said}: {decision['reason']}")
     for control in found.failed:
         numbers = f"{control['left_count']} against {control['right_count']}"
-        say(f"{control['compares']}: {numbers}. {control['detail'] or ''}", label="Disagrees:", style="bold yellow")
+        say(
+            f"{control['compares']}: {numbers}. {control['detail'] or ''}",
+            label="Disagrees:",
+            style="bold yellow",
+        )
     say(found.compared)
 
 
-reason_option = click.option("--reason", required=True, help="Why: it stands in the record and in packets for ever.")
+reason_option = click.option(
+    "--reason", required=True, help="Why: it stands in the record and in packets for ever."
+)
 
 
 @snapshot.command("confirm")
@@ -100,10 +125,12 @@ reason_option = click.option("--reason", required=True, help="Why: it stands in 
 @reason_option
 @by_option
 def snapshot_confirm(snapshot_id: int, reason: str, by: str) -> None:
-    """Say that a held snapshot is true: so much did disappear. It counts from now on, at its own time.
+    """Say that a held snapshot is true: so much did disappear.
+
+    It counts from now on, at its own time.
 
     \b
-    Example:  sonar-access snapshot confirm 41 --reason "Team payments left the company, ticket SEC-17"
+    Example:  sonar-access snapshot confirm 41 --reason "Team payments left, ticket SEC-17"
     """
     from sonar_access_pipeline.warehouse.raw.decisions import CONFIRMED
 
@@ -115,10 +142,11 @@ def snapshot_confirm(snapshot_id: int, reason: str, by: str) -> None:
 @reason_option
 @by_option
 def snapshot_retract(snapshot_id: int, reason: str, by: str) -> None:
-    """Say that a snapshot is not true, whatever its verdict: history becomes what it would be without it.
+    """Say that a snapshot is not true, whatever its verdict: history becomes what it would be
+    without it.
 
     \b
-    Example:  sonar-access snapshot retract 41 --reason "Read while SonarCloud was being repaired, their incident 8812"
+    Example:  sonar-access snapshot retract 41 --reason "Read during their incident 8812"
     """
     from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
 
@@ -133,22 +161,45 @@ def _decide(snapshot_id: int, decision: str, reason: str, by: str) -> None:
     brake = load().brake
     with opened_warehouse(WORKING) as warehouse:
         decided = decide(
-            warehouse, snapshot_id, decision, by=by.strip(), reason=reason.strip(), brake=brake, clock=lambda: datetime.now(UTC)
+            warehouse,
+            snapshot_id,
+            decision,
+            by=by.strip(),
+            reason=reason.strip(),
+            brake=brake,
+            clock=lambda: datetime.now(UTC),
         )
-    say(f"Snapshot {snapshot_id} of {decided.organization_key} is {decision}; its history was derived accordingly.")
+    say(
+        f"Snapshot {snapshot_id} of {decided.organization_key} is {decision}; its history was"
+        " derived accordingly."
+    )
     if decided.released:
-        say(f"Not held any more because of that, so confirmed by rule: {', '.join(map(str, decided.released))}.")
+        say(
+            "Not held any more because of that, so confirmed by rule:"
+            f" {', '.join(map(str, decided.released))}."
+        )
     if decided.still_held:
         say(f"Still held: {', '.join(map(str, decided.still_held))}.")
 
 
 @snapshot.command("export")
 @organization_option
-@click.option("--from", "first", type=Day(), default=None, help="First UTC day. Default: the first there is.")
-@click.option("--to", "last", type=Day(), default=None, help="Last UTC day, included. Default: the last there is.")
+@click.option(
+    "--from", "first", type=Day(), default=None, help="First UTC day. Default: the first there is."
+)
+@click.option(
+    "--to",
+    "last",
+    type=Day(),
+    default=None,
+    help="Last UTC day, included. Default: the last there is.",
+)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def snapshot_export(organization: str | None, first: date | None, last: date | None, file: Path) -> None:
-    """Write raw snapshots, with every answer and decision, into a new file that another warehouse can import.
+def snapshot_export(
+    organization: str | None, first: date | None, last: date | None, file: Path
+) -> None:
+    """Write raw snapshots, with every answer and decision, into a new file that another warehouse
+    can import.
 
     \b
     Example:  sonar-access snapshot export --from 2026-01-01 --to 2026-03-31 acme-2026Q1.zip
@@ -167,7 +218,8 @@ def snapshot_export(organization: str | None, first: date | None, last: date | N
 @snapshot.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def snapshot_import(file: Path) -> None:
-    """Take in the snapshots of a file that `export` wrote, all or none, and derive history from them.
+    """Take in the snapshots of a file that `export` wrote, all or none, and derive history from
+    them.
 
     \b
     Example:  sonar-access snapshot import acme-2026Q1.zip
@@ -181,7 +233,10 @@ def snapshot_import(file: Path) -> None:
         for organization_key in carried.organizations:
             derive(warehouse, organization_key)
     known = f"; {carried.known} were there already" if carried.known else ""
-    say(f"{carried.snapshots} snapshots of {', '.join(carried.organizations)} were imported from {file}{known}.")
+    say(
+        f"{carried.snapshots} snapshots of {', '.join(carried.organizations)} were imported from"
+        f" {file}{known}."
+    )
     if carried.policies:
         say(f"{carried.policies} policies came with them: their days are judged as they were.")
     for sentence in carried.lacking:

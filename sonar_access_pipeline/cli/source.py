@@ -31,15 +31,17 @@ if TYPE_CHECKING:
     from sonar_access_pipeline.orchestration.observe import Checked
 
 NO_PACKET = (
-    "The day was observed, and no packet of it was sealed: the run in Dagster's UI says why; then `sonar-access evidence build`."
+    "The day was observed, and no packet of it was sealed: the run in Dagster's UI says why; then"
+    " `sonar-access evidence build`."
 )
 
 
 @click.command()
 @connection_option
 def check(connection_name: str | None) -> None:
-    """Test each connection: token, whose, organization, admin right, lists reachable, and what may soon not work any more.
-    Then what seals evidence: the key signs, the authority stamps, the store answers and locks as it should.
+    """Test each connection: token, whose, organization, admin right, lists reachable, and what may
+    soon not work any more. Then what seals evidence: the key signs, the authority stamps, the store
+    answers and locks as it should.
 
     \b
     Example:  sonar-access check --connection default
@@ -62,14 +64,17 @@ def check(connection_name: str | None) -> None:
     worst = max(worst, _check_rest(settings))
     if not worst:
         say(
-            "Only GET is ever sent, but the token can write: keep it as a secret, of an account for this purpose alone. "
-            "SonarCloud ends a token that is not used for 60 days."
+            "Only GET is ever sent, but the token can write: keep it as a secret, of an account for"
+            " this purpose alone. SonarCloud ends a token that is not used for 60 days."
         )
     sys.exit(worst)
 
 
 def _check_rest(settings: Settings) -> int:
-    """Say what would hinder a sync and its alerts beside the connections. Nothing is written, in the store neither."""
+    """Say what would hinder a sync and its alerts beside the connections.
+
+    Nothing is written, in the store neither.
+    """
     from sonar_access_pipeline.orchestration import ready
     from sonar_access_pipeline.orchestration.parts import Parts
 
@@ -83,8 +88,16 @@ def _check_rest(settings: Settings) -> int:
             signer = parts.sealing().signer
             key = f"{signer.key.fingerprint} ({signer.origin})"
         stamps = f", stamped by {settings.timestamp_url}" if settings.timestamp_url else ""
-        locks = f", locked for {settings.evidence_retention_days} days" if settings.evidence_retention_days else ""
-        say(f"goes to {settings.evidence}{locks}, signed by {key}{stamps}.", label="evidence:", style="bold green")
+        locks = (
+            f", locked for {settings.evidence_retention_days} days"
+            if settings.evidence_retention_days
+            else ""
+        )
+        say(
+            f"goes to {settings.evidence}{locks}, signed by {key}{stamps}.",
+            label="evidence:",
+            style="bold green",
+        )
     if not found:
         return 0
     return WRONG_USE if any(hindrance.is_wrong for hindrance in found) else FAILED
@@ -97,8 +110,8 @@ def _say_wrong(connection: Connection, sentence: str) -> None:
 def _say_checked(connection: Connection, checked: Checked) -> None:
     found = checked.preflight
     say(
-        f"the token of {found.token_login} reads organization {found.organization.key} at {connection.host_url} as its admin; "
-        f"all {len(checked.endpoints)} endpoints answer.",
+        f"the token of {found.token_login} reads organization {found.organization.key} at"
+        f" {connection.host_url} as its admin; all {len(checked.endpoints)} endpoints answer.",
         label=f"{connection.name}:",
         style="bold green",
     )
@@ -109,9 +122,17 @@ def _say_checked(connection: Connection, checked: Checked) -> None:
 
 
 def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
-    """Ages of the caller's own tokens, the one that reads among them: SonarCloud does not say which that is."""
+    """Ages of the caller's own tokens, the one that reads among them: SonarCloud does not say which
+    that is.
+    """
     numbers = token_ages(tokens, now)
-    said = [f"This account has {len(tokens)} tokens" if len(tokens) > 1 else "This account has one token"]
+    said = [
+        (
+            f"This account has {len(tokens)} tokens"
+            if len(tokens) > 1
+            else "This account has one token"
+        )
+    ]
     if (age := numbers.get("oldest_own_token_days")) is not None:
         said.append(f"the oldest is {age} days old")
     if (left := numbers.get("own_token_expires_in_days")) is not None:
@@ -133,7 +154,8 @@ def sync(connection_name: str | None) -> None:
     settings = load()
     worst, ready = 0, []
     for connection in connections_of(settings, connection_name):
-        # What is missing is said before Dagster starts, and before anything is made; the other connections go on.
+        # What is missing is said before Dagster starts, and before anything is made; the other
+        # connections go on.
         try:
             connection.organization_key()
             connection.token()
@@ -167,23 +189,41 @@ def sync(connection_name: str | None) -> None:
 
 
 def _show(status: Status, progress: Progress) -> None:
-    rows = f"{progress.rows} of {progress.total}" if progress.total is not None else str(progress.rows)
-    waiting = f"; waiting {progress.waiting_seconds:.0f} s, SonarCloud asks for fewer" if progress.waiting_seconds else ""
-    status.update(f"reading {progress.list_name.replace('_', ' ')}: {rows} rows ({progress.requests} requests{waiting})")
+    rows = (
+        f"{progress.rows} of {progress.total}" if progress.total is not None else str(progress.rows)
+    )
+    waiting = (
+        f"; waiting {progress.waiting_seconds:.0f} s, SonarCloud asks for fewer"
+        if progress.waiting_seconds
+        else ""
+    )
+    status.update(
+        f"reading {progress.list_name.replace('_', ' ')}: {rows} rows ({progress.requests}"
+        f" requests{waiting})"
+    )
 
 
 def _print_admins(warehouse: Warehouse, organization_key: str) -> None:
     from sonar_access_pipeline.warehouse.ask import queries
 
     with warehouse.read() as transaction:
-        answering = queries.observation_at(transaction, organization_key, datetime.max.replace(tzinfo=UTC))
+        answering = queries.observation_at(
+            transaction, organization_key, datetime.max.replace(tzinfo=UTC)
+        )
         rows = queries.admins_at(transaction, answering)
     for row in rows:
-        row["through"] = "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
-        row["since"] = "first observed" if row["changed_after"] is None else f"{row['valid_from']:%Y-%m-%d}"
+        row["through"] = (
+            "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
+        )
+        row["since"] = (
+            "first observed" if row["changed_after"] is None else f"{row['valid_from']:%Y-%m-%d}"
+        )
     print_rows(
         console,
         rows,
         ("login", "name", "through", "since"),
-        title=f"Who administers {organization_key}, as of {answering.observed_at:%Y-%m-%d %H:%M} UTC ({answering.source_kind})",
+        title=(
+            f"Who administers {organization_key}, as of {answering.observed_at:%Y-%m-%d %H:%M} UTC"
+            f" ({answering.source_kind})"
+        ),
     )

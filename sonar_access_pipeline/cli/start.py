@@ -1,4 +1,6 @@
-"""`ui`, `demo` and `upgrade`: to look at what there is, to see it all without an account, and to begin with a new version."""
+"""`ui`, `demo` and `upgrade`: to look at what there is, to see it all without an account, and to
+begin with a new version.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,27 @@ def ui(options: tuple[str, ...]) -> None:
 
 @click.command()
 @click.option(
-    "--wait", "minutes", type=click.IntRange(0, 720), default=15, show_default=True, help="Minutes, for runs that go on."
+    "--wait",
+    "minutes",
+    type=click.IntRange(0, 720),
+    default=15,
+    show_default=True,
+    help="Minutes, for runs that go on.",
 )
 @click.option(
-    "--grant", "roles", multiple=True, metavar="ROLE=KIND", help="A role of the database, and its kind; may be repeated."
+    "--grant",
+    "roles",
+    multiple=True,
+    metavar="ROLE=KIND",
+    help="A role of the database, and its kind; may be repeated.",
 )
 def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
-    """Bring the warehouse's tables and Dagster's own to this version, before its services start. Safe to repeat.
+    """Bring the warehouse's tables and Dagster's own to this version, before its services start.
 
-    Runs that go on are waited for; where they do not end in time nothing is changed, and the exit status is 1. Run it as the
-    owner of the tables.
+    Safe to repeat.
+
+    Runs that go on are waited for; where they do not end in time nothing is changed, and the exit
+    status is 1. Run it as the owner of the tables.
 
     \b
     Example:  sonar-access upgrade --grant pipeline=pipeline --grant data_team=analyst
@@ -52,7 +65,9 @@ def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
     if len(said) < len(roles):
         raise click.UsageError("A role is named twice with --grant; it has one kind.")
     if wrong := [f"{name}={kind}" for name, kind in said.items() if not name or kind not in kinds]:
-        raise click.UsageError(f"{wrong[0]} is no role with its kind: write name=kind, with one of {', '.join(kinds)}.")
+        raise click.UsageError(
+            f"{wrong[0]} is no role with its kind: write name=kind, with one of {', '.join(kinds)}."
+        )
     try:
         upgrade_all(load(), {name: kinds[kind] for name, kind in said.items()}, minutes * 60, say)
     except BusyError as error:
@@ -60,12 +75,23 @@ def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(11, 120), default=30, show_default=True, help="Simulated days, ending today.")
 @click.option(
-    "--folder", type=click.Path(path_type=Path), default=Path(".sonar-access-demo"), show_default=True, help="Where to."
+    "--days",
+    type=click.IntRange(11, 120),
+    default=30,
+    show_default=True,
+    help="Simulated days, ending today.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path(".sonar-access-demo"),
+    show_default=True,
+    help="Where to.",
 )
 def demo(days: int, folder: Path) -> None:
-    """Run a simulated organization over a month through the real pipeline, ending with a packet to look at.
+    """Run a simulated organization over a month through the real pipeline, ending with a packet to
+    look at.
 
     \b
     Example:  sonar-access demo

@@ -1,6 +1,8 @@
-"""Signing with a key that an SSH agent holds: two questions of its protocol (draft-ietf-sshm-ssh-agent, sections 3 and 6).
+"""Signing with a key that an SSH agent holds: two questions of its protocol
+(draft-ietf-sshm-ssh-agent, sections 3 and 6).
 
-An agent may wait for a person, be locked, or be gone: each is a sentence, and none is waited for longer than `SECONDS`.
+An agent may wait for a person, be locked, or be gone: each is a sentence, and none is waited for
+longer than `SECONDS`.
 """
 
 from __future__ import annotations
@@ -17,17 +19,27 @@ from sonar_access_pipeline.evidence.sshsig import KIND, PublicKey, Reader, Signa
 SECONDS = 30.0
 REQUEST_IDENTITIES, IDENTITIES, SIGN, SIGNATURE, SUCCESS = 11, 12, 13, 14, 6
 REMOVE_SSH1_KEYS = 9
-"""No agent holds keys of SSH 1 any more, so this does nothing; OpenSSH's agent refuses it only while it is locked."""
+"""No agent holds keys of SSH 1 any more, so this does nothing; OpenSSH's agent refuses it only
+while it is locked.
+"""
 
 
-def sign(key: PublicKey, message: bytes, environment: Mapping[str, str] = os.environ, seconds: float = SECONDS) -> bytes:
+def sign(
+    key: PublicKey,
+    message: bytes,
+    environment: Mapping[str, str] = os.environ,
+    seconds: float = SECONDS,
+) -> bytes:
     """Have the agent sign the message with its key, and return the 64 bytes.
 
     Raises `EvidenceError`.
     """
     place = environment.get("SSH_AUTH_SOCK")
     if not place:
-        raise EvidenceError("No SSH agent is named; set SSH_AUTH_SOCK to the socket of the one that holds the signing key.")
+        raise EvidenceError(
+            "No SSH agent is named; set SSH_AUTH_SOCK to the socket of the one that holds the"
+            " signing key."
+        )
     try:
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as agent:
             agent.settimeout(seconds)
@@ -35,15 +47,18 @@ def sign(key: PublicKey, message: bytes, environment: Mapping[str, str] = os.env
             return _signed(agent, key, message)
     except TimeoutError:
         raise EvidenceError(
-            f"The SSH agent does not answer within {seconds:g} s: it waits for somebody to confirm, or hangs. Add the key "
-            "without `ssh-add -c`, or start the agent anew."
+            f"The SSH agent does not answer within {seconds:g} s: it waits for somebody to confirm,"
+            " or hangs. Add the key without `ssh-add -c`, or start the agent anew."
         ) from None
     except OSError as error:
         raise EvidenceError(
-            f"There is no SSH agent at {place} any more ({error.strerror}); start one, add the key, and set SSH_AUTH_SOCK."
+            f"There is no SSH agent at {place} any more ({error.strerror}); start one, add the key,"
+            " and set SSH_AUTH_SOCK."
         ) from None
     except SignatureError:
-        raise EvidenceError(f"What listens at {place} is no SSH agent; set SSH_AUTH_SOCK to one.") from None
+        raise EvidenceError(
+            f"What listens at {place} is no SSH agent; set SSH_AUTH_SOCK to one."
+        ) from None
 
 
 def _signed(agent: socket.socket, key: PublicKey, message: bytes) -> bytes:
@@ -52,11 +67,16 @@ def _signed(agent: socket.socket, key: PublicKey, message: bytes) -> bytes:
         if not held and _ask(agent, bytes([REMOVE_SSH1_KEYS]))[0] != SUCCESS:
             raise EvidenceError("The SSH agent is locked; unlock it with `ssh-add -X`.")
         raise EvidenceError(
-            f"The SSH agent does not hold {key.fingerprint}: its time has ended, or it was not added. Add it with `ssh-add`."
+            f"The SSH agent does not hold {key.fingerprint}: its time has ended, or it was not"
+            " added. Add it with `ssh-add`."
         )
-    kind, answer = _ask(agent, bytes([SIGN]) + string(key.blob) + string(message) + struct.pack(">I", 0))
+    kind, answer = _ask(
+        agent, bytes([SIGN]) + string(key.blob) + string(message) + struct.pack(">I", 0)
+    )
     if kind != SIGNATURE:
-        raise EvidenceError("The SSH agent refuses to sign: somebody declined, or the key may not be used for this.")
+        raise EvidenceError(
+            "The SSH agent refuses to sign: somebody declined, or the key may not be used for this."
+        )
     signature = Reader(answer.string())
     if signature.string() != KIND:
         raise SignatureError("it is not what an Ed25519 key makes")

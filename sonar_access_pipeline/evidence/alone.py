@@ -1,7 +1,8 @@
 """One packet by its own files and nothing else: does it hold what a key that is believed signed?
 
-Nothing that lies in a packet is believed: every byte of it may have been written by somebody else. A fault is named in one
-sentence; nothing is raised for it. The packets around one, the register and the warehouse are `verify.py`'s business.
+Nothing that lies in a packet is believed: every byte of it may have been written by somebody else.
+A fault is named in one sentence; nothing is raised for it. The packets around one, the register and
+the warehouse are `verify.py`'s business.
 """
 
 from __future__ import annotations
@@ -47,16 +48,23 @@ REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
 
 @dataclass
 class Report:
-    """The outcome of a verification: faults of the packet, faults around it, and notes that a reader must know besides."""
+    """The outcome of a verification: faults of the packet, faults around it, and notes that a
+    reader must know besides.
+    """
 
     own: list[str] = field(default_factory=list)
     stranger: str | None = None
-    """Of `own`, the sentence about a key that is not believed: then nobody who is believed says what was sealed."""
+    """Of `own`, the sentence about a key that is not believed: then nobody who is believed says
+    what was sealed.
+    """
     around: list[str] = field(default_factory=list)
-    """Of the line of packets, of signed heads, and of the warehouse: each a fault, and none of them this packet's."""
+    """Of the line of packets, of signed heads, and of the warehouse: each a fault, and none of them
+    this packet's.
+    """
     notes: list[str] = field(default_factory=list)
     stated: list[str] = field(default_factory=list)
-    """Faults around it of which somebody stated and signed what they are: notes, and no agreement."""
+    """Faults around it of which somebody stated and signed what they are: notes, and no agreement.
+    """
 
     @property
     def faults(self) -> list[str]:
@@ -79,8 +87,8 @@ def alone(
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Look at a packet by its own files and nothing else, and give its seal and its manifest.
 
-    `authorities` are certificates of time stamp authorities, PEM. None where nothing that it says of itself can be followed:
-    files are missing, or no key that is believed signed it.
+    `authorities` are certificates of time stamp authorities, PEM. None where nothing that it says
+    of itself can be followed: files are missing, or no key that is believed signed it.
     """
     if missing := [name for name in REQUIRED if name not in files]:
         report.own += [f"{name} is missing" for name in missing]
@@ -98,9 +106,12 @@ def alone(
     report.notes.append(trust.note(key))
     about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
     if STAMP in files:
-        # Named by nobody, they are those that the sealer named: under the signature, like everything else.
+        # Named by nobody, they are those that the sealer named: under the signature, like
+        # everything else.
         said = None if about is None else str(about.get("sealed_at"))
-        fault, note = stamp_fault(files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said)
+        fault, note = stamp_fault(
+            files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said
+        )
         report.own += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
     elif about is not None and about.get("time_stamp"):
@@ -129,7 +140,11 @@ def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
     listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
     found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
     found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
-    found += [f"{name} was changed" for name in sorted(listed.keys() & digests.keys()) if listed[name] != digests[name]]
+    found += [
+        f"{name} was changed"
+        for name in sorted(listed.keys() & digests.keys())
+        if listed[name] != digests[name]
+    ]
     yield from found or [f"{SUMS} is not written as it was sealed"]
 
 
@@ -178,8 +193,13 @@ def _statements(
         found.append(f"{SEAL} names another key than the one that signed")
     stated = manifest["files"]
     content = files.keys() - OF_ONE_SEAL - {MANIFEST}
-    found += [f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)]
-    found += [f"{MANIFEST} does not name {name}" for name in sorted(content - stated.keys() - set(RENDERINGS))]
+    found += [
+        f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)
+    ]
+    found += [
+        f"{MANIFEST} does not name {name}"
+        for name in sorted(content - stated.keys() - set(RENDERINGS))
+    ]
     for name in sorted(stated.keys() & content):
         body, said = files[name], stated[name]
         if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
@@ -208,7 +228,9 @@ def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) 
 
 
 def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each difference between the manifest's numbers and what is counted again in the files."""
+    """Yield each difference between the manifest's numbers and what is counted again in the
+    files.
+    """
 
     def rows(name: str) -> list[dict[str, str]]:
         header, *records = parsed(files[name])
@@ -225,10 +247,14 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
         "changes": manifest["files"]["changes.csv"]["rows"] - first,
         "first_observed": first,
         "findings": sum(not row["exception_by"] or bool(row["exception_ended"]) for row in failing),
-        "exceptions": sum(bool(row["exception_by"]) and not row["exception_ended"] for row in failing),
+        "exceptions": sum(
+            bool(row["exception_by"]) and not row["exception_ended"] for row in failing
+        ),
         "ended_exceptions": sum(bool(row["exception_ended"]) for row in failing),
         "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
-        "failed_reconciliations": sum(row["passed"] == "false" for row in rows("reconciliation.csv")),
+        "failed_reconciliations": sum(
+            row["passed"] == "false" for row in rows("reconciliation.csv")
+        ),
     }
     for name, number in counted.items():
         if manifest["counts"][name] != number:

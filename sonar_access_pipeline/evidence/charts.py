@@ -1,4 +1,7 @@
-"""The charts of a packet as numbers: lines of counts over the window, bars of changes per week. Report and PDF draw them."""
+"""The charts of a packet as numbers: lines of counts over the window, bars of changes per week.
+
+Report and PDF draw them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
 
 @dataclass(frozen=True)
 class Line:
-    """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last, least and most value.
+    """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last,
+    least and most value.
 
     An observation that did not count has no point.
     """
@@ -31,14 +35,15 @@ class Line:
         if not self.points:
             return f"{self.label}: not counted in these observations."
         return (
-            f"{self.label}: {self.first} at the first observation, {self.last} at the last; between {self.least} and "
-            f"{self.most}. A dot is an observation."
+            f"{self.label}: {self.first} at the first observation, {self.last} at the last; between"
+            f" {self.least} and {self.most}. A dot is an observation."
         )
 
 
 @dataclass(frozen=True)
 class Week:
-    """Changes in seven days of the window, or what is left of them at its end; `share`s are of the tallest bar.
+    """Changes in seven days of the window, or what is left of them at its end; `share`s are of the
+    tallest bar.
 
     Unknown where no observation of those days has one before it: then nobody knows what changed.
     """
@@ -79,7 +84,9 @@ def weeks(facts: Facts) -> list[Week]:
     for row in facts.real_changes:
         counts[(began[row["changed_by"]] - facts.window.first).days // 7, row["closes"]] += 1
     most = max([1, *counts.values()])
-    known = {(observed.started_at.date() - facts.window.first).days // 7 for observed in _compared(facts)}
+    known = {
+        (observed.started_at.date() - facts.window.first).days // 7 for observed in _compared(facts)
+    }
     number = (facts.window.last - facts.window.first).days // 7 + 1
     return [
         Week(

@@ -1,6 +1,8 @@
-"""Compression that gives the same bytes everywhere: zlib differs between machines and Pythons, so libdeflate is brought along.
+"""Compression that gives the same bytes everywhere: zlib differs between machines and Pythons, so
+libdeflate is brought along.
 
-`zipped` writes a zip file around it, since the standard library takes its own zlib only. Format: APPNOTE.TXT of PKWARE, 4.3.
+`zipped` writes a zip file around it, since the standard library takes its own zlib only. Format:
+APPNOTE.TXT of PKWARE, 4.3.
 """
 
 from __future__ import annotations
@@ -23,14 +25,33 @@ def compressed(data: bytes) -> bytes:
 
 
 def zipped(parts: Iterable[tuple[str, bytes]]) -> bytes:
-    """Named parts as a zip file, in their order, all of one date, without a trace of a machine. Up to 4 GB."""
+    """Named parts as a zip file, in their order, all of one date, without a trace of a machine.
+
+    Up to 4 GB.
+    """
     body, directory, count = bytearray(), bytearray(), 0
     for name, data in parts:
         packed, encoded = bytes(deflate.deflate_compress(data, LEVEL)), name.encode()
         about = struct.pack(
-            "<HHHHHIIIHH", VERSION, UTF8, DEFLATED, 0, FIRST_DAY, zlib.crc32(data), len(packed), len(data), len(encoded), 0
+            "<HHHHHIIIHH",
+            VERSION,
+            UTF8,
+            DEFLATED,
+            0,
+            FIRST_DAY,
+            zlib.crc32(data),
+            len(packed),
+            len(data),
+            len(encoded),
+            0,
         )
-        directory += b"PK\x01\x02" + struct.pack("<H", VERSION) + about + struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + encoded
+        directory += (
+            b"PK\x01\x02"
+            + struct.pack("<H", VERSION)
+            + about
+            + struct.pack("<HHHII", 0, 0, 0, 0, len(body))
+            + encoded
+        )
         body += b"PK\x03\x04" + about + encoded + packed
         count += 1
     end = struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(body), 0)

@@ -1,4 +1,6 @@
-"""The columns of a packet's CSV files, said in words: for the README of every packet, and for `docs/packet-dictionary.md`."""
+"""The columns of a packet's CSV files, said in words: for the README of every packet, and for
+`docs/packet-dictionary.md`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from sonar_access_pipeline.evidence.tables import FORMATS, GRAINS
 
 def plain(format_version: int = FORMATS[-1]) -> str:
     """Say the columns of a format as plain text."""
-    lines = ["The columns of the CSV files. A name means the same in each; empty is unknown, or nothing to say."]
+    lines = [
+        "The columns of the CSV files. A name means the same in each; empty is unknown, or nothing"
+        " to say."
+    ]
     for name, grain, columns in _files(format_version):
         lines += ["", f"{name}: {grain}", ""]
         lines += [f"  {column:<24} {about.meaning}" for column, about in columns]
@@ -22,11 +27,22 @@ def markdown() -> str:
     lines = [
         "# The CSV files of a packet, column by column",
         "",
-        f"Made by `make dictionary`; this is format {FORMATS[-1]}. A name means the same in every file. Empty is unknown, or",
+        (
+            f"Made by `make dictionary`; this is format {FORMATS[-1]}. A name means the same in"
+            " every file. Empty is unknown, or"
+        ),
         "nothing to say; true and false are words; times are ISO 8601 in UTC.",
     ]
     for name, grain, columns in _files(FORMATS[-1]):
-        lines += ["", f"## `{name}`", "", f"{grain[0].upper()}{grain[1:]}.", "", "| column | meaning |", "|---|---|"]
+        lines += [
+            "",
+            f"## `{name}`",
+            "",
+            f"{grain[0].upper()}{grain[1:]}.",
+            "",
+            "| column | meaning |",
+            "|---|---|",
+        ]
         lines += [f"| `{column}` | {about.meaning}{_since(about)} |" for column, about in columns]
     return "\n".join(lines) + "\n"
 
@@ -37,4 +53,12 @@ def _since(column: Column) -> str:
 
 def _files(format_version: int) -> Iterator[tuple[str, str, list[tuple[str, Column]]]]:
     for name, (grain, names) in GRAINS.items():
-        yield name, grain, [(one, COLUMNS[one]) for one in ("source", *names) if COLUMNS[one].since <= format_version]
+        yield (
+            name,
+            grain,
+            [
+                (one, COLUMNS[one])
+                for one in ("source", *names)
+                if COLUMNS[one].since <= format_version
+            ],
+        )

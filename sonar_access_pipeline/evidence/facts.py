@@ -1,4 +1,7 @@
-"""Everything that a packet states, gathered in one transaction. No file, no format, no clock: one warehouse, one set of facts."""
+"""Everything that a packet states, gathered in one transaction.
+
+No file, no format, no clock: one warehouse, one set of facts.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +75,22 @@ class Facts:
     @property
     def anyone(self) -> list[str]:
         """The permissions that `Anyone`, signed in or not, has on the organization."""
-        return [row["entitlement"] for row in self._of_anyone if row["access_type"] == "organization_permission"]
+        return [
+            row["entitlement"]
+            for row in self._of_anyone
+            if row["access_type"] == "organization_permission"
+        ]
 
     @property
     def projects_of_anyone(self) -> int:
         """On how many projects `Anyone` has a permission."""
-        return len({row["resource"] for row in self._of_anyone if row["access_type"] == "project_permission"})
+        return len(
+            {
+                row["resource"]
+                for row in self._of_anyone
+                if row["access_type"] == "project_permission"
+            }
+        )
 
     @property
     def _of_anyone(self) -> Rows:
@@ -110,7 +123,9 @@ class Facts:
 
     @property
     def not_expected(self) -> int:
-        """How many days of the window lie before the first try to observe, or after the organization's end."""
+        """How many days of the window lie before the first try to observe, or after the
+        organization's end.
+        """
         return sum(row["status"] == queries.NOT_EXPECTED for row in self.coverage)
 
     @property
@@ -136,7 +151,11 @@ class Facts:
     @property
     def failed(self) -> Rows:
         """The findings that nobody answers for now."""
-        return [row for row in self.findings if row["result"] == Result.FAIL.value and not _is_excepted(row)]
+        return [
+            row
+            for row in self.findings
+            if row["result"] == Result.FAIL.value and not _is_excepted(row)
+        ]
 
     @property
     def excepted(self) -> Rows:
@@ -165,7 +184,9 @@ class Facts:
 
     @property
     def age_seconds(self) -> int:
-        """How long before the end of the window the last observation ended; negative where it ended after midnight."""
+        """How long before the end of the window the last observation ended; negative where it ended
+        after midnight.
+        """
         return round((self.window.end - self.as_of.observed_at).total_seconds())
 
 
@@ -210,7 +231,9 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
                 tied=tied,
             )
         snapshots = queries.snapshots(transaction, organization_key)
-        within = {row["snapshot_id"]: row for row in snapshots if row["partition_date"] <= window.last}
+        within = {
+            row["snapshot_id"]: row for row in snapshots if row["partition_date"] <= window.last
+        }
         return Facts(
             organization_key=organization_key,
             window=window,
@@ -231,12 +254,14 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             waiting=[
                 row
                 for row in snapshots
-                if window.first <= row["partition_date"] <= window.last and not row["counts_as_observation"]
+                if window.first <= row["partition_date"] <= window.last
+                and not row["counts_as_observation"]
             ],
             decisions=[
                 {**row, "content_sha256": within[row["snapshot_id"]]["content_sha256"]}
                 for row in queries.decisions(transaction, organization_key)
-                if row["snapshot_id"] in within and within[row["snapshot_id"]]["partition_date"] >= window.first
+                if row["snapshot_id"] in within
+                and within[row["snapshot_id"]]["partition_date"] >= window.first
             ],
             redactions=proof.redactions(transaction, as_of),
             in_force=in_force,
@@ -269,7 +294,9 @@ UNKNOWN = ("name", "email", "provider", "is_admin_by_sonarcloud", "project_admin
 """Columns that are empty because nobody told."""
 
 
-def _population(transaction: Transaction, as_of: ObservationFacts, access: Rows, in_force: PolicyInForce) -> Rows:
+def _population(
+    transaction: Transaction, as_of: ObservationFacts, access: Rows, in_force: PolicyInForce
+) -> Rows:
     """Build one row per login that any list names, in order of login; unknown stays None.
 
     Columns: `POPULATION`.
@@ -292,7 +319,9 @@ def _population(transaction: Transaction, as_of: ObservationFacts, access: Rows,
     return found
 
 
-def _account(organization_key: str, login: str, member: dict[str, Any] | None, access: Rows) -> dict[str, Any]:
+def _account(
+    organization_key: str, login: str, member: dict[str, Any] | None, access: Rows
+) -> dict[str, Any]:
     permissions = [row for row in access if row["access_type"] == "organization_permission"]
     admin_paths = sorted({_path(row) for row in permissions if row["entitlement"] == "admin"})
     return {
@@ -304,9 +333,15 @@ def _account(organization_key: str, login: str, member: dict[str, Any] | None, a
         "admin_through": "; ".join(admin_paths),
         "is_admin_by_sonarcloud": member["is_organization_admin"] if member else None,
         "groups": "; ".join(
-            sorted(quoted(row["resource_name"] or row["resource"]) for row in access if row["access_type"] == "group")
+            sorted(
+                quoted(row["resource_name"] or row["resource"])
+                for row in access
+                if row["access_type"] == "group"
+            )
         ),
-        "organization_permissions": "; ".join(sorted({f"{row['entitlement']} ({_path(row)})" for row in permissions})),
+        "organization_permissions": "; ".join(
+            sorted({f"{row['entitlement']} ({_path(row)})" for row in permissions})
+        ),
     }
 
 
@@ -322,18 +357,30 @@ def quoted(name: str) -> str:
     A name that contains what separates names is written as a JSON text, so that none forges
     another.
     """
-    return json.dumps(name, ensure_ascii=False) if PARTING.search(name) or name != name.strip() else name
+    return (
+        json.dumps(name, ensure_ascii=False)
+        if PARTING.search(name) or name != name.strip()
+        else name
+    )
 
 
 PARTING = re.compile(r'[;()"\\\x00-\x1f]')
 
 
 def _life(life: tuple[datetime, datetime, datetime | None] | None) -> dict[str, datetime | None]:
-    return dict(zip(("first_seen", "access_unchanged_since", "last_change"), life or (None, None, None), strict=True))
+    return dict(
+        zip(
+            ("first_seen", "access_unchanged_since", "last_change"),
+            life or (None, None, None),
+            strict=True,
+        )
+    )
 
 
 def _kind(account: dict[str, Any], in_force: PolicyInForce) -> dict[str, str | None]:
-    """Service where the settings name an owner, human where the roster knows the account, else unknown."""
+    """Service where the settings name an owner, human where the roster knows the account, else
+    unknown.
+    """
     owner = in_force.policy.owner_of(account["login"])
     if owner is not None:
         return {"account_type": "service", "owner": owner}
@@ -342,7 +389,11 @@ def _kind(account: dict[str, Any], in_force: PolicyInForce) -> dict[str, str | N
 
 
 def _window_facts(
-    transaction: Transaction, rests_on: WindowObservations, changes: Rows, population: Rows, access: Rows
+    transaction: Transaction,
+    rests_on: WindowObservations,
+    changes: Rows,
+    population: Rows,
+    access: Rows,
 ) -> WindowFacts:
     """Gather the facts that the rules of a window are evaluated with."""
     as_of, gained = rests_on.as_of, dict[str, set[str]]()
@@ -357,8 +408,16 @@ def _window_facts(
     return WindowFacts(
         organization_key=as_of.organization_key,
         as_of=as_of.observed_at,
-        compared=(rests_on.before.observed_at, as_of.observed_at) if rests_on.before is not None and rests_on.within else None,
-        unknown=[rests_on.no_comparison] if rests_on.no_comparison else [_clause(part) for part in rests_on.unknown_parts],
+        compared=(
+            (rests_on.before.observed_at, as_of.observed_at)
+            if rests_on.before is not None and rests_on.within
+            else None
+        ),
+        unknown=(
+            [rests_on.no_comparison]
+            if rests_on.no_comparison
+            else [_clause(part) for part in rests_on.unknown_parts]
+        ),
         returned=members & {row["login"] for row in changes if row["kind"] == "returned"},
         gained=gained,
         tokens=proof.own_tokens(transaction, as_of),

@@ -1,7 +1,8 @@
 """The name of a store: a small signed file in it, and the warehouse's note of it.
 
-A share that is not mounted, a bucket that somebody emptied or the wrong one looks like a store with nothing in it. The warehouse
-notes the name of the store at each place; where another name or none is found, nothing is written and the sentence says why.
+A share that is not mounted, a bucket that somebody emptied or the wrong one looks like a store with
+nothing in it. The warehouse notes the name of the store at each place; where another name or none
+is found, nothing is written and the sentence says why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ FOLDER, NAME = "store", "store.json"
 
 
 def name_of(store: Store) -> str | None:
-    """Give the name that a store has; None where it has none. Raises `EvidenceError` where what lies there is not signed."""
+    """Give the name that a store has; None where it has none.
+
+    Raises `EvidenceError` where what lies there is not signed.
+    """
     try:
         body = store.read(FOLDER, NAME)
     except UnreadableError:
@@ -36,13 +40,17 @@ def name_of(store: Store) -> str | None:
         return str(said["name"])
     except (SignatureError, ValueError, KeyError, TypeError, AttributeError):
         raise EvidenceError(
-            f"{store.place(FOLDER)}/{NAME}, the name of the evidence store, is not what was signed; bring it back from a copy, "
-            "or an older version of the object."
+            f"{store.place(FOLDER)}/{NAME}, the name of the evidence store, is not what was signed;"
+            " bring it back from a copy, or an older version of the object."
         ) from None
 
 
-def require_known(warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]) -> None:
-    """Raise `EvidenceError` where a store is another than it was; one that is new is given a name."""
+def require_known(
+    warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]
+) -> None:
+    """Raise `EvidenceError` where a store is another than it was; one that is new is given a
+    name.
+    """
     why = why_unknown(warehouse, store)
     if why is not None:
         raise EvidenceError(why)
@@ -54,7 +62,9 @@ def require_known(warehouse: Warehouse, store: Store, signer: Signer, clock: Cal
 
 
 def why_unknown(warehouse: Warehouse, store: Store) -> str | None:
-    """Say why a store cannot be the one that evidence was put into before; None where it can be, or is new."""
+    """Say why a store cannot be the one that evidence was put into before; None where it can be, or
+    is new.
+    """
     place, found = store.place("").rstrip("/"), name_of(store)
     with warehouse.read() as transaction:
         known = packets.store_name(transaction, place)
@@ -68,20 +78,25 @@ def why_unknown(warehouse: Warehouse, store: Store) -> str | None:
         + (f"is called {found[:12]}" if found else "has no name")
         + ", and evidence was put there before into one "
         + (f"called {known[:12]}" if known else "that had packets")
-        + ": a share that is not mounted, or another bucket. Nothing is written there. Mount it, mend SONAR_ACCESS_EVIDENCE_URL, "
-        "or, if that store is lost for good, say so with `sonar-access evidence new-store`."
+        + ": a share that is not mounted, or another bucket. Nothing is written there. Mount it,"
+        " mend SONAR_ACCESS_EVIDENCE_URL, or, if that store is lost for good, say so with"
+        " `sonar-access evidence new-store`."
     )
 
 
 def is_noted(warehouse: Warehouse, store: Store) -> bool:
-    """Tell whether a store is the one that the warehouse put evidence into: a packet may lie elsewhere, as a copy."""
+    """Tell whether a store is the one that the warehouse put evidence into: a packet may lie
+    elsewhere, as a copy.
+    """
     with warehouse.read() as transaction:
         known = packets.store_name(transaction, store.place("").rstrip("/"))
         before = packets.published_below(transaction, store.place(""))
     return bool(known or before) and why_unknown(warehouse, store) is None
 
 
-def begin_anew(warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
+def begin_anew(
+    warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]
+) -> str:
     """Have the store at this place be the one from now on, whatever was there before; its name."""
     found = name_of(store) or _name(store, signer, clock)
     packets.note_store(warehouse, store.place("").rstrip("/"), found, clock())
@@ -92,10 +107,16 @@ def _name(store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
     name, named_at = secrets.token_hex(16), iso(clock())
     signature = signer.sign(_to_sign(name, named_at), STORES).decode()
     # One file, so that of two who name it at once one is whole.
-    store.put(FOLDER, {NAME: canonical_json({"name": name, "named_at": named_at, "signature": signature})}, NAME)
+    store.put(
+        FOLDER,
+        {NAME: canonical_json({"name": name, "named_at": named_at, "signature": signature})},
+        NAME,
+    )
     found = name_of(store)
     if found is None:
-        raise EvidenceError(f"The evidence store at {store.place('')} does not give back what was written there.")
+        raise EvidenceError(
+            f"The evidence store at {store.place('')} does not give back what was written there."
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""Public keys beside the packets, each endorsed by the one before it: why a key is believed by whoever knows an older one."""
+"""Public keys beside the packets, each endorsed by the one before it: why a key is believed by
+whoever knows an older one.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def key_path(key: PublicKey) -> str:
 
 @dataclass(frozen=True)
 class Trust:
-    """The keys that are believed: those that a reader `named`, or those that the register has where nobody named any.
+    """The keys that are believed: those that a reader `named`, or those that the register has where
+    nobody named any.
 
     Where there are none of either, everybody is believed, and a reader is told to compare.
     """
@@ -50,7 +53,9 @@ class Trust:
         return not (self.named or self.registered)
 
     def believes(self, key: PublicKey) -> bool:
-        """Tell whether a key is one of those, or is endorsed by one, or nobody said whom to believe. Raises `UnreadableError`."""
+        """Tell whether a key is one of those, or is endorsed by one, or nobody said whom to
+        believe. Raises `UnreadableError`.
+        """
         return self.is_blind or self._through(key) is not None
 
     def note(self, key: PublicKey) -> str:
@@ -61,7 +66,10 @@ class Trust:
         if self.named:
             return f"Signed by {key.fingerprint}, which you named."
         known = ", which the register has" if self.registered else ""
-        return f"Signed by {key.fingerprint}{known}: compare it with the fingerprint that you got from elsewhere."
+        return (
+            f"Signed by {key.fingerprint}{known}: compare it with the fingerprint that you got from"
+            " elsewhere."
+        )
 
     def refusal(self, key: PublicKey) -> str:
         """Say of a key that it is not believed."""
@@ -82,9 +90,11 @@ class Trust:
 
 
 def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str]) -> str | None:
-    """Find why a key is believed: its own fingerprint where that is among those given, else that of the key that endorses it.
+    """Find why a key is believed: its own fingerprint where that is among those given, else that of
+    the key that endorses it.
 
-    Endorsements are followed from key to key, each once. None where nothing leads there. Raises `UnreadableError`.
+    Endorsements are followed from key to key, each once. None where nothing leads there. Raises
+    `UnreadableError`.
     """
     if key.fingerprint in fingerprints:
         return key.fingerprint
@@ -103,7 +113,10 @@ def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str]) -> str
 
 
 def _endorsers(store: Store, paths: Sequence[str], key: PublicKey) -> Iterator[PublicKey]:
-    """Give the keys that endorse a key, by what lies at its place and beside it. Raises `UnreadableError`."""
+    """Give the keys that endorse a key, by what lies at its place and beside it.
+
+    Raises `UnreadableError`.
+    """
     for path in (path for path in paths if path.startswith(key_path(key))):
         try:
             files = store.get(path)
@@ -118,5 +131,7 @@ def _endorsers(store: Store, paths: Sequence[str], key: PublicKey) -> Iterator[P
 
 
 def endorsement_path(key: PublicKey, before: PublicKey) -> str:
-    """Give the path of the endorsement of a key by the one before it: beside the key, which may lie there already."""
+    """Give the path of the endorsement of a key by the one before it: beside the key, which may lie
+    there already.
+    """
     return f"{key_path(key)}-by-{hashlib.sha256(before.blob).hexdigest()[:12]}"

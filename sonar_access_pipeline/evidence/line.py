@@ -1,7 +1,9 @@
-"""The line of packets of an organization in a store: the packets before and after one, the signed heads, and statements.
+"""The line of packets of an organization in a store: the packets before and after one, the signed
+heads, and statements.
 
-Here: what lies there, as it says of itself, and where that does not fit together. Whether one packet holds what was sealed, and
-what the warehouse says of all this, is `verify.py`. Nothing that lies there is believed; what is not ours is named, not judged.
+Here: what lies there, as it says of itself, and where that does not fit together. Whether one
+packet holds what was sealed, and what the warehouse says of all this, is `verify.py`. Nothing that
+lies there is believed; what is not ours is named, not judged.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sealed:
-    """The links of the line, by digest, as their packets say them; `faults` of those that do not fit their folder."""
+    """The links of the line, by digest, as their packets say them; `faults` of those that do not
+    fit their folder.
+    """
 
     by_digest: Mapping[str, Mapping[str, Any]]
     faults: Sequence[Fault] = ()
@@ -72,7 +76,8 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Line:
-    """The packets and signed heads of an organization in the store of `trust`; read when they are needed, and once.
+    """The packets and signed heads of an organization in the store of `trust`; read when they are
+    needed, and once.
 
     `authorities` are certificates of time stamp authorities, PEM.
     """
@@ -101,8 +106,14 @@ class Line:
         return self._looked_at[0]
 
     def names(self, path: str) -> list[str]:
-        """List the names in the folder of a packet: its files, and folders that do not belong there."""
-        inside = {one.removeprefix(f"{path}/").partition("/")[0] for one in self.listing.bundles if one.startswith(f"{path}/")}
+        """List the names in the folder of a packet: its files, and folders that do not belong
+        there.
+        """
+        inside = {
+            one.removeprefix(f"{path}/").partition("/")[0]
+            for one in self.listing.bundles
+            if one.startswith(f"{path}/")
+        }
         return sorted({*self.listing.bundles[path], *inside})
 
     @property
@@ -119,11 +130,20 @@ class Line:
         return found
 
     def read(self, paths: Collection[str]) -> Sealed:
-        """Read what packets say of themselves, of those that are signed as they should be. Raises `UnreadableError`."""
-        found = read_all(self.store, [(path, name) for path in paths for name in (SEAL, MANIFEST, SUMS, SIGNATURE)])
+        """Read what packets say of themselves, of those that are signed as they should be.
+
+        Raises `UnreadableError`.
+        """
+        found = read_all(
+            self.store,
+            [(path, name) for path in paths for name in (SEAL, MANIFEST, SUMS, SIGNATURE)],
+        )
         signed = [path for path in paths if self._is_signed(path, found)]
         others = [path for path in paths if path not in signed]
-        strangers = [f"What lies at {path} is not signed as a packet of this line, and was not looked at." for path in others]
+        strangers = [
+            f"What lies at {path} is not signed as a packet of this line, and was not looked at."
+            for path in others
+        ]
         read = _sealed(signed, found)
         return Sealed(read.by_digest, read.faults, strangers)
 
@@ -145,8 +165,14 @@ class Line:
         return _sealed([path], {(path, name): files.get(name, gone) for name in (SEAL, MANIFEST)})
 
     def near(self, path: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Sealed:
-        """Read the packets of the same window as one, and those before it, as far as they are followed."""
-        beside = [one for one in self.paths if one.rpartition("/")[0] == path.rpartition("/")[0] and one != path]
+        """Read the packets of the same window as one, and those before it, as far as they are
+        followed.
+        """
+        beside = [
+            one
+            for one in self.paths
+            if one.rpartition("/")[0] == path.rpartition("/")[0] and one != path
+        ]
         ours, others = self.of(path, files), self.read(beside)
         known, faults = {**ours.by_digest, **others.by_digest}, [*ours.faults, *others.faults]
         strangers = list(others.strangers)
@@ -168,21 +194,37 @@ class Line:
     def head_paths(self) -> list[str]:
         """The paths of signed heads, in order of their snapshots."""
         found = self.store.listing("heads").bundles
-        return [path for path, names in found.items() if HEAD_FOLDER.fullmatch(path.removeprefix("heads/")) and HEAD in names]
+        return [
+            path
+            for path, names in found.items()
+            if HEAD_FOLDER.fullmatch(path.removeprefix("heads/")) and HEAD in names
+        ]
 
     @cached_property
     def heads(self) -> tuple[list[dict[str, Any]], list[Fault]]:
-        """All signed heads as they say it, and the faults of heads; of two of one snapshot only one can be true."""
+        """All signed heads as they say it, and the faults of heads; of two of one snapshot only one
+        can be true.
+        """
         return self.read_heads(self.head_paths)
 
     def heads_since(self, head_sha256: str | None) -> tuple[list[dict[str, Any]], list[Fault]]:
-        """Read the head that a packet was sealed with, and the newest one: the heads between them lead from one to the other."""
-        ours = [path for path in self.head_paths if head_sha256 and path.endswith(f"-{head_sha256[:12]}")]
+        """Read the head that a packet was sealed with, and the newest one: the heads between them
+        lead from one to the other.
+        """
+        ours = [
+            path
+            for path in self.head_paths
+            if head_sha256 and path.endswith(f"-{head_sha256[:12]}")
+        ]
         return self.read_heads(list(dict.fromkeys([*ours, *self.head_paths[-1:]])))
 
     def read_heads(self, paths: Collection[str]) -> tuple[list[dict[str, Any]], list[Fault]]:
-        """Read signed heads: what they say, and what is wrong with them. Raises `UnreadableError`."""
-        found = read_all(self.store, [(path, name) for path in paths for name in (HEAD, f"{HEAD}.sig")])
+        """Read signed heads: what they say, and what is wrong with them. Raises
+        `UnreadableError`.
+        """
+        found = read_all(
+            self.store, [(path, name) for path in paths for name in (HEAD, f"{HEAD}.sig")]
+        )
         said: list[dict[str, Any]] = []
         faults: list[Fault] = []
         for path in paths:
@@ -191,7 +233,9 @@ class Line:
             faults += [Fault(one)] if isinstance(one, str) else []
         return said, faults
 
-    def _head(self, path: str, body: bytes | EvidenceError, signature: bytes | EvidenceError) -> str | dict[str, Any]:
+    def _head(
+        self, path: str, body: bytes | EvidenceError, signature: bytes | EvidenceError
+    ) -> str | dict[str, Any]:
         """Give a signed head as it says it, or the sentence of its fault."""
         try:
             key, said = verified(_there(body), _there(signature), HEADS), json.loads(_there(body))
@@ -215,7 +259,10 @@ class Line:
         return {**said, "path": path, "signed_by": key.fingerprint}
 
     def _known_authorities(self, path: str, said: Mapping[str, Any]) -> bytes | None:
-        """Give the certificates beside a head. Raises `EvidenceError` where they are others than it was signed with."""
+        """Give the certificates beside a head.
+
+        Raises `EvidenceError` where they are others than it was signed with.
+        """
         digest = said.get("time_stamp_certificates_sha256")
         if digest is None:
             return None
@@ -231,15 +278,21 @@ class Line:
             # Anybody could state anything.
             return []
         listed = self.store.listing("statements").bundles
-        paths = [one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))]
-        found = read_all(self.store, [(path, name) for path in paths for name in (STATEMENT, f"{STATEMENT}.sig")])
+        paths = [
+            one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))
+        ]
+        found = read_all(
+            self.store, [(path, name) for path in paths for name in (STATEMENT, f"{STATEMENT}.sig")]
+        )
         said = []
         for path in paths:
             try:
                 body = _there(found[path, STATEMENT])
                 key = verified(body, _there(found[path, f"{STATEMENT}.sig"]), STATEMENTS)
                 one = json.loads(body)
-                is_ours = one["organization"] == self.organization_key and isinstance(one["about"], list)
+                is_ours = one["organization"] == self.organization_key and isinstance(
+                    one["about"], list
+                )
                 if is_ours and self.trust.believes(key):
                     said.append({**one, "path": path, "signed_by": key.fingerprint})
             except UnreadableError:
@@ -249,13 +302,20 @@ class Line:
         return sorted(said, key=lambda one: str(one["stated_at"]))
 
     def settled(self, faults: Iterable[Fault]) -> tuple[list[str], list[str]]:
-        """Part faults into those that stand, and those of which somebody stated what they are, with who, when and why."""
+        """Part faults into those that stand, and those of which somebody stated what they are, with
+        who, when and why.
+        """
         stand: list[str] = []
         notes: list[str] = []
         for fault in dict.fromkeys(faults):
-            said = [one for one in self.statements if fault.key in one["about"]] if fault.key else []
+            said = (
+                [one for one in self.statements if fault.key in one["about"]] if fault.key else []
+            )
             if said:
-                notes.append(f"{fault.sentence}; {said[-1]['by']} stated on {str(said[-1]['stated_at'])[:10]}: {said[-1]['why']}")
+                notes.append(
+                    f"{fault.sentence}; {said[-1]['by']} stated on"
+                    f" {str(said[-1]['stated_at'])[:10]}: {said[-1]['why']}"
+                )
             else:
                 stand.append(fault.sentence)
         return stand, notes
@@ -268,7 +328,9 @@ def _there(body: bytes | EvidenceError) -> bytes:
 
 
 def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
-    """List the paths of whole packets below an organization's folder, and notes of all else there."""
+    """List the paths of whole packets below an organization's folder, and notes of all else
+    there.
+    """
     paths: list[str] = []
     strange: dict[str, None] = {}
     unfinished: list[str] = []
@@ -290,12 +352,19 @@ def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
             (paths if SUMS in names else unfinished).append(path)
     return sorted(paths), [
         *(f"{one} is none of ours." for one in (*sorted(strange), *listing.beside)),
-        *(f"What lies at {one} is not finished, or was not left whole: it counts as no packet." for one in sorted(unfinished)),
+        *(
+            f"What lies at {one} is not finished, or was not left whole: it counts as no packet."
+            for one in sorted(unfinished)
+        ),
     ]
 
 
-def _sealed(paths: Collection[str], found: Mapping[tuple[str, str], bytes | EvidenceError]) -> Sealed:
-    """Take from packets what they say of themselves; those that do not fit their folder are faults."""
+def _sealed(
+    paths: Collection[str], found: Mapping[tuple[str, str], bytes | EvidenceError]
+) -> Sealed:
+    """Take from packets what they say of themselves; those that do not fit their folder are
+    faults.
+    """
     known: dict[str, Mapping[str, Any]] = {}
     faults: list[Fault] = []
     for path in paths:
@@ -317,12 +386,17 @@ def _sealed(paths: Collection[str], found: Mapping[tuple[str, str], bytes | Evid
 
 
 def forks(sealed: Sealed) -> Iterator[Fault]:
-    """Name each packet that more than one names as its predecessor: of two, one was put in or a warehouse was restored."""
+    """Name each packet that more than one names as its predecessor: of two, one was put in or a
+    warehouse was restored.
+    """
     followers = Counter(seal["previous_digest"] for seal in sealed.by_digest.values())
     for digest, count in followers.items():
         if count > 1:
             named = f"the same packet {digest[:12]}" if digest else "none"
-            yield Fault(f"{count} packets name {named} as the one before them", f"fork:{digest[:12] if digest else 'none'}")
+            yield Fault(
+                f"{count} packets name {named} as the one before them",
+                f"fork:{digest[:12] if digest else 'none'}",
+            )
 
 
 def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -335,7 +409,10 @@ def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]])
             continue
         is_later = about["sealed_at"] > ours
         if is_later or (about["sealed_at"] == ours and digest in _ancestors(later, others)):
-            yield f"{SUPERSEDED}: packet {later[:12]} of the same window was sealed after it, and lies beside it."
+            yield (
+                f"{SUPERSEDED}: packet {later[:12]} of the same window was sealed after it, and"
+                " lies beside it."
+            )
 
 
 def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -350,8 +427,12 @@ def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]
 
 def place_of(manifest: Mapping[str, Any], digest: str) -> str:
     """Give the path where a packet belongs under its root. Raises the errors of `UNREADABLE`."""
-    window = Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
-    return path_of(manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"]))
+    window = Window(
+        *(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day"))
+    )
+    return path_of(
+        manifest["organization"]["key"], window, digest, SourceKind(manifest["source"]["kind"])
+    )
 
 
 def require_linked(about: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
-"""Evidence in an object store that fsspec knows: Amazon S3 and its kin, Google Cloud Storage, Azure Blob Storage.
+"""Evidence in an object store that fsspec knows: Amazon S3 and its kin, Google Cloud Storage, Azure
+Blob Storage.
 
-Here: how each kind is asked to write only what is not there, what it says when it refuses, and what to do then; and what only S3
-has: locks and older versions. To add a kind, add it to `KINDS`, its codes to `REMEDIES`, and a test against a server of it.
+Here: how each kind is asked to write only what is not there, what it says when it refuses, and what
+to do then; and what only S3 has: locks and older versions. To add a kind, add it to `KINDS`, its
+codes to `REMEDIES`, and a test against a server of it.
 """
 
 from __future__ import annotations
@@ -43,9 +45,13 @@ class Kind:
 S3 = Kind(
     "Amazon S3 and its kin",
     "s3fs",
-    # One request at a time for an object: with more, s3fs asks for its size before it reads it. And s3fs asks five times by
-    # itself: with botocore's own five for each, a store that is busy would be asked 25 times in half a minute.
-    {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1, "mode": "standard"}}},
+    # One request at a time for an object: with more, s3fs asks for its size before it reads it. And
+    # s3fs asks five times by itself: with botocore's own five for each, a store that is busy would
+    # be asked 25 times in half a minute.
+    {
+        "max_concurrency": 1,
+        "config_kwargs": {"retries": {"total_max_attempts": 1, "mode": "standard"}},
+    },
     {"mode": "create"},
 )
 GOOGLE = Kind("Google Cloud Storage", "gcsfs", {}, {"mode": "create"})
@@ -54,17 +60,25 @@ KINDS = {"s3": S3, "gs": GOOGLE, "az": AZURE, "abfs": AZURE}
 MEMORY = Kind("memory, in tests", "fsspec")
 
 BUSY = frozenset(
-    "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException ServerBusy OperationTimedOut "
-    "TooManyRequests 429 500 502 503 504".split()
+    "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException"
+    " ServerBusy OperationTimedOut TooManyRequests 429 500 502 503 504".split()
 )
 """Codes of a store that answers, and asks to be asked again later."""
-_RIGHTS = "its credentials may not do that; the table of stores in docs/evidence.md lists the rights that it needs"
+_RIGHTS = (
+    "its credentials may not do that; the table of stores in docs/evidence.md lists the rights that"
+    " it needs"
+)
 _CREDENTIALS = "it does not know the credentials; check those that its SDK finds in the environment"
-_NOBODY = "nothing answers at its address; check the network, and the address of the endpoint if one is set"
+_NOBODY = (
+    "nothing answers at its address; check the network, and the address of the endpoint if one"
+    " is set"
+)
 _REGION = "the bucket lies in another region; set AWS_DEFAULT_REGION to it"
 REMEDIES = {
     **dict.fromkeys(BUSY, "it is busy; try again later"),
-    **dict.fromkeys(("AccessDenied", "AuthorizationFailure", "AuthorizationPermissionMismatch", "403"), _RIGHTS),
+    **dict.fromkeys(
+        ("AccessDenied", "AuthorizationFailure", "AuthorizationPermissionMismatch", "403"), _RIGHTS
+    ),
     **dict.fromkeys(
         (
             "InvalidAccessKeyId",
@@ -79,16 +93,25 @@ REMEDIES = {
         _CREDENTIALS,
     ),
     **dict.fromkeys(
-        ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"), "its credentials have expired; renew them"
+        ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
+        "its credentials have expired; renew them",
     ),
-    "RequestTimeTooSkewed": "this machine's clock differs from the store's by more than it allows; set the clock",
-    **dict.fromkeys(("NoSuchBucket", "ContainerNotFound"), "there is no such bucket; make it, or mend SONAR_ACCESS_EVIDENCE_URL"),
+    "RequestTimeTooSkewed": (
+        "this machine's clock differs from the store's by more than it allows; set the clock"
+    ),
+    **dict.fromkeys(
+        ("NoSuchBucket", "ContainerNotFound"),
+        "there is no such bucket; make it, or mend SONAR_ACCESS_EVIDENCE_URL",
+    ),
     **dict.fromkeys(
         ("InvalidRequest", "ObjectLockConfigurationNotFoundError"),
         "its bucket cannot lock objects; make a bucket with Object Lock switched on, or leave "
         "SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out",
     ),
-    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), _REGION),
+    **dict.fromkeys(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+        _REGION,
+    ),
     **dict.fromkeys(
         (
             "EndpointConnectionError",
@@ -104,13 +127,18 @@ REMEDIES = {
 }
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{1,60}|[45]\d\d")
 LASTING = frozenset({"NoSuchBucket", "ContainerNotFound"})
-"""Codes of a store that is not there at all: said of one object, it would say that the object is gone."""
+"""Codes of a store that is not there at all: said of one object, it would say that the object is
+gone.
+"""
 UNKNOWN = frozenset({"NotImplemented", "AccessDenied", "MethodNotAllowed", "NoSuchKey"})
 """Codes of a store that keeps no versions, or does not say."""
 
 
 def code_of(error: BaseException) -> str:
-    """Give the store's own code of what it refused, else the kind of the exception. Its words are never repeated."""
+    """Give the store's own code of what it refused, else the kind of the exception.
+
+    Its words are never repeated.
+    """
     one: BaseException | None = error
     seen: list[str] = []
     while one is not None and len(seen) < 9:
@@ -142,7 +170,10 @@ class ObjectStore:
         return f"{self.url.rstrip('/')}/{path}"
 
     def listing(self, path: str) -> Listing:
-        """List all that lies below a folder, with older versions where the store keeps them. Raises `UnreadableError`."""
+        """List all that lies below a folder, with older versions where the store keeps them.
+
+        Raises `UnreadableError`.
+        """
         if self._kind is S3:
             try:
                 return self._versions(path)
@@ -150,7 +181,9 @@ class ObjectStore:
                 if refused.code not in UNKNOWN:
                     raise
         nothing: Iterable[str] = ()
-        found = self._asked(path, lambda: self._files.find(f"{self._root}/{path}", refresh=True), nothing)
+        found = self._asked(
+            path, lambda: self._files.find(f"{self._root}/{path}", refresh=True), nothing
+        )
         return _listing([self._inside(file) for file in found], {})
 
     def has(self, path: str, completed_by: str) -> bool:
@@ -159,50 +192,86 @@ class ObjectStore:
             # s3fs would list, too, where nothing lies: it might be a folder.
             key = {"Bucket": self._bucket, "Key": self._key(path, completed_by)}
             return self._asked(path, lambda: bool(self._files.call_s3("head_object", **key)), False)
-        return self._asked(path, lambda: bool(self._files.info(self._at(path, completed_by))), False)
+        return self._asked(
+            path, lambda: bool(self._files.info(self._at(path, completed_by))), False
+        )
 
     def put(self, path: str, files: Mapping[str, bytes], completed_by: str) -> None:
-        """Put a bundle, or what is missing of it, its last file last. Stores that know `If-None-Match` write over nothing."""
+        """Put a bundle, or what is missing of it, its last file last.
+
+        Stores that know `If-None-Match` write over nothing.
+        """
         before = [name for name in files if name != completed_by]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda name: self._write(path, name, files[name]), before))
         self._write(path, completed_by, files[completed_by])
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
-        """Tell whether these files lie there, to the byte, and nothing else: by the store's own digests where it gives any."""
+        """Tell whether these files lie there, to the byte, and nothing else: by the store's own
+        digests where it gives any.
+        """
         nothing: Iterable[dict[str, Any]] = ()
-        found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=True, refresh=True), nothing)
-        said = {PurePosixPath(str(one["name"])).name: str(one.get("ETag", "")).strip('"') for one in found}
+        found = self._asked(
+            path, lambda: self._files.ls(f"{self._root}/{path}", detail=True, refresh=True), nothing
+        )
+        said = {
+            PurePosixPath(str(one["name"])).name: str(one.get("ETag", "")).strip('"')
+            for one in found
+        }
         marker = PurePosixPath(path).name
-        said = {name: tag for name, tag in said.items() if not is_left_behind(name) and (name != marker or name in files)}
+        said = {
+            name: tag
+            for name, tag in said.items()
+            if not is_left_behind(name) and (name != marker or name in files)
+        }
         if said.keys() != files.keys():
             return False
-        # An entity tag is the MD5 unless the object is encrypted with a key of its own, or came in parts: then it is read.
-        unsaid = [name for name, body in files.items() if said[name] != hashlib.md5(body, usedforsecurity=False).hexdigest()]
+        # An entity tag is the MD5 unless the object is encrypted with a key of its own, or came in
+        # parts: then it is read.
+        unsaid = [
+            name
+            for name, body in files.items()
+            if said[name] != hashlib.md5(body, usedforsecurity=False).hexdigest()
+        ]
         read = read_all(self, ((path, name) for name in unsaid))
         return all(read[path, name] == files[name] for name in unsaid)
 
     def get(self, path: str) -> dict[str, bytes]:
         """Read the files of a bundle, by name."""
-        found = self._asked(path, lambda: self._files.ls(f"{self._root}/{path}", detail=False, refresh=True))
+        found = self._asked(
+            path, lambda: self._files.ls(f"{self._root}/{path}", detail=False, refresh=True)
+        )
         # A marker of the folder, as consoles make one, is none of its files.
         files = [file for file in found if file.strip("/") != f"{self._root}/{path}"]
-        names = sorted(name for file in files if not is_left_behind(name := PurePosixPath(file).name))
+        names = sorted(
+            name for file in files if not is_left_behind(name := PurePosixPath(file).name)
+        )
         read = read_all(self, ((path, name) for name in names))
-        # One that was listed and cannot be read is a folder, or goes just now: it is named by what it does not hold.
-        return {name: body if isinstance(body := read[path, name], bytes) else b"" for name in names}
+        # One that was listed and cannot be read is a folder, or goes just now: it is named by what
+        # it does not hold.
+        return {
+            name: body if isinstance(body := read[path, name], bytes) else b"" for name in names
+        }
 
     def read(self, path: str, name: str) -> bytes:
         """Read one file of a bundle."""
-        return bytes(self._asked(f"{path}/{name}", lambda: self._files.cat_file(self._at(path, name))))
+        return bytes(
+            self._asked(f"{path}/{name}", lambda: self._files.cat_file(self._at(path, name)))
+        )
 
     def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
-        """Files as they were first written, where the store keeps versions; nothing where it does not."""
+        """Files as they were first written, where the store keeps versions; nothing where it does
+        not.
+        """
         versions = self._oldest_versions(path, names)
 
         def read(name: str) -> bytes:
             asked = {"version_id": versions[name]}
-            return bytes(self._asked(f"{path}/{name}", lambda: self._files.cat_file(self._at(path, name), **asked)))
+            return bytes(
+                self._asked(
+                    f"{path}/{name}", lambda: self._files.cat_file(self._at(path, name), **asked)
+                )
+            )
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return dict(zip(versions, pool.map(read, versions), strict=True))
@@ -212,7 +281,10 @@ class ObjectStore:
         bucket, found = self._bucket, self._oldest_versions(path, names)
         locked = ""
         if until := self._lock().get("ObjectLockRetainUntilDate"):
-            locked = f" --object-lock-mode COMPLIANCE --object-lock-retain-until-date {until:%Y-%m-%dT%H:%M:%SZ}"
+            locked = (
+                " --object-lock-mode COMPLIANCE --object-lock-retain-until-date"
+                f" {until:%Y-%m-%dT%H:%M:%SZ}"
+            )
         return [
             f"aws s3api copy-object --bucket {quote(bucket)} --key {quote(key)} "
             f"--copy-source {quote(f'{bucket}/{encoded(key)}?versionId={version}')}{locked}"
@@ -221,11 +293,15 @@ class ObjectStore:
         ]
 
     def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
-        """Give the time when the first lock of these files ends; None where one is not locked, or the store cannot lock."""
+        """Give the time when the first lock of these files ends; None where one is not locked, or
+        the store cannot lock.
+        """
 
         def ends(name: str) -> datetime | None:
             asked = {"Bucket": self._bucket, "Key": self._key(path, name)}
-            said = self._asked(f"{path}/{name}", lambda: self._files.call_s3("head_object", **asked))
+            said = self._asked(
+                f"{path}/{name}", lambda: self._files.call_s3("head_object", **asked)
+            )
             is_locked = said.get("ObjectLockMode") == "COMPLIANCE"
             kept: datetime | None = said.get("ObjectLockRetainUntilDate")
             return kept if is_locked else None
@@ -238,16 +314,21 @@ class ObjectStore:
         return min(known) if known and len(known) == len(found) else None
 
     def require_lockable(self) -> None:
-        """Nothing where the bucket locks objects, or nobody asked for that: before anything is put there."""
+        """Nothing where the bucket locks objects, or nobody asked for that: before anything is put
+        there.
+        """
         if self.retention_days is None:
             return
         asked = {"Bucket": self._bucket}
-        said = self._asked("", lambda: self._files.call_s3("get_object_lock_configuration", **asked))
+        said = self._asked(
+            "", lambda: self._files.call_s3("get_object_lock_configuration", **asked)
+        )
         if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             raise EvidenceError(f"{self.url} cannot be locked: {REMEDIES['InvalidRequest']}.")
 
     def require_writable(self, path: str, name: str) -> None:
-        """Raise `UnreadableError` where nothing may be put: asked to make what is there, a store looks at rights first.
+        """Raise `UnreadableError` where nothing may be put: asked to make what is there, a store
+        looks at rights first.
 
         One that makes it all the same gets the same bytes again.
         """
@@ -258,7 +339,8 @@ class ObjectStore:
     def _write(self, path: str, name: str, body: bytes) -> None:
         def write() -> None:
             if not self._make(path, name, body):
-                # A store that does not know the header: what it is asked to write was entered, and is the same each time.
+                # A store that does not know the header: what it is asked to write was entered, and
+                # is the same each time.
                 self._files.pipe_file(self._at(path, name), body, **self._lock())
 
         self._asked(f"{path}/{name}", write)
@@ -273,7 +355,13 @@ class ObjectStore:
             code = code_of(error)
             if code in ("NotImplemented", "501"):
                 return False
-            if code not in ("PreconditionFailed", "412", "BlobAlreadyExists", "ConditionalRequestConflict", "409"):
+            if code not in (
+                "PreconditionFailed",
+                "412",
+                "BlobAlreadyExists",
+                "ConditionalRequestConflict",
+                "409",
+            ):
                 raise
         return True
 
@@ -301,23 +389,34 @@ class ObjectStore:
             else:
                 older[name].append((one["LastModified"], str(one["VersionId"])))
                 tags[name].add(one["ETag"])
-        changed = {name: [version for _, version in sorted(found)] for name, found in older.items() if len(tags[name]) > 1}
+        changed = {
+            name: [version for _, version in sorted(found)]
+            for name, found in older.items()
+            if len(tags[name]) > 1
+        }
         return _listing(latest, changed)
 
     def _every_version(self, prefix: str) -> Iterator[dict[str, Any]]:
         key = "/".join(part for part in (self._prefix, prefix) if part)
         asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": key}
         while True:
-            said = self._asked(prefix, partial(self._files.call_s3, "list_object_versions", **asked))
+            said = self._asked(
+                prefix, partial(self._files.call_s3, "list_object_versions", **asked)
+            )
             yield from said.get("Versions", ())
             yield from said.get("DeleteMarkers", ())
             if not said.get("IsTruncated"):
                 return
-            asked |= {"KeyMarker": said["NextKeyMarker"], "VersionIdMarker": said["NextVersionIdMarker"]}
+            asked |= {
+                "KeyMarker": said["NextKeyMarker"],
+                "VersionIdMarker": said["NextVersionIdMarker"],
+            }
 
     def _oldest_versions(self, path: str, names: Iterable[str]) -> dict[str, str]:
         older = self.listing(path).older
-        return {name: older[f"{path}/{name}"][0] for name in sorted(names) if f"{path}/{name}" in older}
+        return {
+            name: older[f"{path}/{name}"][0] for name in sorted(names) if f"{path}/{name}" in older
+        }
 
     @property
     def _kind(self) -> Kind:
@@ -329,8 +428,8 @@ class ObjectStore:
         except KeyError:
             known = ", ".join(f"{name}://" for name in KINDS)
             raise EvidenceError(
-                f"Evidence cannot be kept at {scheme}://; SONAR_ACCESS_EVIDENCE_URL is a folder, or begins with {known}. What "
-                "can be mounted can be used as a folder."
+                f"Evidence cannot be kept at {scheme}://; SONAR_ACCESS_EVIDENCE_URL is a folder, or"
+                f" begins with {known}. What can be mounted can be used as a folder."
             ) from None
 
     @property
@@ -339,9 +438,13 @@ class ObjectStore:
 
         kind = self._kind
         try:
-            return fsspec.filesystem(self.url.split("://")[0], use_listings_cache=False, **kind.options)
+            return fsspec.filesystem(
+                self.url.split("://")[0], use_listings_cache=False, **kind.options
+            )
         except ImportError:
-            raise EvidenceError(f"{kind.name} needs `pip install {kind.library}`, where this is installed.") from None
+            raise EvidenceError(
+                f"{kind.name} needs `pip install {kind.library}`, where this is installed."
+            ) from None
 
     @property
     def _root(self) -> str:
@@ -366,11 +469,15 @@ class ObjectStore:
         return file.lstrip("/").removeprefix(f"{self._root}/")
 
     def _is_there(self) -> bool:
-        """Tell whether the bucket is there: gcsfs says the same of an object without its bucket and of one that is gone."""
+        """Tell whether the bucket is there: gcsfs says the same of an object without its bucket and
+        of one that is gone.
+        """
         return bool(self._files.exists(self._bucket))
 
     def _asked(self, path: str, ask: Callable[[], T], otherwise: T | None = None) -> T:
-        """Ask the store, and again while it is busy; `otherwise` where it says that nothing lies there."""
+        """Ask the store, and again while it is busy; `otherwise` where it says that nothing lies
+        there.
+        """
         until, pause = time.monotonic() + self.patient_seconds, 1.0
         while True:
             try:
@@ -388,8 +495,13 @@ class ObjectStore:
             if code not in BUSY or time.monotonic() + pause > until:
                 is_of_locks = code == "InvalidRequest" and self.retention_days is None
                 remedy = REMEDIES.get(code) if not is_of_locks else None
-                remedy = remedy or "check SONAR_ACCESS_EVIDENCE_URL, its credentials, and what they may do there"
-                raise UnreadableError(f"The evidence store refuses {self.place(path)} ({code}): {remedy}.", code)
+                remedy = (
+                    remedy
+                    or "check SONAR_ACCESS_EVIDENCE_URL, its credentials, and what they may do"
+                )
+                raise UnreadableError(
+                    f"The evidence store refuses {self.place(path)} ({code}): {remedy}.", code
+                )
             self.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 2, 16.0)
 

@@ -1,9 +1,11 @@
-"""A packet in memory: its data files, its manifest, its digest, and renderings of it for people. Building one reads the warehouse
-and writes nothing.
+"""A packet in memory: its data files, its manifest, its digest, and renderings of it for people.
 
-The manifest holds content only: no time of building, no version, no path, and of the files those that are data, whose bytes
-are ours alone. So the same warehouse gives the same packet anywhere, in any year, with any version of a typesetting library.
-Workbook, report and PDF are renderings of one building: the sums, the seal and the signature hold them.
+Building one reads the warehouse and writes nothing.
+
+The manifest holds content only: no time of building, no version, no path, and of the files those
+that are data, whose bytes are ours alone. So the same warehouse gives the same packet anywhere, in
+any year, with any version of a typesetting library. Workbook, report and PDF are renderings of one
+building: the sums, the seal and the signature hold them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence import dictionary, pdf, report, workbook
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.facts import Facts, gather
-from sonar_access_pipeline.evidence.tables import ESCAPING, FORMATS, IN_PART, NO, CsvTable, limits, tables
+from sonar_access_pipeline.evidence.tables import (
+    ESCAPING,
+    FORMATS,
+    IN_PART,
+    NO,
+    CsvTable,
+    limits,
+    tables,
+)
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 LONGEST_WINDOW = 3660
@@ -35,7 +45,9 @@ CHANGES_CSV = "changes.csv"
 
 @dataclass(frozen=True)
 class Packet:
-    """The content of a packet: every file but the seal and the sums. `digest` is that of the manifest, which names the data.
+    """The content of a packet: every file but the seal and the sums.
+
+    `digest` is that of the manifest, which names the data.
 
     `data` is the manifest and the files that it names: what the digest stands for.
     """
@@ -47,7 +59,9 @@ class Packet:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The data, and what is made of it for people: made when somebody asks, as nobody does who only verifies."""
+        """The data, and what is made of it for people: made when somebody asks, as nobody does who
+        only verifies.
+        """
         with uncollected():
             return {
                 **self.data,
@@ -73,15 +87,18 @@ class Packet:
         return self.facts.source_kind
 
 
-def build(warehouse: Warehouse, organization_key: str, window: Window, format_version: int = FORMATS[-1]) -> Packet:
+def build(
+    warehouse: Warehouse, organization_key: str, window: Window, format_version: int = FORMATS[-1]
+) -> Packet:
     """Build the packet of a window, from the warehouse alone, in one of the `FORMATS`.
 
     Raises `NothingObservedError`, and `EvidenceError` for over ten years.
     """
     if (window.last - window.first).days > LONGEST_WINDOW:
         raise EvidenceError(
-            f"The window {window.first} to {window.last} is longer than the ten years that one packet can answer for; begin it "
-            "on the first day that was observed (`sonar-access coverage`)."
+            f"The window {window.first} to {window.last} is longer than the ten years that one"
+            " packet can answer for; begin it on the first day that was observed (`sonar-access"
+            " coverage`)."
         )
     with uncollected():
         return _built(gather(warehouse, organization_key, window), format_version)
@@ -90,8 +107,12 @@ def build(warehouse: Warehouse, organization_key: str, window: Window, format_ve
 def _built(facts: Facts, format_version: int) -> Packet:
     csv_tables = tables(facts, format_version)
     data = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
-    manifest = canonical_json({"format_version": format_version, **_manifest(facts, csv_tables, data)})
-    return Packet(facts, {MANIFEST: manifest, **data}, hashlib.sha256(manifest).hexdigest(), format_version)
+    manifest = canonical_json(
+        {"format_version": format_version, **_manifest(facts, csv_tables, data)}
+    )
+    return Packet(
+        facts, {MANIFEST: manifest, **data}, hashlib.sha256(manifest).hexdigest(), format_version
+    )
 
 
 def _readme(format_version: int) -> bytes:
@@ -103,7 +124,11 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) 
     grains = {table.name: (table.grain, len(table.rows)) for table in csv_tables}
     return {
         "organization": {"key": facts.organization_key, "name": facts.name},
-        "window": {"first_day": facts.window.first, "last_day": facts.window.last, "time_zone": "UTC"},
+        "window": {
+            "first_day": facts.window.first,
+            "last_day": facts.window.last,
+            "time_zone": "UTC",
+        },
         "as_of": {
             "started_at": facts.as_of.started_at,
             "observed_at": facts.as_of.observed_at,
@@ -118,26 +143,47 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) 
             "tls_bundle_sha256": facts.as_of.tls_bundle_sha256,
         },
         "snapshots": [
-            {"observed_at": used.observed_at, "content_sha256": used.content_sha256, "imported_from": used.imported_from}
+            {
+                "observed_at": used.observed_at,
+                "content_sha256": used.content_sha256,
+                "imported_from": used.imported_from,
+            }
             for used in facts.used
         ],
         "decisions": [
-            {name: row[name] for name in ("content_sha256", "decision", "reason", "decided_by", "decided_at")}
+            {
+                name: row[name]
+                for name in ("content_sha256", "decision", "reason", "decided_by", "decided_at")
+            }
             for row in facts.decisions
         ],
         "redactions": facts.redactions,
         "not_counted": [
-            {"observed_at": row["observed_at"], "verdict": row["verdict"], "content_sha256": row["content_sha256"]}
+            {
+                "observed_at": row["observed_at"],
+                "verdict": row["verdict"],
+                "content_sha256": row["content_sha256"],
+            }
             for row in facts.waiting
         ],
         "policy": {"version": facts.in_force.version, "sha256": facts.in_force.policy.sha256},
         "coverage": {
             "days": len(facts.coverage),
-            **{f"days_{status}": count for status, count in sorted(Counter(row["status"] for row in facts.coverage).items())},
+            **{
+                f"days_{status}": count
+                for status, count in sorted(
+                    Counter(row["status"] for row in facts.coverage).items()
+                )
+            },
         },
         "counts": counts(facts),
         "controls": [
-            {"name": row["control"], "left": row["left_count"], "right": row["right_count"], "passed": row["passed"]}
+            {
+                "name": row["control"],
+                "left": row["left_count"],
+                "right": row["right_count"],
+                "passed": row["passed"],
+            }
             for row in facts.controls
         ],
         "changes_are_known": facts.compares,

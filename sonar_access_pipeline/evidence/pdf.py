@@ -1,8 +1,10 @@
-"""`report.pdf`: the report on paper, for evidence libraries that take nothing else. The same facts give the same bytes.
+"""`report.pdf`: the report on paper, for evidence libraries that take nothing else.
 
-It is compressed by a library that gives the same bytes on every machine, which zlib does not; no clock and no name of a machine
-goes into it; its font comes with this package. A character that the font does not have, that is invisible, or that changes
-direction, is written as its number.
+The same facts give the same bytes.
+
+It is compressed by a library that gives the same bytes on every machine, which zlib does not; no
+clock and no name of a machine goes into it; its font comes with this package. A character that the
+font does not have, that is invisible, or that changes direction, is written as its number.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN}
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its key, its head, its share of the page's width, and what stands there for nothing."""
+    """A column of a table: its key, its head, its share of the page's width, and what stands there
+    for nothing.
+    """
 
     key: str
     head: str
@@ -103,7 +107,11 @@ RECONCILIATION = (
     Column("passed", "Same", 6),
     Column("detail", "", 26),
 )
-LIMITS = (Column("subject", "What", 25), Column("observed", "Observed", 9), Column("why", "Why", 66))
+LIMITS = (
+    Column("subject", "What", 25),
+    Column("observed", "Observed", 9),
+    Column("why", "Why", 66),
+)
 
 
 def render(facts: Facts) -> bytes:
@@ -120,7 +128,9 @@ def render(facts: Facts) -> bytes:
     _first_page(paper, facts)
     paper.heading("Over the window")
     paper.draw_charts(charts.lines(facts), charts.weeks(facts))
-    paper.table("Organization admins", ADMINS, facts.admins, empty="Nobody administers the organization.")
+    paper.table(
+        "Organization admins", ADMINS, facts.admins, empty="Nobody administers the organization."
+    )
     paper.table("Findings", FINDINGS, facts.findings)
     paper.heading("Changes")
     paper.paragraph(words.kinds(facts))
@@ -144,11 +154,18 @@ def _first_page(paper: _Paper, facts: Facts) -> None:
 
 
 def _shown_change(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "through": words.through(row), "on": words.on(row), "kind": row["kind"].replace("_", " ")}
+    return {
+        **row,
+        "through": words.through(row),
+        "on": words.on(row),
+        "kind": row["kind"].replace("_", " "),
+    }
 
 
 class _Deflated:
-    """How streams of the document are compressed: as ReportLab's own filter, but the same everywhere."""
+    """How streams of the document are compressed: as ReportLab's own filter, but the same
+    everywhere.
+    """
 
     pdfname = "FlateDecode"
 
@@ -158,7 +175,9 @@ class _Deflated:
 
 
 def _prepare(canvas: Canvas, made: datetime) -> None:
-    """Have the document be made as of the last observation; by itself it would take a date that the environment names."""
+    """Have the document be made as of the last observation; by itself it would take a date that the
+    environment names.
+    """
     document: Any = vars(canvas)["_doc"]
     document.defaultStreamFilters = [_Deflated()]
     stamp = TimeStamp(invariant=1)
@@ -170,7 +189,10 @@ def _prepare(canvas: Canvas, made: datetime) -> None:
 @cache
 def _fonts() -> None:
     folder = files("sonar_access_pipeline.evidence") / "fonts"
-    for name, file in ((REGULAR, "DejaVuSansCondensed.ttf"), (BOLD, "DejaVuSansCondensed-Bold.ttf")):
+    for name, file in (
+        (REGULAR, "DejaVuSansCondensed.ttf"),
+        (BOLD, "DejaVuSansCondensed-Bold.ttf"),
+    ):
         pdfmetrics.registerFont(TTFont(name, io.BytesIO((folder / file).read_bytes())))
 
 
@@ -244,7 +266,14 @@ class _Paper:
     def _begin_page(self) -> None:
         self._page += 1
         self._y = TOP
-        self._text(MARGIN, HEIGHT - 30, self._source, 8, BOLD if self._warns else REGULAR, BAD if self._warns else SOFT)
+        self._text(
+            MARGIN,
+            HEIGHT - 30,
+            self._source,
+            8,
+            BOLD if self._warns else REGULAR,
+            BAD if self._warns else SOFT,
+        )
         self._text(WIDTH - MARGIN - 40, HEIGHT - 30, f"Page {self._page}", 8, REGULAR, SOFT)
 
     def _next_page(self) -> None:
@@ -308,7 +337,9 @@ class _Paper:
 
     def draw_charts(self, lines: Sequence[charts.Line], weeks: Sequence[charts.Week]) -> None:
         """Draw all charts side by side, each under its words."""
-        heads = [line.words for line in lines] + ["Access rows opened (up, green) and closed (down, red) per week of the window."]
+        heads = [line.words for line in lines] + [
+            "Access rows opened (up, green) and closed (down, red) per week of the window."
+        ]
         wrapped_heads = [wrapped(head, REGULAR, 7.5, CHART_WIDTH, 3) for head in heads]
         self._need(CHART_HEIGHT + 40)
         for place, head in enumerate(wrapped_heads):
@@ -332,7 +363,9 @@ class _Paper:
         self._canvas.setStrokeColor(ACCENT)
         self._canvas.setFillColor(ACCENT)
         self._canvas.setLineWidth(1)
-        places = [(left + x * CHART_WIDTH, self._y + 4 + y * (CHART_HEIGHT - 8)) for x, y in line.points]
+        places = [
+            (left + x * CHART_WIDTH, self._y + 4 + y * (CHART_HEIGHT - 8)) for x, y in line.points
+        ]
         for (x1, y1), (x2, y2) in pairwise(places):
             self._canvas.line(x1, y1, x2, y2)
         for x, y in places:
@@ -346,7 +379,10 @@ class _Paper:
             self._bar(x, slot * 0.7, middle, week.opened_share, GOOD)
             self._bar(x, slot * 0.7, middle, -week.closed_share, BAD)
             if len(weeks) <= 20:
-                up, down = (share * (CHART_HEIGHT / 2 - 10) for share in (week.opened_share, week.closed_share))
+                up, down = (
+                    share * (CHART_HEIGHT / 2 - 10)
+                    for share in (week.opened_share, week.closed_share)
+                )
                 self._text(x, middle + up + 2, str(week.opened), 6, REGULAR, SOFT)
                 self._text(x, middle - down - 7, str(week.closed), 6, REGULAR, SOFT)
 
@@ -356,7 +392,11 @@ class _Paper:
         self._canvas.rect(x, min(middle, middle + height), width, abs(height), stroke=0, fill=1)
 
     def table(
-        self, head: str | None, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], empty: str = "Nothing."
+        self,
+        head: str | None,
+        columns: Sequence[Column],
+        rows: Iterable[Mapping[str, Any]],
+        empty: str = "Nothing.",
     ) -> None:
         """Draw a table with its head on every page."""
         if head:
@@ -389,7 +429,9 @@ class _Paper:
         canvas.line(MARGIN, self._y, WIDTH - MARGIN, self._y)
 
 
-def _cells(columns: Sequence[Column], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[list[str]]]:
+def _cells(
+    columns: Sequence[Column], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]
+) -> Iterator[list[list[str]]]:
     for row in rows:
         yield [
             wrapped(_shown(row[column.key], column), REGULAR, SIZE, width - PAD, MOST_LINES)

@@ -1,4 +1,6 @@
-"""SonarCloud's own words behind a packet, as files: what an auditor needs to count for themselves."""
+"""SonarCloud's own words behind a packet, as files: what an auditor needs to count for
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,20 @@ from sonar_access_pipeline.warehouse.raw.snapshots import bodies_of
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder of answers; `missing` are the digests of those that the warehouse does not have any more."""
+    """A folder of answers; `missing` are the digests of those that the warehouse does not have any
+    more.
+    """
 
     folder: Path
     bodies: int
     missing: tuple[str, ...]
 
 
-def export_raw(files: Mapping[str, bytes], store: Store, warehouse: Warehouse, folder: Path) -> Exported:
-    """Write the answers behind a packet of a store into a new folder: `<SHA-256>.json`, requests.csv, and SHA256SUMS.
+def export_raw(
+    files: Mapping[str, bytes], store: Store, warehouse: Warehouse, folder: Path
+) -> Exported:
+    """Write the answers behind a packet of a store into a new folder: `<SHA-256>.json`,
+    requests.csv, and SHA256SUMS.
 
     Raises `EvidenceError`.
     """
@@ -38,17 +45,25 @@ def export_raw(files: Mapping[str, bytes], store: Store, warehouse: Warehouse, f
     alone(files, trust, None, report)
     if report.own:
         raise EvidenceError(
-            f"The packet is not what was sealed: {report.stranger or report.own[0]}; verify it, nothing was exported."
+            f"The packet is not what was sealed: {report.stranger or report.own[0]}; verify it,"
+            " nothing was exported."
         )
     try:
         header, *records = parsed(files[REQUESTS_CSV])
         digests = sorted({record[header.index("body_sha256")] for record in records})
     except (KeyError, ValueError, IndexError):
-        raise EvidenceError(f"The packet has no {REQUESTS_CSV} to go by; verify it first.") from None
+        raise EvidenceError(
+            f"The packet has no {REQUESTS_CSV} to go by; verify it first."
+        ) from None
     if folder.exists():
         raise EvidenceError(f"{folder} is there already; name a new folder.")
     with warehouse.read() as transaction:
         bodies = bodies_of(transaction, digests)
-    content = {**{f"{digest}.json": body for digest, body in bodies.items()}, REQUESTS_CSV: files[REQUESTS_CSV]}
+    content = {
+        **{f"{digest}.json": body for digest, body in bodies.items()},
+        REQUESTS_CSV: files[REQUESTS_CSV],
+    }
     FolderStore(folder.parent).put(folder.name, {**content, SUMS: sums_of(content)}, SUMS)
-    return Exported(folder, len(bodies), tuple(digest for digest in digests if digest not in bodies))
+    return Exported(
+        folder, len(bodies), tuple(digest for digest in digests if digest not in bodies)
+    )

@@ -1,4 +1,6 @@
-"""Taking into the register again, after a restore, the packets that the evidence store has and the register lost."""
+"""Taking into the register again, after a restore, the packets that the evidence store has and the
+register lost.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,20 @@ from sonar_access_pipeline.warehouse.ledger import packets
 
 @dataclass(frozen=True)
 class Recovered:
-    """The places of packets that were taken into the register, in the order of sealing, and why others were not."""
+    """The places of packets that were taken into the register, in the order of sealing, and why
+    others were not.
+    """
 
     entered: list[str]
     refused: Mapping[str, str]
 
 
 def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Recovered:
-    """Take packets of the store that the register does not know into it: each that is as it was sealed, by a key of ours.
+    """Take packets of the store that the register does not know into it: each that is as it was
+    sealed, by a key of ours.
 
-    Ours are the keys of the register and the one that seals now, and those that they endorse. Raises `EvidenceError`.
+    Ours are the keys of the register and the one that seals now, and those that they endorse.
+    Raises `EvidenceError`.
     """
     store = sealing.store
     if why := why_unknown(warehouse, store):
@@ -34,7 +40,10 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
         ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
-    line, known = Line(organization_key, Trust(store, registered=ours)), {entry.digest[:12] for entry in before}
+    line, known = (
+        Line(organization_key, Trust(store, registered=ours)),
+        {entry.digest[:12] for entry in before},
+    )
     entries: list[packets.Entry] = []
     refused: dict[str, str] = {}
     for name, paths in line.places.items():

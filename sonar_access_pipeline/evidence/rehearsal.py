@@ -1,4 +1,7 @@
-"""Finding what would hinder sealing, before there is anything to seal. Nothing is entered, and nothing is written anywhere."""
+"""Finding what would hinder sealing, before there is anything to seal.
+
+Nothing is entered, and nothing is written anywhere.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ NAMESPACE = "sonar-access-check"
 
 
 def hindrances(sealing: Sealing, warehouse: Warehouse | None) -> Iterator[str]:
-    """Sign something, have it stamped, ask the store for its name, and whether it locks and takes more: each fault a sentence."""
+    """Sign something, have it stamped, ask the store for its name, and whether it locks and takes
+    more: each fault a sentence.
+    """
 
     def signs() -> None:
         signature = sealing.signer.sign(b"check", NAMESPACE)
@@ -34,5 +39,9 @@ def hindrances(sealing: Sealing, warehouse: Warehouse | None) -> Iterator[str]:
         except EvidenceError as error:
             yield str(error)
             continue
-        if step is answers and warehouse is not None and (why := why_unknown(warehouse, sealing.store)):
+        if (
+            step is answers
+            and warehouse is not None
+            and (why := why_unknown(warehouse, sealing.store))
+        ):
             yield why

@@ -1,7 +1,10 @@
-"""The report for people: one HTML file, no network, every value escaped. The same facts give the same bytes.
+"""The report for people: one HTML file, no network, every value escaped.
 
-Its only script searches and filters tables that are whole without it; the file's own policy allows that script, by its digest,
-and nothing else. Charts are drawn as SVG by the template; each stands beside the numbers it shows.
+The same facts give the same bytes.
+
+Its only script searches and filters tables that are whole without it; the file's own policy allows
+that script, by its digest, and nothing else. Charts are drawn as SVG by the template; each stands
+beside the numbers it shows.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ def render(facts: Facts) -> str:
 
 @cache
 def _script() -> str:
-    return (files("sonar_access_pipeline.evidence") / "templates" / "search.js").read_text(encoding="utf-8")
+    return (files("sonar_access_pipeline.evidence") / "templates" / "search.js").read_text(
+        encoding="utf-8"
+    )
 
 
 @cache

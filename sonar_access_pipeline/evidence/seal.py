@@ -1,6 +1,8 @@
-"""Sealing: a packet becomes a bundle of files, signed, all at once, and a line in the register that names the one before.
+"""Sealing: a packet becomes a bundle of files, signed, all at once, and a line in the register that
+names the one before.
 
-Layout: `<root>/<organization>/<first>_<last>/<digest, first 12>`, with the source kind behind it unless it is SonarCloud.
+Layout: `<root>/<organization>/<first>_<last>/<digest, first 12>`, with the source kind behind it
+unless it is SonarCloud.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ from sonar_access_pipeline.access.snapshot import CLOCKS_DIFFER, SourceKind, can
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import require_known
-from sonar_access_pipeline.evidence.keys import KEY, UNREADABLE, endorsed, endorsement_path, key_path
+from sonar_access_pipeline.evidence.keys import (
+    KEY,
+    UNREADABLE,
+    endorsed,
+    endorsement_path,
+    key_path,
+)
 from sonar_access_pipeline.evidence.packet import MANIFEST, RENDERINGS, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
@@ -26,21 +34,32 @@ from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger import packets
 
-SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = "seal.json", "allowed_signers", "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.sig.tsr"
+SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = (
+    "seal.json",
+    "allowed_signers",
+    "SHA256SUMS",
+    "SHA256SUMS.sig",
+    "SHA256SUMS.sig.tsr",
+)
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
 """The files that the sums cannot hold: they, their signature, and the time stamp of that."""
 HEAD, HEAD_STAMP, STATEMENT = "head.json", "head.json.sig.tsr", "statement.json"
 AUTHORITIES = "timestamp_certificates.pem"
 """The certificates of the time stamp authority, as the sealer knew them."""
 OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS, AUTHORITIES}
-"""The files that belong to one building: all others are the same bytes whenever the same content is sealed."""
+"""The files that belong to one building: all others are the same bytes whenever the same content is
+sealed.
+"""
 RESERVED = frozenset({"heads", "keys", "statements", "store"})
-"""Folders beside those of organizations: the folder of an organization with such a key is written otherwise."""
+"""Folders beside those of organizations: the folder of an organization with such a key is written
+otherwise.
+"""
 
 
 @dataclass(frozen=True)
 class Sealing:
-    """What seals: where it goes, who signs, by what clock, and an authority that says when, if there is one.
+    """What seals: where it goes, who signs, by what clock, and an authority that says when, if
+    there is one.
 
     `authorities` are the certificates of that authority, PEM: they come to lie beside the stamps.
     """
@@ -52,18 +71,26 @@ class Sealing:
     authorities: bytes | None = None
 
     def stamped(self, signature: bytes, name: str) -> dict[str, bytes]:
-        """Have a signature stamped, as a file of this name; nothing where no authority is set. Raises `EvidenceError`."""
+        """Have a signature stamped, as a file of this name; nothing where no authority is set.
+
+        Raises `EvidenceError`.
+        """
         return {name: self.stamp(signature)} if self.stamp else {}
 
     @property
     def known_authorities(self) -> dict[str, bytes]:
-        """The authority's certificates, as a file to lie beside its stamps; nothing where there is no authority."""
+        """The authority's certificates, as a file to lie beside its stamps; nothing where there is
+        no authority.
+        """
         return {AUTHORITIES: self.authorities} if self.stamp and self.authorities else {}
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A packet that lies somewhere. `is_new` is False when the same packet lay there before: it was verified instead."""
+    """A packet that lies somewhere.
+
+    `is_new` is False when the same packet lay there before: it was verified instead.
+    """
 
     place: str
     digest: str
@@ -72,18 +99,23 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Published:
-    """The places where bundles came to lie, in order; and the paths of those that go on waiting, each with the reason."""
+    """The places where bundles came to lie, in order; and the paths of those that go on waiting,
+    each with the reason.
+    """
 
     places: Sequence[str]
     waiting: Mapping[str, str]
 
 
 def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str) -> Sealed:
-    """Enter a packet in the register with its finished files, and publish it. One that was entered before is verified and kept.
+    """Enter a packet in the register with its finished files, and publish it.
 
-    Packets of an organization are entered one after the other, so that each has one predecessor. Signature and time stamp are
-    made first: where one fails, nothing is entered. What is entered waits with its bytes until it lies in the store, whatever
-    happens to this process, this key or this authority. Raises `EvidenceError` with what to do.
+    One that was entered before is verified and kept.
+
+    Packets of an organization are entered one after the other, so that each has one predecessor.
+    Signature and time stamp are made first: where one fails, nothing is entered. What is entered
+    waits with its bytes until it lies in the store, whatever happens to this process, this key or
+    this authority. Raises `EvidenceError` with what to do.
     """
     path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
     place = sealing.store.place(path)
@@ -96,8 +128,9 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
     if place not in published.places:
         if not sealing.store.has(path, SUMS):
             raise EvidenceError(
-                f"The packet was sealed on {entry.sealed_at:%Y-%m-%d} at {entry.location}, and is not at {place} any more; it is "
-                "not made again in silence. Bring it back: from a copy, or from an older version of the objects."
+                f"The packet was sealed on {entry.sealed_at:%Y-%m-%d} at {entry.location}, and is"
+                f" not at {place} any more; it is not made again in silence. Bring it back: from a"
+                " copy, or from an older version of the objects."
             )
         found = sealing.store.get(path)
         _require_unchanged(packet, found, place)
@@ -108,10 +141,15 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
 
 def _require_published(published: Published, path: str) -> None:
     if why := published.waiting.get(path):
-        raise EvidenceError(f"{why} It is sealed and waits with its bytes: the next run, or `sonar-access evidence publish`.")
+        raise EvidenceError(
+            f"{why} It is sealed and waits with its bytes: the next run, or `sonar-access evidence"
+            " publish`."
+        )
 
 
-def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, run_id: str) -> tuple[packets.Entry, bool]:
+def _entered(
+    packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, run_id: str
+) -> tuple[packets.Entry, bool]:
     """Enter the packet in the register, and return its line and whether it is new.
 
     If another packet is entered meanwhile, sign again, behind that one.
@@ -139,19 +177,28 @@ def _entered(packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, 
         known = next((one for one in before if one.digest == packet.digest), None)
         there = sealing.store.has(path, SUMS)
         if known is not None:
-            # Before the outbox a packet was entered before it was written: one that never was is made from its line.
+            # Before the outbox a packet was entered before it was written: one that never was is
+            # made from its line.
             if not there and not is_known_to_lie and known.key_fingerprint == entry.key_fingerprint:
                 # Without a stamp: one of now is not of the time that the line says.
-                packets.wait(warehouse, _bundle(packet, replace(sealing, stamp=None), known, head, path))
+                packets.wait(
+                    warehouse, _bundle(packet, replace(sealing, stamp=None), known, head, path)
+                )
             return known, False
         if there:
-            packets.take_in(warehouse, packet.organization_key, _sealed_before(packet, sealing, path, ours))
+            packets.take_in(
+                warehouse, packet.organization_key, _sealed_before(packet, sealing, path, ours)
+            )
             continue
-        if packets.enter(warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)):
+        if packets.enter(
+            warehouse, packet.organization_key, entry, _bundle(packet, sealing, entry, head, path)
+        ):
             return entry, True
 
 
-def _sealed_before(packet: Packet, sealing: Sealing, path: str, ours: Collection[str]) -> packets.Entry:
+def _sealed_before(
+    packet: Packet, sealing: Sealing, path: str, ours: Collection[str]
+) -> packets.Entry:
     """Read the line of a packet from its own seal: the packet lies in the store, but the register
     lost it because a warehouse was restored.
     """
@@ -165,7 +212,9 @@ def _sealed_before(packet: Packet, sealing: Sealing, path: str, ours: Collection
 def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
     """Make the line of the register from a packet's own files: `location` is where it lies."""
     about, manifest = json.loads(files[SEAL]), json.loads(files[MANIFEST])
-    first, last = (date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day"))
+    first, last = (
+        date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")
+    )
     return packets.Entry(
         first_day=first,
         last_day=last,
@@ -185,8 +234,9 @@ def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
 def publish(warehouse: Warehouse, sealing: Sealing) -> Published:
     """Bring every bundle that waits into the store, in the order of entering, and read each back.
 
-    Whoever does it, and however often, the bytes are those that were entered. What cannot be brought there goes on waiting; a
-    store that refuses is not asked for the rest. Raises `EvidenceError` where the store is another than it was.
+    Whoever does it, and however often, the bytes are those that were entered. What cannot be
+    brought there goes on waiting; a store that refuses is not asked for the rest. Raises
+    `EvidenceError` where the store is another than it was.
     """
     with warehouse.read() as transaction:
         is_waiting = bool(packets.waiting(transaction))
@@ -230,8 +280,8 @@ def _elsewhere(store: Store, header: packets.Header) -> str | None:
     if store.place(header.path) == header.location:
         return None
     return (
-        f"{header.location} waits for another store than that of the settings ({store.place('')}); set "
-        "SONAR_ACCESS_EVIDENCE_URL to that one until it is published."
+        f"{header.location} waits for another store than that of the settings ({store.place('')});"
+        " set SONAR_ACCESS_EVIDENCE_URL to that one until it is published."
     )
 
 
@@ -243,34 +293,42 @@ def _brought(store: Store, bundle: packets.Bundle) -> str | None:
     store.put(bundle.path, bundle.files, bundle.completed_by)
     if store.holds(bundle.path, bundle.files):
         return None
-    return f"At {bundle.location} lies something else than was sealed there; nothing is written over it. Move it away."
+    return (
+        f"At {bundle.location} lies something else than was sealed there; nothing is written over"
+        " it. Move it away."
+    )
 
 
 def _locked_until(store: Store, bundle: packets.Bundle) -> datetime | None:
-    """Give the time when the lock of a published bundle ends, as the store says; None where nobody asked for one.
+    """Give the time when the lock of a published bundle ends, as the store says; None where nobody
+    asked for one.
 
     Raises `EvidenceError` where it is not locked as long as was asked.
     """
     if store.retention_days is None:
         return None
     until = store.locked_until(bundle.path, bundle.files)
-    # Stores keep whole seconds, and whoever brings it there may have another clock than whoever entered it.
+    # Stores keep whole seconds, and whoever brings it there may have another clock than whoever
+    # entered it.
     asked = bundle.header.entered_at + timedelta(days=store.retention_days)
     if until is not None and until < asked - CLOCKS_DIFFER:
         raise EvidenceError(
-            f"{bundle.location} is locked until {until:%Y-%m-%d}, and was to be until {asked:%Y-%m-%d}: it was brought there "
-            "when SONAR_ACCESS_EVIDENCE_RETENTION_DAYS was less. Set it as it was until this is published."
+            f"{bundle.location} is locked until {until:%Y-%m-%d}, and was to be until"
+            f" {asked:%Y-%m-%d}: it was brought there when SONAR_ACCESS_EVIDENCE_RETENTION_DAYS was"
+            " less. Set it as it was until this is published."
         )
     if until is None:
         raise EvidenceError(
-            f"The evidence store took {bundle.location} and did not lock it; make a bucket with Object Lock switched on, or "
-            "leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
+            f"The evidence store took {bundle.location} and did not lock it; make a bucket with"
+            " Object Lock switched on, or leave SONAR_ACCESS_EVIDENCE_RETENTION_DAYS out."
         )
     return until
 
 
 def path_of(organization_key: str, window: Window, digest: str, source_kind: SourceKind) -> str:
-    """Return the path of a packet under the root. No key of an organization leads out of the root."""
+    """Return the path of a packet under the root. No key of an organization leads out of the
+    root.
+    """
     suffix = "" if source_kind is SourceKind.SONARCLOUD else f"-{source_kind.value}"
     return f"{folder_of(organization_key)}/{window}/{digest[:12]}{suffix}"
 
@@ -282,13 +340,19 @@ def folder_of(organization_key: str) -> str:
     return quote(organization_key, safe="").replace(".", "%2E")
 
 
-def _bundle(packet: Packet, sealing: Sealing, entry: packets.Entry, head: packets.Head | None, path: str) -> packets.Bundle:
+def _bundle(
+    packet: Packet, sealing: Sealing, entry: packets.Entry, head: packets.Head | None, path: str
+) -> packets.Bundle:
     """Build the finished packet: signed and stamped, ready to lie in the store."""
     header = packets.Header(path, sealing.store.place(path), SUMS, sealing.clock())
-    return packets.Bundle(header, _files(packet, sealing, entry, head.head_sha256 if head else None))
+    return packets.Bundle(
+        header, _files(packet, sealing, entry, head.head_sha256 if head else None)
+    )
 
 
-def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: str | None) -> dict[str, bytes]:
+def _files(
+    packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: str | None
+) -> dict[str, bytes]:
     signer = sealing.signer
     about = {
         "digest": packet.digest,
@@ -301,7 +365,12 @@ def _files(packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: 
         "key": signer.origin,
         "time_stamp": sealing.stamp is not None,
     }
-    content = {**packet.files, SEAL: canonical_json(about), SIGNERS: signer.allowed_signers, **sealing.known_authorities}
+    content = {
+        **packet.files,
+        SEAL: canonical_json(about),
+        SIGNERS: signer.allowed_signers,
+        **sealing.known_authorities,
+    }
     sums = sums_of(content)
     signature = signer.sign(sums, PACKETS)
     return {**content, SUMS: sums, SIGNATURE: signature, **sealing.stamped(signature, STAMP)}
@@ -336,27 +405,34 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
         return
     what = changed[0] if changed else added[0] if added else SUMS
     raise EvidenceError(
-        f"A packet with this digest lies at {place} and has been changed: {what} is not what it was; `sonar-access evidence "
-        "verify` says more. Bring back what was sealed: from a copy, or an older version of the objects."
+        f"A packet with this digest lies at {place} and has been changed: {what} is not what it"
+        " was; `sonar-access evidence verify` says more. Bring back what was sealed: from a copy,"
+        " or an older version of the objects."
     )
 
 
-def _require_signed(store: Store, found: Mapping[str, bytes], fingerprints: Collection[str], place: str) -> None:
-    """Raise `EvidenceError` unless a key of the register, or one that such a key endorses, signed what lies there."""
+def _require_signed(
+    store: Store, found: Mapping[str, bytes], fingerprints: Collection[str], place: str
+) -> None:
+    """Raise `EvidenceError` unless a key of the register, or one that such a key endorses, signed
+    what lies there.
+    """
     try:
         key = verified(found[SUMS], found[SIGNATURE], PACKETS)
     except (KeyError, SignatureError):
         key = None
     if key is None or (fingerprints and not endorsed(store, key, fingerprints)):
         raise EvidenceError(
-            f"A packet with this digest lies at {place}, and its signature is not by {' or '.join(sorted(fingerprints))}, as the "
-            "register has it; `sonar-access evidence verify` says more. Bring back what was sealed: from a copy, or an older "
-            "version of the objects."
+            f"A packet with this digest lies at {place}, and its signature is not by"
+            f" {' or '.join(sorted(fingerprints))}, as the register has it; `sonar-access evidence"
+            " verify` says more. Bring back what was sealed: from a copy, or an older version of"
+            " the objects."
         )
 
 
 def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
-    """Put the public key beside the packets, once; endorsed by the key before it, where there is one. Where it lies.
+    """Put the public key beside the packets, once; endorsed by the key before it, where there is
+    one. Where it lies.
 
     Raises `EvidenceError` where the endorsement cannot be read back.
     """
@@ -368,16 +444,29 @@ def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
     if endorsed_by is None:
         return store.place(path)
     path = endorsement_path(signer.key, endorsed_by.key)
-    store.put(path, {f"{KEY}.sig": endorsed_by.sign(public, KEYS), SIGNERS: endorsed_by.allowed_signers, KEY: public}, KEY)
+    store.put(
+        path,
+        {
+            f"{KEY}.sig": endorsed_by.sign(public, KEYS),
+            SIGNERS: endorsed_by.allowed_signers,
+            KEY: public,
+        },
+        KEY,
+    )
     if endorsed(store, signer.key, {endorsed_by.key.fingerprint}) is None:
-        raise EvidenceError(f"At {store.place(path)} lies something else than the endorsement; nothing is written over it.")
+        raise EvidenceError(
+            f"At {store.place(path)} lies something else than the endorsement; nothing is written"
+            " over it."
+        )
     return store.place(path)
 
 
 def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
-    """Sign the head of the chain of snapshots and put it into the store, if that was not done yet; where it lies.
+    """Sign the head of the chain of snapshots and put it into the store, if that was not done yet;
+    where it lies.
 
-    The head commits to every snapshot recorded so far: what is rewritten later does not lead to it any more.
+    The head commits to every snapshot recorded so far: what is rewritten later does not lead to it
+    any more.
     """
     head = packets.unsigned_head(warehouse)
     if head is None:
@@ -400,26 +489,47 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         # Signed before, and lost by the register: a warehouse was restored.
         with warehouse.read() as transaction:
             ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
-        packets.enter_head(warehouse, head, header, _signer_of_head(sealing.store, path, head, ours), None)
+        packets.enter_head(
+            warehouse, head, header, _signer_of_head(sealing.store, path, head, ours), None
+        )
         return header.location
-    packets.enter_head(warehouse, head, header, sealing.signer.key.fingerprint, _signed(sealing, HEAD, body, HEADS))
+    packets.enter_head(
+        warehouse, head, header, sealing.signer.key.fingerprint, _signed(sealing, HEAD, body, HEADS)
+    )
     _require_published(_published(warehouse, sealing), path)
     return header.location
 
 
 def _signed(sealing: Sealing, name: str, body: bytes, namespace: str) -> dict[str, bytes]:
-    """Make the files of a signed document: itself, its signature, who signed, and the time stamp of that."""
+    """Make the files of a signed document: itself, its signature, who signed, and the time stamp of
+    that.
+    """
     signature = sealing.signer.sign(body, namespace)
     stamp = sealing.stamped(signature, f"{name}.sig.tsr")
     known = sealing.known_authorities
-    return {f"{name}.sig": signature, SIGNERS: sealing.signer.allowed_signers, **stamp, **known, name: body}
+    return {
+        f"{name}.sig": signature,
+        SIGNERS: sealing.signer.allowed_signers,
+        **stamp,
+        **known,
+        name: body,
+    }
 
 
-def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: Collection[str], *, by: str, why: str) -> str:
-    """Sign what a person states of faults in the line of packets, and put it into the store; where it lies.
+def state(
+    warehouse: Warehouse,
+    sealing: Sealing,
+    organization_key: str,
+    about: Collection[str],
+    *,
+    by: str,
+    why: str,
+) -> str:
+    """Sign what a person states of faults in the line of packets, and put it into the store; where
+    it lies.
 
-    `about` are keys of faults, as `verify_all` gives them. Nothing is mended by it: verification names who stated what instead
-    of a fault. Raises `EvidenceError`.
+    `about` are keys of faults, as `verify_all` gives them. Nothing is mended by it: verification
+    names who stated what instead of a fault. Raises `EvidenceError`.
     """
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     with warehouse.read() as transaction:
@@ -439,14 +549,23 @@ def state(warehouse: Warehouse, sealing: Sealing, organization_key: str, about: 
     endorse(sealing)
     bundle = packets.Bundle(header, _signed(sealing, STATEMENT, body, STATEMENTS))
     packets.enter_statement(
-        warehouse, organization_key, sorted(about), by=by, why=why, key_fingerprint=sealing.signer.key.fingerprint, bundle=bundle
+        warehouse,
+        organization_key,
+        sorted(about),
+        by=by,
+        why=why,
+        key_fingerprint=sealing.signer.key.fingerprint,
+        bundle=bundle,
     )
     _require_published(_published(warehouse, sealing), path)
     return header.location
 
 
 def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collection[str]) -> str:
-    """Give the key of a head that lies in the store already: one of ours, of this very head. Raises `EvidenceError`."""
+    """Give the key of a head that lies in the store already: one of ours, of this very head.
+
+    Raises `EvidenceError`.
+    """
     try:
         found = store.get(path)
         key, said = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS), json.loads(found[HEAD])
@@ -457,7 +576,8 @@ def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collectio
         is_this = False
     if not is_this or not endorsed(store, key, ours):
         raise EvidenceError(
-            f"At {store.place(path)} lies something else than a signed head of ours; nothing is written over it. Bring back what "
-            "was signed: from a copy, or an older version of the objects."
+            f"At {store.place(path)} lies something else than a signed head of ours; nothing is"
+            " written over it. Bring back what was signed: from a copy, or an older version of the"
+            " objects."
         )
     return key.fingerprint

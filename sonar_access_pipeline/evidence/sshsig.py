@@ -1,6 +1,8 @@
-"""SSH signatures of files, as `ssh-keygen -Y sign` makes and `ssh-keygen -Y verify` checks them: Ed25519 and SHA-512.
+"""SSH signatures of files, as `ssh-keygen -Y sign` makes and `ssh-keygen -Y verify` checks them:
+Ed25519 and SHA-512.
 
-The format is OpenSSH's PROTOCOL.sshsig. No key is kept here, and none is trusted: `verified` says which key signed.
+The format is OpenSSH's PROTOCOL.sshsig. No key is kept here, and none is trusted: `verified` says
+which key signed.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class PublicKey:
 
     @classmethod
     def parsed(cls, text: str) -> PublicKey:
-        """From a line of an authorized_keys, .pub or allowed_signers file. Raises `SignatureError`."""
+        """From a line of an authorized_keys, .pub or allowed_signers file. Raises
+        `SignatureError`.
+        """
         fields = text.split()
         if KIND.decode() not in fields[:-1]:
             raise SignatureError("it is no Ed25519 public key")
@@ -69,12 +73,25 @@ class PublicKey:
 
 def to_sign(message: bytes, namespace: str) -> bytes:
     """Build the bytes that the key signs for a message."""
-    return MAGIC + string(namespace.encode()) + string(b"") + string(HASH) + string(hashlib.sha512(message).digest())
+    return (
+        MAGIC
+        + string(namespace.encode())
+        + string(b"")
+        + string(HASH)
+        + string(hashlib.sha512(message).digest())
+    )
 
 
 def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
     """Build the signature file from the 64 bytes that a key gave as its signature of `to_sign`."""
-    blob = MAGIC + struct.pack(">I", VERSION) + string(key.blob) + string(namespace.encode()) + string(b"") + string(HASH)
+    blob = (
+        MAGIC
+        + struct.pack(">I", VERSION)
+        + string(key.blob)
+        + string(namespace.encode())
+        + string(b"")
+        + string(HASH)
+    )
     return _lines(blob + string(string(KIND) + string(signature)))
 
 
@@ -83,7 +100,12 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     reader = Reader(_unarmored(signature_file))
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
-    key, said, reserved, algorithm = PublicKey(reader.string()), reader.string(), reader.string(), reader.string()
+    key, said, reserved, algorithm = (
+        PublicKey(reader.string()),
+        reader.string(),
+        reader.string(),
+        reader.string(),
+    )
     signature = Reader(reader.string())
     kind, signed = signature.string(), signature.string()
     if reader.left or signature.left or reserved or kind != KIND:
@@ -91,7 +113,9 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     if _lines(reader.whole) != signature_file:
         raise SignatureError("it is not written as OpenSSH writes it")
     if said != namespace.encode():
-        raise SignatureError(f"it is a signature for '{said.decode(errors='replace')}', not for '{namespace}'")
+        raise SignatureError(
+            f"it is a signature for '{said.decode(errors='replace')}', not for '{namespace}'"
+        )
     if algorithm != HASH:
         raise SignatureError("it does not use SHA-512")
     try:
@@ -103,7 +127,9 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
 
 def _lines(blob: bytes) -> bytes:
     text = base64.b64encode(blob).decode()
-    return "\n".join([BEGIN, *(text[place : place + LINE] for place in range(0, len(text), LINE)), END, ""]).encode()
+    return "\n".join(
+        [BEGIN, *(text[place : place + LINE] for place in range(0, len(text), LINE)), END, ""]
+    ).encode()
 
 
 def _unarmored(file: bytes) -> bytes:

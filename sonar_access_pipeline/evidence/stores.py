@@ -1,8 +1,8 @@
 """Stores of evidence: the interface, and the folder. Object stores are `objects.py`.
 
-A bundle is a folder of files that belong together. What is put there is put whole, and never changed: in a folder a bundle
-appears by one rename; an object store has no rename, so the file that completes a bundle is written last, and a bundle without
-it is none.
+A bundle is a folder of files that belong together. What is put there is put whole, and never
+changed: in a folder a bundle appears by one rename; an object store has no rename, so the file that
+completes a bundle is written last, and a bundle without it is none.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ AT_ONCE = 32
 class Listing:
     """The files below a folder of a store: their names by their folder, also of one that is empty.
 
-    `older`: versions of files that are not the latest one, oldest first, by path; only of files that were changed or deleted.
-    `beside`: the paths of what operating systems leave in folders, which is nobody's evidence.
+    `older`: versions of files that are not the latest one, oldest first, by path; only of files
+    that were changed or deleted. `beside`: the paths of what operating systems leave in folders,
+    which is nobody's evidence.
     """
 
     bundles: Mapping[str, frozenset[str]]
@@ -47,14 +48,17 @@ class Listing:
 
 
 def is_left_behind(name: str) -> bool:
-    """Tell whether an operating system leaves such a file in folders that people look into, or a writer in one it works on."""
+    """Tell whether an operating system leaves such a file in folders that people look into, or a
+    writer in one it works on.
+    """
     return name.startswith(".") or name in LEFT_BEHIND
 
 
 class Store(Protocol):
     """A place for bundles. Paths are relative, with `/` between.
 
-    Raises `EvidenceError` for what is not there, and `UnreadableError` where the store does not say.
+    Raises `EvidenceError` for what is not there, and `UnreadableError` where the store does not
+    say.
     """
 
     def place(self, path: str) -> str:
@@ -79,27 +83,40 @@ class Store(Protocol):
         """Read one file of a bundle."""
 
     def oldest(self, path: str, names: Iterable[str]) -> dict[str, bytes]:
-        """Files as they were first written, where the store keeps versions; nothing where it does not."""
+        """Files as they were first written, where the store keeps versions; nothing where it does
+        not.
+        """
 
     def restoring(self, path: str, names: Iterable[str]) -> list[str]:
         """Give the commands that make the oldest versions of files the latest ones."""
 
     def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
-        """Give the time when the first lock of these files ends; None where one of them is not locked."""
+        """Give the time when the first lock of these files ends; None where one of them is not
+        locked.
+        """
 
     def require_lockable(self) -> None:
-        """Raise `EvidenceError` where the store cannot lock what is put there, and somebody asked for that."""
+        """Raise `EvidenceError` where the store cannot lock what is put there, and somebody asked
+        for that.
+        """
 
     def require_writable(self, path: str, name: str) -> None:
-        """Raise `EvidenceError` where nothing may be put, asked with a file that lies there, if it does: it stays as it is."""
+        """Raise `EvidenceError` where nothing may be put, asked with a file that lies there, if it
+        does: it stays as it is.
+        """
 
     @property
     def retention_days(self) -> int | None:
         """The days for which all that is put there is locked; None where it is not."""
 
 
-def read_all(store: Store, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes | EvidenceError]:
-    """Read files, many at a time: what each holds, or why it is not there. Raises `UnreadableError`."""
+def read_all(
+    store: Store, wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], bytes | EvidenceError]:
+    """Read files, many at a time: what each holds, or why it is not there.
+
+    Raises `UnreadableError`.
+    """
 
     def read(one: tuple[str, str]) -> bytes | EvidenceError:
         try:
@@ -158,7 +175,8 @@ class FolderStore:
             if folder.exists():
                 return
             raise EvidenceError(
-                f"The evidence cannot be written to {folder}: {error.strerror}; free some space or set SONAR_ACCESS_EVIDENCE_URL."
+                f"The evidence cannot be written to {folder}: {error.strerror}; free some space or"
+                " set SONAR_ACCESS_EVIDENCE_URL."
             ) from None
 
     def get(self, path: str) -> dict[str, bytes]:
@@ -170,7 +188,11 @@ class FolderStore:
         except OSError as error:
             raise _kind(error)(f"{folder} cannot be read as a packet: {error.strerror}.") from None
         # What is no plain file is none of its files: what is there and is not listed is named.
-        return {_shown(name): self._plain(folder / name) or b"" for name in names if not is_left_behind(name)}
+        return {
+            _shown(name): self._plain(folder / name) or b""
+            for name in names
+            if not is_left_behind(name)
+        }
 
     def read(self, path: str, name: str) -> bytes:
         """Read one file of a bundle."""
@@ -184,13 +206,17 @@ class FolderStore:
         or a device is not evidence.
         """
         try:
-            # Not waiting for whoever writes into a pipe, and not following a link to somewhere else.
+            # Not waiting for whoever writes into a pipe, and not following a link to somewhere
+            # else.
             with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as opened:  # noqa: PTH123  # a descriptor
                 about = os.fstat(opened.fileno())
                 if not stat.S_ISREG(about.st_mode):
                     return None
                 if about.st_size > LARGEST_FILE:
-                    raise EvidenceError(f"{file} has {about.st_size} bytes, which no file of evidence has; it was not read.")
+                    raise EvidenceError(
+                        f"{file} has {about.st_size} bytes, which no file of evidence has; it was"
+                        " not read."
+                    )
                 return opened.read(LARGEST_FILE)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
@@ -198,13 +224,18 @@ class FolderStore:
             raise _kind(error)(f"{file} cannot be read: {error.strerror}.") from None
 
     def listing(self, path: str) -> Listing:
-        """List all that lies below a folder. What begins with a dot is being written, or somebody's own."""
+        """List all that lies below a folder.
+
+        What begins with a dot is being written, or somebody's own.
+        """
         found: dict[str, frozenset[str]] = {}
         beside: list[str] = []
 
         def refused(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError | NotADirectoryError):
-                raise UnreadableError(f"{error.filename} cannot be listed: {error.strerror}.") from None
+                raise UnreadableError(
+                    f"{error.filename} cannot be listed: {error.strerror}."
+                ) from None
 
         for folder, inside, files in os.walk(self.root / path, onerror=refused):
             inside[:] = sorted(name for name in inside if not name.startswith("."))
@@ -235,14 +266,18 @@ class FolderStore:
         """Nothing: the settings refuse to ask a folder for locks."""
 
     def require_writable(self, path: str, name: str) -> None:
-        """Raise `EvidenceError` where nothing may be put: a file system may be read-only, whatever rights say."""
-        above = next(folder for folder in (self.root, *self.root.absolute().parents) if os.path.exists(folder))  # noqa: PTH110  # Path's raises
+        """Raise `EvidenceError` where nothing may be put: a file system may be read-only, whatever
+        rights say.
+        """
+        folders = (self.root, *self.root.absolute().parents)
+        above = next(filter(os.path.exists, folders))  # Path's raises
         try:
             with TemporaryFile(dir=above):
                 pass
         except OSError as error:
             raise EvidenceError(
-                f"Evidence cannot be written to {self.root}: {error.strerror}; mend its rights or set SONAR_ACCESS_EVIDENCE_URL."
+                f"Evidence cannot be written to {self.root}: {error.strerror}; mend its rights or"
+                " set SONAR_ACCESS_EVIDENCE_URL."
             ) from None
 
     @property

@@ -1,7 +1,8 @@
-"""The CSV files of a packet: their columns, and how a value is written so that the same facts are the same bytes everywhere.
+"""The CSV files of a packet: their columns, and how a value is written so that the same facts are
+the same bytes everywhere.
 
-UTF-8, comma, quotes where needed, lines end with LF. Unknown is an empty field; true and false are words; times are ISO 8601
-UTC. Every row says where it comes from.
+UTF-8, comma, quotes where needed, lines end with LF. Unknown is an empty field; true and false are
+words; times are ISO 8601 UTC. Every row says where it comes from.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ from sonar_access_pipeline.warehouse.ask.queries import Rows
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 ESCAPING = (
-    "CSV: a value that begins with one of = + - @ (also their full-width forms) TAB CR LF ' has one ' put before it; remove it "
-    "to get the original. XLSX: every value is a text cell, never a formula; what XML cannot hold is written as _xHHHH_, as "
-    "Excel does; of a text over 32,000 characters the beginning is shown. HTML: every value is escaped. PDF: a character that "
-    "the font does not have, that is invisible or that changes direction is written as its number, like <U+202E>; long texts end "
-    "with ... The CSV files hold every value whole."
+    "CSV: a value that begins with one of = + - @ (also their full-width forms) TAB CR LF ' has one"
+    " ' put before it; remove it to get the original. XLSX: every value is a text cell, never a"
+    " formula; what XML cannot hold is written as _xHHHH_, as Excel does; of a text over 32,000"
+    " characters the beginning is shown. HTML: every value is escaped. PDF: a character that the"
+    " font does not have, that is invisible or that changes direction is written as its number,"
+    " like <U+202E>; long texts end with ... The CSV files hold every value whole."
 )
-"""A spreadsheet takes such a value for a formula. The mark is reversible, and the manifest states it."""
+"""A spreadsheet takes such a value for a formula.
+
+The mark is reversible, and the manifest states it.
+"""
 
 
 LONGEST_FIELD = 1 << 30
@@ -52,7 +57,10 @@ class CsvTable:
     def fields(self, source_kind: str) -> Iterator[list[str]]:
         """Yield the fields of every row, as they are written, `source` first."""
         values = itemgetter(*self.columns)
-        return ([source_kind, *[SPELLED[type(value)](value) for value in values(row)]] for row in self.rows)
+        return (
+            [source_kind, *[SPELLED[type(value)](value) for value in values(row)]]
+            for row in self.rows
+        )
 
 
 def encoded(records: Iterable[Iterable[str]]) -> str:
@@ -65,7 +73,8 @@ def encoded(records: Iterable[Iterable[str]]) -> str:
 class _Lines:
     """Takes rows from a writer that ends them with CR LF, and ends them with LF.
 
-    So a field with a CR has quotes: later Pythons give it some in any case, and earlier ones only where lines end with one.
+    So a field with a CR has quotes: later Pythons give it some in any case, and earlier ones only
+    where lines end with one.
     """
 
     def __init__(self) -> None:
@@ -109,31 +118,52 @@ LIMITS = ("subject", "observed", "why")
 GRAINS = {
     "population.csv": ("one row per login seen in any list at the end of the window", POPULATION),
     "access.csv": (
-        "one row per way in which an account, or Anyone, has one right at the end of the window; what groups may do on projects "
-        "stands once per group",
+        (
+            "one row per way in which an account, or Anyone, has one right at the end of the"
+            " window; what groups may do on projects stands once per group"
+        ),
         queries.ACCESS,
     ),
     "changes.csv": (
-        "one row per access row that opened or closed; the change lies after changed_after (last seen as it was before) and at "
-        "the latest at changed_by (first seen as it is since)",
+        (
+            "one row per access row that opened or closed; the change lies after changed_after"
+            " (last seen as it was before) and at the latest at changed_by (first seen as it is"
+            " since)"
+        ),
         queries.CHANGES,
     ),
     "findings.csv": ("one row per answer of a rule", proof.FINDINGS),
     "coverage.csv": ("one row per day of the window", queries.COVERAGE),
-    "requests.csv": ("one row per HTTP response behind the last observation, and the digest of its body", proof.REQUESTS),
-    "reconciliation.csv": ("one row per comparison of numbers that should be the same", proof.RECONCILIATION),
+    "requests.csv": (
+        "one row per HTTP response behind the last observation, and the digest of its body",
+        proof.REQUESTS,
+    ),
+    "reconciliation.csv": (
+        "one row per comparison of numbers that should be the same",
+        proof.RECONCILIATION,
+    ),
     "limits.csv": ("one row per thing that is not observed, or only in part", LIMITS),
 }
-"""The grain of each file, and its columns after `source`; in the order in which a reader meets them."""
+"""The grain of each file, and its columns after `source`; in the order in which a reader meets
+them.
+"""
 
 FORMATS = range(FIRST_FORMAT, 4)
-"""The formats of packets that this version builds: those of every release. The last one is that of new packets."""
+"""The formats of packets that this version builds: those of every release.
+
+The last one is that of new packets.
+"""
 
 
 def tables(facts: Facts, format_version: int = FORMATS[-1]) -> list[CsvTable]:
-    """List every CSV file of a packet, with the columns of a format, in the order a reader meets them."""
+    """List every CSV file of a packet, with the columns of a format, in the order a reader meets
+    them.
+    """
     return [
-        replace(table, columns=tuple(one for one in table.columns if COLUMNS[one].since <= format_version))
+        replace(
+            table,
+            columns=tuple(one for one in table.columns if COLUMNS[one].since <= format_version),
+        )
         for table in _tables(facts)
     ]
 
@@ -153,7 +183,8 @@ def _tables(facts: Facts) -> list[CsvTable]:
 
 
 def limits(facts: Facts) -> Rows:
-    """List what this packet does not show, or only in part, and why; fixed limits first, then those of this window.
+    """List what this packet does not show, or only in part, and why; fixed limits first, then those
+    of this window.
 
     Columns: `LIMITS`; observed is no, or in part.
     """
@@ -163,14 +194,19 @@ def limits(facts: Facts) -> Rows:
         rows.append(_limit(subject, read if is_read else unread, in_part=is_read))
     if facts.gaps:
         days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
-        rows.append(_limit("days without an observation", f"not observed, and never filled in: {days}"))
+        rows.append(
+            _limit("days without an observation", f"not observed, and never filled in: {days}")
+        )
     if facts.as_of.tls_bundle_sha256:
         rows.append(
             {
                 "subject": "who stood between SonarCloud and us",
                 "observed": IN_PART,
-                "why": "its TLS was verified against a bundle of certificate authorities that the collecting machine names "
-                f"(SHA-256 {facts.as_of.tls_bundle_sha256}): whoever holds one of them can alter answers",
+                "why": (
+                    "its TLS was verified against a bundle of certificate authorities that the"
+                    f" collecting machine names (SHA-256 {facts.as_of.tls_bundle_sha256}): whoever"
+                    " holds one of them can alter answers"
+                ),
             }
         )
     if facts.redactions:
@@ -178,17 +214,30 @@ def limits(facts: Facts) -> Rows:
             {
                 "subject": "persons who were replaced by a pseudonym",
                 "observed": IN_PART,
-                "why": f"{len(facts.redactions)} by decisions of which manifest.json has basis, time and who took them; the "
-                "bodies of requests.csv are named by the digests that they came with",
+                "why": (
+                    f"{len(facts.redactions)} by decisions of which manifest.json has basis, time"
+                    " and who took them; the bodies of requests.csv are named by the digests that"
+                    " they came with"
+                ),
             }
         )
     if facts.before is None:
-        rows.append(_limit("before the first observation", f"nothing is known before {iso(facts.observations[0].started_at)}"))
+        rows.append(
+            _limit(
+                "before the first observation",
+                f"nothing is known before {iso(facts.observations[0].started_at)}",
+            )
+        )
     if facts.no_comparison:
         rows.append(_limit("what changed in the window", facts.no_comparison))
-    rows += [_limit("what changed in the window", part, in_part=True) for part in facts.unknown_parts]
+    rows += [
+        _limit("what changed in the window", part, in_part=True) for part in facts.unknown_parts
+    ]
     if facts.not_expected:
-        why = f"{facts.not_expected} of the window's days: before the first try to observe, or after the organization's end"
+        why = (
+            f"{facts.not_expected} of the window's days: before the first try to observe, or after"
+            " the organization's end"
+        )
         rows.append(_limit("days on which no observation was expected", why))
     return rows
 
@@ -204,22 +253,42 @@ SCOPE_LIMITS = {
     Scope.PROJECT_PERMISSIONS: (
         "projects and their permissions",
         "scope project_permissions was not read by the last observation",
-        "only the projects that the token's owner may see: SonarCloud leaves out the others without a word",
+        (
+            "only the projects that the token's owner may see: SonarCloud leaves out the others"
+            " without a word"
+        ),
     ),
     Scope.ACCOUNT_DETAILS: (
         "e-mail, durable id and identity provider",
-        "scope account_details was not read by the last observation; the member list does not give them",
+        (
+            "scope account_details was not read by the last observation; the member list does not"
+            " give them"
+        ),
         "as far as SonarCloud gives them: an empty field of population.csv is unknown",
     ),
 }
-"""Per scope: its subject, why it is not observed when it was not read, and what it does not show when it was."""
+"""Per scope: its subject, why it is not observed when it was not read, and what it does not show
+when it was.
+"""
 
 FIXED_LIMITS = (
-    ("between two observations", "a right that was given and taken away between two observations leaves no trace"),
+    (
+        "between two observations",
+        "a right that was given and taken away between two observations leaves no trace",
+    ),
     ("tokens of other people", "SonarCloud shows a token list to its owner only"),
-    ("scoped organization tokens", "SonarCloud has no public list of them that a member's token can read"),
-    ("enterprise and portfolio rights", "they stand above organizations and are not shown to an organization's admin"),
-    ("multi-factor authentication", "it belongs to the identity provider; SonarCloud does not know it"),
+    (
+        "scoped organization tokens",
+        "SonarCloud has no public list of them that a member's token can read",
+    ),
+    (
+        "enterprise and portfolio rights",
+        "they stand above organizations and are not shown to an organization's admin",
+    ),
+    (
+        "multi-factor authentication",
+        "it belongs to the identity provider; SonarCloud does not know it",
+    ),
     ("last sign-in", "SonarCloud does not show it to an organization's admin"),
     ("reading of public projects", "everybody can read a public project, whatever permissions say"),
 )
@@ -237,4 +306,7 @@ SPELLED: dict[type, Callable[[Any], str]] = {
     datetime: iso,
     date: date.isoformat,
 }
-"""How a field of each type is written. There are millions of fields: a type is looked up, not asked for."""
+"""How a field of each type is written.
+
+There are millions of fields: a type is looked up, not asked for.
+"""

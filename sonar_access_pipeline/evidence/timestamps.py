@@ -1,7 +1,10 @@
-"""Time stamps of RFC 3161: an authority signs that something existed when it says. Optional, and the only proof of when.
+"""Time stamps of RFC 3161: an authority signs that something existed when it says.
 
-The library is Trail of Bits' rfc3161-client; `openssl ts -verify` checks the same file. An answer is checked whole before
-anything is sealed with it: a store that is locked for years keeps a stamp that proves nothing just as long.
+Optional, and the only proof of when.
+
+The library is Trail of Bits' rfc3161-client; `openssl ts -verify` checks the same file. An answer
+is checked whole before anything is sealed with it: a store that is locked for years keeps a stamp
+that proves nothing just as long.
 """
 
 from __future__ import annotations
@@ -43,54 +46,91 @@ def stamped_by(
         import requests
         from rfc3161_client import TimestampRequestBuilder, decode_timestamp_response
     except ImportError:
-        raise EvidenceError("Time stamps need `pip install rfc3161-client`, where this is installed.") from None
+        raise EvidenceError(
+            "Time stamps need `pip install rfc3161-client`, where this is installed."
+        ) from None
 
     def stamp(data: bytes) -> bytes:
-        asked = TimestampRequestBuilder().data(data).nonce(nonce=True).cert_request(cert_request=True).build()
+        asked = (
+            TimestampRequestBuilder()
+            .data(data)
+            .nonce(nonce=True)
+            .cert_request(cert_request=True)
+            .build()
+        )
         try:
             answer = requests.post(
-                url, data=asked.as_bytes(), headers={"Content-Type": "application/timestamp-query"}, timeout=SECONDS, auth=login
+                url,
+                data=asked.as_bytes(),
+                headers={"Content-Type": "application/timestamp-query"},
+                timeout=SECONDS,
+                auth=login,
             )
             if answer.status_code in (401, 403):
                 raise EvidenceError(
-                    f"The time stamp authority {url} does not let us in; set SONAR_ACCESS_TIMESTAMP_USER and "
-                    "SONAR_ACCESS_TIMESTAMP_PASSWORD."
+                    f"The time stamp authority {url} does not let us in; set"
+                    " SONAR_ACCESS_TIMESTAMP_USER and SONAR_ACCESS_TIMESTAMP_PASSWORD."
                 )
             answer.raise_for_status()
             response = decode_timestamp_response(answer.content)
         except requests.RequestException:
-            raise EvidenceError(f"The time stamp authority {url} does not answer; try again, or leave it out.") from None
+            raise EvidenceError(
+                f"The time stamp authority {url} does not answer; try again, or leave it out."
+            ) from None
         except ValueError:
-            raise EvidenceError(f"The time stamp authority {url} answers with something else than a time stamp.") from None
+            raise EvidenceError(
+                f"The time stamp authority {url} answers with something else than a time stamp."
+            ) from None
         if response.status != GRANTED:
             raise EvidenceError(f"The time stamp authority {url} refuses to stamp.")
         fault, _ = stamp_fault(data, answer.content, authorities)
-        if fault is None and policy is not None and response.tst_info.policy.dotted_string != policy:
-            fault = f"it is given under policy {response.tst_info.policy.dotted_string}, not {policy}"
+        if (
+            fault is None
+            and policy is not None
+            and response.tst_info.policy.dotted_string != policy
+        ):
+            fault = (
+                f"it is given under policy {response.tst_info.policy.dotted_string}, not {policy}"
+            )
         if fault is None and response.tst_info.nonce != asked.nonce:
             fault = "it answers another question than the one that was asked"
         if fault is None and abs(response.tst_info.gen_time - clock()) > CLOCKS_DIFFER:
-            fault = f"its clock and this machine's differ by {abs(response.tst_info.gen_time - clock())}"
+            fault = (
+                "its clock and this machine's differ by"
+                f" {abs(response.tst_info.gen_time - clock())}"
+            )
         if fault:
             raise EvidenceError(
-                f"The stamp of the time stamp authority {url} does not hold, so nothing is sealed: {fault}. Name another "
-                "authority, or its certificates in SONAR_ACCESS_TIMESTAMP_CERTIFICATES."
+                f"The stamp of the time stamp authority {url} does not hold, so nothing is sealed:"
+                f" {fault}. Name another authority, or its certificates in"
+                " SONAR_ACCESS_TIMESTAMP_CERTIFICATES."
             )
         return bytes(answer.content)
 
     return stamp
 
 
-def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None, said: str | None = None) -> tuple[str | None, str | None]:
-    """Check a time stamp of `data`: give its fault, and a note that a reader must know. `authorities` are certificates, PEM.
+def stamp_fault(
+    data: bytes, stamp: bytes, authorities: bytes | None, said: str | None = None
+) -> tuple[str | None, str | None]:
+    """Check a time stamp of `data`: give its fault, and a note that a reader must know.
 
-    `said`: when the sealer says that it was sealed; a stamp of another time is of something that was made later.
+    `authorities` are certificates, PEM.
+
+    `said`: when the sealer says that it was sealed; a stamp of another time is of something that
+    was made later.
     """
     try:
         from cryptography.x509 import load_pem_x509_certificates
         from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
     except ImportError:
-        return None, "There is a time stamp; `pip install rfc3161-client` or `openssl ts -verify` checks it."
+        return (
+            None,
+            (
+                "There is a time stamp; `pip install rfc3161-client` or `openssl ts -verify`"
+                " checks it."
+            ),
+        )
     try:
         response = decode_timestamp_response(stamp)
         imprint, when = response.tst_info.message_imprint, response.tst_info.gen_time
@@ -104,7 +144,13 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None, said: str 
     except (ValueError, TypeError):
         return "it is no time stamp", None
     if authorities is None:
-        return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC; who gave it was not checked: name its certificates."
+        return (
+            None,
+            (
+                f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC; who gave it was not checked: name its"
+                " certificates."
+            ),
+        )
     try:
         named = load_pem_x509_certificates(authorities)
     except ValueError:
@@ -112,18 +158,30 @@ def stamp_fault(data: bytes, stamp: bytes, authorities: bytes | None, said: str 
     roots = [one for one in named if one.issuer == one.subject]
     intermediates = [one for one in named if one.issuer != one.subject]
     try:
-        VerifierBuilder(roots=roots, intermediates=intermediates).build().verify_message(response, data)
+        VerifierBuilder(roots=roots, intermediates=intermediates).build().verify_message(
+            response, data
+        )
     except (VerificationError, ValueError):
         return "it is not signed by an authority whose certificates are at hand", None
-    return None, f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates are at hand."
+    return (
+        None,
+        (
+            f"Time stamp of {when:%Y-%m-%d %H:%M:%S} UTC, by an authority whose certificates are at"
+            " hand."
+        ),
+    )
 
 
 def certificate_fault(response: TimeStampResponse) -> str | None:
-    """Say why the certificate that came with a stamp cannot be its signer's at that time; None when it can."""
+    """Say why the certificate that came with a stamp cannot be its signer's at that time; None when
+    it can.
+    """
     from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound, load_der_x509_certificate
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    brought: list[Certificate] = [load_der_x509_certificate(one) for one in response.signed_data.certificates]
+    brought: list[Certificate] = [
+        load_der_x509_certificate(one) for one in response.signed_data.certificates
+    ]
     serials = {signer.serial_number for signer in response.signed_data.signer_infos}
     signer = next((one for one in brought if one.serial_number in serials), None)
     if signer is None:
@@ -139,4 +197,8 @@ def certificate_fault(response: TimeStampResponse) -> str | None:
     return None
 
 
-HASHES = {"2.16.840.1.101.3.4.2.1": "sha256", "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512"}
+HASHES = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}

@@ -1,6 +1,8 @@
-"""Verifying a packet, or all of an organization: by its own files (`alone.py`), in its line (`line.py`), and by the warehouse.
+"""Verifying a packet, or all of an organization: by its own files (`alone.py`), in its line
+(`line.py`), and by the warehouse.
 
-What is wrong with a packet itself and what is wrong around it have verdicts of their own. Nothing is raised for a fault.
+What is wrong with a packet itself and what is wrong around it have verdicts of their own. Nothing
+is raised for a fault.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from sonar_access_pipeline.evidence.alone import REQUIRED, Report, alone, listed
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import is_noted, why_unknown
 from sonar_access_pipeline.evidence.keys import Trust
-from sonar_access_pipeline.evidence.line import FOLLOWED, SUPERSEDED, Fault, Line, Sealed, forks, place_of, superseding
+from sonar_access_pipeline.evidence.line import (
+    FOLLOWED,
+    SUPERSEDED,
+    Fault,
+    Line,
+    Sealed,
+    forks,
+    place_of,
+    superseding,
+)
 from sonar_access_pipeline.evidence.packet import MANIFEST, build
 from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
 from sonar_access_pipeline.evidence.stores import Store, read_all
@@ -30,20 +41,28 @@ from sonar_access_pipeline.warehouse.history.verify import verify as verify_ware
 from sonar_access_pipeline.warehouse.ledger import packets
 
 TOGETHER = 4
-"""Packets whose files are read at once: enough to keep the way to the store full, few enough for memory."""
+"""Packets whose files are read at once: enough to keep the way to the store full, few enough for
+memory.
+"""
 
 
 @dataclass
 class Packets:
-    """Every packet of an organization: the report of each by its path, and what is wrong around them."""
+    """Every packet of an organization: the report of each by its path, and what is wrong around
+    them.
+    """
 
     reports: dict[str, Report] = field(default_factory=dict)
     around: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stated: list[str] = field(default_factory=list)
-    """Faults around them of which somebody stated and signed what they are: notes, and no agreement."""
+    """Faults around them of which somebody stated and signed what they are: notes, and no
+    agreement.
+    """
     keys: dict[str, str] = field(default_factory=dict)
-    """The faults around of which a person can state something: sentences, by the key that names each in a statement."""
+    """The faults around of which a person can state something: sentences, by the key that names
+    each in a statement.
+    """
 
     @property
     def changed(self) -> list[str]:
@@ -68,14 +87,17 @@ def verify(
 ) -> Report:
     """Verify the packet at a path of a store.
 
-    `fingerprints`: of keys that the reader got from elsewhere; `registered`: of those of the register, where the warehouse itself
-    is not compared; `authorities`: certificates of time stamp authorities, PEM; `warehouse`: the one it was built from. Raises
-    `EvidenceError` where there is nothing to read, and `UnreadableError` where the store does not answer: then nothing is said
-    of anything.
+    `fingerprints`: of keys that the reader got from elsewhere; `registered`: of those of the
+    register, where the warehouse itself is not compared; `authorities`: certificates of time stamp
+    authorities, PEM; `warehouse`: the one it was built from. Raises `EvidenceError` where there is
+    nothing to read, and `UnreadableError` where the store does not answer: then nothing is said of
+    anything.
     """
     files, report = store.get(path), Report()
     if not files.keys() & set(REQUIRED):
-        raise EvidenceError(f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}.")
+        raise EvidenceError(
+            f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}."
+        )
     trust = Trust(store, fingerprints, registered or _keys(warehouse))
     said = alone(files, trust, authorities, report, must_be_stamped=authorities is not None)
     if report.own:
@@ -95,10 +117,15 @@ def verify(
             around += _lock_faults(store, path, about, files, register)
             around += _warehouse_faults(line, {about["digest"]: about}, heads, register, warehouse)
         else:
-            report.notes.append("The warehouse knows no store at this place: its register was not compared with what lies here.")
+            report.notes.append(
+                "The warehouse knows no store at this place: its register was not compared with"
+                " what lies here."
+            )
         recorded = verify_warehouse(warehouse, line.organization_key).findings
         around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
-        if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {row["digest"] for row in register.rows}:
+        if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {
+            row["digest"] for row in register.rows
+        }:
             around += _build_again(line, files, about, manifest, register.rows, warehouse, report)
     report.around, report.stated = line.settled(around)
     return report
@@ -114,8 +141,9 @@ def verify_all(
 ) -> Packets:
     """Verify every packet of an organization, each by itself, and once the line they stand in.
 
-    Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own tables are `warehouse/history`'s
-    business: the content is held by digests and signatures. Every object is read once, many at a time.
+    Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own
+    tables are `warehouse/history`'s business: the content is held by digests and signatures. Every
+    object is read once, many at a time.
     """
     if warehouse is not None and (why := why_unknown(warehouse, store)):
         raise UnreadableError(why)
@@ -144,7 +172,8 @@ def verify_all(
     found.notes += line.notes
     faults += [
         Fault(
-            f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the evidence folder",
+            f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the"
+            " evidence folder",
             f"packet:{seal['previous_digest'][:12]}",
         )
         for digest, seal in seals.items()
@@ -155,21 +184,35 @@ def verify_all(
     if warehouse is not None and register is not None:
         faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
     found.around, found.stated = line.settled(faults)
-    found.keys = {fault.key: fault.sentence for fault in faults if fault.key and fault.sentence in found.around}
+    found.keys = {
+        fault.key: fault.sentence
+        for fault in faults
+        if fault.key and fault.sentence in found.around
+    }
     return found
 
 
 def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Read the files of every packet, some packets at a time: they lie in memory until they were judged."""
+    """Read the files of every packet, some packets at a time: they lie in memory until they were
+    judged.
+    """
     for begin in range(0, len(line.paths), TOGETHER):
         paths = line.paths[begin : begin + TOGETHER]
         read = read_all(line.store, [(path, name) for path in paths for name in line.names(path)])
         for path in paths:
             # A folder in a packet is none of its files: what is there and is not listed is named.
-            yield path, {name: body if isinstance(body := read[path, name], bytes) else b"" for name in line.names(path)}
+            yield (
+                path,
+                {
+                    name: body if isinstance(body := read[path, name], bytes) else b""
+                    for name in line.names(path)
+                },
+            )
 
 
-def _older(path: str, files: Mapping[str, bytes], trust: Trust, authorities: bytes | None, report: Report) -> None:
+def _older(
+    path: str, files: Mapping[str, bytes], trust: Trust, authorities: bytes | None, report: Report
+) -> None:
     """Say where older versions of the objects hold what was sealed, and what brings it back."""
     older = trust.store.oldest(path, {*files, *REQUIRED, *listed(files.get(SUMS, b""))})
     if not older:
@@ -177,10 +220,15 @@ def _older(path: str, files: Mapping[str, bytes], trust: Trust, authorities: byt
     before = Report()
     alone({**files, **older}, trust, authorities, before)
     if before.own:
-        report.notes.append("There are older versions of its objects, and they do not hold what was sealed either.")
+        report.notes.append(
+            "There are older versions of its objects, and they do not hold what was sealed either."
+        )
         return
     differing = [name for name, body in older.items() if files.get(name) != body]
-    report.notes.append(f"Older versions hold what was sealed, of {', '.join(differing)}. These commands bring it back:")
+    report.notes.append(
+        f"Older versions hold what was sealed, of {', '.join(differing)}. These commands bring it"
+        " back:"
+    )
     report.notes += trust.store.restoring(path, differing)
 
 
@@ -193,16 +241,28 @@ def _keys(warehouse: Warehouse | None) -> set[str]:
 
 
 def _lock_faults(
-    store: Store, path: str, about: Mapping[str, Any], files: Mapping[str, bytes], register: _Register
+    store: Store,
+    path: str,
+    about: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    register: _Register,
 ) -> Iterator[Fault]:
-    """Compare the locks of a packet's objects with the one that was noted when it was published, where it was published."""
+    """Compare the locks of a packet's objects with the one that was noted when it was published,
+    where it was published.
+    """
     published = register.locks.get(store.place(path))
     if published is None or published <= register.now:
         return
     until = store.locked_until(path, files)
     if until is None or until < published:
-        name, said = str(about["digest"])[:12], f"it ends on {until:%Y-%m-%d}" if until else "there is none"
-        yield Fault(f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}", f"lock:{name}")
+        name, said = (
+            str(about["digest"])[:12],
+            (f"it ends on {until:%Y-%m-%d}" if until else "there is none"),
+        )
+        yield Fault(
+            f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}",
+            f"lock:{name}",
+        )
 
 
 @dataclass(frozen=True)
@@ -244,7 +304,9 @@ def _follow(
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
             yield Fault(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
         else:
-            report.notes.append("It lies outside of an evidence folder: the packets before it were not looked at.")
+            report.notes.append(
+                "It lies outside of an evidence folder: the packets before it were not looked at."
+            )
         return
     near = line.near(path, files, about)
     report.notes += [*line.notes, *near.strangers]
@@ -257,7 +319,10 @@ def _follow(
             yield Fault("the chain of packets runs in a circle")
             break
         if previous not in near.by_digest:
-            yield Fault(f"the packet before it, {str(previous)[:12]}, is not in the evidence folder", f"packet:{previous[:12]}")
+            yield Fault(
+                f"the packet before it, {str(previous)[:12]}, is not in the evidence folder",
+                f"packet:{previous[:12]}",
+            )
             break
         seen.add(previous)
         previous = near.by_digest[previous]["previous_digest"]
@@ -287,15 +352,31 @@ def _warehouse_faults(
         number, sha256 = said["snapshot_id"], said["head_sha256"]
         key = str(said["path"]).replace("heads/", "head:")
         if number not in now.chain:
-            found.append(Fault(f"the warehouse has lost snapshot {number}, whose head was signed", key))
+            found.append(
+                Fault(f"the warehouse has lost snapshot {number}, whose head was signed", key)
+            )
         elif now.chain[number].head_sha256 != sha256:
-            found.append(Fault(f"the warehouse's snapshots up to {number} are not those whose head was signed", key))
+            found.append(
+                Fault(
+                    f"the warehouse's snapshots up to {number} are not those whose head was signed",
+                    key,
+                )
+            )
         elif keys.get((number, sha256)) not in (None, said["signed_by"]):
-            found.append(Fault(f"the signed head of snapshot {number} is signed by another key than the register has", key))
+            found.append(
+                Fault(
+                    f"the signed head of snapshot {number} is signed by another key than the"
+                    " register has",
+                    key,
+                )
+            )
     there = {path.removeprefix("heads/") for path in line.head_paths}
     is_waiting = {path.removeprefix("heads/") for path in register.waiting}
     found += [
-        Fault(f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store", f"head:{name}")
+        Fault(
+            f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store",
+            f"head:{name}",
+        )
         for row in register.signed
         for name in [f"{row['snapshot_id']:08d}-{row['head_sha256'][:12]}"]
         if name not in there | is_waiting
@@ -303,7 +384,8 @@ def _warehouse_faults(
     chain = {None, *(head.head_sha256 for head in now.chain.values())}
     found += [
         Fault(
-            f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was sealed with",
+            f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was"
+            " sealed with",
             f"sealed-with:{digest[:12]}",
         )
         for digest, seal in seals.items()
@@ -321,33 +403,44 @@ def _build_again(
     warehouse: Warehouse,
     report: Report,
 ) -> Iterator[Fault]:
-    """Compare a packet with what the warehouse gives for its window now: what differs there is no fault of the packet."""
+    """Compare a packet with what the warehouse gives for its window now: what differs there is no
+    fault of the packet.
+    """
     name = str(about["digest"])[:12]
     if manifest["format_version"] not in FORMATS:
         report.notes.append(
-            f"It is of format {manifest['format_version']}, which this version does not build: it was not built again from the "
-            "warehouse."
+            f"It is of format {manifest['format_version']}, which this version does not build: it"
+            " was not built again from the warehouse."
         )
         return
     if about["version"] != __version__:
-        report.notes.append(f"Version {about['version']} built it: in which words the warehouse was asked is not compared.")
+        report.notes.append(
+            f"Version {about['version']} built it: in which words the warehouse was asked is not"
+            " compared."
+        )
     try:
         differing = _differing(files, warehouse)
         if not differing:
             return
         later = _newest_of_window(line, manifest, registered)
-        if later is not None and digests_of({MANIFEST: later[MANIFEST]})[MANIFEST] != about["digest"]:
+        if (
+            later is not None
+            and digests_of({MANIFEST: later[MANIFEST]})[MANIFEST] != about["digest"]
+        ):
             superseded = not _differing(later, warehouse)
             if superseded and not any(note.startswith(SUPERSEDED) for note in report.notes):
-                report.notes.append(f"{SUPERSEDED}: the warehouse gives another packet for this window since.")
+                report.notes.append(
+                    f"{SUPERSEDED}: the warehouse gives another packet for this window since."
+                )
             if superseded:
                 return
     except WarehouseError as error:
         yield Fault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
         return
     yield Fault(
-        f"the warehouse does not give this packet any more; it gives other bytes of {', '.join(differing)}: something was "
-        "observed, decided or redacted since, or changed (`sonar-access warehouse verify`)",
+        "the warehouse does not give this packet any more; it gives other bytes of"
+        f" {', '.join(differing)}: something was observed, decided or redacted since, or changed"
+        " (`sonar-access warehouse verify`)",
         f"content:{name}",
     )
 
@@ -355,38 +448,63 @@ def _build_again(
 def _newest_of_window(
     line: Line, manifest: Mapping[str, Any], registered: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, bytes] | None:
-    """Read the packet that was sealed last for the window of another; None where it does not lie in the store."""
+    """Read the packet that was sealed last for the window of another; None where it does not lie in
+    the store.
+    """
     days = _window(manifest)
-    digests = [row["digest"] for row in registered if (row["first_day"], row["last_day"]) == (days.first, days.last)]
+    digests = [
+        row["digest"]
+        for row in registered
+        if (row["first_day"], row["last_day"]) == (days.first, days.last)
+    ]
     paths = line.places.get(digests[-1][:12], []) if digests else []
     found = line.store.get(paths[0]) if paths else {}
-    is_whole = found.keys() >= {MANIFEST, SEAL} and digests_of({MANIFEST: found[MANIFEST]})[MANIFEST] == digests[-1]
+    is_whole = (
+        found.keys() >= {MANIFEST, SEAL}
+        and digests_of({MANIFEST: found[MANIFEST]})[MANIFEST] == digests[-1]
+    )
     return found if is_whole else None
 
 
 def _window(manifest: Mapping[str, Any]) -> Window:
-    return Window(*(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")))
+    return Window(
+        *(date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day"))
+    )
 
 
 def _differing(files: Mapping[str, bytes], warehouse: Warehouse) -> list[str]:
-    """Name the data files of a packet that the warehouse gives otherwise now, in the packet's own format.
+    """Name the data files of a packet that the warehouse gives otherwise now, in the packet's own
+    format.
 
-    A later version may ask in other words: those of the manifest are compared only where this version built it.
+    A later version may ask in other words: those of the manifest are compared only where this
+    version built it.
     """
     manifest, seal = json.loads(files[MANIFEST]), json.loads(files[SEAL])
     if manifest["format_version"] not in FORMATS:
         return [MANIFEST]
-    built = build(warehouse, manifest["organization"]["key"], _window(manifest), manifest["format_version"])
+    built = build(
+        warehouse, manifest["organization"]["key"], _window(manifest), manifest["format_version"]
+    )
     compared = dict(built.data)
     ours = {**files}
     if seal["version"] != __version__:
         for one in (compared, ours):
-            one[MANIFEST] = canonical_json({part: said for part, said in json.loads(one[MANIFEST]).items() if part != "queries"})
+            one[MANIFEST] = canonical_json(
+                {
+                    part: said
+                    for part, said in json.loads(one[MANIFEST]).items()
+                    if part != "queries"
+                }
+            )
     return sorted(name for name, body in compared.items() if ours.get(name) != body)
 
 
-def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
-    """Name each point in which the register and the seal of a packet differ: of the two, the seal is signed."""
+def _entry_faults(
+    about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]
+) -> Iterator[Fault]:
+    """Name each point in which the register and the seal of a packet differ: of the two, the seal
+    is signed.
+    """
     name = str(about["digest"])[:12]
     ours = next((row for row in registered if row["digest"] == about["digest"]), None)
     if ours is None:
@@ -401,7 +519,9 @@ def _entry_faults(about: Mapping[str, Any], registered: Iterable[Mapping[str, An
     }
     for field_name, value in said.items():
         if about.get(field_name) != value:
-            sentence = f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"
+            sentence = (
+                f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"
+            )
             yield Fault(sentence, f"register:{name}")
 
 
@@ -415,18 +535,27 @@ def _register_faults(
     for row in now.rows:
         if row["previous_digest"] not in before:
             name = row["digest"][:12]
-            yield Fault(f"in the warehouse's register packet {name} does not name one before it", f"register:{name}")
+            yield Fault(
+                f"in the warehouse's register packet {name} does not name one before it",
+                f"register:{name}",
+            )
         before.add(row["digest"])
     there, is_waiting = line.places, {path.rpartition("/")[2][:12] for path in register.waiting}
     for row in register.rows:
         name = row["digest"][:12]
         if name not in there:
             if name in is_waiting:
-                yield Fault(f"packet {name} of the warehouse's register is sealed and waits to be published")
+                yield Fault(
+                    f"packet {name} of the warehouse's register is sealed and waits to be published"
+                )
             else:
-                yield Fault(f"packet {name} of the warehouse's register is not in the evidence store", f"packet:{name}")
+                yield Fault(
+                    f"packet {name} of the warehouse's register is not in the evidence store",
+                    f"packet:{name}",
+                )
     if whole:
         for name in {digest[:12] for digest in seals} - {row["digest"][:12] for row in now.rows}:
             yield Fault(
-                f"the warehouse's register has lost packet {name}, which is in the evidence store", f"unregistered:{name}"
+                f"the warehouse's register has lost packet {name}, which is in the evidence store",
+                f"unregistered:{name}",
             )

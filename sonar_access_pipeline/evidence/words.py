@@ -1,4 +1,5 @@
-"""The first page of a packet in words: what it is, in numbers, and everything a reader must know before believing the rest.
+"""The first page of a packet in words: what it is, in numbers, and everything a reader must know
+before believing the rest.
 
 The report, the PDF and the workbook say the same sentences.
 """
@@ -44,12 +45,17 @@ def source(facts: Facts) -> str:
 def about(facts: Facts) -> str:
     """Organization, window, as of when, from where, by whose token."""
     hours, minutes = abs(facts.age_seconds) // 3600, abs(facts.age_seconds) % 3600 // 60
-    lies = "before the window's end" if facts.age_seconds >= 0 else "after the window's end, having begun before it"
+    lies = (
+        "before the window's end"
+        if facts.age_seconds >= 0
+        else "after the window's end, having begun before it"
+    )
     return (
-        f"SonarCloud organization {facts.organization_key}, {facts.window.first} to {facts.window.last} (UTC days). As of "
-        f"{moment(facts.as_of.observed_at)} UTC, the last observation in or before the window, {hours} h {minutes} min {lies}. "
-        f"Read from {facts.as_of.source_url} (source: {facts.source_kind.value}) with the token of "
-        f"{facts.as_of.token_login}."
+        f"SonarCloud organization {facts.organization_key}, {facts.window.first} to"
+        f" {facts.window.last} (UTC days). As of {moment(facts.as_of.observed_at)} UTC, the last"
+        f" observation in or before the window, {hours} h {minutes} min {lies}. Read from"
+        f" {facts.as_of.source_url} (source: {facts.source_kind.value}) with the token of"
+        f" {facts.as_of.token_login}."
     )
 
 
@@ -68,56 +74,96 @@ def numbers(facts: Facts) -> list[tuple[str, str]]:
 
 
 def sentences(facts: Facts) -> list[Sentence]:
-    """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they matter."""
+    """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they
+    matter.
+    """
     found = [_gaps(facts)]
     if facts.no_comparison:
         found.append(Sentence(f"What changed is not known: {facts.no_comparison}.", matters=True))
-    found += [Sentence(part, matters=True) for part in (*facts.unknown_parts, facts.reaches_back) if part]
+    found += [
+        Sentence(part, matters=True) for part in (*facts.unknown_parts, facts.reaches_back) if part
+    ]
     for row in facts.held:
         why = f" {row['reason']}" if row["reason"] else ""
-        waits = f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing until a person confirms or"
+        waits = (
+            f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing"
+            " until a person confirms or"
+        )
         found.append(Sentence(f"{waits} retracts it.{why}", matters=True))
     for row in facts.untied:
         found.append(
-            Sentence(f"A reconciliation fails: {row['what']}: {_numbers(row)}. {row['detail'] or ''}".strip(), matters=True)
+            Sentence(
+                f"A reconciliation fails: {row['what']}: {_numbers(row)}."
+                f" {row['detail'] or ''}".strip(),
+                matters=True,
+            )
         )
     for row in facts.untold:
-        found.append(Sentence(f"Not comparable: {row['what']}: {row['detail'] or 'fewer than two of its numbers are known'}."))
+        found.append(
+            Sentence(
+                f"Not comparable: {row['what']}:"
+                f" {row['detail'] or 'fewer than two of its numbers are known'}."
+            )
+        )
     if facts.anyone:
-        found.append(Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True))
+        found.append(
+            Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True)
+        )
     if facts.projects_of_anyone:
         on = f"{facts.projects_of_anyone} project{'s' if facts.projects_of_anyone > 1 else ''}"
         found.append(Sentence(f"Anyone, signed in or not, has permissions on {on}.", matters=True))
     if baseline := len(facts.changes) - len(facts.real_changes):
-        found.append(Sentence(f"{baseline} access rows were first observed in this window. When they were granted is not known."))
+        found.append(
+            Sentence(
+                f"{baseline} access rows were first observed in this window. When they were granted"
+                " is not known."
+            )
+        )
     if facts.imported:
-        said = f"{len(facts.imported)} of the {len(facts.used)} observations behind this packet came in an archive"
+        said = (
+            f"{len(facts.imported)} of the {len(facts.used)} observations behind this packet came"
+            " in an archive"
+        )
         found.append(Sentence(f"{said} from another warehouse; manifest.json says which."))
     if facts.redactions:
         found.append(
-            Sentence(f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says by whose decision.")
+            Sentence(
+                f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says"
+                " by whose decision."
+            )
         )
     found.append(_findings(facts))
     for row in facts.ended_exceptions:
         found.append(
             Sentence(
-                f"An exception ended on {row['exception_ended']}: {row['title']} ({row['subject']}); {row['exception_by']} "
-                f"answered for it: {row['exception_why']}.",
+                f"An exception ended on {row['exception_ended']}: {row['title']}"
+                f" ({row['subject']}); {row['exception_by']} answered for it:"
+                f" {row['exception_why']}.",
                 matters=True,
             )
         )
-    unseen, in_part = ([row["subject"] for row in limits(facts) if row["observed"] == how] for how in (NO, IN_PART))
+    unseen, in_part = (
+        [row["subject"] for row in limits(facts) if row["observed"] == how] for how in (NO, IN_PART)
+    )
     found.append(Sentence(f"Not observed: {', '.join(unseen)}. limits.csv says why."))
     if in_part:
-        found.append(Sentence(f"Observed in part: {', '.join(in_part)}. limits.csv says what is missing."))
+        found.append(
+            Sentence(f"Observed in part: {', '.join(in_part)}. limits.csv says what is missing.")
+        )
     return found
 
 
 def _gaps(facts: Facts) -> Sentence:
     if facts.not_expected == len(facts.coverage):
-        return Sentence("On no day of the window an observation was expected, and none was made.", matters=True)
+        return Sentence(
+            "On no day of the window an observation was expected, and none was made.", matters=True
+        )
     days_not = "1 day" if facts.not_expected == 1 else f"{facts.not_expected} days"
-    early = f" On {days_not} of the window nobody expected an observation yet, or any more." if facts.not_expected else ""
+    early = (
+        f" On {days_not} of the window nobody expected an observation yet, or any more."
+        if facts.not_expected
+        else ""
+    )
     if not facts.gaps:
         which = "on which an observation was expected " if early else ""
         return Sentence(f"Every day of the window {which}was observed.{early}", matters=bool(early))
@@ -130,11 +176,17 @@ def _gaps(facts: Facts) -> Sentence:
 def _findings(facts: Facts) -> Sentence:
     rules = Counter(row["rule_id"] for row in facts.failed)
     version = facts.in_force.version
-    judged = f"Rules were asked with policy version {version}" if version else "Rules were asked with the policy that is shipped"
+    judged = (
+        f"Rules were asked with policy version {version}"
+        if version
+        else "Rules were asked with the policy that is shipped"
+    )
     said = ", ".join(f"{rule_id} ({count})" for rule_id, count in rules.items()) or "none"
     unknown = len({row["rule_id"] for row in facts.not_evaluable})
     excepted = f" {len(facts.excepted)} findings have an exception." if facts.excepted else ""
-    return Sentence(f"{judged}. Findings: {said}. {unknown} rules could not be answered for all.{excepted}")
+    return Sentence(
+        f"{judged}. Findings: {said}. {unknown} rules could not be answered for all.{excepted}"
+    )
 
 
 def _numbers(row: dict[str, Any]) -> str:
@@ -143,7 +195,9 @@ def _numbers(row: dict[str, Any]) -> str:
 
 
 def kinds(facts: Facts) -> str:
-    """Count the changes of each kind; say what a change's two times mean, and for which part of the window nobody knows."""
+    """Count the changes of each kind; say what a change's two times mean, and for which part of the
+    window nobody knows.
+    """
     if facts.no_comparison:
         return f"What changed is not known: {facts.no_comparison}."
     counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
@@ -151,13 +205,22 @@ def kinds(facts: Facts) -> str:
     left = len(facts.real_changes) - MOST_CHANGES
     more = [f"The last {left} are in changes.csv only."] if left > 0 else []
     lies = "Each lies between two observations: last seen as before, first seen as since."
-    found = [f"{said or 'Nothing changed between these observations'}.", *([lies] if said else []), *more, *facts.unknown_parts]
+    found = [
+        f"{said or 'Nothing changed between these observations'}.",
+        *([lies] if said else []),
+        *more,
+        *facts.unknown_parts,
+    ]
     return " ".join([*found, *([facts.reaches_back] if facts.reaches_back else [])])
 
 
 def through(change: Mapping[str, Any]) -> str | None:
     """Name the way by which an account has or had a right: directly, or the name of the group."""
-    return "direct" if change["granted_via"] == "direct" else change["granted_via_name"] or change["granted_via"]
+    return (
+        "direct"
+        if change["granted_via"] == "direct"
+        else change["granted_via_name"] or change["granted_via"]
+    )
 
 
 def on(change: Mapping[str, Any]) -> str | None:

@@ -1,7 +1,10 @@
-"""`access-review.xlsx`: what a reviewer decides on, and what the decision rests on. The same facts give the same bytes.
+"""`access-review.xlsx`: what a reviewer decides on, and what the decision rests on.
 
-A workbook is a zip file, and zlib differs between machines: its parts are compressed anew, by a library that does not, with one
-fixed date. Every value is a text cell, so that nothing is ever a formula; numbers that one wants to add up are numbers.
+The same facts give the same bytes.
+
+A workbook is a zip file, and zlib differs between machines: its parts are compressed anew, by a
+library that does not, with one fixed date. Every value is a text cell, so that nothing is ever a
+formula; numbers that one wants to add up are numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +31,11 @@ from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
 from sonar_access_pipeline.warehouse.ask import proof, queries
 
-REVIEW = tuple(name for name in POPULATION if name not in ("organization_key", "provider", "is_admin_by_sonarcloud"))
+REVIEW = tuple(
+    name
+    for name in POPULATION
+    if name not in ("organization_key", "provider", "is_admin_by_sonarcloud")
+)
 """What a reviewer sees of an account, as `population.csv` has it."""
 DAY = 10
 """Characters of a day: the CSV file has the time whole."""
@@ -53,14 +60,24 @@ class Sheet:
 
 
 def review_rows(
-    population: Iterable[Mapping[str, str]], digests: Iterable[str], findings: Mapping[str, Sequence[str]]
+    population: Iterable[Mapping[str, str]],
+    digests: Iterable[str],
+    findings: Mapping[str, Sequence[str]],
 ) -> Iterator[list[str]]:
     """Yield the rows of the review sheet: for each account what is known, what rules found, room to
     decide, and the row's digest.
     """
     for account, digest in zip(population, digests, strict=True):
-        known = [account.get(name, "")[:DAY] if COLUMNS[name].is_day else account.get(name, "") for name in REVIEW]
-        yield [*known, "; ".join(findings.get(account["login"], ())), *("" for _ in TO_FILL), digest]
+        known = [
+            account.get(name, "")[:DAY] if COLUMNS[name].is_day else account.get(name, "")
+            for name in REVIEW
+        ]
+        yield [
+            *known,
+            "; ".join(findings.get(account["login"], ())),
+            *("" for _ in TO_FILL),
+            digest,
+        ]
 
 
 REVIEW_COLUMNS = (*REVIEW, "findings", *TO_FILL, "row sha256")
@@ -85,7 +102,9 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
         _sheet("Reconciliation", proof.RECONCILIATION, facts.reconciliation),
         _sheet("Not observed", LIMITS, limits(facts)),
     ]
-    return _workbook(_summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at)
+    return _workbook(
+        _summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at
+    )
 
 
 def worksheet(packet: Mapping[str, bytes]) -> bytes:
@@ -101,29 +120,58 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
     for record in records:
         row = dict(zip(header, map(original, record), strict=True))
         is_excepted = row["exception_by"] and not row.get("exception_ended")
-        if (row["subject_type"], row["result"]) == ("account", Result.FAIL.value) and not is_excepted:
+        if (row["subject_type"], row["result"]) == (
+            "account",
+            Result.FAIL.value,
+        ) and not is_excepted:
             found[row["subject"]].append(row["rule_id"])
-    organization, window, kind = about["organization"]["key"], about["window"], about["source"]["kind"]
+    organization, window, kind = (
+        about["organization"]["key"],
+        about["window"],
+        about["source"]["kind"],
+    )
     summary = [
         ("This is a copy to work on. The sealed packet is the record.", ""),
         ("Packet", digest),
         ("Organization", organization),
         ("Window", f"{window['first_day']} to {window['last_day']} (UTC days)"),
         ("As of", about["as_of"]["observed_at"]),
-        ("Source", kind if kind == "sonarcloud" else f"{kind}: this is not evidence about SonarCloud"),
-        ("Rows", "Each row has the SHA-256 of its row in the packet's population.csv: the decision is on exactly that row."),
+        (
+            "Source",
+            kind if kind == "sonarcloud" else f"{kind}: this is not evidence about SonarCloud",
+        ),
+        (
+            "Rows",
+            (
+                "Each row has the SHA-256 of its row in the packet's population.csv: the decision"
+                " is on exactly that row."
+            ),
+        ),
     ]
     made = datetime.fromisoformat(about["as_of"]["observed_at"])
-    return _workbook(summary, [_review(population_csv, found)], f"Source: {kind}", f"Access review of {organization}", made)
+    return _workbook(
+        summary,
+        [_review(population_csv, found)],
+        f"Source: {kind}",
+        f"Access review of {organization}",
+        made,
+    )
 
 
 def _review(population_csv: bytes, findings: Mapping[str, Sequence[str]]) -> Sheet:
-    """Read a population by its headings: one of an older packet lacks what came later, and that stays empty."""
+    """Read a population by its headings: one of an older packet lacks what came later, and that
+    stays empty.
+    """
     header, *records = parsed(population_csv)
     if not {"source", "login"} <= set(header):
         raise ValueError("population.csv has other columns")
     accounts = (dict(zip(header, map(original, record), strict=True)) for record in records)
-    return Sheet("Review", REVIEW_COLUMNS, review_rows(accounts, map(row_digest, records), findings), len(records))
+    return Sheet(
+        "Review",
+        REVIEW_COLUMNS,
+        review_rows(accounts, map(row_digest, records), findings),
+        len(records),
+    )
 
 
 def _sheet(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sheet:
@@ -136,11 +184,21 @@ def _summary(facts: Facts) -> list[tuple[str, str]]:
     return lines + [(sentence.text, "") for sentence in words.sentences(facts)]
 
 
-def _workbook(summary: Sequence[tuple[str, str]], sheets: Sequence[Sheet], source: str, title: str, made: datetime) -> bytes:
+def _workbook(
+    summary: Sequence[tuple[str, str]],
+    sheets: Sequence[Sheet],
+    source: str,
+    title: str,
+    made: datetime,
+) -> bytes:
     buffer = io.BytesIO()
     # Row by row onto disk: a hundred thousand access rows must not be in memory twice.
-    with xlsxwriter.Workbook(buffer, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}) as book:
-        book.set_properties({"title": title, "created": made.replace(tzinfo=None), "comments": source})
+    with xlsxwriter.Workbook(
+        buffer, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    ) as book:
+        book.set_properties(
+            {"title": title, "created": made.replace(tzinfo=None), "comments": source}
+        )
         book.set_size(2400, 1400)
         looks = _Looks(book)
         _write_summary(book.add_worksheet("Summary"), summary, looks, source)
@@ -157,20 +215,35 @@ class _Looks:
         self.text: Format = book.add_format({**top, "num_format": "@"})
         self.number: Format = book.add_format(top)
         self.wrapped: Format = book.add_format({**top, "text_wrap": True, "num_format": "@"})
-        self.fill_in: Format = book.add_format({**top, "bg_color": "#FFF8E1", "border": 1, "border_color": "#D8DEE6"})
-        self.header: Format = book.add_format(
-            {**top, "bold": True, "bg_color": "#E8EDF3", "bottom": 1, "text_wrap": True, "num_format": "@"}
+        self.fill_in: Format = book.add_format(
+            {**top, "bg_color": "#FFF8E1", "border": 1, "border_color": "#D8DEE6"}
         )
-        self.title: Format = book.add_format({**top, "bold": True, "font_size": 14, "num_format": "@"})
+        self.header: Format = book.add_format(
+            {
+                **top,
+                "bold": True,
+                "bg_color": "#E8EDF3",
+                "bottom": 1,
+                "text_wrap": True,
+                "num_format": "@",
+            }
+        )
+        self.title: Format = book.add_format(
+            {**top, "bold": True, "font_size": 14, "num_format": "@"}
+        )
 
 
-def _write_summary(sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: _Looks, source: str) -> None:
+def _write_summary(
+    sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: _Looks, source: str
+) -> None:
     _prepare_pages(sheet, source)
     sheet.set_column(0, 0, 100)
     sheet.set_column(1, 1, 68)
     for place, (left, right) in enumerate(summary):
         # Nobody fits a row to its wrapped text but the one who types it.
-        sheet.set_row(place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(right) // 70)))
+        sheet.set_row(
+            place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(right) // 70))
+        )
         sheet.write_string(place, 0, _fitting(left), looks.wrapped if place else looks.title)
         sheet.write_string(place, 1, _fitting(right), looks.text)
 
@@ -182,11 +255,17 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
     for place, column in enumerate(one.columns):
         sheet.set_column(place, place, _width(column))
         sheet.write_string(0, place, column.replace("_", " "), looks.header)
-    to_fill = {place for place, column in enumerate(one.columns) if column in TO_FILL and one.name == "Review"}
+    to_fill = {
+        place
+        for place, column in enumerate(one.columns)
+        if column in TO_FILL and one.name == "Review"
+    }
     shown = min(one.count, MOST_ROWS)
     for number, row in enumerate(one.rows, start=1):
         if number > MOST_ROWS:
-            sheet.write_string(number, 0, f"{one.count - MOST_ROWS} rows more are in the CSV file only", looks.text)
+            sheet.write_string(
+                number, 0, f"{one.count - MOST_ROWS} rows more are in the CSV file only", looks.text
+            )
             break
         for place, value in enumerate(row):
             if place in to_fill:
@@ -200,7 +279,11 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
     sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
     if to_fill and shown:
         decision = one.columns.index("decision")
-        choice = {"validate": "list", "source": list(DECISIONS), "error_message": "Choose keep, change or revoke."}
+        choice = {
+            "validate": "list",
+            "source": list(DECISIONS),
+            "error_message": "Choose keep, change or revoke.",
+        }
         sheet.data_validation(1, decision, shown, decision, choice)
 
 

@@ -1,7 +1,9 @@
-"""The assets of one connection: raw (one observation), history (one transaction), evidence (one packet per window).
+"""The assets of one connection: raw (one observation), history (one transaction), evidence (one
+packet per window).
 
-`assets_of` is the only factory. What an asset does is done by `observe`, `warehouse.history` and `evidence`; here it gets its
-name, its partition, its checks and the numbers it shows. No name of a person and no token is among them.
+`assets_of` is the only factory. What an asset does is done by `observe`, `warehouse.history` and
+`evidence`; here it gets its name, its partition, its checks and the numbers it shows. No name of a
+person and no token is among them.
 
 Annotations are not postponed in this file: Dagster reads that of `context` itself.
 """
@@ -55,7 +57,9 @@ PAST_DAY = "SonarCloud cannot show a past day; derive history or evidence instea
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
-def assets_of(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets_of(
+    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+) -> list[dg.AssetsDefinition]:
     """Raw, history and evidence assets of a connection, keys `[connection, table]`."""
     return [
         _raw_assets(connection, parts, partitions),
@@ -64,21 +68,36 @@ def assets_of(connection: Connection, parts: Parts, partitions: dg.DailyPartitio
     ]
 
 
-def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _raw_assets(
+    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+) -> dg.AssetsDefinition:
     key = _key(connection, "raw_snapshot")
     checks = [
         dg.AssetCheckSpec(
-            "complete", asset=key, description="Every list was read to its total, and no two disagree about who exists."
+            "complete",
+            asset=key,
+            description="Every list was read to its total, and no two disagree about who exists.",
         ),
         dg.AssetCheckSpec(
-            "not_held", asset=key, description="No more disappears at once than the removal brake lets pass without a person."
+            "not_held",
+            asset=key,
+            description=(
+                "No more disappears at once than the removal brake lets pass without a person."
+            ),
         ),
-        dg.AssetCheckSpec("reconciled", asset=key, description="Counts that SonarCloud states in two places agree."),
+        dg.AssetCheckSpec(
+            "reconciled",
+            asset=key,
+            description="Counts that SonarCloud states in two places agree.",
+        ),
     ]
 
     @dg.multi_asset(
         name=f"{connection.name}_observe",
-        specs=[_spec(parts, connection, table, "raw", kinds={"sonarcloud", "sql"}) for table in RAW_TABLES],
+        specs=[
+            _spec(parts, connection, table, "raw", kinds={"sonarcloud", "sql"})
+            for table in RAW_TABLES
+        ],
         check_specs=checks,
         partitions_def=partitions,
         # A range always holds a past day, so it is refused once as a whole, not once per day.
@@ -89,7 +108,13 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
             if window_of(context) != _only(parts.clock().date()):
                 raise dg.Failure(PAST_DAY, allow_retries=False)
             began = time.monotonic()
-            recorded, snapshot = observe(connection, parts, warehouse, context.run.run_id, parts.progress or logged(context.log))
+            recorded, snapshot = observe(
+                connection,
+                parts,
+                warehouse,
+                context.run.run_id,
+                parts.progress or logged(context.log),
+            )
             seconds = round(time.monotonic() - began, 3)
             # At once: what was read today must not be rewritten before the next packet is sealed.
             head = _signed_head(context, parts, warehouse)
@@ -97,12 +122,17 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
         verdict = recorded.verdict
-        # What could not be evaluated is not a pass: a brake that was never asked fails, a comparison without numbers warns.
+        # What could not be evaluated is not a pass: a brake that was never asked fails, a
+        # comparison without numbers warns.
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="complete",
             passed=verdict is not Verdict.INCOMPLETE,
-            metadata={"verdict": verdict.value, "reason": recorded.reason or "", "lists": list_table(lists)},
+            metadata={
+                "verdict": verdict.value,
+                "reason": recorded.reason or "",
+                "lists": list_table(lists),
+            },
         )
         yield dg.AssetCheckResult(
             asset_key=key,
@@ -113,7 +143,8 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="reconciled",
-            passed=verdict is not Verdict.INCOMPLETE and all(control["passed"] is True for control in controls),
+            passed=verdict is not Verdict.INCOMPLETE
+            and all(control["passed"] is True for control in controls),
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"comparisons": control_table(controls)},
         )
@@ -133,7 +164,9 @@ def _raw_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartit
     return raw
 
 
-def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _history_assets(
+    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+) -> dg.AssetsDefinition:
     key = _key(connection, "fct_user_access")
     tables = history_tables_of(connection)
 
@@ -152,7 +185,11 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
             for description in tables
         ],
         check_specs=[
-            dg.AssetCheckSpec("sound", asset=key, description="In no table do intervals of one key overlap, or equal ones touch.")
+            dg.AssetCheckSpec(
+                "sound",
+                asset=key,
+                description="In no table do intervals of one key overlap, or equal ones touch.",
+            )
         ],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -167,23 +204,42 @@ def _history_assets(connection: Connection, parts: Parts, partitions: dg.DailyPa
             seconds = round(time.monotonic() - began, 3)
             with warehouse.read() as transaction:
                 rests_on = queries.window_observations(transaction, organization_key, window)
-                moved = queries.movement(transaction, organization_key, rests_on.after, rests_on.as_of.observed_at)
+                moved = queries.movement(
+                    transaction, organization_key, rests_on.after, rests_on.as_of.observed_at
+                )
                 faults = queries.history_faults(transaction, organization_key)
             gaps = gaps_of(warehouse, organization_key, window)
         yield dg.AssetCheckResult(
-            asset_key=key, check_name="sound", passed=not any(faults.values()), metadata={"faults": sum(faults.values())}
+            asset_key=key,
+            check_name="sound",
+            passed=not any(faults.values()),
+            metadata={"faults": sum(faults.values())},
         )
-        # Of a window without an observation nobody knows what opened or closed in it, though nothing did in the tables.
+        # Of a window without an observation nobody knows what opened or closed in it, though
+        # nothing did in the tables.
         within = {"observations_in_window": len(rests_on.within)}
-        observed = {**within, "observations_merged": len(merged), "seconds": seconds, "bodies_dropped": dropped, **gaps}
+        observed = {
+            **within,
+            "observations_merged": len(merged),
+            "seconds": seconds,
+            "bodies_dropped": dropped,
+            **gaps,
+        }
         for description in tables:
             if not description.scopes & set(rests_on.as_of.scopes):
-                # A table of a scope that was not read is not materialized: nobody knows what it should show.
+                # A table of a scope that was not read is not materialized: nobody knows what it
+                # should show.
                 continue
             name, change = description.name, moved[description.name]
-            numbers = {"dagster/row_count": change.rows, "opened": change.opened, "closed": change.closed}
+            numbers = {
+                "dagster/row_count": change.rows,
+                "opened": change.opened,
+                "closed": change.closed,
+            }
             shared = observed if name == "fct_user_access" else {}
-            yield dg.MaterializeResult(asset_key=_key(connection, name), metadata={**numbers, **shared})
+            yield dg.MaterializeResult(
+                asset_key=_key(connection, name), metadata={**numbers, **shared}
+            )
 
     return history
 
@@ -193,11 +249,20 @@ def _drop_old_bodies(parts: Parts, warehouse: Warehouse, organization_key: str) 
     days = parts.settings.keep_bodies_days
     if days is None:
         return 0
-    return drop_bodies(warehouse, organization_key, parts.clock() - timedelta(days=days), parts.clock, keep_days=days)
+    return drop_bodies(
+        warehouse,
+        organization_key,
+        parts.clock() - timedelta(days=days),
+        parts.clock,
+        keep_days=days,
+    )
 
 
 def _signed_head(context: dg.AssetExecutionContext, parts: Parts, warehouse: Warehouse) -> str:
-    """Sign the head of the chain; where it lies. What hinders it ends the sealing of this run, and not the history of the day."""
+    """Sign the head of the chain; where it lies.
+
+    What hinders it ends the sealing of this run, and not the history of the day.
+    """
     try:
         return sign_head(warehouse, parts.sealing()) or "signed before"
     except (EvidenceError, SettingsError) as error:
@@ -205,15 +270,22 @@ def _signed_head(context: dg.AssetExecutionContext, parts: Parts, warehouse: War
         return "not signed"
 
 
-def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def _evidence_asset(
+    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+) -> dg.AssetsDefinition:
     spec = _spec(
         parts,
         connection,
         evidence_packet,
         "evidence",
         kinds={"html", "csv", "excel"},
-        # Of what every run derives alone: a table whose scope was not read is left out, and would take the packet with it.
-        deps=[_key(connection, table.name) for table in history_tables_of(connection) if Scope.CORE in table.scopes],
+        # Of what every run derives alone: a table whose scope was not read is left out, and would
+        # take the packet with it.
+        deps=[
+            _key(connection, table.name)
+            for table in history_tables_of(connection)
+            if Scope.CORE in table.scopes
+        ],
     )
 
     @dg.multi_asset(
@@ -223,7 +295,10 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             dg.AssetCheckSpec(
                 "as_sealed",
                 asset=spec.key,
-                description="The packet is as it was sealed; those before it and the newest signed head are there.",
+                description=(
+                    "The packet is as it was sealed; those before it and the newest signed head are"
+                    " there."
+                ),
             )
         ],
         partitions_def=partitions,
@@ -237,7 +312,9 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
             sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)
             with warehouse.read() as transaction:
                 ours = packets.keys(transaction)
-            found = verify(sealing.store, sealed.place.removeprefix(sealing.store.place("")), registered=ours)
+            found = verify(
+                sealing.store, sealed.place.removeprefix(sealing.store.place("")), registered=ours
+            )
             gaps = gaps_of(warehouse, connection.organization_key(), window)
             picture = picture_of(warehouse, connection.organization_key(), window.last)
         facts = packet.facts
@@ -261,7 +338,10 @@ def _evidence_asset(connection: Connection, parts: Parts, partitions: dg.DailyPa
                 "changes": len(facts.real_changes) if facts.compares else "not known",
                 "findings": len(facts.failed),
                 "failed_reconciliations": len(facts.untied),
-                "files": table_of([{"file": name, "bytes": len(body)} for name, body in sorted(made.items())], ("file", "bytes")),
+                "files": table_of(
+                    [{"file": name, "bytes": len(body)} for name, body in sorted(made.items())],
+                    ("file", "bytes"),
+                ),
                 **gaps,
             },
         )

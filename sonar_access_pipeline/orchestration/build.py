@@ -1,4 +1,6 @@
-"""From parts to Dagster definitions: the one function that every code location, the command line, the demo and the tests call."""
+"""From parts to Dagster definitions: the one function that every code location, the command line,
+the demo and the tests call.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,25 @@ from sonar_access_pipeline.orchestration.sensors import sensors_of
 
 
 def build_definitions(parts: Parts) -> dg.Definitions:
-    """Everything Dagster shows, for every connection of the settings. Connects to nothing and writes nothing."""
+    """Everything Dagster shows, for every connection of the settings.
+
+    Connects to nothing and writes nothing.
+    """
     partitions = daily(parts.settings.first_day)
     connections = {connection: jobs_of(connection) for connection in parts.settings.connections}
     return dg.Definitions(
-        assets=[asset for connection in connections for asset in assets_of(connection, parts, partitions)],
+        assets=[
+            asset
+            for connection in connections
+            for asset in assets_of(connection, parts, partitions)
+        ],
         asset_checks=[recorded_check(connection, parts) for connection in connections],
         jobs=[job for jobs in connections.values() for job in jobs.all()],
-        schedules=[s for connection, jobs in connections.items() for s in schedules_of(connection, jobs, parts)],
+        schedules=[
+            s
+            for connection, jobs in connections.items()
+            for s in schedules_of(connection, jobs, parts)
+        ],
         sensors=sensors_of(parts, list(connections.values())),
     )
 
@@ -30,4 +43,6 @@ def build_location(parts: Parts) -> dg.Definitions:
     """Build a code location with nothing else in it: a run that somebody starts on assets by hand
     uses one process, too.
     """
-    return dg.Definitions.merge(build_definitions(parts), dg.Definitions(executor=dg.in_process_executor))
+    return dg.Definitions.merge(
+        build_definitions(parts), dg.Definitions(executor=dg.in_process_executor)
+    )

@@ -1,7 +1,8 @@
-"""The weekly check of a connection: is the warehouse what was recorded, history what the snapshots give, and evidence what was
-sealed?
+"""The weekly check of a connection: is the warehouse what was recorded, history what the snapshots
+give, and evidence what was sealed?
 
-It stands apart from the checks that come with a run: it reads everything, and is no part of the day.
+It stands apart from the checks that come with a run: it reads everything, and is no part of the
+day.
 
 Annotations are not postponed in this file: Dagster reads that of `context` itself.
 """
@@ -34,8 +35,10 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
     @dg.asset_check(
         asset=key.asset_key,
         name=key.name,
-        description="Bodies, snapshots and their chain have the digests recorded, every table is what a rebuild gives, and every "
-        "packet is as it was sealed.",
+        description=(
+            "Bodies, snapshots and their chain have the digests recorded, every table is what a"
+            " rebuild gives, and every packet is as it was sealed."
+        ),
     )
     def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with working(context), parts.warehouse() as warehouse:
@@ -46,16 +49,23 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(
             passed=found.state is not State.DIFFERENT and not sealed.faults,
-            description=f"{found.state.value}, {len(sealed.faults)} faults of evidence; `sonar-access warehouse verify` and "
-            "`sonar-access evidence verify --all` name each",
+            description=(
+                f"{found.state.value}, {len(sealed.faults)} faults of evidence; `sonar-access"
+                " warehouse verify` and `sonar-access evidence verify --all` name each"
+            ),
             metadata={
                 "state": found.state.value,
                 "findings": table_of(
-                    [{"table": name, "differences": number} for name, number in sorted(by_table.items())],
+                    [
+                        {"table": name, "differences": number}
+                        for name, number in sorted(by_table.items())
+                    ],
                     ("table", "differences"),
                 ),
                 "packets": len(sealed.reports),
-                "evidence": table_of([{"fault": fault} for fault in sealed.faults[:MOST]], ("fault",)),
+                "evidence": table_of(
+                    [{"fault": fault} for fault in sealed.faults[:MOST]], ("fault",)
+                ),
                 "snapshots": found.snapshots,
                 "observations": found.observations,
                 "bodies": found.bodies,

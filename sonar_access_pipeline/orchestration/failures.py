@@ -1,4 +1,6 @@
-"""Around the work of every step: its process is noted, and our errors become Dagster's, with whether trying again can help."""
+"""Around the work of every step: its process is noted, and our errors become Dagster's, with
+whether trying again can help.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,14 @@ KIND = "kind"
 
 @contextmanager
 def working(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
-    """Note in which process a step works, and turn an expected error into a `dagster.Failure` with its sentence alone."""
+    """Note in which process a step works, and turn an expected error into a `dagster.Failure` with
+    its sentence alone.
+    """
     processes.note(context.instance, context.run.run_id)
     try:
         yield
     except EXPECTED as error:
         fact = fact_of(error)
-        raise dg.Failure(str(error), metadata={KIND: fact.kind}, allow_retries=fact.may_pass) from None
+        raise dg.Failure(
+            str(error), metadata={KIND: fact.kind}, allow_retries=fact.may_pass
+        ) from None

@@ -1,4 +1,7 @@
-"""The jobs of one connection: the day, and what can be made again for past days. Jobs for past days leave raw out."""
+"""The jobs of one connection: the day, and what can be made again for past days.
+
+Jobs for past days leave raw out.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ CONNECTION_TAG = "sonar_access/connection"
 
 @dataclass(frozen=True)
 class Jobs:
-    """`daily`: raw, history and the day's packet. `history`, `evidence`: for any past day or range. `verify`: weekly."""
+    """`daily`: raw, history and the day's packet.
+
+    `history`, `evidence`: for any past day or range. `verify`: weekly.
+    """
 
     daily: AssetJob
     history: AssetJob
@@ -56,11 +62,16 @@ def jobs_of(connection: Connection) -> Jobs:
         )
 
     return Jobs(
-        daily=job(daily_job_name(connection), everything, "Observe today, derive history, seal the day's packet."),
+        daily=job(
+            daily_job_name(connection),
+            everything,
+            "Observe today, derive history, seal the day's packet.",
+        ),
         history=job(
             f"{connection.name}_history",
             everything & dg.AssetSelection.groups("access"),
-            "Derive history from stored snapshots, for any past day or range; days without one stay gaps.",
+            "Derive history from stored snapshots, for any past day or range; days without one stay"
+            " gaps.",
         ),
         evidence=job(
             evidence_job_name(connection),

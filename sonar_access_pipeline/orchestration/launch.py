@@ -1,6 +1,8 @@
-"""Running a job here and now, in this process, on the persistent Dagster instance: what `sync` and the demo do.
+"""Running a job here and now, in this process, on the persistent Dagster instance: what `sync` and
+the demo do.
 
-The same job that the schedule runs; afterwards the run, its checks and its metadata are in Dagster's UI.
+The same job that the schedule runs; afterwards the run, its checks and its metadata are in
+Dagster's UI.
 """
 
 from __future__ import annotations
@@ -44,9 +46,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the sentence and the kind of error of the step that failed, both empty after success.
+    """How a run ended: the sentence and the kind of error of the step that failed, both empty after
+    success.
 
-    `packet` is where the packet lies that it sealed, or found sealed before; None where it came to none.
+    `packet` is where the packet lies that it sealed, or found sealed before; None where it came to
+    none.
     """
 
     run_id: str
@@ -63,12 +67,17 @@ def require_home(settings: Settings) -> Path:
     """
     if named := os.environ.get("DAGSTER_HOME"):
         if not Path(named).is_absolute() or not Path(named).is_dir():
-            raise SettingsError(f"DAGSTER_HOME is {named}; set it to a folder that is there, as a path from the root.")
+            raise SettingsError(
+                f"DAGSTER_HOME is {named}; set it to a folder that is there, as a path from the"
+                " root."
+            )
         return Path(named)
     folder = settings.data_dir
     above = next(one for one in (folder, *folder.parents) if one.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise SettingsError(f"The data folder {folder} cannot be written; set SONAR_ACCESS_DATA_DIR.")
+        raise SettingsError(
+            f"The data folder {folder} cannot be written; set SONAR_ACCESS_DATA_DIR."
+        )
     return folder / "dagster_home"
 
 
@@ -85,19 +94,28 @@ def dagster_home(settings: Settings) -> Path:
             (home / "dagster.yaml").write_text(Path(__file__).with_name("dagster.yaml").read_text())
     except OSError as error:
         raise SettingsError(
-            f"The data folder {settings.data_dir} cannot be written: {error.strerror}; set SONAR_ACCESS_DATA_DIR."
+            f"The data folder {settings.data_dir} cannot be written: {error.strerror}; set"
+            " SONAR_ACCESS_DATA_DIR."
         ) from None
     return home
 
 
 def require_storage(home: Path) -> None:
-    """Open what Dagster's instance in a folder is kept in, as far as it is there: nothing is made. Raises `SettingsError`."""
+    """Open what Dagster's instance in a folder is kept in, as far as it is there: nothing is made.
+
+    Raises `SettingsError`.
+    """
     with _in_words(home):
         if (data := _on_postgresql(home)) is not None:
             asking = {**data.config_dict, "should_autocreate_tables": False}
-            with data._replace(config_yaml=yaml.safe_dump(asking)).rehydrate(as_type=PostgresRunStorage).connect():
+            with (
+                data._replace(config_yaml=yaml.safe_dump(asking))
+                .rehydrate(as_type=PostgresRunStorage)
+                .connect()
+            ):
                 return
-        # What a folder says of its rights is not what it allows: a file system may be read-only, or none that keeps files.
+        # What a folder says of its rights is not what it allows: a file system may be read-only, or
+        # none that keeps files.
         with TemporaryFile(dir=next(one for one in (home, *home.parents) if one.exists())):
             pass
         if (home / "history").is_dir():
@@ -106,7 +124,9 @@ def require_storage(home: Path) -> None:
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """Open Dagster's instance, made by one process while others wait: its own way of SQLite breaks where two do it at once."""
+    """Open Dagster's instance, made by one process while others wait: its own way of SQLite breaks
+    where two do it at once.
+    """
     with _in_words(home):
         if _on_postgresql(home) is not None:
             return _open_storages(dg.DagsterInstance.from_config(str(home)))
@@ -118,7 +138,9 @@ def open_instance(home: Path) -> dg.DagsterInstance:
 
 
 def _on_postgresql(home: Path) -> ConfigurableClassData | None:
-    """Give what says where the storage in PostgreSQL is; None where it is none, and the folder holds it."""
+    """Give what says where the storage in PostgreSQL is; None where it is none, and the folder
+    holds it.
+    """
     data = InstanceRef.from_dir(str(home)).run_storage_data if home.is_dir() else None
     return data if data is not None and data.class_name == PostgresRunStorage.__name__ else None
 
@@ -131,36 +153,45 @@ def _open_storages(instance: dg.DagsterInstance) -> dg.DagsterInstance:
 
 @contextmanager
 def _in_words(home: Path) -> Iterator[None]:
-    """Raise `SettingsError` for whatever keeps Dagster's instance from being opened. The library's own warnings are not said."""
+    """Raise `SettingsError` for whatever keeps Dagster's instance from being opened.
+
+    The library's own warnings are not said.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     except Timeout:
         raise SettingsError(
-            f"Another process has been making Dagster's instance in {home} for {MAKING_SECONDS:.0f} s; look what it does. If "
-            "there is none, remove .being-made.lock there."
+            f"Another process has been making Dagster's instance in {home} for {MAKING_SECONDS:.0f}"
+            " s; look what it does. If there is none, remove .being-made.lock there."
         ) from None
     except (OSError, NotImplementedError) as error:
         why = error.strerror if isinstance(error, OSError) else "it knows no locks"
         raise SettingsError(
-            f"Dagster's instance cannot be kept in {home}: {why}; set DAGSTER_HOME, or SONAR_ACCESS_DATA_DIR, to a folder of "
-            "this machine that can be written."
+            f"Dagster's instance cannot be kept in {home}: {why}; set DAGSTER_HOME, or"
+            " SONAR_ACCESS_DATA_DIR, to a folder of this machine that can be written."
         ) from None
     except dg.DagsterError as error:
         unset = re.search(r'environment variable "(\w+)"', str(error))
-        why = f"it names the variable {unset[1]}, which is not set" if unset else f"Dagster refuses it ({type(error).__name__})"
+        why = (
+            f"it names the variable {unset[1]}, which is not set"
+            if unset
+            else f"Dagster refuses it ({type(error).__name__})"
+        )
         raise SettingsError(f"{home}/dagster.yaml cannot be used: {why}.") from None
     except DagsterPostgresException:
         raise SettingsError(
-            f"The database that {home}/dagster.yaml names for Dagster's own storage does not answer or lets nobody in; look "
-            "whether it runs, and check its address, user and password there."
+            f"The database that {home}/dagster.yaml names for Dagster's own storage does not answer"
+            " or lets nobody in; look whether it runs, and check its address, user and password"
+            " there."
         ) from None
     except Exception as error:  # noqa: BLE001  # of Dagster, its storage and Alembic, each of its own kind
         raise SettingsError(
-            f"Dagster's instance in {home} cannot be opened ({type(error).__name__}). If its settings (dagster.yaml) are right, "
-            "it was left half-made: move its folder away, and a new one is made. The runs in Dagster's UI go with it; what was "
-            "observed lies in the warehouse."
+            f"Dagster's instance in {home} cannot be opened ({type(error).__name__}). If its"
+            " settings (dagster.yaml) are right, it was left half-made: move its folder away, and"
+            " a new one is made. The runs in Dagster's UI go with it; what was observed lies in"
+            " the warehouse."
         ) from None
     finally:
         logging.disable(before)
@@ -186,23 +217,41 @@ class Launcher:
 
     def evidence(self, connection: Connection, window: Window) -> Outcome:
         """Run the job that seals the packet of a window."""
-        tags = {ASSET_PARTITION_RANGE_START_TAG: str(window.first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
+        tags = {
+            ASSET_PARTITION_RANGE_START_TAG: str(window.first),
+            ASSET_PARTITION_RANGE_END_TAG: str(window.last),
+        }
         return self._run(connection, evidence_job_name(connection), tags=tags)
 
     def _run(
-        self, connection: Connection, job: str, *, partition_key: str | None = None, tags: dict[str, str] | None = None
+        self,
+        connection: Connection,
+        job: str,
+        *,
+        partition_key: str | None = None,
+        tags: dict[str, str] | None = None,
     ) -> Outcome:
         packet_key = dg.AssetKey([connection.name, evidence_packet.name])
         result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self._instance, partition_key=partition_key, tags=tags, run_config=QUIET, raise_on_error=False
+            instance=self._instance,
+            partition_key=partition_key,
+            tags=tags,
+            run_config=QUIET,
+            raise_on_error=False,
         )
         for event in result.filter_events(lambda event: event.is_step_failure):
             failure = event.step_failure_data.user_failure_data
             if failure is not None:
                 kind = failure.metadata.get(KIND)
-                return Outcome(result.run_id, False, failure.description or "", str(kind.value) if kind else "")
+                return Outcome(
+                    result.run_id, False, failure.description or "", str(kind.value) if kind else ""
+                )
             error = event.step_failure_data.error
             return Outcome(result.run_id, False, error.to_string() if error else "unknown", "")
-        sealed = [event for event in result.get_asset_materialization_events() if event.asset_key == packet_key]
+        sealed = [
+            event
+            for event in result.get_asset_materialization_events()
+            if event.asset_key == packet_key
+        ]
         folders = [event.materialization.metadata["folder"].value for event in sealed]
         return Outcome(result.run_id, result.success, "", "", str(folders[-1]) if folders else None)

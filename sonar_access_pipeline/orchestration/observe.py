@@ -1,4 +1,6 @@
-"""One observation, without Dagster: read the source, hold what a person must see first, keep it, and note the try."""
+"""One observation, without Dagster: read the source, hold what a person must see first, keep it,
+and note the try.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ from sonar_access_pipeline.warehouse.raw.attempts import begin_attempt, end_atte
 from sonar_access_pipeline.warehouse.raw.snapshots import Recorded, claim, of_run, record
 
 NAMED_BUNDLE = (
-    "TLS is verified against {bundle}, which the environment names, not against the authorities that come along: whoever holds "
-    "one of those reads the token and can alter every answer. Packets say so."
+    "TLS is verified against {bundle}, which the environment names, not against the authorities"
+    " that come along: whoever holds one of those reads the token and can alter every answer."
+    " Packets say so."
 )
-OTHERS_READ_IT = "The token file {file} can be read by other accounts of this machine; take that right away (chmod 600)."
+OTHERS_READ_IT = (
+    "The token file {file} can be read by other accounts of this machine; take that right away"
+    " (chmod 600)."
+)
 
 
 CAUSES = {Verdict.INCOMPLETE: Cause.INCOMPLETE, Verdict.HELD: Cause.HELD}
@@ -35,7 +41,9 @@ CAUSES = {Verdict.INCOMPLETE: Cause.INCOMPLETE, Verdict.HELD: Cause.HELD}
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check of a connection found: whose token it is, the endpoints that answer, its tokens, and what to be warned of."""
+    """What a check of a connection found: whose token it is, the endpoints that answer, its tokens,
+    and what to be warned of.
+    """
 
     preflight: Preflight
     endpoints: tuple[str, ...]
@@ -61,12 +69,18 @@ def check(connection: Connection, parts: Parts) -> Checked:
 
 
 def observe(
-    connection: Connection, parts: Parts, warehouse: Warehouse, run_id: str, progress: Callable[[Progress], None]
+    connection: Connection,
+    parts: Parts,
+    warehouse: Warehouse,
+    run_id: str,
+    progress: Callable[[Progress], None],
 ) -> tuple[Recorded, Snapshot | None]:
-    """Read the organization now and keep what was read, complete or not. A run that has a complete snapshot keeps that one.
+    """Read the organization now and keep what was read, complete or not.
 
-    The try is noted before the first request and after the last, whatever happens in between; a try without an end was killed.
-    Raises `SettingsError`, `SourceError` and `WarehouseError`.
+    A run that has a complete snapshot keeps that one.
+
+    The try is noted before the first request and after the last, whatever happens in between; a try
+    without an end was killed. Raises `SettingsError`, `SourceError` and `WarehouseError`.
     """
     organization_key = connection.organization_key()
     if kept := of_run(warehouse, organization_key, run_id):
@@ -85,17 +99,25 @@ def observe(
     cause: Cause | None = Cause.UNEXPECTED
     try:
         policy_fault = _policy_fault(parts, warehouse)
-        snapshot = _held(parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress))
+        snapshot = _held(
+            parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress)
+        )
         recorded = record(warehouse, snapshot, parts.clock)
-        outcome, error, snapshot_id = recorded.verdict.value, recorded.reason or "", recorded.snapshot_id
+        outcome, error, snapshot_id = (
+            recorded.verdict.value,
+            recorded.reason or "",
+            recorded.snapshot_id,
+        )
         cause = CAUSES.get(recorded.verdict)
         if cause is Cause.INCOMPLETE and TOKEN in (recorded.reason or ""):
-            # Revoked or expired while its lists were read: sooner or later is the same to whoever must make a new one.
+            # Revoked or expired while its lists were read: sooner or later is the same to whoever
+            # must make a new one.
             cause = Cause.TOKEN_REFUSED
         if policy_fault:
             raise policy_fault
     except (SettingsError, SourceError, WarehouseError) as fault:
-        # Only our own sentences: the words of an unexpected error may hold a person's data, and this row goes into packets.
+        # Only our own sentences: the words of an unexpected error may hold a person's data, and
+        # this row goes into packets.
         error, cause = str(fault), fact_of(fault).cause
         raise
     except BaseException as stop:
@@ -116,9 +138,11 @@ def observe(
 
 
 def _policy_fault(parts: Parts, warehouse: Warehouse) -> SettingsError | None:
-    """Have the rules of this version judge by the policy of the settings, or say why it cannot be in force.
+    """Have the rules of this version judge by the policy of the settings, or say why it cannot be
+    in force.
 
-    A roster can be read again tomorrow, and a day of access cannot: the one in force stays, and the run fails once it has read.
+    A roster can be read again tomorrow, and a day of access cannot: the one in force stays, and the
+    run fails once it has read.
     """
     record_rules(warehouse, parts.clock)
     try:
@@ -137,10 +161,14 @@ def _read(
     progress: Callable[[Progress], None],
 ) -> Observed:
     with parts.client(connection) as client:
-        reader = Reader(client, connection.organization_key(), scopes=connection.scopes or (), progress=progress)
+        reader = Reader(
+            client, connection.organization_key(), scopes=connection.scopes or (), progress=progress
+        )
         preflight = reader.preflight()
         claim(warehouse, connection.organization_key(), client.host_url, client.source_kind)
-        return reader.read(preflight, connection=connection.name, run_id=run_id, started_at=started_at)
+        return reader.read(
+            preflight, connection=connection.name, run_id=run_id, started_at=started_at
+        )
 
 
 def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
@@ -151,5 +179,11 @@ def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
     if observed.content is None:
         return snapshot
     with warehouse.read() as transaction:
-        reason = why_held(transaction, snapshot.organization_key, observed.content, snapshot.observed_at, parts.settings.brake)
+        reason = why_held(
+            transaction,
+            snapshot.organization_key,
+            observed.content,
+            snapshot.observed_at,
+            parts.settings.brake,
+        )
     return replace(snapshot, verdict=Verdict.HELD, reason=reason) if reason else snapshot

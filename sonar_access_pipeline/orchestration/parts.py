@@ -1,4 +1,6 @@
-"""What assets are built with: settings, a clock, patience, and where progress goes. No Dagster here.
+"""What assets are built with: settings, a clock, patience, and where progress goes.
+
+No Dagster here.
 
 Tests and the demo pass other parts; everything else is the same.
 """
@@ -35,7 +37,10 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one pipeline. Raises `SettingsError` for a clock of its own where the source is real."""
+    """The parts of one pipeline.
+
+    Raises `SettingsError` for a clock of its own where the source is real.
+    """
 
     settings: Settings
     clock: Clock = system_clock
@@ -45,8 +50,13 @@ class Parts:
     """Whether nothing is made that is not there, as a check asks."""
 
     def __post_init__(self) -> None:
-        if self.clock is not system_clock and not all(connection.is_loopback for connection in self.settings.connections):
-            raise SettingsError("Another clock is only for sources on this machine: a real day is dated by the real clock.")
+        if self.clock is not system_clock and not all(
+            connection.is_loopback for connection in self.settings.connections
+        ):
+            raise SettingsError(
+                "Another clock is only for sources on this machine: a real day is dated by the real"
+                " clock."
+            )
 
     def client(self, connection: Connection) -> Client:
         """Build a client for a connection, at the rate that is shared by everybody on this machine
@@ -58,14 +68,26 @@ class Parts:
         try:
             if not self.only_asks:
                 private_folder(self.settings.data_dir)
-            pace = Pace(self.settings.requests_per_minute, file=file if not self.only_asks or file.exists() else None)
+            pace = Pace(
+                self.settings.requests_per_minute,
+                file=file if not self.only_asks or file.exists() else None,
+            )
         except OSError:
-            # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate is this process's own.
+            # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate
+            # is this process's own.
             pace = Pace(self.settings.requests_per_minute)
-        return Client(connection.host_url, token, api_url=connection.api_url, patience=self.patience, pace=pace, clock=self.clock)
+        return Client(
+            connection.host_url,
+            token,
+            api_url=connection.api_url,
+            patience=self.patience,
+            pace=pace,
+            clock=self.clock,
+        )
 
     def sealing(self, keys: Path | None = None) -> Sealing:
-        """Give what seals packets and signs heads; a key of this machine's own lies in `keys`, or in the data folder.
+        """Give what seals packets and signs heads; a key of this machine's own lies in `keys`, or
+        in the data folder.
 
         Raises `EvidenceError`; `SettingsError` for unreadable certificates.
         """
@@ -83,12 +105,16 @@ class Parts:
         return store_of(self.settings.evidence, self.settings.evidence_retention_days)
 
     def authorities(self) -> bytes | None:
-        """Give the certificates of the time stamp authority, where the settings name a file of them. Raises `SettingsError`."""
+        """Give the certificates of the time stamp authority, where the settings name a file of
+        them. Raises `SettingsError`.
+        """
         file = self.settings.timestamp_certificates
         try:
             return None if file is None else bytes_in(file)
         except TextError as error:
-            raise SettingsError(f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {error}.") from None
+            raise SettingsError(
+                f"SONAR_ACCESS_TIMESTAMP_CERTIFICATES: {file} cannot be read: {error}."
+            ) from None
 
     @contextmanager
     def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:
@@ -108,5 +134,9 @@ def _stamp(settings: Settings, authorities: bytes | None) -> Stamp | None:
     if settings.timestamp_url is None:
         return None
     user, password = settings.timestamp_user, settings.timestamp_password
-    login = (user, password.get_secret_value()) if user is not None and password is not None else None
-    return stamped_by(settings.timestamp_url, authorities, login=login, policy=settings.timestamp_policy)
+    login = (
+        (user, password.get_secret_value()) if user is not None and password is not None else None
+    )
+    return stamped_by(
+        settings.timestamp_url, authorities, login=login, policy=settings.timestamp_policy
+    )

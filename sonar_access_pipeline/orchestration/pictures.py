@@ -23,7 +23,9 @@ COLOURS = {
     "failed": "#c0392b",
     "missing": "#d0d7de",
 }
-"""Of each fate of a day; each but the first also has its first letter, for those who do not tell the colours apart."""
+"""Of each fate of a day; each but the first also has its first letter, for those who do not tell
+the colours apart.
+"""
 NARROWEST = 520
 
 
@@ -49,7 +51,14 @@ def calendar(days: Sequence[tuple[date, str]]) -> bytes:
         column, row = (day - first).days // 7, day.weekday()
         _cell(draw, font, MARGIN + column * step, top + row * step, status)
         if day.day == 1:
-            _text(draw, font, MARGIN + column * step, MARGIN, f"{day:%b}" if day.month > 1 else f"{day:%Y}", FAINT)
+            _text(
+                draw,
+                font,
+                MARGIN + column * step,
+                MARGIN,
+                f"{day:%b}" if day.month > 1 else f"{day:%Y}",
+                FAINT,
+            )
     x = MARGIN
     for status in COLOURS:
         count = sum(found == status for _, found in days)
@@ -60,19 +69,32 @@ def calendar(days: Sequence[tuple[date, str]]) -> bytes:
     return _png(picture)
 
 
-def _cell(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, status: str) -> None:
-    draw.rounded_rectangle(_scaled(x, y, x + CELL, y + CELL), radius=2 * SCALE, fill=COLOURS[status])
+def _cell(
+    draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, status: str
+) -> None:
+    draw.rounded_rectangle(
+        _scaled(x, y, x + CELL, y + CELL), radius=2 * SCALE, fill=COLOURS[status]
+    )
     if status != "observed":
         _text(draw, font, x + 3, y, status[0].upper(), INK)
 
 
-def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.ImageFont]:
+def _canvas(
+    width: int, height: int
+) -> tuple[Image.Image, ImageDraw.ImageDraw, ImageFont.ImageFont]:
     picture = Image.new("RGB", (width * SCALE, height * SCALE), BACKGROUND)
     font = ImageFont.load_default(TEXT * SCALE)
     return picture, ImageDraw.Draw(picture), font  # type: ignore[return-value]
 
 
-def _text(draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: float, y: float, words: str, colour: str) -> None:
+def _text(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont,
+    x: float,
+    y: float,
+    words: str,
+    colour: str,
+) -> None:
     draw.text((x * SCALE, y * SCALE), words, font=font, fill=colour)
 
 

@@ -1,10 +1,12 @@
-"""Noting in which process a run works, and ending runs whose process is gone: Dagster's default launcher never looks.
+"""Noting in which process a run works, and ending runs whose process is gone: Dagster's default
+launcher never looks.
 
-A run is a child of the code server. Where that goes, as in an upgrade, its runs go too, and nobody says so: they stay STARTED for
-hours and hold their place in the queue. Each step notes its process on its run; the watch ends runs whose process is gone.
+A run is a child of the code server. Where that goes, as in an upgrade, its runs go too, and nobody
+says so: they stay STARTED for hours and hold their place in the queue. Each step notes its process
+on its run; the watch ends runs whose process is gone.
 
-Launchers that start a container or a pod per run look for themselves, and are left alone; so are a run of another machine and
-one that a command runs in its own process.
+Launchers that start a container or a pod per run look for themselves, and are left alone; so are a
+run of another machine and one that a command runs in its own process.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ WORKING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run works, as a step of it noted: the machine, its numbering of processes, and processes with their birth."""
+    """Where a run works, as a step of it noted: the machine, its numbering of processes, and
+    processes with their birth.
+    """
 
     host: str
     numbering: str
@@ -39,7 +43,11 @@ class _Place:
     @classmethod
     def here(cls) -> _Place:
         """This process, and the one whose child it is: a step may have one of its own."""
-        return cls(socket.gethostname(), _numbering(), {process: _born(process) for process in (os.getpid(), os.getppid())})
+        return cls(
+            socket.gethostname(),
+            _numbering(),
+            {process: _born(process) for process in (os.getpid(), os.getppid())},
+        )
 
     @classmethod
     def noted(cls, run: dg.DagsterRun) -> _Place | None:
@@ -50,17 +58,25 @@ class _Place:
         of_run, *said = run.tags.get(TAG, "").split(" ")
         if of_run != run.run_id:
             return None
-        return cls(said[0], said[1], {int(number): born for number, born in (each.split(":") for each in said[2:])})
+        return cls(
+            said[0],
+            said[1],
+            {int(number): born for number, born in (each.split(":") for each in said[2:])},
+        )
 
     @property
     def is_this_machine(self) -> bool:
-        """Tell whether it is a machine of this name: this one, or a container that stood in this one's place."""
+        """Tell whether it is a machine of this name: this one, or a container that stood in this
+        one's place.
+        """
         return self.host == socket.gethostname()
 
     @property
     def lives(self) -> bool:
         """Tell whether one of its processes is there."""
-        return self.numbering == _numbering() and any(_born(process) == born for process, born in self.born.items())
+        return self.numbering == _numbering() and any(
+            _born(process) == born for process, born in self.born.items()
+        )
 
 
 def note(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -75,7 +91,11 @@ def end_lost(instance: dg.DagsterInstance, is_ours: Callable[[dg.DagsterRun], bo
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
     found = instance.get_run_records(filters=dg.RunsFilter(statuses=WORKING))
-    lost = [record.dagster_run.run_id for record in found if is_ours(record.dagster_run) and _is_lost(record)]
+    lost = [
+        record.dagster_run.run_id
+        for record in found
+        if is_ours(record.dagster_run) and _is_lost(record)
+    ]
     # One that ended well between the two looks has no process either.
     still = instance.get_runs(filters=dg.RunsFilter(run_ids=lost, statuses=WORKING)) if lost else []
     for run in still:
@@ -84,7 +104,8 @@ def end_lost(instance: dg.DagsterInstance, is_ours: Callable[[dg.DagsterRun], bo
 
 
 def goes_on(record: dg.RunRecord, longest: timedelta) -> bool:
-    """Tell whether a run may still work, where no watch ends those that do not: none works for `longest`.
+    """Tell whether a run may still work, where no watch ends those that do not: none works for
+    `longest`.
 
     Unlike the watch, whoever asks is not the code server, and may see other processes than it.
     """
@@ -98,7 +119,10 @@ def goes_on(record: dg.RunRecord, longest: timedelta) -> bool:
 
 
 def _has_no_server(run: dg.DagsterRun) -> bool:
-    """Tell whether nobody listens where the code server was that started a run. One that does not answer may be there."""
+    """Tell whether nobody listens where the code server was that started a run.
+
+    One that does not answer may be there.
+    """
     launched = run.tags.get(GRPC_INFO_TAG)
     if launched is None:
         return False
@@ -125,11 +149,17 @@ def _is_lost(record: dg.RunRecord) -> bool:
 
 
 def _began(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
+    return (
+        datetime.fromtimestamp(record.start_time, UTC)
+        if record.start_time
+        else record.create_timestamp
+    )
 
 
 def _numbering() -> str:
-    """Name the numbering of processes that this one is in: each container has its own (pid_namespaces(7)); `-` where none is."""
+    """Name the numbering of processes that this one is in: each container has its own
+    (pid_namespaces(7)); `-` where none is.
+    """
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -137,17 +167,19 @@ def _numbering() -> str:
 
 
 def _born(process: int) -> str:
-    """Tell when a process of this machine began, in the kernel's ticks (proc(5), field 22 of stat); empty where there is none.
+    """Tell when a process of this machine began, in the kernel's ticks (proc(5), field 22 of stat);
+    empty where there is none.
 
-    A number of a process is given again, and a container that is made anew begins with the same numbers. Where there is no /proc,
-    it is only told whether there is such a process.
+    A number of a process is given again, and a container that is made anew begins with the same
+    numbers. Where there is no /proc, it is only told whether there is such a process.
     """
     if Path("/proc/self/stat").exists():
         try:
             state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return ""
-        # One that ended and nobody waited for, as below a container's first process, is there by its number alone.
+        # One that ended and nobody waited for, as below a container's first process, is there by
+        # its number alone.
         return "" if state in ("Z", "X") else fields[18]
     try:
         os.kill(process, 0)

@@ -1,4 +1,7 @@
-"""Asking for everything that a sync and its alerts will need, before there is anything to lose. Nothing is made."""
+"""Asking for everything that a sync and its alerts will need, before there is anything to lose.
+
+Nothing is made.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from sonar_access_pipeline.warehouse.migrations import is_current, require_suita
 
 @dataclass(frozen=True)
 class Hindrance:
-    """One thing that would hinder a sync or its alerts: the part of the settings that it is about, and a sentence.
+    """One thing that would hinder a sync or its alerts: the part of the settings that it is about,
+    and a sentence.
 
     `is_wrong`: a setting is wrong; otherwise what it names does not answer or lacks something.
     """
@@ -56,11 +60,15 @@ def faults(parts: Parts) -> Iterator[Hindrance]:
                 yield Hindrance(name, sentence, is_wrong=False)
         except (SettingsError, WarehouseError, EvidenceError) as error:
             failed.add(name)
-            yield Hindrance(name, str(error), is_wrong=isinstance(error, SettingsError | WarehouseUrlError))
+            yield Hindrance(
+                name, str(error), is_wrong=isinstance(error, SettingsError | WarehouseUrlError)
+            )
 
 
 def has_key(parts: Parts) -> bool:
-    """Tell whether the key that signs is there: one of this machine's own is made by the first sync."""
+    """Tell whether the key that signs is there: one of this machine's own is made by the first
+    sync.
+    """
     return parts.settings.signing_key is not None or (parts.settings.data_dir / OWN_KEY).exists()
 
 
@@ -82,13 +90,17 @@ def _dagster(parts: Parts) -> Iterator[str]:
             yield f"{settings} is no YAML."
             return
         if missing := [name for name in named if name not in os.environ]:
-            yield from (f"{settings} names the variable {name}, which is not set." for name in missing)
+            yield from (
+                f"{settings} names the variable {name}, which is not set." for name in missing
+            )
             return
     require_storage(home)
 
 
 def _variables(document: Any) -> Iterator[str]:
-    """Give the variables that settings of Dagster name, as `env: NAME` wherever a value may stand."""
+    """Give the variables that settings of Dagster name, as `env: NAME` wherever a value may
+    stand.
+    """
     if isinstance(document, dict):
         if document.keys() == {"env"} and isinstance(document["env"], str):
             yield document["env"]
@@ -108,21 +120,29 @@ def _warehouse(parts: Parts) -> Iterator[str]:
 def _evidence(parts: Parts) -> Iterator[str]:
     place = Path(parts.settings.evidence)
     if "://" not in parts.settings.evidence and os.path.isfile(place):  # noqa: PTH113  # Path's raises in a closed folder
-        yield f"Evidence cannot be kept at {place}, which is a file; set SONAR_ACCESS_EVIDENCE_URL to a folder."
+        yield (
+            f"Evidence cannot be kept at {place}, which is a file; set SONAR_ACCESS_EVIDENCE_URL to"
+            " a folder."
+        )
         return
-    with closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse, TemporaryDirectory() as folder:
+    with (
+        closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse,
+        TemporaryDirectory() as folder,
+    ):
         sealing = parts.sealing(None if has_key(parts) else Path(folder))
         yield from hindrances(sealing, warehouse if is_current(warehouse) else None)
 
 
 def _alerts(parts: Parts) -> Iterator[str]:
     heartbeat = parts.settings.heartbeat_url
-    if heartbeat is not None and not heartbeat.get_secret_value().startswith(("http://", "https://")):
+    if heartbeat is not None and not heartbeat.get_secret_value().startswith(
+        ("http://", "https://")
+    ):
         yield "SONAR_ACCESS_HEARTBEAT_URL is no address; write it as https://..."
     urls = [url.get_secret_value() for url in parts.settings.alert_urls]
     for number, channel in enumerate(channels_of(urls).values(), start=1):
         if channel.service is None:
             yield (
-                f"Address {number} of SONAR_ACCESS_ALERT_URLS is no notification URL; https://appriseit.com/services shows how "
-                "one looks."
+                f"Address {number} of SONAR_ACCESS_ALERT_URLS is no notification URL;"
+                " https://appriseit.com/services shows how one looks."
             )

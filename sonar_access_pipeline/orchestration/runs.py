@@ -1,6 +1,9 @@
-"""From Dagster's instance to facts: runs that ended, runs in flight, and when sensors ran last. Nothing is decided here.
+"""From Dagster's instance to facts: runs that ended, runs in flight, and when sensors ran last.
 
-Runs are looked for by what they are about, not by a tag: a run that somebody starts on assets in the UI carries none of ours.
+Nothing is decided here.
+
+Runs are looked for by what they are about, not by a tag: a run that somebody starts on assets in
+the UI carries none of ours.
 """
 
 from __future__ import annotations
@@ -44,12 +47,16 @@ IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING})
+WAITING = frozenset(
+    {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
+)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that ended, as Dagster knows it: `run`, and what is needed to note a try that could not note itself."""
+    """A run that ended, as Dagster knows it: `run`, and what is needed to note a try that could not
+    note itself.
+    """
 
     run: EndedRun
     is_daily: bool
@@ -60,7 +67,9 @@ class Ended:
 
 @dataclass(frozen=True)
 class EndedRuns:
-    """Runs that ended, in the order they did; and from when to look the next time, knowing which were looked at."""
+    """Runs that ended, in the order they did; and from when to look the next time, knowing which
+    were looked at.
+    """
 
     runs: Sequence[Ended]
     until: datetime
@@ -68,7 +77,10 @@ class EndedRuns:
 
 
 def ended_since(
-    instance: dg.DagsterInstance, since: datetime, connections: Iterable[str], known: Iterable[str] = ()
+    instance: dg.DagsterInstance,
+    since: datetime,
+    connections: Iterable[str],
+    known: Iterable[str] = (),
 ) -> EndedRuns:
     """Find the runs of connections that ended after `since`, without those `known` already."""
     names, seen = list(connections), set(known)
@@ -82,7 +94,11 @@ def ended_since(
         for about in _about(record.dagster_run, names)
     ]
     until = max([since, *(_utc(record.update_timestamp) for record in records)])
-    return EndedRuns(found, min(until, max(since, datetime.now(UTC))), [record.dagster_run.run_id for record in records])
+    return EndedRuns(
+        found,
+        min(until, max(since, datetime.now(UTC))),
+        [record.dagster_run.run_id for record in records],
+    )
 
 
 def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[RunInFlight]:
@@ -93,9 +109,19 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
         for about in _about(record.dagster_run, names):
             waiting = record.dagster_run.status in WAITING
             since = (
-                record.create_timestamp if waiting or not record.start_time else datetime.fromtimestamp(record.start_time, UTC)
+                record.create_timestamp
+                if waiting or not record.start_time
+                else datetime.fromtimestamp(record.start_time, UTC)
             )
-            found.append(RunInFlight(record.dagster_run.run_id, about.connection, about.job, waiting, now - _utc(since)))
+            found.append(
+                RunInFlight(
+                    record.dagster_run.run_id,
+                    about.connection,
+                    about.job,
+                    waiting,
+                    now - _utc(since),
+                )
+            )
     return found
 
 
@@ -113,11 +139,17 @@ def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str,
 
 
 def forget(instance: dg.DagsterInstance, before: datetime, connections: Iterable[str]) -> int:
-    """Delete Dagster's record of a few runs of the jobs of connections that were made before a time; how many.
+    """Delete Dagster's record of a few runs of the jobs of connections that were made before a
+    time; how many.
 
-    Dagster keeps runs and their events for ever unless somebody does. Other people's runs are left alone.
+    Dagster keeps runs and their events for ever unless somebody does. Other people's runs are left
+    alone.
     """
-    filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), created_before=before, tags={CONNECTION_TAG: list(connections)})
+    filters = dg.RunsFilter(
+        statuses=list(FINISHED_STATUSES),
+        created_before=before,
+        tags={CONNECTION_TAG: list(connections)},
+    )
     runs = instance.get_runs(filters=filters, limit=FORGOTTEN_AT_ONCE, ascending=True)
     for run in runs:
         instance.delete_run(run.run_id)
@@ -141,10 +173,16 @@ def last_ticks(
         return found
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         name = state.instigator_name
-        if name not in found or (location and state.origin.repository_origin.code_location_origin.location_name != location):
+        if name not in found or (
+            location
+            and state.origin.repository_origin.code_location_origin.location_name != location
+        ):
             continue
         ticks = instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, limit=1, statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED]
+            state.instigator_origin_id,
+            state.selector_id,
+            limit=1,
+            statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED],
         )
         times = [datetime.fromtimestamp(tick.timestamp, UTC) for tick in ticks]
         found[name] = max([*times, *([known] if (known := found[name]) else [])], default=None)
@@ -169,7 +207,14 @@ def _about(run: dg.DagsterRun, connections: Sequence[str]) -> list[_About]:
     for name in connections:
         for kind in ("daily", "verify", "history", "evidence"):
             if run.job_name == f"{name}_{kind}":
-                return [_About(name, run.job_name, kind == "daily" and _observes(run), kind in ("history", "evidence"))]
+                return [
+                    _About(
+                        name,
+                        run.job_name,
+                        kind == "daily" and _observes(run),
+                        kind in ("history", "evidence"),
+                    )
+                ]
     selected: dict[str, set[str]] = {}
     for key in run.asset_selection or ():
         if key.path[0] in connections:
@@ -249,7 +294,10 @@ def _is_by_hand(run: dg.DagsterRun) -> bool:
     A re-execution counts as such, though it keeps the tags of the schedule that started the first
     run.
     """
-    return PARENT_RUN_ID_TAG in run.tags or not run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}
+    return PARENT_RUN_ID_TAG in run.tags or not run.tags.keys() & {
+        SCHEDULE_NAME_TAG,
+        SENSOR_NAME_TAG,
+    }
 
 
 def _cause(record: dg.RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
@@ -269,7 +317,9 @@ def _cause(record: dg.RunRecord, failures: Sequence[dg.DagsterEvent]) -> Cause:
 
 
 STOPPED = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
-"""What a step fails with when its process is told to end: by whoever drains a node or shuts a machine down."""
+"""What a step fails with when its process is told to end: by whoever drains a node or shuts a
+machine down.
+"""
 
 
 def _step_sentence(event: dg.DagsterEvent) -> str:
@@ -279,8 +329,14 @@ def _step_sentence(event: dg.DagsterEvent) -> str:
         return data.user_failure_data.description
     kind = _kind_of_error(event)
     if kind in STOPPED:
-        return "The run's process was told to end from outside, by the machine or the cluster it ran on."
-    return f"Step {event.step_key} failed with an unexpected error ({kind}); its run has the traceback."
+        return (
+            "The run's process was told to end from outside, by the machine or the cluster it"
+            " ran on."
+        )
+    return (
+        f"Step {event.step_key} failed with an unexpected error ({kind}); its run has the"
+        " traceback."
+    )
 
 
 def _kind_of_error(event: dg.DagsterEvent) -> str:
@@ -293,12 +349,18 @@ def _kind_of_error(event: dg.DagsterEvent) -> str:
 def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
     about = "/".join(check.asset_key.path)
     said = f": {check.description}" if check.description else ""
-    return CheckResult(check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}.")
+    return CheckResult(
+        check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}."
+    )
 
 
 def _ended_at(record: dg.RunRecord) -> datetime:
     """Return when a run ended. The time of its last update is later if somebody tags the run."""
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else _utc(record.update_timestamp)
+    return (
+        datetime.fromtimestamp(record.end_time, UTC)
+        if record.end_time
+        else _utc(record.update_timestamp)
+    )
 
 
 def _date(text: str) -> date | None:

@@ -1,5 +1,5 @@
-"""When things run by themselves: the day at its hour, last month's and last quarter's packet on the first day after, and on
-Sundays a look at whether the warehouse is what was recorded. UTC.
+"""When things run by themselves: the day at its hour, last month's and last quarter's packet on the
+first day after, and on Sundays a look at whether the warehouse is what was recorded. UTC.
 
 A schedule runs from the start, unless its source is on this machine: nobody schedules a simulator.
 """
@@ -14,13 +14,20 @@ import dagster as dg
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.jobs import Jobs
 from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.unpublished import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from sonar_access_pipeline.orchestration.unpublished import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 from sonar_access_pipeline.settings import Connection
 
 
 def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
     """Running for a real source."""
-    return dg.DefaultScheduleStatus.STOPPED if connection.is_loopback else dg.DefaultScheduleStatus.RUNNING
+    return (
+        dg.DefaultScheduleStatus.STOPPED
+        if connection.is_loopback
+        else dg.DefaultScheduleStatus.RUNNING
+    )
 
 
 def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
@@ -33,15 +40,23 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
         cron_schedule=calendar.cron(),
         execution_timezone="UTC",
         default_status=default_status(connection),
-        description="Observes today. A tick that comes a day late is skipped: SonarCloud cannot show a past day.",
+        description=(
+            "Observes today. A tick that comes a day late is skipped: SonarCloud cannot show a past"
+            " day."
+        ),
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         day, today = context.scheduled_execution_time.date(), parts.clock().date()
         if day != today:
-            return dg.SkipReason(f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its own.")
+            return dg.SkipReason(
+                f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its"
+                " own."
+            )
         return dg.RunRequest(run_key=f"{connection.name}:{day}", partition_key=str(day))
 
-    def sealing(name: str, cron: str, window_before: Callable[[date], Window], what: str) -> dg.ScheduleDefinition:
+    def sealing(
+        name: str, cron: str, window_before: Callable[[date], Window], what: str
+    ) -> dg.ScheduleDefinition:
         @dg.schedule(
             name=f"{connection.name}_{name}_schedule",
             job=jobs.evidence,
@@ -54,14 +69,21 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
             window = window_before(context.scheduled_execution_time.date())
             first = max(window.first, parts.settings.first_day)
             if first > window.last:
-                return dg.SkipReason(f"{window} lies before the first day, {parts.settings.first_day}.")
-            tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(window.last)}
+                return dg.SkipReason(
+                    f"{window} lies before the first day, {parts.settings.first_day}."
+                )
+            tags = {
+                ASSET_PARTITION_RANGE_START_TAG: str(first),
+                ASSET_PARTITION_RANGE_END_TAG: str(window.last),
+            }
             return dg.RunRequest(run_key=f"{connection.name}:{window}", tags=tags)
 
         return sealed
 
     monthly = sealing("monthly", calendar.cron(30, "1 * *"), Window.month_before, "last month")
-    quarterly = sealing("quarterly", calendar.cron(40, "1 1,4,7,10 *"), Window.quarter_before, "last quarter")
+    quarterly = sealing(
+        "quarterly", calendar.cron(40, "1 1,4,7,10 *"), Window.quarter_before, "last quarter"
+    )
     weekly = dg.ScheduleDefinition(
         name=f"{connection.name}_weekly_schedule",
         job=jobs.verify,

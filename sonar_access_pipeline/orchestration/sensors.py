@@ -1,6 +1,9 @@
-"""The two sensors of a code location: one says what is wrong, the other tries a failed sync again. Thin: `watch.py` looks.
+"""The two sensors of a code location: one says what is wrong, the other tries a failed sync again.
 
-Each also looks whether the other runs. That the daemon itself is down only somebody outside can notice: see `heartbeat_url`.
+Thin: `watch.py` looks.
+
+Each also looks whether the other runs. That the daemon itself is down only somebody outside can
+notice: see `heartbeat_url`.
 """
 
 from __future__ import annotations
@@ -33,14 +36,23 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         name=WATCH,
         minimum_interval_seconds=SECONDS,
         default_status=status,
-        description="Finds what is wrong (failed and lost runs, days that were not observed, held snapshots, failed checks, "
-        "dying tokens), and tells of it: once, daily while it lasts, and when it is over.",
+        description=(
+            "Finds what is wrong (failed and lost runs, days that were not observed, held"
+            " snapshots, failed checks, dying tokens), and tells of it: once, daily while it lasts,"
+            " and when it is over."
+        ),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        look = Watch(parts, context.instance, [RETRY], _location(context)).look(Memory.read(context.cursor))
+        look = Watch(parts, context.instance, [RETRY], _location(context)).look(
+            Memory.read(context.cursor)
+        )
         for entry in look.entries:
             about, problem = entry.problem.connection or "deployment", entry.problem
-            log = context.log.error if entry.event in (Event.RAISED, Event.REPEATED) else context.log.info
+            log = (
+                context.log.error
+                if entry.event in (Event.RAISED, Event.REPEATED)
+                else context.log.info
+            )
             log(f"{entry.event.value}: {about}: {problem.cause.value}: {problem.sentence}")
         if look.unsent:
             context.log.error(f"Not taken yet, and tried again: {', '.join(look.unsent)}.")
@@ -48,8 +60,15 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         if look.is_well and heartbeat and (fault := channels.ping(heartbeat.get_secret_value())):
             context.log.error(f"All is well, but {fault}.")
         before = datetime.now(UTC) - timedelta(days=parts.settings.keep_runs_days)
-        runs.forget(context.instance, before, [connection.name for connection in parts.settings.connections])
-        wrong = "; ".join(sorted(f"{problem.connection or 'deployment'}: {problem.cause.value}" for problem in look.problems))
+        runs.forget(
+            context.instance, before, [connection.name for connection in parts.settings.connections]
+        )
+        wrong = "; ".join(
+            sorted(
+                f"{problem.connection or 'deployment'}: {problem.cause.value}"
+                for problem in look.problems
+            )
+        )
         return dg.SensorResult(skip_reason=wrong or "All is well.", cursor=look.memory.written())
 
     @dg.sensor(
@@ -57,10 +76,15 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         jobs=[each.daily for each in jobs],
         minimum_interval_seconds=SECONDS,
         default_status=status,
-        description="Tries a sync of today that failed again, with growing pauses, where trying again can help.",
+        description=(
+            "Tries a sync of today that failed again, with growing pauses, where trying again can"
+            " help."
+        ),
     )
     def retry(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        first, last = map(datetime.fromisoformat, context.cursor.split()) if context.cursor else (None, None)
+        first, last = (
+            map(datetime.fromisoformat, context.cursor.split()) if context.cursor else (None, None)
+        )
         watcher = Watch(parts, context.instance, [WATCH], _location(context))
         since = watching_since(first, last, watcher.limits)
         cursor = f"{since.isoformat()} {datetime.now(UTC).isoformat()}"

@@ -1,4 +1,6 @@
-"""What the UI and the log show of a run: columns, numbers, tables, progress, sentences. No name of a person and no token.
+"""What the UI and the log show of a run: columns, numbers, tables, progress, sentences.
+
+No name of a person and no token.
 
 Pure, but for the warehouse that says which days are gaps.
 """
@@ -59,10 +61,14 @@ PICTURED = timedelta(days=181)
 """How far back the picture looks: half a year."""
 
 
-def picture_of(warehouse: Warehouse, organization_key: str, last: date) -> dict[str, dg.MarkdownMetadataValue]:
+def picture_of(
+    warehouse: Warehouse, organization_key: str, last: date
+) -> dict[str, dg.MarkdownMetadataValue]:
     """Show what became of each day of the half year up to one."""
     with warehouse.read() as transaction:
-        observations = queries.observations(transaction, organization_key, until=Window(last, last).end)
+        observations = queries.observations(
+            transaction, organization_key, until=Window(last, last).end
+        )
         first = max(observations[0].started_at.date(), last - PICTURED)
         covered = queries.coverage(transaction, organization_key, first, last)
     days = [(row["day"], row["status"]) for row in covered]
@@ -76,14 +82,24 @@ def list_table(lists: queries.Rows) -> dg.TableMetadataValue:
     by_name: dict[str, dict[str, Any]] = {}
     for read in lists:
         line = by_name.setdefault(
-            read["list_name"], {"list": read["list_name"], "lists": 0, "reported": 0, "rows": 0, "rereads": 0, "incomplete": 0}
+            read["list_name"],
+            {
+                "list": read["list_name"],
+                "lists": 0,
+                "reported": 0,
+                "rows": 0,
+                "rereads": 0,
+                "incomplete": 0,
+            },
         )
         line["lists"] += 1
         line["reported"] += read["reported_total"] or 0
         line["rows"] += read["distinct_keys"]
         line["rereads"] += read["rereads"]
         line["incomplete"] += read["verdict"] != Verdict.COMPLETE.value
-    return table_of(list(by_name.values()), ("list", "lists", "reported", "rows", "rereads", "incomplete"))
+    return table_of(
+        list(by_name.values()), ("list", "lists", "reported", "rows", "rereads", "incomplete")
+    )
 
 
 def control_table(controls: queries.Rows) -> dg.TableMetadataValue:
@@ -112,13 +128,18 @@ def _number(count: int | None) -> str:
 def table_of(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dg.TableMetadataValue:
     """Build a table for the UI."""
     schema = dg.TableSchema(
-        columns=[dg.TableColumn(name, "int" if rows and isinstance(rows[0][name], int) else "string") for name in columns]
+        columns=[
+            dg.TableColumn(name, "int" if rows and isinstance(rows[0][name], int) else "string")
+            for name in columns
+        ]
     )
     return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema=schema)
 
 
 def logged(log: dg.DagsterLogManager) -> Callable[[Progress], None]:
-    """Progress into the run's log: when a list of the organization is done, every fiftieth request, and when a limit begins."""
+    """Progress into the run's log: when a list of the organization is done, every fiftieth request,
+    and when a limit begins.
+    """
     done: set[str] = set()
     is_waiting = False
 
@@ -128,9 +149,14 @@ def logged(log: dg.DagsterLogManager) -> Callable[[Progress], None]:
         finished = name not in done and total is not None and rows >= total > 0
         if finished or progress.requests % 50 == 0:
             done.add(name)
-            log.info(f"{name}: {rows} of {total if total is not None else 'unknown'} rows, {progress.requests} requests so far")
+            log.info(
+                f"{name}: {rows} of {total if total is not None else 'unknown'} rows,"
+                f" {progress.requests} requests so far"
+            )
         if progress.waiting_seconds and not is_waiting:
-            log.info(f"SonarCloud asks for fewer requests: waiting for {progress.waiting_seconds:.0f} s")
+            log.info(
+                f"SonarCloud asks for fewer requests: waiting for {progress.waiting_seconds:.0f} s"
+            )
         is_waiting = bool(progress.waiting_seconds)
 
     return say

@@ -1,4 +1,5 @@
-"""One look at everything that can be wrong: facts from the warehouse and from Dagster, problems, and what is told of them.
+"""One look at everything that can be wrong: facts from the warehouse and from Dagster, problems,
+and what is told of them.
 
 The deciding is done by `alerts/`, which is pure; the writing by `warehouse/ledger/alerts.py`. What
 is written is on its way: a channel that is down gets it later. A warehouse that cannot be reached
@@ -17,7 +18,14 @@ from pydantic import TypeAdapter
 
 from sonar_access_pipeline.alerts import channels as sending
 from sonar_access_pipeline.alerts.causes import Cause
-from sonar_access_pipeline.alerts.ledger import REPEATED_AFTER, Entry, Event, Open, entries_of, messages_of
+from sonar_access_pipeline.alerts.ledger import (
+    REPEATED_AFTER,
+    Entry,
+    Event,
+    Open,
+    entries_of,
+    messages_of,
+)
 from sonar_access_pipeline.alerts.problems import (
     EndedRun,
     Limits,
@@ -60,19 +68,25 @@ class Outage:
     @property
     def problem(self) -> Problem:
         """The problem that is told of it."""
-        return deployment_problem(self.home, "warehouse", Cause.WAREHOUSE, self.sentence, self.since)
+        return deployment_problem(
+            self.home, "warehouse", Cause.WAREHOUSE, self.sentence, self.since
+        )
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What one look leaves to the next: where it stopped, since when things are watched, and a warehouse that was not there."""
+    """What one look leaves to the next: where it stopped, since when things are watched, and a
+    warehouse that was not there.
+    """
 
     ended_until: datetime | None = None
     known_runs: tuple[str, ...] = ()
     """Runs that were looked at, among those that a next look may see again."""
     looked_at: datetime | None = None
     watching_since: datetime | None = None
-    """Since when looks follow each other: after a pause of the daemon, sensors have to run anew first."""
+    """Since when looks follow each other: after a pause of the daemon, sensors have to run anew
+    first.
+    """
     expected_since: Mapping[str, date] = field(default_factory=dict)
     looked_until: Mapping[str, date] = field(default_factory=dict)
     """By connection, the last due day up to which it is known what became of it."""
@@ -93,7 +107,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found: problems that are open, what was told of them, what could not be sent, and what to remember."""
+    """What one look found: problems that are open, what was told of them, what could not be sent,
+    and what to remember.
+    """
 
     problems: Sequence[Problem]
     entries: Sequence[Entry]
@@ -108,7 +124,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Watch:
-    """The watch over one code location: its parts, Dagster's instance, and the sensors that must run."""
+    """The watch over one code location: its parts, Dagster's instance, and the sensors that must
+    run.
+    """
 
     parts: Parts
     instance: dg.DagsterInstance
@@ -119,7 +137,9 @@ class Watch:
 
     @property
     def home(self) -> str:
-        """The connection that problems of the whole deployment stand under: several deployments may share a warehouse."""
+        """The connection that problems of the whole deployment stand under: several deployments may
+        share a warehouse.
+        """
         return self.parts.settings.connections[0].name
 
     def look(self, memory: Memory) -> Look:
@@ -132,7 +152,9 @@ class Watch:
             ended_until=memory.ended_until or datetime.now(UTC) - LOOK_BACK,
             looked_at=datetime.now(UTC),
             watching_since=watching_since(memory.watching_since, memory.looked_at, self.limits),
-            expected_since={c.name: memory.expected_since.get(c.name, now.date()) for c in settings.connections},
+            expected_since={
+                c.name: memory.expected_since.get(c.name, now.date()) for c in settings.connections
+            },
         )
         try:
             with self.parts.warehouse(ASKING) as warehouse:
@@ -140,17 +162,28 @@ class Watch:
         except WarehouseError as error:
             return self._without_warehouse(memory, channels, str(error), now)
 
-    def _look(self, warehouse: Warehouse, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime) -> Look:
+    def _look(
+        self,
+        warehouse: Warehouse,
+        memory: Memory,
+        channels: Mapping[str, sending.Channel],
+        now: datetime,
+    ) -> Look:
         settings = self.parts.settings
         watched = {connection.name: watched_of(connection) for connection in settings.connections}
         processes.end_lost(self.instance, lambda run: runs.is_of(run, list(watched)))
-        ended = runs.ended_since(self.instance, memory.ended_until or now, watched, memory.known_runs)
+        ended = runs.ended_since(
+            self.instance, memory.ended_until or now, watched, memory.known_runs
+        )
         flights = runs.in_flight(self.instance, watched)
         self._note_what_could_not(warehouse, ended.runs, now)
         unpublished = self._unpublished(warehouse, now)
         with warehouse.read() as transaction:
             of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended.runs])
-            facts = {name: self._facts(transaction, about, memory, now) for name, about in watched.items()}
+            facts = {
+                name: self._facts(transaction, about, memory, now)
+                for name, about in watched.items()
+            }
         looked_at = [_with_sync(one, of_sync) for one in ended.runs]
         with warehouse.write(alerts.ALERTING) as transaction:
             # By the machine's time, whatever the clock of the source.
@@ -159,21 +192,47 @@ class Watch:
             if memory.outage is not None:
                 known = [*known, *self._catch_up(transaction, memory, channels, now)]
             problems = [
-                *(problem for name, found in facts.items() if (problem := sync_problem(watched[name], found))),
-                *(problem for name, found in facts.items() if (problem := gap_problem(watched[name], found))),
-                *(problem for name, found in facts.items() if (problem := token_problem(watched[name], found, now))),
-                *(problem for run in flights if (problem := flight_problem(watched[run.connection], run, self.limits))),
-                *carried_problems(_unmended(transaction, known), looked_at, watched, now, self.limits),
+                *(
+                    problem
+                    for name, found in facts.items()
+                    if (problem := sync_problem(watched[name], found))
+                ),
+                *(
+                    problem
+                    for name, found in facts.items()
+                    if (problem := gap_problem(watched[name], found))
+                ),
+                *(
+                    problem
+                    for name, found in facts.items()
+                    if (problem := token_problem(watched[name], found, now))
+                ),
+                *(
+                    problem
+                    for run in flights
+                    if (problem := flight_problem(watched[run.connection], run, self.limits))
+                ),
+                *carried_problems(
+                    _unmended(transaction, known), looked_at, watched, now, self.limits
+                ),
                 *self._silent(memory),
                 *unpublished,
             ]
             entries = entries_of(problems, known, now, connections=watched)
-            entries = [_over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry for entry in entries]
-            over = [entry.problem.group for entry in entries if entry.event is Event.RECOVERED and entry.is_told]
+            entries = [
+                _over(entry, transaction, now.date()) if entry.event is Event.RECOVERED else entry
+                for entry in entries
+            ]
+            over = [
+                entry.problem.group
+                for entry in entries
+                if entry.event is Event.RECOVERED and entry.is_told
+            ]
             messages = messages_of(entries, self._link, alerts.recovered_before(transaction, over))
             written = alerts.note(transaction, entries, messages, channels, now)
         unsent = self._send(warehouse, channels)
-        # A day that is missing is not settled: until it is over, days before it may still have to be told.
+        # A day that is missing is not settled: until it is over, days before it may still have to
+        # be told.
         settled = {
             name: settings.calendar_of(watched[name].organization_key).last_due(now)
             for name, found in facts.items()
@@ -195,43 +254,68 @@ class Watch:
         )
 
     def tell_of_silence(self, since: datetime) -> Sequence[Entry]:
-        """Tell of sensors that do not run, and of nothing else: what the other sensor does when the watch itself is silent."""
+        """Tell of sensors that do not run, and of nothing else: what the other sensor does when the
+        watch itself is silent.
+        """
         now = self.parts.clock()
         problems = self._silent(Memory(watching_since=since))
         if not problems:
             return ()
-        channels = sending.channels_of([url.get_secret_value() for url in self.parts.settings.alert_urls])
+        channels = sending.channels_of(
+            [url.get_secret_value() for url in self.parts.settings.alert_urls]
+        )
         keys = {problem.key for problem in problems}
         with self.parts.warehouse(ASKING) as warehouse:
             with warehouse.write(alerts.ALERTING) as transaction:
-                known = [one for one in alerts.open_problems(transaction) if one.problem.key in keys]
+                known = [
+                    one for one in alerts.open_problems(transaction) if one.problem.key in keys
+                ]
                 entries = entries_of(problems, known, now, connections=())
-                written = alerts.note(transaction, entries, messages_of(entries, self._link), channels, now)
+                written = alerts.note(
+                    transaction, entries, messages_of(entries, self._link), channels, now
+                )
             self._send(warehouse, channels)
         return written
 
-    def _facts(self, transaction: Transaction, about: Watched, memory: Memory, now: datetime) -> SyncFacts:
+    def _facts(
+        self, transaction: Transaction, about: Watched, memory: Memory, now: datetime
+    ) -> SyncFacts:
         if about.organization_key is None:
             return SyncFacts()
         calendar = self.parts.settings.calendar_of(about.organization_key)
         due = calendar.last_due(now)
-        since, until = memory.expected_since[about.connection], memory.looked_until.get(about.connection, due)
+        since, until = (
+            memory.expected_since[about.connection],
+            memory.looked_until.get(about.connection, due),
+        )
         expected = alerts.Expected(about.connection, calendar, due, since, until)
         return alerts.sync_facts(transaction, about.organization_key, expected)
 
-    def _note_what_could_not(self, warehouse: Warehouse, ended: Iterable[runs.Ended], now: datetime) -> None:
-        """Note the tries of runs that were cancelled, never started, or killed: they could not do so themselves."""
+    def _note_what_could_not(
+        self, warehouse: Warehouse, ended: Iterable[runs.Ended], now: datetime
+    ) -> None:
+        """Note the tries of runs that were cancelled, never started, or killed: they could not do
+        so themselves.
+        """
         with warehouse.read() as transaction:
-            unended = alerts.unended_runs(transaction, [connection.name for connection in self.parts.settings.connections])
+            unended = alerts.unended_runs(
+                transaction, [connection.name for connection in self.parts.settings.connections]
+            )
             noted = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
         for run_id, started_at in unended:
             if how := runs.how_it_ended(self.instance, run_id):
                 cause, sentence, ended_at = how
                 alerts.end_killed_attempt(warehouse, run_id, min(ended_at, now), cause, sentence)
             elif now - started_at > self.limits.running:
-                # Of another instance of Dagster, or forgotten by this one: nothing runs for so long.
-                alerts.end_killed_attempt(warehouse, run_id, now, Cause.LOST, "Nothing is known of its process any more.")
-        organizations = {connection.name: connection.organization for connection in self.parts.settings.connections}
+                # Of another instance of Dagster, or forgotten by this one: nothing runs for so
+                # long.
+                alerts.end_killed_attempt(
+                    warehouse, run_id, now, Cause.LOST, "Nothing is known of its process any more."
+                )
+        organizations = {
+            connection.name: connection.organization
+            for connection in self.parts.settings.connections
+        }
         for one in ended:
             run, organization_key = one.run, organizations[one.run.connection]
             if run.succeeded or not one.is_daily:
@@ -252,7 +336,9 @@ class Watch:
                 )
 
     def _unpublished(self, warehouse: Warehouse, now: datetime) -> list[Problem]:
-        """Bring what was sealed and waits into the evidence store; what has waited there for too long."""
+        """Bring what was sealed and waits into the evidence store; what has waited there for too
+        long.
+        """
         with warehouse.read() as transaction:
             if not packets.waiting(transaction):
                 return []
@@ -267,7 +353,10 @@ class Watch:
         return unpublished_problems(self.home, len(left), since, why, now, self.limits)
 
     def _silent(self, memory: Memory) -> list[Problem]:
-        """Sensors that do not run. Dagster's ticks have the machine's time, whatever the clock of the source."""
+        """Sensors that do not run.
+
+        Dagster's ticks have the machine's time, whatever the clock of the source.
+        """
         now = datetime.now(UTC)
         ticks = runs.last_ticks(self.instance, self.sensors, self.location)
         return silent_sensors(self.home, ticks, memory.watching_since or now, now, self.limits)
@@ -282,7 +371,8 @@ class Watch:
         with warehouse.read() as transaction:
             waiting = alerts.undelivered(transaction, channels)
         for name, deliveries in waiting.items():
-            # In the order it was said: what a channel has not taken holds up what came after, and what it takes lets it through.
+            # In the order it was said: what a channel has not taken holds up what came after, and
+            # what it takes lets it through.
             if deliveries[0].next_try_at > clock():
                 continue
             for delivery in deliveries:
@@ -296,8 +386,12 @@ class Watch:
         with warehouse.read() as transaction:
             return sorted(alerts.undelivered(transaction, channels))
 
-    def _without_warehouse(self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime) -> Look:
-        """Tell of a warehouse that cannot be reached, and again every day, from memory: nothing can be written down."""
+    def _without_warehouse(
+        self, memory: Memory, channels: Mapping[str, sending.Channel], sentence: str, now: datetime
+    ) -> Look:
+        """Tell of a warehouse that cannot be reached, and again every day, from memory: nothing can
+        be written down.
+        """
         outage = memory.outage or Outage(self.home, sentence, now)
         event, told, said_at = Event.RAISED, list(memory.outage_told), memory.outage_said_at or now
         if now - said_at >= REPEATED_AFTER:
@@ -313,14 +407,22 @@ class Watch:
         return Look([outage.problem], entries, unsent, memory)
 
     def _catch_up(
-        self, transaction: Transaction, memory: Memory, channels: Mapping[str, sending.Channel], now: datetime
+        self,
+        transaction: Transaction,
+        memory: Memory,
+        channels: Mapping[str, sending.Channel],
+        now: datetime,
     ) -> list[Open]:
-        """Write down an outage of the warehouse that was told from memory; as it is not found any more, it is over."""
+        """Write down an outage of the warehouse that was told from memory; as it is not found any
+        more, it is over.
+        """
         assert memory.outage is not None
         problem = memory.outage.problem
         entries = [Entry(Event.RAISED, problem)]
         unaware = [name for name in channels if name not in memory.outage_told]
-        alerts.note(transaction, entries, messages_of(entries, self._link), unaware, memory.outage.since)
+        alerts.note(
+            transaction, entries, messages_of(entries, self._link), unaware, memory.outage.since
+        )
         return [one for one in alerts.open_problems(transaction) if one.problem.key == problem.key]
 
 
@@ -342,10 +444,19 @@ def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
     if problem.organization_key is None or problem.day is None:
         return entry
     gaps = alerts.gaps_since(transaction, problem.organization_key, problem.day, today)
-    if not gaps and alerts.gaps_since(transaction, problem.organization_key, today, today + timedelta(days=1)):
-        return replace(entry, problem=replace(problem, sentence=f"It is over, but {today} is not observed yet."))
+    if not gaps and alerts.gaps_since(
+        transaction, problem.organization_key, today, today + timedelta(days=1)
+    ):
+        return replace(
+            entry,
+            problem=replace(problem, sentence=f"It is over, but {today} is not observed yet."),
+        )
     days = "these days stay gaps: " if len(gaps) > 1 else "this day stays a gap: "
-    said = f"It is over; {days}{', '.join(map(str, gaps))}." if gaps else "It is over; no day was lost."
+    said = (
+        f"It is over; {days}{', '.join(map(str, gaps))}."
+        if gaps
+        else "It is over; no day was lost."
+    )
     return replace(entry, problem=replace(problem, sentence=said))
 
 
@@ -365,7 +476,10 @@ def _is_sealed(transaction: Transaction, problem: Problem) -> bool:
 
 
 def watching_since(since: datetime | None, looked_at: datetime | None, limits: Limits) -> datetime:
-    """Since when looks follow each other without a pause. Ticks have the machine's time, whatever the clock of the source."""
+    """Since when looks follow each other without a pause.
+
+    Ticks have the machine's time, whatever the clock of the source.
+    """
     now = datetime.now(UTC)
     return since if since and looked_at and now - looked_at < limits.silent / 2 else now
 
@@ -377,7 +491,10 @@ def due_retries(
     and the number of the try.
     """
     now = parts.clock()
-    flying = {run.connection for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])}
+    flying = {
+        run.connection
+        for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])
+    }
     found = []
     with parts.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in parts.settings.connections:
@@ -385,8 +502,14 @@ def due_retries(
                 continue
             tried = [
                 # It observed, and failed afterwards: what is left can only be done by another try.
-                replace(one, done=False, cause=Cause.UNEXPECTED) if one.done and runs.has_failed(instance, run_id) else one
-                for run_id, one in alerts.attempts_of(transaction, connection.organization, now.date())
+                (
+                    replace(one, done=False, cause=Cause.UNEXPECTED)
+                    if one.done and runs.has_failed(instance, run_id)
+                    else one
+                )
+                for run_id, one in alerts.attempts_of(
+                    transaction, connection.organization, now.date()
+                )
             ]
             if is_due(tried, now, first_pause):
                 found.append((connection, now.date(), len(tried) + 1))

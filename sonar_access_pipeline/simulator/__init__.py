@@ -1,4 +1,7 @@
-"""A SonarCloud on loopback: faithful, evolving, breakable. Standard library only, and nothing of the pipeline.
+"""A SonarCloud on loopback: faithful, evolving, breakable.
 
-It shares no code with what it tests: its own idea of who has access (`Organization.truth`) is the independent truth.
+Standard library only, and nothing of the pipeline.
+
+It shares no code with what it tests: its own idea of who has access (`Organization.truth`) is the
+independent truth.
 """

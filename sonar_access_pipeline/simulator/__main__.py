@@ -31,15 +31,21 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sonar_access_pipeline.simulator", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sonar_access_pipeline.simulator", description=main.__doc__
+    )
     parser.add_argument("--organization", default="acme", help="its key")
     parser.add_argument("--accounts", type=int, default=320)
     parser.add_argument("--groups", type=int, default=14)
     parser.add_argument("--projects", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency-ms", type=float, default=0, help="from the arrival of a request to its answer")
-    parser.add_argument("--requests-per-minute-limit", type=int, default=None, help="answer 429 beyond it")
+    parser.add_argument(
+        "--latency-ms", type=float, default=0, help="from the arrival of a request to its answer"
+    )
+    parser.add_argument(
+        "--requests-per-minute-limit", type=int, default=None, help="answer 429 beyond it"
+    )
     return parser.parse_args()
 
 

@@ -1,7 +1,10 @@
-"""What can go wrong between SonarCloud and a client, as small changes to one answer. Planned per endpoint, and counted.
+"""What can go wrong between SonarCloud and a client, as small changes to one answer.
 
-A fault is met by the next `times` requests to its endpoint, or by every one when `times` is None. A fault changes what is
-answered (`Answer.document`, `raw`, `headers`), or how it gets to the client (`Answer.delivery`), so that faults combine.
+Planned per endpoint, and counted.
+
+A fault is met by the next `times` requests to its endpoint, or by every one when `times` is None. A
+fault changes what is answered (`Answer.document`, `raw`, `headers`), or how it gets to the client
+(`Answer.delivery`), so that faults combine.
 """
 
 from __future__ import annotations
@@ -17,7 +20,15 @@ from typing import Any
 
 Document = dict[str, Any] | list[Any]
 
-ROWS = ("users", "groups", "organizations", "components", "userTokens", "permissionTemplates", "webServices")
+ROWS = (
+    "users",
+    "groups",
+    "organizations",
+    "components",
+    "userTokens",
+    "permissionTemplates",
+    "webServices",
+)
 """The names under which answers carry their rows. A bare array is its rows."""
 
 ANY = "*"
@@ -25,7 +36,10 @@ ANY = "*"
 
 
 class Wire:
-    """The connection that an answer is sent over, for deliveries. `keep` False closes it afterwards."""
+    """The connection that an answer is sent over, for deliveries.
+
+    `keep` False closes it afterwards.
+    """
 
     def __init__(self, connection: socket.socket, closing: threading.Event) -> None:
         self._connection = connection
@@ -45,7 +59,8 @@ class Wire:
         """End the connection with a TCP RST."""
         self.keep = False
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # The server's own files of this socket would hold an ordinary close back, and a shutdown would send a FIN first.
+        # The server's own files of this socket would hold an ordinary close back, and a shutdown
+        # would send a FIN first.
         os.close(self._connection.detach())
 
 
@@ -55,10 +70,13 @@ Delivery = Callable[[Wire, bytes, bytes], None]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server is about to send. `cut` sends the headers of the whole body and only a part of it.
+    """What the server is about to send.
 
-    `params` are those of the request, and `of_page` gives the true answer for another page. `age` is how many seconds ago
-    the answer says it was made. `typed` sends the content type with an empty body as well.
+    `cut` sends the headers of the whole body and only a part of it.
+
+    `params` are those of the request, and `of_page` gives the true answer for another page. `age`
+    is how many seconds ago the answer says it was made. `typed` sends the content type with an
+    empty body as well.
     """
 
     status: int
@@ -77,7 +95,11 @@ class Answer:
     @property
     def body(self) -> bytes:
         """The bytes of the body: `raw`, or the document as JSON."""
-        return self.raw if self.raw is not None else json.dumps(self.document, ensure_ascii=False).encode()
+        return (
+            self.raw
+            if self.raw is not None
+            else json.dumps(self.document, ensure_ascii=False).encode()
+        )
 
 
 Fault = Callable[[Answer], Answer]
@@ -92,20 +114,33 @@ def status(code: int, **headers: str) -> Fault:
 
 def html(answer: Answer) -> Answer:
     """Put a proxy's page with status 200 in place of the answer."""
-    return replace(answer, raw=b"<html><body>Please sign in</body></html>", content_type="text/html", document=None)
+    return replace(
+        answer,
+        raw=b"<html><body>Please sign in</body></html>",
+        content_type="text/html",
+        document=None,
+    )
 
 
 def login_page(answer: Answer) -> Answer:
     """Put the page of a single sign-on, with a form and status 200, in place of the answer."""
-    page = b'<!DOCTYPE html><html><body><form method="post" action="/login"><input name="user"></form></body></html>'
-    return replace(answer, status=200, raw=page, content_type="text/html; charset=utf-8", document=None)
+    page = (
+        b'<!DOCTYPE html><html><body><form method="post" action="/login"><input'
+        b' name="user"></form></body></html>'
+    )
+    return replace(
+        answer, status=200, raw=page, content_type="text/html; charset=utf-8", document=None
+    )
 
 
 def forbidden_html(answer: Answer) -> Answer:
     """Put a firewall's refusal in place of the answer: 403 and a page, where SonarCloud itself
     would send JSON.
     """
-    page = b"<html><head><title>403 Forbidden</title></head><body><h1>Request blocked</h1></body></html>"
+    page = (
+        b"<html><head><title>403 Forbidden</title></head><body><h1>Request"
+        b" blocked</h1></body></html>"
+    )
     return replace(answer, status=403, raw=page, content_type="text/html", document=None)
 
 
@@ -115,12 +150,16 @@ def page(code: int, **headers: str) -> Fault:
     """
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     html = b"<html><body><h1>Something stands between</h1></body></html>"
-    return lambda answer: replace(answer, status=code, raw=html, content_type="text/html", document=None, headers=sent)
+    return lambda answer: replace(
+        answer, status=code, raw=html, content_type="text/html", document=None, headers=sent
+    )
 
 
 def error(code: int, message: str) -> Fault:
     """SonarCloud's envelope for an error."""
-    return lambda answer: replace(answer, status=code, raw=None, document={"errors": [{"msg": message}]})
+    return lambda answer: replace(
+        answer, status=code, raw=None, document={"errors": [{"msg": message}]}
+    )
 
 
 def redirect(location: str) -> Fault:
@@ -130,7 +169,9 @@ def redirect(location: str) -> Fault:
 
 def body(raw: bytes, content_type: str = "application/json") -> Fault:
     """Exactly this body, with status 200."""
-    return lambda answer: replace(answer, status=200, raw=raw, content_type=content_type, document=None, typed=True)
+    return lambda answer: replace(
+        answer, status=200, raw=raw, content_type=content_type, document=None, typed=True
+    )
 
 
 def empty(answer: Answer) -> Answer:
@@ -140,7 +181,9 @@ def empty(answer: Answer) -> Answer:
 
 def invalid_utf8(answer: Answer) -> Answer:
     """JSON in which a name is not UTF-8."""
-    return body(b'{"paging":{"pageIndex":1,"pageSize":500,"total":1},"users":[{"login":"\xff\xfe","name":"\xc3\x28"}]}')(answer)
+    return body(
+        b'{"paging":{"pageIndex":1,"pageSize":500,"total":1},"users":[{"login":"\xff\xfe","name":"\xc3\x28"}]}'
+    )(answer)
 
 
 def reset(answer: Answer) -> Answer:
@@ -178,7 +221,9 @@ def chunk_cut(answer: Answer) -> Answer:
             if chunk:
                 wire.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
 
-    return replace(answer, delivery=delivery, headers={**answer.headers, "Transfer-Encoding": "chunked"})
+    return replace(
+        answer, delivery=delivery, headers={**answer.headers, "Transfer-Encoding": "chunked"}
+    )
 
 
 def stall(seconds: float) -> Fault:
@@ -206,7 +251,8 @@ def drip(seconds_between: float, bytes_at_once: int = 1) -> Fault:
 def drip_headers(seconds_between: float, bytes_at_once: int = 1) -> Fault:
     """Build a fault that sends the right answer a few bytes at a time, from its first line on."""
     return lambda answer: replace(
-        answer, delivery=lambda wire, head, body: _drip(wire, head + body, seconds_between, bytes_at_once)
+        answer,
+        delivery=lambda wire, head, body: _drip(wire, head + body, seconds_between, bytes_at_once),
     )
 
 
@@ -242,7 +288,9 @@ def repeating_page(answer: Answer) -> Answer:
 
 
 def endless(rows_per_page: int | None = None) -> Fault:
-    """Whatever page is asked, a full page of made-up rows, all distinct, of a total that is always one page further."""
+    """Whatever page is asked, a full page of made-up rows, all distinct, of a total that is always
+    one page further.
+    """
 
     def fault(answer: Answer) -> Answer:
         page = _first_page_as_asked(answer)
@@ -250,7 +298,9 @@ def endless(rows_per_page: int | None = None) -> Fault:
         rows = rows_per_page or size
         like = next(iter(_rows_of(page)), {"login": "", "name": ""})
         made_up = [_made_up(like, number) for number in range((index - 1) * rows, index * rows)]
-        return _change_total(_change_rows(page, lambda _: made_up, also_empty=True), lambda _: (index + 1) * rows)
+        return _change_total(
+            _change_rows(page, lambda _: made_up, also_empty=True), lambda _: (index + 1) * rows
+        )
 
     return fault
 
@@ -259,14 +309,20 @@ def without_list(answer: Answer) -> Answer:
     """Leave the rows out of the answer altogether."""
     if not isinstance(answer.document, dict):
         return replace(answer, document={})
-    return replace(answer, document={name: value for name, value in answer.document.items() if name not in ROWS})
+    return replace(
+        answer,
+        document={name: value for name, value in answer.document.items() if name not in ROWS},
+    )
 
 
 def null_list(answer: Answer) -> Answer:
     """Replace the rows by null."""
     if not isinstance(answer.document, dict):
         return replace(answer, document=None)
-    return replace(answer, document={name: None if name in ROWS else value for name, value in answer.document.items()})
+    return replace(
+        answer,
+        document={name: None if name in ROWS else value for name, value in answer.document.items()},
+    )
 
 
 def total_off_by(difference: int) -> Fault:
@@ -291,9 +347,13 @@ def _change_total(answer: Answer, change: Callable[[int], Any]) -> Answer:
     return replace(answer, document=document)
 
 
-def _change_rows(answer: Answer, change: Callable[[list[Any]], list[Any]], *, also_empty: bool = False) -> Answer:
+def _change_rows(
+    answer: Answer, change: Callable[[list[Any]], list[Any]], *, also_empty: bool = False
+) -> Answer:
     if isinstance(answer.document, list):
-        return replace(answer, document=change(answer.document) if answer.document or also_empty else [])
+        return replace(
+            answer, document=change(answer.document) if answer.document or also_empty else []
+        )
     document = dict(answer.document or {})
     for name in ROWS:
         if document.get(name) or (also_empty and name in document):
@@ -369,9 +429,11 @@ class FaultPlan:
         after: int = 0,
         when: Callable[[dict[str, str]], bool] | None = None,
     ) -> None:
-        """Commit `fault` on the next `times` requests to `endpoint` (None: all), letting `after` requests pass first.
+        """Commit `fault` on the next `times` requests to `endpoint` (None: all), letting `after`
+        requests pass first.
 
-        The endpoint "*" is any. With `when`, only requests whose parameters it holds for count and are met.
+        The endpoint "*" is any. With `when`, only requests whose parameters it holds for count and
+        are met.
         """
         with self._lock:
             self._planned.append(_Planned(endpoint, fault, times, after, when))
@@ -408,6 +470,10 @@ class FaultPlan:
                 else:
                     due.append(planned.fault)
                     if planned.times is None or planned.times > 1:
-                        kept.append(replace(planned, times=None if planned.times is None else planned.times - 1))
+                        kept.append(
+                            replace(
+                                planned, times=None if planned.times is None else planned.times - 1
+                            )
+                        )
             self._planned = kept
         return due

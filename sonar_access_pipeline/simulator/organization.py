@@ -1,6 +1,7 @@
 """An organization that evolves by day from a seed, and what is true about access on each day.
 
-Nothing here knows HTTP. The same seed gives the same organization on every machine and every Python.
+Nothing here knows HTTP. The same seed gives the same organization on every machine and every
+Python.
 """
 
 from __future__ import annotations
@@ -13,23 +14,33 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 FIRST_NAMES = """
-Ada Alan Amina Anders Barbara Bjarne Carla Chen Dana Dennis Edsger Elif Emeka Fatima Frances Grace Guido Hana Hedy Ines
-Ivan Jamal Jean Joan Katherine Kofi Lars Leslie Lin Mae Margaret Mehmet Mira Nadia Niklaus Noor Olga Omar Paulo Priya
-Radia Rosa Sana Shafi Silvio Tomas Ursula Vera Wei Yukihiro Zofia Åsa Łukasz
+Ada Alan Amina Anders Barbara Bjarne Carla Chen Dana Dennis Edsger Elif Emeka Fatima Frances
+Grace Guido Hana Hedy Ines Ivan Jamal Jean Joan Katherine Kofi Lars Leslie Lin Mae Margaret
+Mehmet Mira Nadia Niklaus Noor Olga Omar Paulo Priya Radia Rosa Sana Shafi Silvio Tomas Ursula
+Vera Wei Yukihiro Zofia Åsa Łukasz
 """.split()
 LAST_NAMES = """
-Almeida Allen Backus Bauer Berg Borg Carvalho Cerf Chowdhury Conway Dijkstra Diaz Engelbart Eriksson Farah Fischer
-Goldberg Gupta Hamilton Hopper Ito Jansen Johnson Kahn Kay Keller Knuth Lamport Liskov Lovelace Marino Matsumoto
-McCarthy Naur Nakamura Novak Okafor Olsen Perlman Petrov Ritchie Rossi Santos Sato Schmidt Silva Stroustrup Torvalds
-Turing Ueda Vogel Wing Wirth Yilmaz Zhang
+Almeida Allen Backus Bauer Berg Borg Carvalho Cerf Chowdhury Conway Dijkstra Diaz Engelbart
+Eriksson Farah Fischer Goldberg Gupta Hamilton Hopper Ito Jansen Johnson Kahn Kay Keller Knuth
+Lamport Liskov Lovelace Marino Matsumoto McCarthy Naur Nakamura Novak Okafor Olsen Perlman
+Petrov Ritchie Rossi Santos Sato Schmidt Silva Stroustrup Torvalds Turing Ueda Vogel Wing Wirth
+Yilmaz Zhang
 """.split()
 TEAMS = """
-payments identity search mobile platform data-science security checkout billing growth support frontend backend
-infrastructure release compliance localization partners hardware research
+payments identity search mobile platform data-science security checkout billing growth support
+frontend backend infrastructure release compliance localization partners hardware research
 """.split()
 GLOBAL_PERMISSIONS = ("admin", "gateadmin", "profileadmin", "provisioning", "scan")
 
-PROJECT_PERMISSIONS = ("user", "codeviewer", "issueadmin", "securityhotspotadmin", "architectureadmin", "scan", "admin")
+PROJECT_PERMISSIONS = (
+    "user",
+    "codeviewer",
+    "issueadmin",
+    "securityhotspotadmin",
+    "architectureadmin",
+    "scan",
+    "admin",
+)
 UNKNOWN_PROJECT_PERMISSION = "deploymentadmin"
 """A key that no reference lists: SonarCloud adds such from time to time."""
 
@@ -57,7 +68,10 @@ class Group:
 
 @dataclass
 class Project:
-    """One project and the direct grants on it, by login and by group id. Group grants are not expanded."""
+    """One project and the direct grants on it, by login and by group id.
+
+    Group grants are not expanded.
+    """
 
     key: str
     name: str
@@ -70,7 +84,9 @@ class Project:
 
 @dataclass(frozen=True)
 class Details:
-    """What only the newer API tells of an account: its durable id, its e-mail, and where it signs in."""
+    """What only the newer API tells of an account: its durable id, its e-mail, and where it signs
+    in.
+    """
 
     account_id: str
     email: str | None
@@ -79,7 +95,10 @@ class Details:
 
 @dataclass(frozen=True)
 class Template:
-    """A permission template. `permissions` maps a key to the counts of users and groups, and whether creators get it."""
+    """A permission template.
+
+    `permissions` maps a key to the counts of users and groups, and whether creators get it.
+    """
 
     template_id: str
     name: str
@@ -93,16 +112,32 @@ class Template:
 
 def _default_template() -> list[Template]:
     counts = {key: (0, 1, key == "admin") for key in sorted(PROJECT_PERMISSIONS)}
-    described = "This permission template is used as default when no other permission configuration is available"
+    described = (
+        "This permission template is used as default when no other permission configuration is"
+        " available"
+    )
     dates = ("2023-03-14T09:26:53+0100", "2024-11-05T16:20:00+0100")
-    return [Template("AYbP1x0default0template", "Default template", described, None, *dates, counts, default=True)]
+    return [
+        Template(
+            "AYbP1x0default0template",
+            "Default template",
+            described,
+            None,
+            *dates,
+            counts,
+            default=True,
+        )
+    ]
 
 
 @dataclass
 class Organization:
-    """The state of one organization on one day. `names` maps the login of every member to a display name.
+    """The state of one organization on one day.
 
-    `details` may be replaced for a login, as when another person gets it; `details_of` knows every login.
+    `names` maps the login of every member to a display name.
+
+    `details` may be replaced for a login, as when another person gets it; `details_of` knows every
+    login.
     """
 
     key: str
@@ -124,7 +159,9 @@ class Organization:
         self.default_group.members.add(login)
 
     def leave(self, login: str) -> None:
-        """Remove a member: memberships and direct grants, on projects too, go along, as SonarCloud does."""
+        """Remove a member: memberships and direct grants, on projects too, go along, as SonarCloud
+        does.
+        """
         del self.names[login]
         self.details.pop(login, None)
         self.direct.pop(login, None)
@@ -157,7 +194,9 @@ class Organization:
             self,
             names=dict(self.names),
             groups={
-                number: replace(group, members=set(group.members), permissions=set(group.permissions))
+                number: replace(
+                    group, members=set(group.members), permissions=set(group.permissions)
+                )
                 for number, group in self.groups.items()
             },
             direct={login: set(permissions) for login, permissions in self.direct.items()},
@@ -175,7 +214,9 @@ class Organization:
 
     @property
     def owners(self) -> Group:
-        """The group created with full control; SonarCloud lets it be renamed, so it is found by id."""
+        """The group created with full control; SonarCloud lets it be renamed, so it is found by
+        id.
+        """
         return self.groups[min(self.groups) + 1]
 
     def permissions_of(self, login: str) -> set[str]:
@@ -185,14 +226,27 @@ class Organization:
 
     def truth(self) -> set[Access]:
         """Compute every way in which an account has a right, as this module itself works it out."""
-        rows: set[Access] = {(login, "membership", self.key, "member", "direct") for login in self.names}
+        rows: set[Access] = {
+            (login, "membership", self.key, "member", "direct") for login in self.names
+        }
         for login, permissions in self.direct.items():
-            rows |= {(login, "organization_permission", self.key, permission, "direct") for permission in permissions}
+            rows |= {
+                (login, "organization_permission", self.key, permission, "direct")
+                for permission in permissions
+            }
         for group in self.groups.values():
             for login in group.members:
                 rows.add((login, "group", str(group.group_id), "member", "direct"))
                 for permission in group.permissions:
-                    rows.add((login, "organization_permission", self.key, permission, f"group:{group.group_id}"))
+                    rows.add(
+                        (
+                            login,
+                            "organization_permission",
+                            self.key,
+                            permission,
+                            f"group:{group.group_id}",
+                        )
+                    )
         return rows
 
     def project_truth(self) -> set[Access]:
@@ -225,42 +279,74 @@ def _copied_project(project: Project) -> Project:
 
 
 class Evolution:
-    """An organization over days: `on(day)` is its state, the same for one seed whatever was asked before.
+    """An organization over days: `on(day)` is its state, the same for one seed whatever was asked
+    before.
 
-    Projects draw from their own streams, so that their number changes nothing about people and groups.
+    Projects draw from their own streams, so that their number changes nothing about people and
+    groups.
     """
 
     def __init__(
-        self, seed: int, first_day: date, *, key: str = "acme", accounts: int = 320, groups: int = 14, projects: int = 0
+        self,
+        seed: int,
+        first_day: date,
+        *,
+        key: str = "acme",
+        accounts: int = 320,
+        groups: int = 14,
+        projects: int = 0,
     ) -> None:
         self.first_day = first_day
         self._seed = seed
-        founded = _founded(random.Random(f"{seed}:founding"), Organization(key, key.capitalize(), seed=seed), accounts, groups)
+        founded = _founded(
+            random.Random(f"{seed}:founding"),
+            Organization(key, key.capitalize(), seed=seed),
+            accounts,
+            groups,
+        )
         _found_projects(random.Random(f"{seed}:projects"), founded, projects, first_day)
         self._days = [founded]
 
     def on(self, day: date) -> Organization:
-        """Compute the state on `day`; for a day before the first, return the state at the founding."""
+        """Compute the state on `day`; for a day before the first, return the state at the
+        founding.
+        """
         index = max(0, (day - self.first_day).days)
         while len(self._days) <= index:
             today = self._days[-1].copied()
             date_of = self.first_day + timedelta(days=len(self._days))
             _live_a_day(random.Random(f"{self._seed}:{date_of}"), today, date_of)
             if today.projects:
-                _live_a_day_of_projects(random.Random(f"{self._seed}:projects:{date_of}"), today, date_of)
+                _live_a_day_of_projects(
+                    random.Random(f"{self._seed}:projects:{date_of}"), today, date_of
+                )
             self._days.append(today)
         return self._days[index]
 
 
-def _founded(rng: random.Random, organization: Organization, accounts: int, groups: int) -> Organization:
+def _founded(
+    rng: random.Random, organization: Organization, accounts: int, groups: int
+) -> Organization:
     first_id = rng.randrange(300_000, 500_000)
-    everybody = Group(first_id, "Members", "All members of the organization", default=True, permissions={"provisioning"})
-    owners = Group(first_id + 1, "Owners", "Owners of organization", permissions=set(GLOBAL_PERMISSIONS))
+    everybody = Group(
+        first_id,
+        "Members",
+        "All members of the organization",
+        default=True,
+        permissions={"provisioning"},
+    )
+    owners = Group(
+        first_id + 1, "Owners", "Owners of organization", permissions=set(GLOBAL_PERMISSIONS)
+    )
     organization.groups = {group.group_id: group for group in (everybody, owners)}
     for number in range(max(0, groups - 2)):
-        team = TEAMS[number % len(TEAMS)] + ("" if number < len(TEAMS) else f"-{number // len(TEAMS) + 1}")
+        team = TEAMS[number % len(TEAMS)] + (
+            "" if number < len(TEAMS) else f"-{number // len(TEAMS) + 1}"
+        )
         permissions = {"scan"} if number % 3 == 0 else set()
-        organization.groups[first_id + 10 + number] = Group(first_id + 10 + number, team, None, permissions=permissions)
+        organization.groups[first_id + 10 + number] = Group(
+            first_id + 10 + number, team, None, permissions=permissions
+        )
     organization.join(READER, "Access reader (service)")
     owners.members.add(READER)
     people, teams = _people(rng), _teams(organization)
@@ -279,17 +365,22 @@ def _people(rng: random.Random) -> Iterator[tuple[str, str]]:
     while True:
         first, last = rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES)
         plain = f"{first}-{last}".lower()
-        # Old accounts carry their platform, new ones a random suffix; two people may share a display name.
+        # Old accounts carry their platform, new ones a random suffix; two people may share a
+        # display name.
         login = f"{plain}@github" if rng.random() < 0.3 else f"{plain}-{rng.randrange(36**5):05x}"
         yield login, f"{first} {last}"
 
 
 def _teams(organization: Organization) -> list[Group]:
     owners = organization.owners
-    return [group for group in organization.groups.values() if not group.default and group is not owners]
+    return [
+        group for group in organization.groups.values() if not group.default and group is not owners
+    ]
 
 
-def _hire(rng: random.Random, organization: Organization, teams: list[Group], login: str, name: str) -> None:
+def _hire(
+    rng: random.Random, organization: Organization, teams: list[Group], login: str, name: str
+) -> None:
     organization.join(login, name)
     for group in rng.sample(teams, k=min(len(teams), rng.choice((1, 1, 2)))):
         group.members.add(login)
@@ -314,7 +405,9 @@ def _live_a_day(rng: random.Random, organization: Organization, day: date) -> No
     if staff and rng.random() < 0.25:
         organization.owners.members ^= {rng.choice(staff)}
     if staff and rng.random() < 0.3:
-        organization.direct.setdefault(rng.choice(staff), set()).add(rng.choice(GLOBAL_PERMISSIONS[1:]))
+        organization.direct.setdefault(rng.choice(staff), set()).add(
+            rng.choice(GLOBAL_PERMISSIONS[1:])
+        )
     if teams and staff:
         for _ in range(rng.choice((0, 1, 2, 3))):
             rng.choice(teams).members ^= {rng.choice(staff)}
@@ -322,14 +415,21 @@ def _live_a_day(rng: random.Random, organization: Organization, day: date) -> No
             rng.choice(teams).permissions ^= {"scan"}
 
 
-def _found_projects(rng: random.Random, organization: Organization, projects: int, day: date) -> None:
+def _found_projects(
+    rng: random.Random, organization: Organization, projects: int, day: date
+) -> None:
     staff = sorted(set(organization.names) - {READER})
     for number in range(projects):
         _found_project(rng, organization, staff, number, day, f"{number + 1:04d}")
 
 
 def _found_project(
-    rng: random.Random, organization: Organization, staff: list[str], number: int, day: date, suffix: str
+    rng: random.Random,
+    organization: Organization,
+    staff: list[str],
+    number: int,
+    day: date,
+    suffix: str,
 ) -> Project:
     """Add one more project.
 
@@ -340,8 +440,12 @@ def _found_project(
     visibility = "public" if number % 5 == 1 else "private"
     project = Project(f"{organization.key}_{name}-{suffix}", f"{name}-{suffix}", visibility)
     project.groups[organization.owners.group_id] = set(PROJECT_PERMISSIONS)
-    for group in rng.sample(sorted(organization.groups), k=min(len(organization.groups), rng.choice((1, 1, 2, 3)))):
-        project.groups.setdefault(group, set()).update(rng.choice((("user",), ("user", "codeviewer"), PROJECT_PERMISSIONS)))
+    for group in rng.sample(
+        sorted(organization.groups), k=min(len(organization.groups), rng.choice((1, 1, 2, 3)))
+    ):
+        project.groups.setdefault(group, set()).update(
+            rng.choice((("user",), ("user", "codeviewer"), PROJECT_PERMISSIONS))
+        )
     if number % 4 == 0:
         for login in rng.sample(staff, k=min(len(staff), rng.choice((1, 1, 2)))):
             project.users[login] = {"user", rng.choice(PROJECT_PERMISSIONS)}
@@ -350,13 +454,18 @@ def _found_project(
     if number % 10 == 6:
         project.anyone = {"issueadmin"}
     if number % 3:
-        project.last_analysis = f"{day - timedelta(days=rng.randrange(400))}T{rng.randrange(24):02d}:04:55+0200"
+        project.last_analysis = (
+            f"{day - timedelta(days=rng.randrange(400))}T{rng.randrange(24):02d}:04:55+0200"
+        )
     organization.projects[project.key] = project
     return project
 
 
 def _live_a_day_of_projects(rng: random.Random, organization: Organization, day: date) -> None:
-    """Grants given and revoked on a day, and now and then a project created or deleted. Nothing happens on a weekend."""
+    """Grants given and revoked on a day, and now and then a project created or deleted.
+
+    Nothing happens on a weekend.
+    """
     if day.weekday() >= 5:
         return
     staff = sorted(set(organization.names) - {READER})
@@ -369,7 +478,9 @@ def _live_a_day_of_projects(rng: random.Random, organization: Organization, day:
         key, login = rng.choice(granted)
         del organization.projects[key].users[login]
     if rng.random() < 0.2:
-        granted_group = organization.projects[rng.choice(keys)].groups.setdefault(rng.choice(sorted(organization.groups)), set())
+        granted_group = organization.projects[rng.choice(keys)].groups.setdefault(
+            rng.choice(sorted(organization.groups)), set()
+        )
         granted_group ^= {rng.choice(PROJECT_PERMISSIONS)}
     if len(keys) > 1 and rng.random() < 0.05:
         del organization.projects[rng.choice(keys)]

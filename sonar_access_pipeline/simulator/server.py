@@ -1,4 +1,5 @@
-"""The HTTP face of a simulated organization: paging, limits, rights and errors as the reference describes them.
+"""The HTTP face of a simulated organization: paging, limits, rights and errors as the reference
+describes them.
 
 `Simulator` is a context manager around a real server on a free port of the loopback interface.
 """
@@ -26,7 +27,13 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from sonar_access_pipeline.simulator.faults import Answer, Document, FaultPlan, Wire
-from sonar_access_pipeline.simulator.organization import READER, Group, Organization, Project, Template
+from sonar_access_pipeline.simulator.organization import (
+    READER,
+    Group,
+    Organization,
+    Project,
+    Template,
+)
 
 SERVER_NAME = "sonar-access-simulator"
 RESULT_WINDOW = 10_000
@@ -42,7 +49,10 @@ CALLER_TOKENS: tuple[dict[str, Any], ...] = (
     },
     {"name": "never used", "createdAt": "2025-06-17T14:02:11+0200"},
 )
-"""The tokens that the caller has unless told otherwise. What is absent is left out, as SonarCloud does."""
+"""The tokens that the caller has unless told otherwise.
+
+What is absent is left out, as SonarCloud does.
+"""
 
 T = TypeVar("T")
 Params = dict[str, str]
@@ -78,12 +88,17 @@ class View:
     @cached_property
     def projects(self) -> list[Project]:
         """Every project, by name."""
-        return sorted(self.organization.projects.values(), key=lambda project: (project.name.lower(), project.key))
+        return sorted(
+            self.organization.projects.values(),
+            key=lambda project: (project.name.lower(), project.key),
+        )
 
     @cached_property
     def group_counts(self) -> Counter[str]:
         """In how many groups each login is."""
-        return Counter(login for group in self.organization.groups.values() for login in group.members)
+        return Counter(
+            login for group in self.organization.groups.values() for login in group.members
+        )
 
     @cached_property
     def admins(self) -> set[str]:
@@ -97,7 +112,9 @@ class View:
         return self._members_of[group.group_id]
 
     def _by_name(self, logins: Iterable[str]) -> list[str]:
-        """In the order of display names alone: those of one name stay as they come, or as chance will have it."""
+        """In the order of display names alone: those of one name stay as they come, or as chance
+        will have it.
+        """
         found = list(logins)
         if self._shuffles:
             random.shuffle(found)
@@ -119,7 +136,9 @@ class Caller:
 
 @dataclass(frozen=True)
 class Route:
-    """How an endpoint is answered, the parameters it takes ("!" ends a required one), and whether the catalogue hides it."""
+    """How an endpoint is answered, the parameters it takes ("!" ends a required one), and whether
+    the catalogue hides it.
+    """
 
     answer: Callable[[View, Params, Caller], Document]
     params: tuple[str, ...] = ()
@@ -129,16 +148,17 @@ class Route:
 class Simulator:
     """A SonarCloud with one organization.
 
-    `organization` is asked anew at every request, so it may evolve, and its object may be changed; `frozen` says that no
-    object it gives changes, and keeps the answers made from it. `tokens` maps a token to the login it belongs to, and
-    `caller_tokens` are those that `user_tokens/search` lists. `clock` is the server's. `v2` False has no newer API.
-    An answer is sent `latency` seconds after its request arrived. Beyond `requests_per_minute`, the answer is 429. Pages have
-    at most `rows_per_page` rows, and say so. With `shuffles`, people of one name stand in another order each time. With `tls`, it
-    speaks HTTPS.
+    `organization` is asked anew at every request, so it may evolve, and its object may be changed;
+    `frozen` says that no object it gives changes, and keeps the answers made from it. `tokens` maps
+    a token to the login it belongs to, and `caller_tokens` are those that `user_tokens/search`
+    lists. `clock` is the server's. `v2` False has no newer API. An answer is sent `latency` seconds
+    after its request arrived. Beyond `requests_per_minute`, the answer is 429. Pages have at most
+    `rows_per_page` rows, and say so. With `shuffles`, people of one name stand in another order
+    each time. With `tls`, it speaks HTTPS.
 
-    `requests` counts what was asked, by endpoint and method, and `asked` has the parameters. `on_request` is called with
-    the number of each request, from 1, before its answer is computed; nothing else is computed meanwhile. `on_headers` is
-    called with the headers of each request.
+    `requests` counts what was asked, by endpoint and method, and `asked` has the parameters.
+    `on_request` is called with the number of each request, from 1, before its answer is computed;
+    nothing else is computed meanwhile. `on_headers` is called with the headers of each request.
     """
 
     def __init__(
@@ -159,7 +179,9 @@ class Simulator:
     ) -> None:
         self.organization = organization
         self.tokens = tokens if tokens is not None else {"simulated-token": READER}
-        self.caller_tokens = caller_tokens if caller_tokens is not None else [dict(token) for token in CALLER_TOKENS]
+        self.caller_tokens = (
+            caller_tokens if caller_tokens is not None else [dict(token) for token in CALLER_TOKENS]
+        )
         self.clock = clock
         self.v2 = v2
         self.latency = latency
@@ -183,7 +205,9 @@ class Simulator:
         self._scheme = "http" if tls is None else "https"
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -194,7 +218,12 @@ class Simulator:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -253,16 +282,24 @@ class Simulator:
             self._kept.clear()
         return self._view
 
-    def _made(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+    def _made(
+        self, view: View, method: str, path: str, params: Params, authorization: str | None
+    ) -> Answer:
         def of_page(index: int) -> Answer:
             return self.answer(method, path, _with_page(params, index), authorization)
 
         for name in ("ps", "pageSize"):
             if self.rows_per_page is not None and name in params:
                 params = {**params, name: str(min(int(params[name]), self.rows_per_page))}
-        return replace(self._true_answer(view, method, path, params, authorization), params=params, of_page=of_page)
+        return replace(
+            self._true_answer(view, method, path, params, authorization),
+            params=params,
+            of_page=of_page,
+        )
 
-    def _true_answer(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Answer:
+    def _true_answer(
+        self, view: View, method: str, path: str, params: Params, authorization: str | None
+    ) -> Answer:
         newer = path.startswith("/api/v2/")
         try:
             return Answer(200, self._document(view, method, path, params, authorization))
@@ -277,17 +314,25 @@ class Simulator:
         if not authorization:
             return None
         scheme, _, credential = authorization.partition(" ")
-        token = base64.b64decode(credential).decode().rstrip(":") if scheme == "Basic" else credential
+        token = (
+            base64.b64decode(credential).decode().rstrip(":") if scheme == "Basic" else credential
+        )
         if token not in self.tokens:
             raise RefusedError(401)
         return self.tokens[token]
 
-    def _document(self, view: View, method: str, path: str, params: Params, authorization: str | None) -> Document:
+    def _document(
+        self, view: View, method: str, path: str, params: Params, authorization: str | None
+    ) -> Document:
         endpoint = path.removeprefix("/api/")
         newer = path.startswith("/api/v2/")
         if newer and not self.v2:
             raise RefusedError(404, "Not found")
-        caller = Caller(self._login(authorization), (authorization or "").startswith("Bearer "), self.caller_tokens)
+        caller = Caller(
+            self._login(authorization),
+            (authorization or "").startswith("Bearer "),
+            self.caller_tokens,
+        )
         route = (V2_ROUTES if newer else ROUTES).get(endpoint)
         if route is None or not path.startswith("/api/"):
             raise RefusedError(404, "Not found" if newer else f"Unknown url : {path}")
@@ -304,7 +349,13 @@ def _with_page(params: Params, index: int) -> Params:
 def _users_current(view: View, params: Params, caller: Caller) -> Document:
     if caller.login is None:
         return {"isLoggedIn": False}
-    return {"isLoggedIn": True, "login": caller.login, "name": view.name(caller.login), "local": False, "groups": []}
+    return {
+        "isLoggedIn": True,
+        "login": caller.login,
+        "name": view.name(caller.login),
+        "local": False,
+        "groups": [],
+    }
 
 
 def _user_tokens_search(view: View, params: Params, caller: Caller) -> Document:
@@ -319,7 +370,9 @@ def _organizations_search(view: View, params: Params, caller: Caller) -> Documen
         raise RefusedError(401, "Authentication is required")
     organization = view.organization
     wanted = params.get("organizations", organization.key).split(",")
-    visible = [organization] if organization.key in wanted and caller.login in organization.names else []
+    visible = (
+        [organization] if organization.key in wanted and caller.login in organization.names else []
+    )
     items = [
         {
             "key": found.key,
@@ -342,10 +395,16 @@ def _search_members(view: View, params: Params, caller: Caller) -> Document:
     caller_is_admin = _is_admin(view, caller)
 
     def item(login: str) -> dict[str, Any]:
-        counts = {"groupCount": view.group_counts[login], "isOrgAdmin": login in view.admins} if caller_is_admin else {}
+        counts = (
+            {"groupCount": view.group_counts[login], "isOrgAdmin": login in view.admins}
+            if caller_is_admin
+            else {}
+        )
         return {"login": login, "name": view.name(login), **counts}
 
-    return _paged(params, "users", view.members, default=50, most=500, window=RESULT_WINDOW, row=item)
+    return _paged(
+        params, "users", view.members, default=50, most=500, window=RESULT_WINDOW, row=item
+    )
 
 
 def _user_groups_search(view: View, params: Params, caller: Caller) -> Document:
@@ -384,7 +443,11 @@ def _permissions_users(view: View, params: Params, caller: Caller) -> Document:
     first = [login for login in view.members if login in granted] if granted else []
 
     def item(login: str) -> dict[str, Any]:
-        return {"login": login, "name": view.name(login), "permissions": sorted(grants.get(login, ()))}
+        return {
+            "login": login,
+            "name": view.name(login),
+            "permissions": sorted(grants.get(login, ())),
+        }
 
     logins = first + [login for login in view.members if login not in granted]
     return _paged(params, "users", logins, default=20, most=100, row=item)
@@ -404,10 +467,20 @@ def _permissions_groups(view: View, params: Params, caller: Caller) -> Document:
     def item(group: Group | None) -> dict[str, Any]:
         if group is None:
             return {"name": "Anyone", "permissions": sorted(anyone)}
-        return {"id": str(group.group_id), "name": group.name, **_described(group), "permissions": sorted(permissions_of(group))}
+        return {
+            "id": str(group.group_id),
+            "name": group.name,
+            **_described(group),
+            "permissions": sorted(permissions_of(group)),
+        }
 
     groups: list[Group | None] = [*view.groups, *([None] if anyone else [])]
-    groups.sort(key=lambda group: (group is not None and not permissions_of(group), group.name.lower() if group else "anyone"))
+    groups.sort(
+        key=lambda group: (
+            group is not None and not permissions_of(group),
+            group.name.lower() if group else "anyone",
+        )
+    )
     return _paged(params, "groups", groups, default=20, most=100, row=item)
 
 
@@ -416,7 +489,11 @@ def _search_templates(view: View, params: Params, caller: Caller) -> Document:
     templates = view.organization.templates
     return {
         "permissionTemplates": [_template(template) for template in templates],
-        "defaultTemplates": [{"templateId": each.template_id, "qualifier": "TRK"} for each in templates if each.default],
+        "defaultTemplates": [
+            {"templateId": each.template_id, "qualifier": "TRK"}
+            for each in templates
+            if each.default
+        ],
         "permissions": [
             {"key": key, "name": key.capitalize(), "description": f"Ability to {key}"}
             for key in sorted({key for template in templates for key in template.permissions})
@@ -443,8 +520,15 @@ def _projects_search(view: View, params: Params, caller: Caller) -> Document:
     _admin_only(view, params, caller)
 
     def item(project: Project) -> dict[str, Any]:
-        described = {"organization": view.organization.key, "key": project.key, "name": project.name, "qualifier": "TRK"}
-        analysed = {} if project.last_analysis is None else {"lastAnalysisDate": project.last_analysis}
+        described = {
+            "organization": view.organization.key,
+            "key": project.key,
+            "name": project.name,
+            "qualifier": "TRK",
+        }
+        analysed = (
+            {} if project.last_analysis is None else {"lastAnalysisDate": project.last_analysis}
+        )
         return {**described, "visibility": project.visibility, **analysed}
 
     return _paged(params, "components", view.projects, default=100, most=500, row=item)
@@ -457,10 +541,15 @@ def _webservices_list(view: View, params: Params, caller: Caller) -> Document:
     for endpoint, route in sorted(ROUTES.items()):
         if with_internals or not route.internal:
             service, _, key = endpoint.rpartition("/")
-            described = [{"key": name.removesuffix("!"), "required": name.endswith("!")} for name in route.params]
+            described = [
+                {"key": name.removesuffix("!"), "required": name.endswith("!")}
+                for name in route.params
+            ]
             action = {"key": key, "internal": route.internal, "post": False, "params": described}
             services.setdefault(f"api/{service}", []).append(action)
-    return {"webServices": [{"path": path, "actions": actions} for path, actions in services.items()]}
+    return {
+        "webServices": [{"path": path, "actions": actions} for path, actions in services.items()]
+    }
 
 
 def _v2_organizations(view: View, params: Params, caller: Caller) -> Document:
@@ -468,7 +557,14 @@ def _v2_organizations(view: View, params: Params, caller: Caller) -> Document:
     found = view.organization
     if params.get("organizationKey", found.key) != found.key:
         return []
-    return [{"id": f"legacy-{found.uuid[:8]}", "key": found.key, "name": found.name, "uuidV4": found.uuid}]
+    return [
+        {
+            "id": f"legacy-{found.uuid[:8]}",
+            "key": found.key,
+            "name": found.name,
+            "uuidV4": found.uuid,
+        }
+    ]
 
 
 def _v2_users(view: View, params: Params, caller: Caller) -> Document:
@@ -480,24 +576,38 @@ def _v2_users(view: View, params: Params, caller: Caller) -> Document:
 
     def item(login: str) -> dict[str, Any]:
         details = view.organization.details_of(login)
-        described = {"id": details.account_id, "login": login, "name": view.name(login), "email": details.email}
+        described = {
+            "id": details.account_id,
+            "login": login,
+            "name": view.name(login),
+            "email": details.email,
+        }
         return {**described, "externalProvider": details.provider, "avatar": None}
 
     index, size = int(params.get("pageIndex", "1")), int(params.get("pageSize", "50"))
     if not 1 <= size <= 500:
         raise RefusedError(400, "Page size must be between 1 and 500")
     rows = [item(login) for login in view.members[(index - 1) * size : index * size]]
-    return {"users": rows, "page": {"pageIndex": index, "pageSize": size, "total": len(view.members)}}
+    return {
+        "users": rows,
+        "page": {"pageIndex": index, "pageSize": size, "total": len(view.members)},
+    }
 
 
 PAGE = ("p", "ps")
 
 ROUTES: dict[str, Route] = {
-    "organizations/search": Route(_organizations_search, ("member", "organizations", *PAGE), internal=True),
+    "organizations/search": Route(
+        _organizations_search, ("member", "organizations", *PAGE), internal=True
+    ),
     "organizations/search_members": Route(_search_members, ("organization", *PAGE), internal=True),
-    "permissions/groups": Route(_permissions_groups, ("organization", "projectKey", *PAGE), internal=True),
+    "permissions/groups": Route(
+        _permissions_groups, ("organization", "projectKey", *PAGE), internal=True
+    ),
     "permissions/search_templates": Route(_search_templates, ("organization!",)),
-    "permissions/users": Route(_permissions_users, ("organization", "projectKey", *PAGE), internal=True),
+    "permissions/users": Route(
+        _permissions_users, ("organization", "projectKey", *PAGE), internal=True
+    ),
     "projects/search": Route(_projects_search, ("organization!", *PAGE)),
     "user_groups/search": Route(_user_groups_search, ("organization!", *PAGE)),
     "user_groups/users": Route(_user_groups_users, ("id", "organization", *PAGE)),
@@ -566,7 +676,9 @@ def _paged(
     if most is not None and size > most:
         raise RefusedError(400, f"'ps' value ({size}) must be less than {most}")
     if window is not None and page * size > window:
-        raise RefusedError(400, f"Can return only the first {window} results. {page * size}th result asked.")
+        raise RefusedError(
+            400, f"Can return only the first {window} results. {page * size}th result asked."
+        )
     rows = [row(item) for item in items[(page - 1) * size : page * size]]
     return {"paging": {"pageIndex": page, "pageSize": size, "total": len(items)}, name: rows}
 
@@ -591,7 +703,9 @@ class _Server(ThreadingHTTPServer):
                 del self._serving[threading.current_thread()]
 
     def end_connections(self) -> None:
-        """End every connection, so that no thread outlives the server waiting for a next request."""
+        """End every connection, so that no thread outlives the server waiting for a next
+        request.
+        """
         with self._serving_lock:
             serving = dict(self._serving)
         for connection in serving.values():
@@ -610,11 +724,13 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # One segment per answer: headers and body are written together, and Nagle has nothing to wait for.
+    # One segment per answer: headers and body are written together, and Nagle has nothing to wait
+    # for.
     disable_nagle_algorithm = True
 
     def parse_request(self) -> bool:
-        # The request line is here: this is when the request arrived, and what `latency` counts from.
+        # The request line is here: this is when the request arrived, and what `latency` counts
+        # from.
         self._arrived = time.monotonic()
         return super().parse_request()
 
@@ -664,7 +780,12 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Age"] = str(int(answer.age))
         headers.update({name.replace("_", "-"): value for name, value in answer.headers.items()})
         reason = self.responses.get(answer.status, ("", ""))[0]
-        lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        lines = [
+            f"HTTP/1.1 {answer.status} {reason}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+            "",
+            "",
+        ]
         return "\r\n".join(lines).encode("latin-1", "strict")
 
     def version_string(self) -> str:

@@ -1,1 +1,4 @@
-"""The source: HTTP, paging, retries. Knows SonarCloud's endpoints, knows no tables. Only ever sends GET."""
+"""The source: HTTP, paging, retries.
+
+Knows SonarCloud's endpoints, knows no tables. Only ever sends GET.
+"""

@@ -1,6 +1,7 @@
 """One GET, as often as it takes: authorization, pace, time budgets, and the judgement of an answer.
 
-Knows nothing of lists or organizations. `faults.py` says what is permanent and what may pass, `pace.py` how fast and how long.
+Knows nothing of lists or organizations. `faults.py` says what is permanent and what may pass,
+`pace.py` how fast and how long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
-from sonar_access_pipeline.access.endpoints.shape import Api, Endpoint, Page, ShapeError, require_named
+from sonar_access_pipeline.access.endpoints.shape import (
+    Api,
+    Endpoint,
+    Page,
+    ShapeError,
+    require_named,
+)
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.addresses import is_loopback
 from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
@@ -38,10 +45,19 @@ from sonar_access_pipeline.sonarcloud.errors import (
     TokenRefusedError,
     UnavailableError,
 )
-from sonar_access_pipeline.sonarcloud.faults import LARGEST_BODY, Answered, Kind, broken_of, fault_of
+from sonar_access_pipeline.sonarcloud.faults import (
+    LARGEST_BODY,
+    Answered,
+    Kind,
+    broken_of,
+    fault_of,
+)
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 
-KNOWN_HOSTS = {"sonarcloud.io": "https://api.sonarcloud.io", "sonarqube.us": "https://api.sonarqube.us"}
+KNOWN_HOSTS = {
+    "sonarcloud.io": "https://api.sonarcloud.io",
+    "sonarqube.us": "https://api.sonarqube.us",
+}
 """SonarCloud's hosts, and where their v2 interface is."""
 SIMULATOR = "sonar-access-simulator"
 PARALLEL = 8
@@ -51,7 +67,9 @@ CONNECT_SECONDS, SILENT_SECONDS = 10.0, 30.0
 LONGEST_ASKED = 10**9
 """Seconds: a server can ask for a wait beyond every calendar."""
 WITNESSES = ("users/current", "user_tokens/search")
-"""Endpoints that need no right and no parameter: one of them must refuse a token that another endpoint refuses."""
+"""Endpoints that need no right and no parameter: one of them must refuse a token that another
+endpoint refuses.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,9 +100,12 @@ class _Bearer(AuthBase):
 
 
 class Client:
-    """A connection to one host with one token, for many threads. Close it after use, or use it as a context manager.
+    """A connection to one host with one token, for many threads.
 
-    `api_url` is where the v2 interface is, if not where it usually is. `pace` is stopped and closed with the client.
+    Close it after use, or use it as a context manager.
+
+    `api_url` is where the v2 interface is, if not where it usually is. `pace` is stopped and closed
+    with the client.
     """
 
     def __init__(
@@ -111,20 +132,27 @@ class Client:
         self._newest: float | None = None
         self._doubting = Lock()
         self._refused_by: set[str] = set()
-        # Every request is a copy of one, sent by the adapter itself: no session, so no redirect is followed, no cookie kept,
-        # and no .netrc asked for another token.
+        # Every request is a copy of one, sent by the adapter itself: no session, so no redirect is
+        # followed, no cookie kept, and no .netrc asked for another token.
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "Cache-Control": "no-cache",
             "User-Agent": f"sonar-access-pipeline/{__version__}",
         }
-        self._request = requests.Request("GET", self.host_url, headers=headers, auth=_Bearer(token)).prepare()
+        self._request = requests.Request(
+            "GET", self.host_url, headers=headers, auth=_Bearer(token)
+        ).prepare()
         self._adapter = WatchedAdapter(pool_connections=2, pool_maxsize=PARALLEL, pool_block=True)
         _require_bundle()
-        # Proxies and certificate bundles are looked up in the environment once, not once per request.
+        # Proxies and certificate bundles are looked up in the environment once, not once per
+        # request.
         self._options = {
-            base: requests.Session().merge_environment_settings(base, dict(_proxies(base)), True, None, None)
+            base: (
+                requests.Session().merge_environment_settings(
+                    base, dict(_proxies(base)), True, None, None
+                )
+            )
             for bases in self._bases.values()
             for base in bases
         }
@@ -144,14 +172,18 @@ class Client:
 
     @property
     def source_kind(self) -> SourceKind:
-        """What kind of source answered: a known host over verified TLS, the simulator by its own word, or something else."""
+        """What kind of source answered: a known host over verified TLS, the simulator by its own
+        word, or something else.
+        """
         if all(_is_known(base) for bases in self._bases.values() for base in bases):
             return SourceKind.SONARCLOUD
         return SourceKind.SIMULATED if self.server_name == SIMULATOR else SourceKind.OTHER
 
     @property
     def tls_bundle(self) -> str | None:
-        """The bundle of certificate authorities that the environment names instead of the usual ones; None when it does not."""
+        """The bundle of certificate authorities that the environment names instead of the usual
+        ones; None when it does not.
+        """
         verify = self._options[self._bases[Api.V1][0]]["verify"]
         return verify if isinstance(verify, str) and self.host_url.startswith("https://") else None
 
@@ -161,18 +193,35 @@ class Client:
         if self.tls_bundle is None:
             return None
         bundle = Path(self.tls_bundle)
-        files = sorted(file for file in bundle.iterdir() if file.is_file()) if bundle.is_dir() else [bundle]
+        files = (
+            sorted(file for file in bundle.iterdir() if file.is_file())
+            if bundle.is_dir()
+            else [bundle]
+        )
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
-    def get(self, endpoint: Endpoint, params: Mapping[str, str], until: float | None = None, *, optional: bool = False) -> Answer:
-        """GET an endpoint and parse its body, trying again while that may help, and until `until` (of the pace's clock).
+    def get(
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, str],
+        until: float | None = None,
+        *,
+        optional: bool = False,
+    ) -> Answer:
+        """GET an endpoint and parse its body, trying again while that may help, and until `until`
+        (of the pace's clock).
 
         One that is `optional` and at no address any more is not waited for.
 
-        Raises `RefusedError` at once for what cannot pass, `UnavailableError` when patience or time ends. Which address serves
-        which part of the v2 interface is settled nowhere: there, what one does not know is asked of the other.
+        Raises `RefusedError` at once for what cannot pass, `UnavailableError` when patience or time
+        ends. Which address serves which part of the v2 interface is settled nowhere: there, what
+        one does not know is asked of the other.
         """
-        bases = self._bases[endpoint.api] if endpoint.path not in self._found else (self._found[endpoint.path],)
+        bases = (
+            self._bases[endpoint.api]
+            if endpoint.path not in self._found
+            else (self._found[endpoint.path],)
+        )
         refused: RefusedError | None = None
         for base in bases:
             try:
@@ -189,7 +238,14 @@ class Client:
         assert refused is not None, "there is at least one address"
         raise refused
 
-    def _get(self, base: str, endpoint: Endpoint, params: Mapping[str, str], until: float | None, optional: bool) -> Answer:
+    def _get(
+        self,
+        base: str,
+        endpoint: Endpoint,
+        params: Mapping[str, str],
+        until: float | None,
+        optional: bool,
+    ) -> Answer:
         began = self.pace.now()
         ends = min(began + self.patience.list_seconds, until if until is not None else float("inf"))
         started_at = self.clock()
@@ -199,7 +255,9 @@ class Client:
             if self.pace.stopped:
                 raise UnavailableError(f"reading {endpoint.path} was stopped")
             try:
-                body, page, server_time = self._try(base, endpoint, params, max(0.0, ends - self.pace.now()))
+                body, page, server_time = self._try(
+                    base, endpoint, params, max(0.0, ends - self.pace.now())
+                )
                 break
             except TokenRefusedError as refused:
                 self._wait_or_give_up(self._doubted(refused, endpoint, ends), attempt, ends)
@@ -211,7 +269,9 @@ class Client:
         duration_ms = round((self.pace.now() - began) * 1000)
         return Answer(200, packed(body), page, started_at, duration_ms, server_time, attempt)
 
-    def _doubted(self, refused: TokenRefusedError, endpoint: Endpoint, ends: float) -> UnavailableError:
+    def _doubted(
+        self, refused: TokenRefusedError, endpoint: Endpoint, ends: float
+    ) -> UnavailableError:
         """Check a refused token with another endpoint, and return the error that it means when that
         one does not confirm it. Raises `TokenRefusedError` when it does.
 
@@ -229,7 +289,12 @@ class Client:
                 witness = next(path for path in WITNESSES if path != endpoint.path)
                 self.pace.wait()
                 try:
-                    self._try(self._bases[Api.V1][0], ENDPOINTS[witness], {}, max(0.0, ends - self.pace.now()))
+                    self._try(
+                        self._bases[Api.V1][0],
+                        ENDPOINTS[witness],
+                        {},
+                        max(0.0, ends - self.pace.now()),
+                    )
                     self._refused_by.discard(endpoint.path)
                 except TokenRefusedError:
                     self._refused_by.add(witness)
@@ -238,10 +303,15 @@ class Client:
                     other = "no other endpoint could be asked"
         if len(self._refused_by) > 1:
             raise refused
-        return UnavailableError(f"{self.host_url} answers {endpoint.path} as if the token were refused, and {other}")
+        return UnavailableError(
+            f"{self.host_url} answers {endpoint.path} as if the token were refused, and {other}"
+        )
 
     def _wait_or_give_up(self, fault: UnavailableError, attempt: int, ends: float) -> None:
-        """Wait as long as the fault asks for. A limit makes every thread wait, other faults only this one."""
+        """Wait as long as the fault asks for.
+
+        A limit makes every thread wait, other faults only this one.
+        """
         if isinstance(fault, BlockedError):
             raise fault
         tries = f"tried {attempt} times" if attempt > 1 else "tried once"
@@ -249,7 +319,9 @@ class Client:
             raise UnavailableError(f"{fault} ({tries})", fault.retry_after) from None
         pause = self.patience.pause(attempt) if fault.retry_after is None else fault.retry_after
         if self.pace.now() + pause > ends:
-            raise UnavailableError(f"{fault} ({tries}, and the time for it is over)", fault.retry_after) from None
+            raise UnavailableError(
+                f"{fault} ({tries}, and the time for it is over)", fault.retry_after
+            ) from None
         if fault.retry_after is None:
             self.pace.sleep(pause)
         else:
@@ -266,7 +338,9 @@ class Client:
             except requests.RequestException as error:
                 raise self._network_error(error, limit, host, path) from None
             except LocationParseError:
-                raise RefusedError(f"{host} cannot be asked; check SONAR_HOST_URL and HTTPS_PROXY.") from None
+                raise RefusedError(
+                    f"{host} cannot be asked; check SONAR_HOST_URL and HTTPS_PROXY."
+                ) from None
             except (OSError, ValueError, AttributeError):
                 # A socket that is shut under its reader can fail anywhere in the library.
                 if not limit.late:
@@ -285,21 +359,30 @@ class Client:
             message=_message(body) if response.status_code >= 400 else "",
             is_v2=endpoint.api is Api.V2,
         )
-        self._judge(answered, f"{host} answers {path} with {response.status_code}", _retry_after(response))
+        self._judge(
+            answered, f"{host} answers {path} with {response.status_code}", _retry_after(response)
+        )
         try:
             page = page_of(path, params, body)
             require_named(page)
         except ShapeError as fault:
             words = f" ({message})" if (message := _message(body)) else ""
-            raise UnavailableError(f"the answer of {host} to {path} has a wrong shape: {fault}{words}") from None
+            raise UnavailableError(
+                f"the answer of {host} to {path} has a wrong shape: {fault}{words}"
+            ) from None
         if server_time is not None:
             self._newest = max(self._newest or 0.0, server_time.timestamp())
         return body, page, server_time
 
-    def _send(self, base: str, path: str, params: Mapping[str, str]) -> tuple[requests.Response, bytes]:
+    def _send(
+        self, base: str, path: str, params: Mapping[str, str]
+    ) -> tuple[requests.Response, bytes]:
         request = self._request.copy()
         request.prepare_url(f"{base}/{path}", dict(params))
-        options: dict[str, Any] = {**self._options[base], "timeout": (CONNECT_SECONDS, SILENT_SECONDS)}
+        options: dict[str, Any] = {
+            **self._options[base],
+            "timeout": (CONNECT_SECONDS, SILENT_SECONDS),
+        }
         response = self._adapter.send(request, **options)
         with response:
             pieces, size = [], 0
@@ -310,15 +393,21 @@ class Client:
                     break
         return response, b"".join(pieces)
 
-    def _network_error(self, error: requests.RequestException | None, limit: Limit, host: str, path: str) -> SourceError:
+    def _network_error(
+        self, error: requests.RequestException | None, limit: Limit, host: str, path: str
+    ) -> SourceError:
         if limit.late or error is None:
             return UnavailableError(f"{host} took too long to answer {path}")
         broken = broken_of(error)
         sentence = broken.why.format(host=host, path=path, proxy=_proxy_variable(host))
-        return RefusedError(sentence) if broken.kind is Kind.PERMANENT else UnavailableError(sentence)
+        return (
+            RefusedError(sentence) if broken.kind is Kind.PERMANENT else UnavailableError(sentence)
+        )
 
     def _judge(self, answered: Answered, said: str, asked: float | None) -> None:
-        """Nothing for an answer to parse, else the error that says whether trying again can help, and when it `asked` for it."""
+        """Nothing for an answer to parse, else the error that says whether trying again can help,
+        and when it `asked` for it.
+        """
         fault = fault_of(answered)
         if fault is None:
             return
@@ -329,7 +418,11 @@ class Client:
         raise PERMANENT[fault.kind](sentence)
 
 
-TRANSIENT = {Kind.TRANSIENT: UnavailableError, Kind.STARTING: StartingError, Kind.BLOCKED: BlockedError}
+TRANSIENT = {
+    Kind.TRANSIENT: UnavailableError,
+    Kind.STARTING: StartingError,
+    Kind.BLOCKED: BlockedError,
+}
 
 
 def _is_known(base: str) -> bool:
@@ -351,26 +444,38 @@ def _require_bundle() -> None:
             raise RefusedError(f"{name} names {place}, which is not there; mend it, or unset it.")
         try:
             is_folder = Path(place).is_dir()
-            ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
+            ssl.create_default_context(
+                cafile=None if is_folder else place, capath=place if is_folder else None
+            )
         except (ssl.SSLError, OSError):
-            raise RefusedError(f"{name} names {place}, which holds no certificates (PEM); mend it, or unset it.") from None
+            raise RefusedError(
+                f"{name} names {place}, which holds no certificates (PEM); mend it, or unset it."
+            ) from None
         return
 
 
 def _proxies(base: str) -> Mapping[str, str]:
-    """Give no proxies for this machine itself, whose token is nobody else's business; else leave them to the environment."""
+    """Give no proxies for this machine itself, whose token is nobody else's business; else leave
+    them to the environment.
+    """
     host = urlsplit(base).hostname or ""
     return {"http": "", "https": ""} if is_loopback(host) else {}
 
 
 def _proxy_variable(base: str) -> str:
-    """Name the variable that names the proxy before an address, in the order of `urllib`; the one to set where none is."""
+    """Name the variable that names the proxy before an address, in the order of `urllib`; the one
+    to set where none is.
+    """
     scheme = urlsplit(base).scheme
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
     return next((name for name in names if os.environ.get(name)), f"{scheme}_proxy".upper())
 
 
-PERMANENT = {Kind.PERMANENT: RefusedError, Kind.NOT_FOUND: NotFoundError, Kind.TOKEN: TokenRefusedError}
+PERMANENT = {
+    Kind.PERMANENT: RefusedError,
+    Kind.NOT_FOUND: NotFoundError,
+    Kind.TOKEN: TokenRefusedError,
+}
 
 
 def _server_time(response: requests.Response) -> datetime | None:
@@ -385,11 +490,17 @@ def _server_time(response: requests.Response) -> datetime | None:
         return None
 
 
-def _age(response: requests.Response, server_time: datetime | None, newest: float | None) -> float | None:
-    """Seconds by which an answer is older than the question: by its header, or by server times that were seen before it."""
+def _age(
+    response: requests.Response, server_time: datetime | None, newest: float | None
+) -> float | None:
+    """Seconds by which an answer is older than the question: by its header, or by server times that
+    were seen before it.
+    """
     header = response.headers.get("Age", "")
     by_header = float(header) if header.isascii() and header.isdigit() else None
-    by_clock = newest - server_time.timestamp() if server_time is not None and newest is not None else None
+    by_clock = (
+        newest - server_time.timestamp() if server_time is not None and newest is not None else None
+    )
     known = [age for age in (by_header, by_clock) if age is not None]
     return max(known, default=None)
 
@@ -405,10 +516,20 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _message(body: bytes) -> str:
-    """SonarCloud's own words for an error: they name parameters, keys and rights, not people. Empty where there are none."""
+    """SonarCloud's own words for an error: they name parameters, keys and rights, not people.
+
+    Empty where there are none.
+    """
     try:
         document = json.loads(body)
-        said = "; ".join(str(error["msg"]) for error in document["errors"]) if "errors" in document else str(document["message"])
+        said = (
+            "; ".join(str(error["msg"]) for error in document["errors"])
+            if "errors" in document
+            else str(document["message"])
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in said[:300])
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in said[:300]
+    )

@@ -1,7 +1,8 @@
 """An end for every request: sockets that are past their time are shut, whatever they wait for.
 
-The library's timeouts are per piece, so a server that sends a byte now and then would never meet one. Here one thread
-watches all requests of a client and shuts the socket of those that are late; whoever reads from it gets an error at once.
+The library's timeouts are per piece, so a server that sends a byte now and then would never meet
+one. Here one thread watches all requests of a client and shuts the socket of those that are late;
+whoever reads from it gets an error at once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Limit:
     connection: HTTPConnection | None = None
     late: bool = False
     socket: socket.socket | None = None
-    """The socket that answers: a connection that the server will close forgets it while its answer is still read."""
+    """The socket that answers: a connection that the server will close forgets it while its answer
+    is still read.
+    """
 
 
 @dataclass
@@ -40,7 +43,9 @@ _current = _Current()
 
 
 class _Watched(HTTPConnection):
-    """A connection that tells the request in its thread which socket it uses, from the first packet on."""
+    """A connection that tells the request in its thread which socket it uses, from the first packet
+    on.
+    """
 
     def connect(self) -> None:
         self._note()
@@ -103,7 +108,9 @@ class Watch:
                 limit.ends = time.monotonic()
             self._limits.add(limit)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sonar-access-deadlines", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="sonar-access-deadlines", daemon=True
+                )
                 self._thread.start()
             if self._stopped or limit.ends <= min(other.ends for other in self._limits):
                 self._changed.notify()

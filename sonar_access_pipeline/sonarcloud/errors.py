@@ -1,6 +1,7 @@
 """What can go wrong at the source, split by the one question that matters: can trying again help?
 
-Every message is one sentence for a person: what happened, to what, what to do. None holds a token or a body.
+Every message is one sentence for a person: what happened, to what, what to do. None holds a token
+or a body.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ class SourceError(Exception):
 
 
 class RefusedError(SourceError):
-    """Permanent: a person must change something (the token, the organization key, a right, a clock). Never retried."""
+    """Permanent: a person must change something (the token, the organization key, a right, a
+    clock). Never retried.
+    """
 
 
 class TokenRefusedError(RefusedError):
@@ -23,7 +26,10 @@ class NotFoundError(RefusedError):
 
 
 class UnavailableError(SourceError):
-    """Transient: the network, a proxy, a limit or SonarCloud itself. `retry_after` is in seconds, where it was given."""
+    """Transient: the network, a proxy, a limit or SonarCloud itself.
+
+    `retry_after` is in seconds, where it was given.
+    """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -31,8 +37,13 @@ class UnavailableError(SourceError):
 
 
 class StartingError(UnavailableError):
-    """Transient: SonarCloud does not know an address that it has. Of one that is not needed, it may be gone for good."""
+    """Transient: SonarCloud does not know an address that it has.
+
+    Of one that is not needed, it may be gone for good.
+    """
 
 
 class BlockedError(UnavailableError):
-    """Transient, but asking again now makes it worse: the edge before SonarCloud blocks the address that asks."""
+    """Transient, but asking again now makes it worse: the edge before SonarCloud blocks the address
+    that asks.
+    """

@@ -1,8 +1,9 @@
-"""Many lists at once: page 1 tells a list's total, the rest of it and other lists are read in parallel, and what does not
-add up is read again.
+"""Many lists at once: page 1 tells a list's total, the rest of it and other lists are read in
+parallel, and what does not add up is read again.
 
-Knows pages, totals and threads; which lists there are is `reader.py`. All state is changed by the calling thread alone: the
-workers only fetch, and tell each other when the token is refused, so that nothing more is sent from that moment.
+Knows pages, totals and threads; which lists there are is `reader.py`. All state is changed by the
+calling thread alone: the workers only fetch, and tell each other when the token is refused, so that
+nothing more is sent from that moment.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError, 
 READINGS = 3
 """How often a list is read before its numbers are believed to be wrong for good."""
 FEWER_ROWS = (0, 3, 13, 1, 7)
-"""How many rows fewer a page has in each reading of a list, over and over: other boundaries part other people of one name."""
+"""How many rows fewer a page has in each reading of a list, over and over: other boundaries part
+other people of one name.
+"""
 WORKERS = 2 * PARALLEL
-"""Threads that fetch and parse: more than connections, so that none of those idles while its last answer is parsed."""
+"""Threads that fetch and parse: more than connections, so that none of those idles while its last
+answer is parsed.
+"""
 AHEAD = 2 * WORKERS
 """Pages handed to the workers beyond those they read: none waits for this thread to think."""
 LARGEST_LIST = 1_000_000
@@ -39,7 +44,9 @@ LARGEST_LIST = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class ListPlan:
-    """One list to read, asked with `params`. `subject` is the group or project it belongs to, else empty.
+    """One list to read, asked with `params`.
+
+    `subject` is the group or project it belongs to, else empty.
 
     `is_sample`: one row of it is all that is wanted.
     """
@@ -58,14 +65,20 @@ class ListPlan:
     def endpoint(self) -> Endpoint:
         """The endpoint of the list, with pages of one row where that is enough."""
         endpoint = self.list.endpoint
-        return replace(endpoint, page_size=1) if self.is_sample and endpoint.page_size is not None else endpoint
+        return (
+            replace(endpoint, page_size=1)
+            if self.is_sample and endpoint.page_size is not None
+            else endpoint
+        )
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far reading is: the list at hand, its rows so far and its reported total, and all requests so far.
+    """How far reading is: the list at hand, its rows so far and its reported total, and all
+    requests so far.
 
-    `waiting_seconds` is how long the source still makes us wait for having asked too much; zero when it does not.
+    `waiting_seconds` is how long the source still makes us wait for having asked too much; zero
+    when it does not.
     """
 
     list_name: str
@@ -115,7 +128,9 @@ class _Reading:
         return self.asked
 
     def take(self, number: int, page: Page, may_stop: bool) -> None:
-        """Note a page, and whether to ask for more: not behind a row without grants, and not once it cannot add up."""
+        """Note a page, and whether to ask for more: not behind a row without grants, and not once
+        it cannot add up.
+        """
         self.pages[number] = page
         before = len(self.keys)
         self.keys.update(self.plan.list.keys_of(page.records))
@@ -132,7 +147,14 @@ class _Reading:
 
     def again(self) -> _Reading:
         """Start the next reading of the list, within the time of this one."""
-        return _Reading(self.plan, self.number + 1, self.rereads + 1, self.readings_left - 1, self.until, reported=self.reported)
+        return _Reading(
+            self.plan,
+            self.number + 1,
+            self.rereads + 1,
+            self.readings_left - 1,
+            self.until,
+            reported=self.reported,
+        )
 
     def _ask_no_more(self) -> None:
         self.last_page = min(self.last_page or 1, self.asked)
@@ -148,7 +170,10 @@ class _Reading:
         size = self._size(page)
         due = min(size, self._shown(page.total) - (number - 1) * size)
         if len(page.records) < due:
-            return f"it reports {page.total} rows, and page {number} delivers {len(page.records)} where {due} are due"
+            return (
+                f"it reports {page.total} rows, and page {number} delivers {len(page.records)}"
+                f" where {due} are due"
+            )
         return f"page {number} repeats others" if new == 0 else None
 
     def params(self, number: int) -> dict[str, str]:
@@ -157,10 +182,15 @@ class _Reading:
 
     @property
     def _asked_size(self) -> int:
-        """The most that the endpoint gives, but a little less when a list is read again that does not fill its window."""
+        """The most that the endpoint gives, but a little less when a list is read again that does
+        not fill its window.
+        """
         most = self.plan.endpoint.page_size or 1
         fewer = FEWER_ROWS[self.rereads % len(FEWER_ROWS)]
-        fills = self.plan.endpoint.window is not None and self.reported > self.plan.endpoint.window - most
+        fills = (
+            self.plan.endpoint.window is not None
+            and self.reported > self.plan.endpoint.window - most
+        )
         return most if fills or most <= max(FEWER_ROWS) else most - fewer
 
     def _size(self, page: Page) -> int:
@@ -179,7 +209,11 @@ class _Reading:
     def _stands_at_a_row_without_grants(self, page: Page) -> bool:
         last = page.records[-1] if page.records else None
         without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions
-        return self.plan.list.stops_without_grants and without and grants_come_first(page.records) is not False
+        return (
+            self.plan.list.stops_without_grants
+            and without
+            and grants_come_first(page.records) is not False
+        )
 
 
 Arrival = tuple[_Reading, int, Answer | BaseException]
@@ -187,7 +221,9 @@ OnComplete = Callable[[ListPlan], Iterable[ListPlan]]
 
 
 class Gathering:
-    """What was read so far: the responses, the verdict on each list, the records; and the way to read more."""
+    """What was read so far: the responses, the verdict on each list, the records; and the way to
+    read more.
+    """
 
     def __init__(self, client: Client, progress: Callable[[Progress], None]) -> None:
         self.responses: list[Response] = []
@@ -196,7 +232,10 @@ class Gathering:
         self.gathered = Gathered()
         self.gone: dict[Part, str] = {}
         self.grants_come_first: dict[str, bool] = {}
-        """By endpoint: whether every list of it that was read whole had its rows with grants first. Absent: nobody knows."""
+        """By endpoint: whether every list of it that was read whole had its rows with grants first.
+
+        Absent: nobody knows.
+        """
         self._stopped: set[ListPlan] = set()
         self._refused: TokenRefusedError | None = None
         self._client = client
@@ -204,10 +243,11 @@ class Gathering:
         self._ends = client.pace.now() + client.patience.snapshot_seconds
 
     def read(self, plans: Iterable[ListPlan], on_complete: OnComplete = lambda _: ()) -> None:
-        """Read lists until each settles or was read `READINGS` times; `on_complete` says what else to read then.
+        """Read lists until each settles or was read `READINGS` times; `on_complete` says what else
+        to read then.
 
-        A list that SonarCloud does not know (any more) is noted in `gone`. Raises `SourceError` for the first list that cannot
-        be read at all; nothing else is waited for then.
+        A list that SonarCloud does not know (any more) is noted in `gone`. Raises `SourceError` for
+        the first list that cannot be read at all; nothing else is waited for then.
         """
         ready: deque[_Reading] = deque(self._first(plan) for plan in plans)
         arrived: SimpleQueue[Arrival] = SimpleQueue()
@@ -231,7 +271,8 @@ class Gathering:
                     in_the_air -= 1
                     ready.extend(self._arrived(reading, number, outcome, on_complete))
                     if reading.has_more and not reading.is_queued:
-                        # A list that is begun is finished first: long lists must not be what is left at the end.
+                        # A list that is begun is finished first: long lists must not be what is
+                        # left at the end.
                         reading.is_queued = True
                         ready.appendleft(reading)
         except BaseException:
@@ -242,13 +283,23 @@ class Gathering:
 
     def _first(self, plan: ListPlan) -> _Reading:
         earlier = self.reads.get(plan.part)
-        # Two readings must say the same where no other list would tell: two more, then, to come to that.
+        # Two readings must say the same where no other list would tell: two more, then, to come to
+        # that.
         left = READINGS + 1 if plan.list.is_unwitnessed else READINGS - 1
         if earlier is None:
             return _Reading(plan, readings_left=left)
-        # One number is left out: what was read before another list cast doubt on it is not put together with what is read now.
-        number = max((r.reading for r in self.responses if (r.list_name, r.subject) == plan.part), default=-1) + 2
-        return _Reading(plan, number, earlier.rereads + 1, left, reported=earlier.reported_total or 0)
+        # One number is left out: what was read before another list cast doubt on it is not put
+        # together with what is read now.
+        number = (
+            max(
+                (r.reading for r in self.responses if (r.list_name, r.subject) == plan.part),
+                default=-1,
+            )
+            + 2
+        )
+        return _Reading(
+            plan, number, earlier.rereads + 1, left, reported=earlier.reported_total or 0
+        )
 
     def _fetch(self, reading: _Reading, number: int, arrived: SimpleQueue[Arrival]) -> None:
         """In a worker: one page, or why there is none."""
@@ -265,7 +316,12 @@ class Gathering:
                 (
                     reading,
                     number,
-                    client.get(endpoint, reading.params(number), reading.until, optional=reading.plan.list.is_optional),
+                    client.get(
+                        endpoint,
+                        reading.params(number),
+                        reading.until,
+                        optional=reading.plan.list.is_optional,
+                    ),
                 )
             )
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits for it
@@ -274,7 +330,11 @@ class Gathering:
             arrived.put((reading, number, error))
 
     def _arrived(
-        self, reading: _Reading, number: int, outcome: Answer | BaseException, on_complete: OnComplete
+        self,
+        reading: _Reading,
+        number: int,
+        outcome: Answer | BaseException,
+        on_complete: OnComplete,
     ) -> Iterable[_Reading]:
         """Take in one page; the readings that follow from it."""
         plan = reading.plan
@@ -321,7 +381,9 @@ class Gathering:
     def _newest_first(self, reading: _Reading, pages: Reading) -> Iterator[Reading]:
         yield pages
         part, number = reading.plan.part, reading.number
-        before = [r for r in self.responses if (r.list_name, r.subject) == part and r.reading < number]
+        before = [
+            r for r in self.responses if (r.list_name, r.subject) == part and r.reading < number
+        ]
         if any(response.reading == number - 1 for response in before):
             yield from readings_of(before)
 
@@ -329,12 +391,19 @@ class Gathering:
         """Learn whether grants come first: a list that was read whole proves it; any list can
         disprove it.
         """
-        plan, found = reading.plan, grants_come_first(record for page in pages for record in page.records)
+        plan, found = (
+            reading.plan,
+            grants_come_first(record for page in pages for record in page.records),
+        )
         self._stopped.discard(plan)
         if reading.others_without_grants:
             self._stopped.add(plan)
-        if found is False or (found and read.verdict is Verdict.COMPLETE and not reading.others_without_grants):
-            self.grants_come_first[plan.endpoint.path] = found and self.grants_come_first.get(plan.endpoint.path, True)
+        if found is False or (
+            found and read.verdict is Verdict.COMPLETE and not reading.others_without_grants
+        ):
+            self.grants_come_first[plan.endpoint.path] = found and self.grants_come_first.get(
+                plan.endpoint.path, True
+            )
 
     def stopped_in_vain(self) -> list[ListPlan]:
         """Return the lists that were not read to their end because grants come first, where this
@@ -349,7 +418,9 @@ class Gathering:
             self.gone[plan.part] = str(error)
         elif not (isinstance(error, SourceError) and plan.list.is_optional):
             raise error
-        self.reads[plan.part] = ListRead(*plan.part, None, 0, 0, reading.rereads, Verdict.INCOMPLETE, str(error))
+        self.reads[plan.part] = ListRead(
+            *plan.part, None, 0, 0, reading.rereads, Verdict.INCOMPLETE, str(error)
+        )
         self.gathered.drop(plan.part)
 
     def _keep(self, reading: _Reading, number: int, answer: Answer) -> None:
@@ -374,4 +445,6 @@ class Gathering:
             )
         )
         waiting = self._client.pace.closed_seconds
-        self._progress(Progress(plan.list.name, reading.rows, answer.page.total, len(self.responses), waiting))
+        self._progress(
+            Progress(plan.list.name, reading.rows, answer.page.total, len(self.responses), waiting)
+        )

@@ -1,5 +1,5 @@
-"""How fast and how long: the request rate of everybody on this machine who asks one host, the pause that a limit imposes, and the
-patience with faults.
+"""How fast and how long: the request rate of everybody on this machine who asks one host, the pause
+that a limit imposes, and the patience with faults.
 
 No HTTP here. Times are seconds of a monotonic clock.
 """
@@ -23,7 +23,9 @@ from filelock import FileLock
 REQUESTS_PER_MINUTE = 600
 """SonarCloud asks for fewer than 1,000 a minute, shared by everybody behind one address."""
 STATE = struct.Struct("<dd16s")
-"""When the next request is due, until when nobody starts, and by whose clock: that of a machine since it was started."""
+"""When the next request is due, until when nobody starts, and by whose clock: that of a machine
+since it was started.
+"""
 FORGOTTEN = 3600.0
 """Seconds: a due time that lies further ahead is none of this clock."""
 LOCKED_SECONDS = 30.0
@@ -32,10 +34,13 @@ LOCKED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try. One request: `attempts` in all, pauses doubling from `first_pause`, with jitter.
+    """How long to try.
 
-    429 without `Retry-After` waits `limited_pause`: SonarCloud asks for "a few minutes" and documents no header. Nothing takes
-    longer than its budget: one try `request_seconds`, one list `list_seconds`, everything together `snapshot_seconds`.
+    One request: `attempts` in all, pauses doubling from `first_pause`, with jitter.
+
+    429 without `Retry-After` waits `limited_pause`: SonarCloud asks for "a few minutes" and
+    documents no header. Nothing takes longer than its budget: one try `request_seconds`, one list
+    `list_seconds`, everything together `snapshot_seconds`.
     """
 
     attempts: int = 5
@@ -48,7 +53,9 @@ class Patience:
 
     def pause(self, failures: int) -> float:
         """Compute how long to wait, in seconds, after so many failures."""
-        return min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause) * random.uniform(0.75, 1.25)
+        return min(self.first_pause * 2.0 ** (failures - 1), self.longest_pause) * random.uniform(
+            0.75, 1.25
+        )
 
 
 @dataclass
@@ -60,14 +67,20 @@ class _State:
 
 
 class Pace:
-    """Lets requests start: never more than `per_minute` in any minute, and none while a limit imposes a pause.
+    """Lets requests start: never more than `per_minute` in any minute, and none while a limit
+    imposes a pause.
 
-    A few may start at once (one in 25 of a minute's); the rest follow evenly. With a `file`, every process of this machine that
-    names the same one shares rate and pauses. `stop` ends all waiting, now and later.
+    A few may start at once (one in 25 of a minute's); the rest follow evenly. With a `file`, every
+    process of this machine that names the same one shares rate and pauses. `stop` ends all waiting,
+    now and later.
     """
 
     def __init__(
-        self, per_minute: int = REQUESTS_PER_MINUTE, *, file: Path | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        per_minute: int = REQUESTS_PER_MINUTE,
+        *,
+        file: Path | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.now = now
         self._at_once = max(1, per_minute // 25)
@@ -75,7 +88,9 @@ class Pace:
         self._lock = threading.Lock()
         self._state = _State(now(), now())
         self._file = None if file is None else os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        self._file_lock = None if file is None else FileLock(f"{file}.lock", timeout=LOCKED_SECONDS, mode=0o600)
+        self._file_lock = (
+            None if file is None else FileLock(f"{file}.lock", timeout=LOCKED_SECONDS, mode=0o600)
+        )
         self._clock = _clock_name()
         self._stopping = threading.Event()
 
@@ -118,7 +133,9 @@ class Pace:
 
     @property
     def closed_seconds(self) -> float:
-        """How long the pause that a limit imposed still lasts, as far as this process knows; zero when there is none."""
+        """How long the pause that a limit imposed still lasts, as far as this process knows; zero
+        when there is none.
+        """
         with self._lock:
             return max(0.0, self._state.closed_until - self.now())
 
@@ -146,7 +163,8 @@ class Pace:
         try:
             self._file_lock.acquire()
         except (OSError, NotImplementedError):
-            # Also for a lock that stayed when its process died on another machine: `Timeout` is an OSError.
+            # Also for a lock that stayed when its process died on another machine: `Timeout` is an
+            # OSError.
             self.close()
             yield None
             return
@@ -166,7 +184,9 @@ class Pace:
 
 
 def _clock_name() -> bytes:
-    """Name the clock that counts since this machine was started: that of another machine, or of before, says nothing here."""
+    """Name the clock that counts since this machine was started: that of another machine, or of
+    before, says nothing here.
+    """
     try:
         name = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:

@@ -1,1 +1,4 @@
-"""The only SQL: tables, migrations, the snapshot store, the history merge, queries. SQLite and PostgreSQL, same code."""
+"""The only SQL: tables, migrations, the snapshot store, the history merge, queries.
+
+SQLite and PostgreSQL, same code.
+"""

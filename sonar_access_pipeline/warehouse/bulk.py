@@ -1,7 +1,8 @@
-"""Many rows at once, as fast as each database takes them: the only place that goes past SQLAlchemy to the driver.
+"""Many rows at once, as fast as each database takes them: the only place that goes past SQLAlchemy
+to the driver.
 
-PostgreSQL takes COPY, SQLite `executemany`; SQLAlchemy's own inserts are six and two times slower. Types are few and known:
-text, bool, bytes, datetime, and None.
+PostgreSQL takes COPY, SQLite `executemany`; SQLAlchemy's own inserts are six and two times slower.
+Types are few and known: text, bool, bytes, datetime, and None.
 """
 
 from __future__ import annotations
@@ -22,15 +23,22 @@ AT_ONCE = 10_000
 """Rows in memory in the database's own spelling."""
 
 
-def insert_rows(transaction: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Insert rows whose values stand in the order of `names`. They are read once, and never all in memory."""
+def insert_rows(
+    transaction: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Insert rows whose values stand in the order of `names`.
+
+    They are read once, and never all in memory.
+    """
     left = iter(rows)
     write = _copy if transaction.dialect.name == "postgresql" else _execute_many
     while part := list(islice(left, AT_ONCE)):
         write(transaction, table, names, part)
 
 
-def hashes_where(transaction: Connection, table: Table, condition: ColumnElement[bool]) -> set[bytes]:
+def hashes_where(
+    transaction: Connection, table: Table, condition: ColumnElement[bool]
+) -> set[bytes]:
     """Return the `row_hash` of every row for which a condition holds."""
     if transaction.dialect.name == "postgresql":
         # One value instead of as many rows: the driver would take longer than the database.
@@ -72,16 +80,27 @@ def tuples(transaction: Connection, query: Select[Any]) -> Iterator[tuple[Any, .
     return iter(cursor.fetchall())
 
 
-def _execute_many(transaction: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _execute_many(
+    transaction: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     places = ", ".join("?" * len(names))
-    spelled = [tuple(_utc(value) if isinstance(value, datetime) else value for value in row) for row in rows]
-    transaction.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", spelled)
+    spelled = [
+        tuple(_utc(value) if isinstance(value, datetime) else value for value in row)
+        for row in rows
+    ]
+    transaction.exec_driver_sql(
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", spelled
+    )
 
 
-def _copy(transaction: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _copy(
+    transaction: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     raw = transaction.connection.driver_connection
     assert raw is not None, "an open connection has the driver's"
-    lines = io.StringIO("".join("\t".join([SPELLED[type(value)](value) for value in row]) + "\n" for row in rows))
+    lines = io.StringIO(
+        "".join("\t".join([SPELLED[type(value)](value) for value in row]) + "\n" for row in rows)
+    )
     with raw.cursor() as cursor:
         cursor.copy_expert(f"COPY {table.name} ({', '.join(names)}) FROM STDIN", lines)
 

@@ -1,4 +1,5 @@
-"""What every table, view and column means, put into PostgreSQL as comments, and read from there as the data dictionary.
+"""What every table, view and column means, put into PostgreSQL as comments, and read from there as
+the data dictionary.
 
 The words stand once, in `schema.py`, `views.py` and `access/rows.py`. SQLite keeps no comments.
 """
@@ -34,7 +35,11 @@ def dictionary(transaction: Connection) -> str:
     found = inspect(transaction)
     history = [description.name for description in HISTORY_TABLES]
     others = [table.name for table in metadata.sorted_tables if table.name not in history]
-    sections = (("Views", views.VIEWS), ("History tables", history), ("Snapshots, decisions and records", sorted(others)))
+    sections = (
+        ("Views", views.VIEWS),
+        ("History tables", history),
+        ("Snapshots, decisions and records", sorted(others)),
+    )
     lines = [INTRODUCTION]
     for title, names in sections:
         lines.append(f"## {title}\n")
@@ -45,16 +50,26 @@ def dictionary(transaction: Connection) -> str:
 
 INTRODUCTION = """# Data dictionary
 
-Made from the comments that a warehouse on PostgreSQL carries itself (`make dictionary`; a test compares). On SQLite names
-and meanings are the same. All times are UTC; unknown is NULL.
+Made from the comments that a warehouse on PostgreSQL carries itself (`make dictionary`; a test
+compares). On SQLite names and meanings are the same. All times are UTC; unknown is NULL.
 """
 
 
 def _described(found: Inspector, name: str) -> Iterator[str]:
-    keys = set(found.get_pk_constraint(name)["constrained_columns"]) if name not in views.VIEWS else set()
-    yield f"### `{name}`\n\n{found.get_table_comment(name)['text']}.\n\n| column | type | meaning |\n|---|---|---|"
+    keys = (
+        set(found.get_pk_constraint(name)["constrained_columns"])
+        if name not in views.VIEWS
+        else set()
+    )
+    yield (
+        f"### `{name}`\n\n{found.get_table_comment(name)['text']}.\n\n| column | type | meaning"
+        " |\n|---|---|---|"
+    )
     for column in found.get_columns(name):
         kind = "timestamptz" if "TIMESTAMP" in str(column["type"]) else str(column["type"]).lower()
         nullable = ", may be NULL" if column["nullable"] and name not in views.VIEWS else ""
-        yield f"| `{column['name']}`{' (key)' if column['name'] in keys else ''} | {kind}{nullable} | {column['comment']} |"
+        yield (
+            f"| `{column['name']}`{' (key)' if column['name'] in keys else ''} | {kind}{nullable} |"
+            f" {column['comment']} |"
+        )
     yield ""

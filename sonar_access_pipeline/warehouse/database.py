@@ -1,4 +1,5 @@
-"""Opening a warehouse: one URL, two databases, transactions with the right lock, and errors as sentences.
+"""Opening a warehouse: one URL, two databases, transactions with the right lock, and errors as
+sentences.
 
 Knows no table. A `Warehouse` is cheap to make and connects when first used.
 """
@@ -32,7 +33,9 @@ Transaction = Connection
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others hold, and for an answer."""
+    """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others
+    hold, and for an answer.
+    """
 
     connect: int = 10
     lock: float = 1800.0
@@ -42,7 +45,9 @@ class Limits:
 WORKING, ASKING = Limits(), Limits(lock=60.0, statement=60.0)
 """For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 GRACE = 5.0
-"""Seconds after which a server that has not ended a statement by its own limit is taken to be silent."""
+"""Seconds after which a server that has not ended a statement by its own limit is taken to be
+silent.
+"""
 POSTGRESQL = ("postgresql", "postgres")
 LOCK_CLASS = 7_766_276
 """First half of our advisory lock keys on PostgreSQL, so that they meet nobody else's."""
@@ -51,11 +56,14 @@ SQLITE = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    # A day's merge touches pages all over its indexes: 64 MB keeps them until the commit, and the log is folded in now and then.
+    # A day's merge touches pages all over its indexes: 64 MB keeps them until the commit, and the
+    # log is folded in now and then.
     "cache_size=-65536",
     "wal_autocheckpoint=16384",
 )
-"""How an embedded warehouse is opened: safe against a power cut at any moment, and readable while it is written."""
+"""How an embedded warehouse is opened: safe against a power cut at any moment, and readable while
+it is written.
+"""
 
 
 class Warehouse:
@@ -65,7 +73,11 @@ class Warehouse:
         self.url = _url(url)
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
         self._silence = Silence()
-        self.engine: Engine = _postgresql(self.url, limits, self._silence) if self.is_postgresql else _sqlite(self.url)
+        self.engine: Engine = (
+            _postgresql(self.url, limits, self._silence)
+            if self.is_postgresql
+            else _sqlite(self.url)
+        )
 
     @property
     def sqlite_file(self) -> Path | None:
@@ -100,20 +112,29 @@ class Warehouse:
         with self._translated(), self.engine.connect() as connection:
             connection = connection.execution_options(sonar_access_writes=True)
             if self.is_postgresql:
-                # Whatever the database's default: what is read after the wait for the lock must be what the last writer left.
+                # Whatever the database's default: what is read after the wait for the lock must be
+                # what the last writer left.
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 self.lock(connection, lock)
                 yield connection
 
     def lock(self, transaction: Connection, lock: str) -> None:
-        """Take one more lock in a `write`, until its end. SQLite has one lock for all, which a write has already."""
+        """Take one more lock in a `write`, until its end.
+
+        SQLite has one lock for all, which a write has already.
+        """
         if self.is_postgresql:
             key = zlib.crc32(lock.encode()) - 2**31
-            transaction.execute(text("SELECT pg_advisory_xact_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key})
+            transaction.execute(
+                text("SELECT pg_advisory_xact_lock(:class, :key)"),
+                {"class": LOCK_CLASS, "key": key},
+            )
 
     def fold_log(self) -> None:
-        """Have SQLite fold its log into the file and empty it, so that nothing of what was replaced is left there."""
+        """Have SQLite fold its log into the file and empty it, so that nothing of what was replaced
+        is left there.
+        """
         with self._translated(), self.engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert raw is not None, "an open connection has the driver's"
@@ -129,33 +150,54 @@ class Warehouse:
         try:
             yield
         except (DBAPIError, driver.Error) as error:
-            # The statement and its parameters hold personal data: only the database's first line is passed on.
+            # The statement and its parameters hold personal data: only the database's first line is
+            # passed on.
             if waited := self._silence.was_late():
                 raise WarehouseError(
-                    f"The warehouse {self.name} does not answer: it took the question and was silent for "
-                    f"{waited:.0f} s. Look whether the server runs and the network lets answers through; nothing "
-                    "was half-written."
+                    f"The warehouse {self.name} does not answer: it took the question and was"
+                    f" silent for {waited:.0f} s. Look whether the server runs and the network lets"
+                    " answers through; nothing was half-written."
                 ) from None
             cause = error.orig if isinstance(error, DBAPIError) else error
-            said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-            raise WarehouseError(f"The warehouse {self.name} refuses: {said}{_advice(said)}") from None
+            said = (
+                str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+            )
+            raise WarehouseError(
+                f"The warehouse {self.name} refuses: {said}{_advice(said)}"
+            ) from None
 
 
 def _advice(said: str) -> str:
     advice = {
-        "FATAL:  database": "; there is no such database: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
+        "FATAL:  database": (
+            "; there is no such database: make it, or check SONAR_ACCESS_WAREHOUSE_URL."
+        ),
         "FATAL:  role": "; there is no such role: make it, or check SONAR_ACCESS_WAREHOUSE_URL.",
         "FATAL:  password": "; the password is not the role's: check SONAR_ACCESS_WAREHOUSE_URL.",
-        "permission denied to create temporary tables": "; its owner must run GRANT TEMPORARY ON DATABASE for the role.",
-        "permission denied": "; the role has no right to this; a decision needs SONAR_ACCESS_WAREHOUSE_URL of an operator.",
-        "read-only transaction": "; the role or the database may only read: check default_transaction_read_only.",
-        "timeout expired": "; it takes connections and does not answer: look whether the server runs, then try again.",
-        "lock timeout": "; something else holds what this needs for too long: look what runs, then try again.",
+        "permission denied to create temporary tables": (
+            "; its owner must run GRANT TEMPORARY ON DATABASE for the role."
+        ),
+        "permission denied": (
+            "; the role has no right to this; a decision needs SONAR_ACCESS_WAREHOUSE_URL of an"
+            " operator."
+        ),
+        "read-only transaction": (
+            "; the role or the database may only read: check default_transaction_read_only."
+        ),
+        "timeout expired": (
+            "; it takes connections and does not answer: look whether the server runs, then try"
+            " again."
+        ),
+        "lock timeout": (
+            "; something else holds what this needs for too long: look what runs, then try again."
+        ),
         "statement timeout": "; it took too long: look what else the server does, then try again.",
         "disk is full": "; free some space, then run again: nothing was half-written.",
         "unable to open": "; check that the folder exists and can be written.",
         "readonly database": "; check that the file and its folder can be written.",
-        "no such table": "; it has no tables yet: run `sonar-access sync` or `sonar-access warehouse upgrade`.",
+        "no such table": (
+            "; it has no tables yet: run `sonar-access sync` or `sonar-access warehouse upgrade`."
+        ),
         "does not exist": "; run `sonar-access warehouse upgrade`, and check the URL.",
         "not a database": "; the file is something else: check SONAR_ACCESS_WAREHOUSE_URL.",
         "connection to server": "; check SONAR_ACCESS_WAREHOUSE_URL and that the server runs.",
@@ -175,36 +217,45 @@ def _url(url: str) -> URL:
     port = re.search(r":(\w+)(?=[/?]|$)", rest.rpartition("@")[2])
     if kind in POSTGRESQL and port and not (port[1].isdigit() and int(port[1]) < 65536):
         raise WarehouseUrlError(
-            "SONAR_ACCESS_WAREHOUSE_URL has a port that is none; write postgresql://user:password@host:5432/name."
+            "SONAR_ACCESS_WAREHOUSE_URL has a port that is none; write"
+            " postgresql://user:password@host:5432/name."
         )
     if kind in POSTGRESQL and not is_clear(url):
         raise WarehouseUrlError(
-            "SONAR_ACCESS_WAREHOUSE_URL can be read in more than one way; write `@`, `/`, `:`, `?` and `#` in its user and "
-            "password as %40, %2F, %3A, %3F and %23."
+            "SONAR_ACCESS_WAREHOUSE_URL can be read in more than one way; write `@`, `/`, `:`, `?`"
+            " and `#` in its user and password as %40, %2F, %3A, %3F and %23."
         )
     if kind not in (*POSTGRESQL, "sqlite") or not rest:
         what = f"not {kind}" if kind.isalpha() and rest else "and this is no address of one"
         raise WarehouseUrlError(
-            f"The warehouse can be SQLite or PostgreSQL, {what}; write SONAR_ACCESS_WAREHOUSE_URL as sqlite:////path/to/file or "
-            "postgresql://user:password@host/name."
+            f"The warehouse can be SQLite or PostgreSQL, {what}; write SONAR_ACCESS_WAREHOUSE_URL"
+            " as sqlite:////path/to/file or postgresql://user:password@host/name."
         )
     if kind == "sqlite" and "?" in rest:
-        raise WarehouseUrlError("SONAR_ACCESS_WAREHOUSE_URL has a `?` in it, which no path of an embedded warehouse may have.")
+        raise WarehouseUrlError(
+            "SONAR_ACCESS_WAREHOUSE_URL has a `?` in it, which no path of an embedded warehouse may"
+            " have."
+        )
     if driver not in ("", "psycopg2", "pysqlite"):
-        raise WarehouseUrlError(f"SONAR_ACCESS_WAREHOUSE_URL names the driver {driver}; write {kind}:// alone.")
+        raise WarehouseUrlError(
+            f"SONAR_ACCESS_WAREHOUSE_URL names the driver {driver}; write {kind}:// alone."
+        )
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise WarehouseUrlError(
-            "SONAR_ACCESS_WAREHOUSE_URL is no database URL; write sqlite:////path/to/file or postgresql://user:password@host/name."
+            "SONAR_ACCESS_WAREHOUSE_URL is no database URL; write sqlite:////path/to/file or"
+            " postgresql://user:password@host/name."
         ) from None
     if kind == "sqlite":
         if parsed.host or not parsed.database or parsed.database == ":memory:":
             raise WarehouseUrlError(
-                "SONAR_ACCESS_WAREHOUSE_URL names no file; write sqlite:////path/to/file, with four slashes for a whole path."
+                "SONAR_ACCESS_WAREHOUSE_URL names no file; write sqlite:////path/to/file, with four"
+                " slashes for a whole path."
             )
         return parsed.set(database=str(expanded(Path(parsed.database))))
-    # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for both.
+    # SQLAlchemy 2.1 would take psycopg 3, which Dagster's own storage cannot use: one driver for
+    # both.
     return parsed.set(drivername="postgresql+psycopg2")
 
 
@@ -221,7 +272,8 @@ def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
     engine = create_engine(url, hide_parameters=True, connect_args=asked)
     patience = limits.statement + GRACE
 
-    # For each transaction, not for the connection: behind a pooler the next one may be another connection, or somebody else's.
+    # For each transaction, not for the connection: behind a pooler the next one may be another
+    # connection, or somebody else's.
     settings = "; ".join(
         f"SET LOCAL {name} TO {value}"
         for name, value in {
@@ -284,13 +336,17 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     if file.exists() and not (_may_write(file) and _may_write(file.parent)):
         _require_whole(file)
-        # Nobody writes there now, or it would have a log beside it: what is asked is the file as it is.
+        # Nobody writes there now, or it would have a log beside it: what is asked is the file as it
+        # is.
         place = f"file:{quote(str(file.absolute()))}?mode=ro&immutable=1"
-        engine = create_engine(url, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True))
+        engine = create_engine(
+            url, hide_parameters=True, creator=lambda: sqlite3.connect(place, uri=True)
+        )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        # The driver must not begin transactions of its own: ours begin with the lock they need (see below).
+        # The driver must not begin transactions of its own: ours begin with the lock they need (see
+        # below).
         connection.isolation_level = None
         for pragma in SQLITE if _may_write(file.parent) or not file.exists() else SQLITE[2:4]:
             connection.execute(f"PRAGMA {pragma}")
@@ -308,12 +364,15 @@ def _may_write(place: Path) -> bool:
 
 
 def _require_whole(file: Path) -> None:
-    """Raise `WarehouseError` where a part of an embedded warehouse lies in its log, not in its file."""
+    """Raise `WarehouseError` where a part of an embedded warehouse lies in its log, not in its
+    file.
+    """
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size:
         raise WarehouseError(
-            f"The warehouse {file} can only be read here, and a part of it still lies in {log.name}; let whoever may write there "
-            "ask it once, or copy both files to a place where you may write."
+            f"The warehouse {file} can only be read here, and a part of it still lies in"
+            f" {log.name}; let whoever may write there ask it once, or copy both files to a place"
+            " where you may write."
         )
 
 

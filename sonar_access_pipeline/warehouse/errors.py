@@ -1,4 +1,6 @@
-"""What can go wrong at the warehouse, as one sentence each; never with a password or a row in it."""
+"""What can go wrong at the warehouse, as one sentence each; never with a password or a row in
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ class SourceMismatchError(WarehouseError):
 
 
 class OutOfOrderError(WarehouseError):
-    """A snapshot would not come after the last one of its organization: clocks went back, or two reads overlapped."""
+    """A snapshot would not come after the last one of its organization: clocks went back, or two
+    reads overlapped.
+    """
 
 
 class NothingObservedError(WarehouseError):
@@ -24,7 +28,9 @@ class UntiedError(WarehouseError):
 
 
 class BodyDroppedError(WarehouseError):
-    """The answers of a snapshot are not there any more: they were older than the days that bodies are kept."""
+    """The answers of a snapshot are not there any more: they were older than the days that bodies
+    are kept.
+    """
 
 
 class WarehouseUrlError(WarehouseError):

@@ -1,7 +1,9 @@
-"""Who may do what in a warehouse on PostgreSQL: four kinds of roles, each with as little as its work needs.
+"""Who may do what in a warehouse on PostgreSQL: four kinds of roles, each with as little as its
+work needs.
 
-A role is made by whoever administers the database; here it is granted what it needs, and nothing that an earlier grant left.
-Only the owner changes tables: `warehouse upgrade` and `warehouse grant` are the owner's, and after the first the second is due.
+A role is made by whoever administers the database; here it is granted what it needs, and nothing
+that an earlier grant left. Only the owner changes tables: `warehouse upgrade` and `warehouse grant`
+are the owner's, and after the first the second is due.
 """
 
 from __future__ import annotations
@@ -99,32 +101,53 @@ def privileges(role: Role) -> Mapping[str, str]:
         return dict.fromkeys(DERIVED - {DIM_ACCOUNT_DETAIL.name} | {VERSION_TABLE}, "SELECT")
     if role is Role.REVIEWER:
         return dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
-    everything = dict.fromkeys((*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT")
-    noted = APPEND_ONLY if role is Role.OPERATOR else [table for table in APPEND_ONLY if table not in DECIDED]
+    everything = dict.fromkeys(
+        (*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT"
+    )
+    noted = (
+        APPEND_ONLY
+        if role is Role.OPERATOR
+        else [table for table in APPEND_ONLY if table not in DECIDED]
+    )
     added = dict.fromkeys((table.name for table in noted), "SELECT, INSERT")
-    changed = dict.fromkeys((*history_tables, history_observation.name), "SELECT, INSERT, UPDATE, DELETE")
+    changed = dict.fromkeys(
+        (*history_tables, history_observation.name), "SELECT, INSERT, UPDATE, DELETE"
+    )
     return {
         **everything,
         **added,
         **changed,
         evidence_outbox.name: "SELECT, INSERT, DELETE",
-        **dict.fromkeys((sync_attempt.name, raw_body.name, alert_delivery.name, watch_look.name), "SELECT, INSERT, UPDATE"),
+        **dict.fromkeys(
+            (sync_attempt.name, raw_body.name, alert_delivery.name, watch_look.name),
+            "SELECT, INSERT, UPDATE",
+        ),
     }
 
 
 def grant(warehouse: Warehouse, name: str, role: Role) -> int:
-    """Give a role of the database what its kind needs, and take away whatever else it had here; on how many tables.
+    """Give a role of the database what its kind needs, and take away whatever else it had here; on
+    how many tables.
 
-    The database is asked afterwards what the role may do, by itself or through others. Raises `WarehouseError` where that is more
-    (then nothing is granted), on SQLite, whose file has one kind of reader, and for a role that is not there.
+    The database is asked afterwards what the role may do, by itself or through others. Raises
+    `WarehouseError` where that is more (then nothing is granted), on SQLite, whose file has one
+    kind of reader, and for a role that is not there.
     """
     if not warehouse.is_postgresql:
         raise WarehouseError(
-            "SQLite has no roles: whoever opens the file reads everything in it. Guard the file, or use PostgreSQL."
+            "SQLite has no roles: whoever opens the file reads everything in it. Guard the file, or"
+            " use PostgreSQL."
         )
     with warehouse.write("migration") as transaction:
-        if transaction.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}).first() is None:
-            raise WarehouseError(f"The database has no role '{name}'; make it with CREATE ROLE first.")
+        if (
+            transaction.execute(
+                text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}
+            ).first()
+            is None
+        ):
+            raise WarehouseError(
+                f"The database has no role '{name}'; make it with CREATE ROLE first."
+            )
         granted = privileges(role)
         for statement in _statements(transaction, name, granted, role):
             transaction.execute(text(statement.replace(":", r"\:")))
@@ -134,51 +157,74 @@ def grant(warehouse: Warehouse, name: str, role: Role) -> int:
 
 
 def _require_enough(transaction: Connection, name: str, role: Role) -> None:
-    """Refuse a role that could not verify: only the owner of a database can give the right to temporary tables there."""
-    query = text("SELECT current_database(), has_database_privilege(:name, current_database(), 'TEMPORARY')")
+    """Refuse a role that could not verify: only the owner of a database can give the right to
+    temporary tables there.
+    """
+    query = text(
+        "SELECT current_database(), has_database_privilege(:name, current_database(), 'TEMPORARY')"
+    )
     database, may_derive = transaction.execute(query, {"name": name}).one()
     if role in DERIVING and not may_derive:
         raise WarehouseError(
-            f"Role '{name}' may make no temporary tables, and to verify needs them; the owner of the database must run "
-            f"GRANT TEMPORARY ON DATABASE {_quoted(database)} TO {_quoted(name)}, then grant again. Nothing was granted."
+            f"Role '{name}' may make no temporary tables, and to verify needs them; the owner of"
+            f" the database must run GRANT TEMPORARY ON DATABASE {_quoted(database)} TO"
+            f" {_quoted(name)}, then grant again. Nothing was granted."
         )
 
 
-def _require_no_more(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> None:
-    """Refuse a role that may do more than its kind: as a superuser, as an owner, through another role, or as everybody may."""
-    if transaction.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = :name"), {"name": name}).scalar():
+def _require_no_more(
+    transaction: Connection, name: str, granted: Mapping[str, str], role: Role
+) -> None:
+    """Refuse a role that may do more than its kind: as a superuser, as an owner, through another
+    role, or as everybody may.
+    """
+    if transaction.execute(
+        text("SELECT rolsuper FROM pg_roles WHERE rolname = :name"), {"name": name}
+    ).scalar():
         raise WarehouseError(
-            f"Role '{name}' is a superuser, who may do everything in every database whatever is granted; use another role. "
-            "Nothing was granted."
+            f"Role '{name}' is a superuser, who may do everything in every database whatever is"
+            " granted; use another role. Nothing was granted."
         )
     query = text(
-        "SELECT c.relname, p.privilege FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p(privilege) "
-        "WHERE n.nspname = :schema AND c.relkind IN ('r', 'v', 'p') AND has_table_privilege(:name, c.oid, p.privilege) "
-        "ORDER BY c.relname, p.privilege"
+        "SELECT c.relname, p.privilege FROM pg_class c JOIN pg_namespace n ON n.oid ="
+        " c.relnamespace CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'),"
+        " ('TRUNCATE')) AS p(privilege) WHERE n.nspname = :schema AND c.relkind IN ('r', 'v', 'p')"
+        " AND has_table_privilege(:name, c.oid, p.privilege) ORDER BY c.relname, p.privilege"
     )
     may = transaction.execute(query, {"schema": SCHEMA, "name": name}).all()
-    more = [f"{privilege} {table}" for table, privilege in may if privilege not in granted.get(table, "").split(", ")]
+    more = [
+        f"{privilege} {table}"
+        for table, privilege in may
+        if privilege not in granted.get(table, "").split(", ")
+    ]
     creates = transaction.execute(
-        text("SELECT has_schema_privilege(:name, :schema, 'CREATE')"), {"schema": SCHEMA, "name": name}
+        text("SELECT has_schema_privilege(:name, :schema, 'CREATE')"),
+        {"schema": SCHEMA, "name": name},
     ).scalar()
     more += ["CREATE in the schema"] if creates else []
     if more:
         others = f" and {len(more) - 3} more" if len(more) > 3 else ""
         raise WarehouseError(
-            f"Role '{name}' would be able to do more than kind {role.value} is for: {', '.join(more[:3])}{others}. It owns "
-            "the tables, or has that through another role or through PUBLIC; take it away there, then grant again. Nothing was "
-            "granted."
+            f"Role '{name}' would be able to do more than kind {role.value} is for:"
+            f" {', '.join(more[:3])}{others}. It owns the tables, or has that through another role"
+            " or through PUBLIC; take it away there, then grant again. Nothing was granted."
         )
 
 
 def _quoted(name: str) -> str:
-    """Quote a name for SQLAlchemy's `text`, which doubles a percent sign itself, as the dialect's own way would once more."""
+    """Quote a name for SQLAlchemy's `text`, which doubles a percent sign itself, as the dialect's
+    own way would once more.
+    """
     return '"' + name.replace('"', '""') + '"'
 
 
-def _statements(transaction: Connection, name: str, granted: Mapping[str, str], role: Role) -> Iterator[str]:
-    quoted, database = _quoted(name), _quoted(str(transaction.execute(text("SELECT current_database()")).scalar()))
+def _statements(
+    transaction: Connection, name: str, granted: Mapping[str, str], role: Role
+) -> Iterator[str]:
+    quoted, database = (
+        _quoted(name),
+        _quoted(str(transaction.execute(text("SELECT current_database()")).scalar())),
+    )
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM {quoted}"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} FROM {quoted}"
@@ -187,5 +233,6 @@ def _statements(transaction: Connection, name: str, granted: Mapping[str, str], 
         yield f"GRANT {allowed} ON {SCHEMA}.{table} TO {quoted}"
     if role in DERIVING:
         yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {quoted}"
-        # To verify is to derive again, beside what is there. Everybody may, unless somebody took it from PUBLIC, as one should.
+        # To verify is to derive again, beside what is there. Everybody may, unless somebody took it
+        # from PUBLIC, as one should.
         yield f"GRANT TEMPORARY ON DATABASE {database} TO {quoted}"

@@ -1,7 +1,9 @@
-"""An end for every wait on a database that has stopped answering: the socket of whoever waits too long is shut.
+"""An end for every wait on a database that has stopped answering: the socket of whoever waits too
+long is shut.
 
-The server's own limits (`statement_timeout`, `lock_timeout`) need a server that runs. One that is frozen, or a connection that
-something between lets starve, is only noticed here. One thread watches all connections of one engine.
+The server's own limits (`statement_timeout`, `lock_timeout`) need a server that runs. One that is
+frozen, or a connection that something between lets starve, is only noticed here. One thread watches
+all connections of one engine.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import Any
 
 
 class Silence:
-    """Watches what is asked of connections: `begin` and `done` stand around each wait, of one thread each."""
+    """Watches what is asked of connections: `begin` and `done` stand around each wait, of one
+    thread each.
+    """
 
     def __init__(self) -> None:
         self._ends: dict[int, tuple[float, Any, int, float]] = {}
@@ -30,7 +34,9 @@ class Silence:
             self._late.pop(asker, None)
             self._ends[id(connection)] = (time.monotonic() + seconds, connection, asker, seconds)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sonar-access-silence", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="sonar-access-silence", daemon=True
+                )
                 self._thread.start()
             self._changed.notify()
 
@@ -60,6 +66,11 @@ class Silence:
 
 
 def _shut(connection: Any) -> None:
-    """Shut the socket under a driver's connection, from another thread: whoever reads from it gets an error at once."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError), socket.socket(fileno=os.dup(connection.fileno())) as found:
+    """Shut the socket under a driver's connection, from another thread: whoever reads from it gets
+    an error at once.
+    """
+    with (
+        contextlib.suppress(OSError, ValueError, RuntimeError),
+        socket.socket(fileno=os.dup(connection.fileno())) as found,
+    ):
         found.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 """Which statements answered: recorded while they run, in one spelling for both databases.
 
-An auditor can read what was asked, and ask it again. Parameters are not part of it: the packet's manifest says which
-organization, window and observation they stand for.
+An auditor can read what was asked, and ask it again. Parameters are not part of it: the packet's
+manifest says which organization, window and observation they stand for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ DIALECT = DefaultDialect(paramstyle="named")
 
 
 class Statements:
-    """The statements behind each file of a packet, by the file's name, in the order in which they ran first."""
+    """The statements behind each file of a packet, by the file's name, in the order in which they
+    ran first.
+    """
 
     def __init__(self, transaction: Connection) -> None:
         self.of: dict[str, list[str]] = {}
@@ -29,7 +31,9 @@ class Statements:
         found = self.of.setdefault(name, [])
 
         def note(_: Connection, statement: Any, *__: Any, **___: Any) -> None:
-            assert isinstance(statement, ClauseElement), "packets are made of SQLAlchemy's statements"
+            assert isinstance(statement, ClauseElement), (
+                "packets are made of SQLAlchemy's statements"
+            )
             spelled = str(statement.compile(dialect=DIALECT))
             if spelled not in found:
                 found.append(spelled)

@@ -1,4 +1,6 @@
-"""The views as tables to select from. Their SQL stands in the migrations; their columns' types and meanings stand here.
+"""The views as tables to select from.
+
+Their SQL stands in the migrations; their columns' types and meanings stand here.
 
 They have a metadata of their own, so that migrations never take them for tables to make.
 """
@@ -19,7 +21,10 @@ def _column(name: str, meaning: str, kind: Any = Text) -> Column[Any]:
     return Column(name, kind, comment=meaning)
 
 
-_MEANINGS = {column.name: column.meaning for column in (*FCT_FINDING.columns, *FCT_USER_ACCESS.key, *DIM_PROJECT.key)}
+_MEANINGS = {
+    column.name: column.meaning
+    for column in (*FCT_FINDING.columns, *FCT_USER_ACCESS.key, *DIM_PROJECT.key)
+}
 
 
 def _known(*names: str) -> list[Column[Any]]:
@@ -44,11 +49,18 @@ sync_coverage = Table(
     _column("snapshots", "reads that were kept", Integer),
     _column("attempts", "tries", Integer),
     _column("observed_at", "end of the last observation of the day", UtcDateTime),
-    _column("lateness_seconds", "end of its first observation after the hour it was due; NULL where either is unknown", Integer),
+    _column(
+        "lateness_seconds",
+        "end of its first observation after the hour it was due; NULL where either is unknown",
+        Integer,
+    ),
     _column("run_id", "Dagster run that read it"),
     _column("error", "why the day was not observed, in one sentence"),
     _column("imported_from", "digest of the archive that the day came in, if it did"),
-    comment="One day of one organization, from its first try to today or its recorded end: was it observed, and if not, why",
+    comment=(
+        "One day of one organization, from its first try to today or its recorded end: was it"
+        " observed, and if not, why"
+    ),
 )
 
 fct_access_change = Table(
@@ -58,14 +70,19 @@ fct_access_change = Table(
     *_known("login", "access_type", "resource", "entitlement", "granted_via"),
     _column(
         "kind",
-        "first_observed (a baseline: since when is not known); joined, returned (joined after having left), left, renamed "
-        "(a durable id proves that it is the same account); added_to_group, removed_from_group; promoted, demoted (began or "
-        "ceased to administer the organization, by whatever way); permission_granted, permission_revoked",
+        "first_observed (a baseline: since when is not known); joined, returned (joined after"
+        " having left), left, renamed (a durable id proves that it is the same account);"
+        " added_to_group, removed_from_group; promoted, demoted (began or ceased to administer the"
+        " organization, by whatever way); permission_granted, permission_revoked",
     ),
     _column("detail", "of a renamed account, what it was called before or is called now"),
     _column("closes", "whether it is the end of the access row, not its begin", Boolean),
     _column("changed_on", "the day of the first observation after the change, in UTC", Date),
-    _column("changed_after", "start of the observation before the change; NULL for first_observed", UtcDateTime),
+    _column(
+        "changed_after",
+        "start of the observation before the change; NULL for first_observed",
+        UtcDateTime,
+    ),
     _column("changed_by", "end of the first observation after the change", UtcDateTime),
     comment="One access row that opened or closed, and the two observations between which it did",
 )
@@ -82,8 +99,16 @@ current_access = Table(
     *_known("entitlement", "granted_via"),
     _column("granted_via_name", "display name of the group that grants it"),
     _column("valid_from", "first observation that shows it", UtcDateTime),
-    _column("changed_after", "start of the observation before that one; NULL at the baseline", UtcDateTime),
-    _column("last_observed_at", "end of the last observation of its scope: how old this answer is", UtcDateTime),
+    _column(
+        "changed_after",
+        "start of the observation before that one; NULL at the baseline",
+        UtcDateTime,
+    ),
+    _column(
+        "last_observed_at",
+        "end of the last observation of its scope: how old this answer is",
+        UtcDateTime,
+    ),
     comment="Every access row that the last observation of its scope shows, with names",
 )
 
@@ -95,11 +120,21 @@ user_project_access = Table(
     _column("permission", "permission key"),
     *_known("granted_via"),
     _column("valid_from", "first observation that shows it", UtcDateTime),
-    _column("valid_to", "first observation that no longer shows it; NULL while it shows", UtcDateTime),
-    _column("changed_after", "start of the observation before valid_from; NULL at the baseline", UtcDateTime),
-    _column("last_seen_at", "start of the observation before valid_to; NULL while it shows", UtcDateTime),
-    comment="Every right of an account on a project, itself or through a group: grants and memberships intersected in time, "
-    "between observations that read the permissions on projects",
+    _column(
+        "valid_to", "first observation that no longer shows it; NULL while it shows", UtcDateTime
+    ),
+    _column(
+        "changed_after",
+        "start of the observation before valid_from; NULL at the baseline",
+        UtcDateTime,
+    ),
+    _column(
+        "last_seen_at", "start of the observation before valid_to; NULL while it shows", UtcDateTime
+    ),
+    comment=(
+        "Every right of an account on a project, itself or through a group: grants and memberships"
+        " intersected in time, between observations that read the permissions on projects"
+    ),
 )
 
 finding_period = Table(
@@ -107,12 +142,38 @@ finding_period = Table(
     metadata,
     _column(*ORGANIZATION),
     *_known("rule_id", "subject_type", "subject", "result"),
-    _column("valid_from", "first observation of which the rule answers so: since when a finding fails", UtcDateTime),
-    _column("valid_to", "first observation of which it answers otherwise; NULL while it answers so", UtcDateTime),
-    _column("changed_after", "start of the observation before valid_from; NULL at the baseline", UtcDateTime),
-    _column("last_seen_at", "start of the observation before valid_to; NULL while it answers so", UtcDateTime),
-    comment="One answer of one rule about one subject, however its words, its thresholds and the policy changed meanwhile",
+    _column(
+        "valid_from",
+        "first observation of which the rule answers so: since when a finding fails",
+        UtcDateTime,
+    ),
+    _column(
+        "valid_to",
+        "first observation of which it answers otherwise; NULL while it answers so",
+        UtcDateTime,
+    ),
+    _column(
+        "changed_after",
+        "start of the observation before valid_from; NULL at the baseline",
+        UtcDateTime,
+    ),
+    _column(
+        "last_seen_at",
+        "start of the observation before valid_to; NULL while it answers so",
+        UtcDateTime,
+    ),
+    comment=(
+        "One answer of one rule about one subject, however its words, its thresholds and the policy"
+        " changed meanwhile"
+    ),
 )
 
-VIEWS = ("observation", "sync_coverage", "fct_access_change", "current_access", "user_project_access", "finding_period")
+VIEWS = (
+    "observation",
+    "sync_coverage",
+    "fct_access_change",
+    "current_access",
+    "user_project_access",
+    "finding_period",
+)
 """Every view, in the order they build on each other."""

@@ -1,4 +1,6 @@
-"""Parsing: what SonarCloud writes becomes records, and what is not an answer is refused without quoting it."""
+"""Parsing: what SonarCloud writes becomes records, and what is not an answer is refused without
+quoting it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from hypothesis import strategies as st
 
 from sonar_access_pipeline.access.endpoints import ENDPOINTS, Page, ShapeError, page_of
 from sonar_access_pipeline.access.endpoints.shape import storable
-from sonar_access_pipeline.access.records import Group, GroupMember, GroupPermissions, Member, Organization
+from sonar_access_pipeline.access.records import (
+    Group,
+    GroupMember,
+    GroupPermissions,
+    Member,
+    Organization,
+)
 
 MEMBERS = "organizations/search_members"
 
@@ -21,37 +29,70 @@ def body(document: Any) -> bytes:
 
 
 def test_an_absent_value_is_unknown_and_an_unknown_field_is_ignored() -> None:
-    page = page_of(MEMBERS, {}, body({"paging": {"total": 1}, "users": [{"login": "ada", "shoeSize": 38}]}))
+    page = page_of(
+        MEMBERS, {}, body({"paging": {"total": 1}, "users": [{"login": "ada", "shoeSize": 38}]})
+    )
     assert page == Page((Member("ada", None, None, None),), 1)
 
 
 def test_null_means_the_same_as_absent() -> None:
     row = {"login": "ada", "name": None, "groupCount": None, "isOrgAdmin": None}
-    assert page_of(MEMBERS, {}, body({"paging": {"total": 1}, "users": [row]})).records == (Member("ada", None, None, None),)
+    assert page_of(MEMBERS, {}, body({"paging": {"total": 1}, "users": [row]})).records == (
+        Member("ada", None, None, None),
+    )
 
 
 def test_group_ids_are_compared_as_texts_whatever_the_endpoint_writes() -> None:
-    groups = page_of("user_groups/search", {}, body({"paging": {"total": 1}, "groups": [{"id": 441813, "name": "Members"}]}))
+    groups = page_of(
+        "user_groups/search",
+        {},
+        body({"paging": {"total": 1}, "groups": [{"id": 441813, "name": "Members"}]}),
+    )
     granted = page_of(
         "permissions/groups",
         {},
-        body({"paging": {"total": 2}, "groups": [{"id": "441813", "name": "Members", "permissions": []}, ANYONE]}),
+        body(
+            {
+                "paging": {"total": 2},
+                "groups": [{"id": "441813", "name": "Members", "permissions": []}, ANYONE],
+            }
+        ),
     )
     assert groups.records == (Group("441813", "Members", None, None, None),)
-    assert granted.records == (GroupPermissions("441813", "Members", ()), GroupPermissions(None, "Anyone", ("scan",)))
+    assert granted.records == (
+        GroupPermissions("441813", "Members", ()),
+        GroupPermissions(None, "Anyone", ("scan",)),
+    )
 
 
 ANYONE = {"name": "Anyone", "permissions": ["scan"]}
 
 
-def test_the_list_without_a_paging_object_keeps_its_total_and_leaves_out_who_is_not_selected() -> None:
-    document = {"users": [{"login": "ada", "selected": True}, {"login": "bob", "selected": False}], "p": 1, "ps": 25, "total": 1}
-    assert page_of("user_groups/users", {"id": "7"}, body(document)) == Page((GroupMember("7", "ada"),), 1, 1, 25)
+def test_the_list_without_a_paging_object_keeps_its_total_and_leaves_out_who_is_not_selected() -> (
+    None
+):
+    document = {
+        "users": [{"login": "ada", "selected": True}, {"login": "bob", "selected": False}],
+        "p": 1,
+        "ps": 25,
+        "total": 1,
+    }
+    assert page_of("user_groups/users", {"id": "7"}, body(document)) == Page(
+        (GroupMember("7", "ada"),), 1, 1, 25
+    )
 
 
 def test_an_organization_says_whether_the_caller_is_its_admin() -> None:
-    row = {"key": "acme", "name": "Acme", "actions": {"admin": True}, "alm": {"key": "github"}, "subscription": "PAID"}
-    page = page_of("organizations/search", {}, body({"paging": {"total": 1}, "organizations": [row]}))
+    row = {
+        "key": "acme",
+        "name": "Acme",
+        "actions": {"admin": True},
+        "alm": {"key": "github"},
+        "subscription": "PAID",
+    }
+    page = page_of(
+        "organizations/search", {}, body({"paging": {"total": 1}, "organizations": [row]})
+    )
     assert page.records == (Organization("acme", "Acme", "PAID", "github", True),)
 
 
@@ -92,13 +133,18 @@ users groups organizations paging total login name id permissions isLoggedIn act
 """.split()
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.sampled_from(KEYS), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.sampled_from(KEYS), inner, max_size=6)
+    ),
     max_leaves=12,
 )
 
 
 @given(endpoint=st.sampled_from(sorted(ENDPOINTS)), document=json_values)
-def test_whatever_arrives_is_a_page_or_a_shape_error_and_the_error_quotes_nothing(endpoint: str, document: Any) -> None:
+def test_whatever_arrives_is_a_page_or_a_shape_error_and_the_error_quotes_nothing(
+    endpoint: str, document: Any
+) -> None:
     try:
         page = page_of(endpoint, {"id": "1"}, body(document))
     except ShapeError as error:

@@ -13,8 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.brake import Brake, Measure, Removal, held_reason, measured, measured_parts, measures, removals
-from sonar_access_pipeline.access.records import Grant, Group, GroupMember, Member, Organization, SnapshotContent
+from sonar_access_pipeline.access.brake import (
+    Brake,
+    Measure,
+    Removal,
+    held_reason,
+    measured,
+    measured_parts,
+    measures,
+    removals,
+)
+from sonar_access_pipeline.access.records import (
+    Grant,
+    Group,
+    GroupMember,
+    Member,
+    Organization,
+    SnapshotContent,
+)
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
@@ -37,16 +53,25 @@ NOW = datetime.max.replace(tzinfo=UTC)
 
 
 def content(people: int, *, admins: int = 1, teams: tuple[int, ...] = ()) -> SnapshotContent:
-    """An organization of so many people, of whom the first administer, and teams of the first so many."""
+    """An organization of so many people, of whom the first administer, and teams of the first so
+    many.
+    """
     logins = [f"user-{number}" for number in range(people)]
-    groups = [Group("0", "Members", None, True, None), *(Group(str(n), f"team-{n}", None, False, None) for n in range(1, 9))]
+    groups = [
+        Group("0", "Members", None, True, None),
+        *(Group(str(n), f"team-{n}", None, False, None) for n in range(1, 9)),
+    ]
     return SnapshotContent(
         organization=Organization("acme", "Acme", None, None, True),
         members=tuple(Member(login, None, None, None) for login in logins),
         groups=tuple(groups),
         group_members=(
             *(GroupMember("0", login) for login in logins),
-            *(GroupMember(str(n), login) for n, size in enumerate(teams, start=1) for login in logins[:size]),
+            *(
+                GroupMember(str(n), login)
+                for n, size in enumerate(teams, start=1)
+                for login in logins[:size]
+            ),
         ),
         grants=tuple(
             Grant("user", login, "organization", None, permission)
@@ -56,8 +81,14 @@ def content(people: int, *, admins: int = 1, teams: tuple[int, ...] = ()) -> Sna
     )
 
 
-def found(before: SnapshotContent, after: SnapshotContent, brake: Brake | None = None) -> list[Removal]:
-    shown = [entry for description, part in measured_parts({Scope.CORE}) for entry in measures(description, part.rows(before))]
+def found(
+    before: SnapshotContent, after: SnapshotContent, brake: Brake | None = None
+) -> list[Removal]:
+    shown = [
+        entry
+        for description, part in measured_parts({Scope.CORE})
+        for entry in measures(description, part.rows(before))
+    ]
     return removals(shown, measured(after, [Scope.CORE]), brake or Brake())
 
 
@@ -79,7 +110,9 @@ def test_more_than_a_fifth_and_at_least_ten_is_held_with_the_numbers() -> None:
 def test_exactly_a_fifth_passes_and_so_does_a_large_share_of_few() -> None:
     assert found(content(100), content(80)) == []
     assert found(content(12), content(3)) == [], "nine rows are fewer than ten"
-    assert found(content(50, teams=(50,)), content(50, teams=(30,))) == [], "a fifth of the rows, though two fifths of the people"
+    assert found(content(50, teams=(50,)), content(50, teams=(30,))) == [], (
+        "a fifth of the rows, though two fifths of the people"
+    )
     assert found(content(50, teams=(50,)), content(50, teams=(29,))) != []
 
 
@@ -105,7 +138,9 @@ def test_a_small_organization_is_not_held_for_one_leaver() -> None:
 
 def test_a_list_that_had_rows_and_comes_back_empty_is_held_whatever_its_size() -> None:
     emptied = replace(content(3), groups=(), group_members=())
-    assert {(removal.what, removal.before, removal.gone) for removal in found(content(3), emptied)} == {
+    assert {
+        (removal.what, removal.before, removal.gone) for removal in found(content(3), emptied)
+    } == {
         ("groups", 9, 9),
         ("group members", 3, 3),
         ("access rows of type group", 3, 3),
@@ -131,52 +166,87 @@ def without_members(here: Company, logins: set[str]) -> faults.Fault:
     return fault
 
 
-def test_who_is_listed_with_permissions_and_not_as_member_is_a_persons_to_decide_once(here: Company) -> None:
+def test_who_is_listed_with_permissions_and_not_as_member_is_a_persons_to_decide_once(
+    here: Company,
+) -> None:
     """Nobody can tell who left and kept rights from a short list, day after day the same."""
     assert here.live(0).success
     gone = set(sorted(set(here.truth(2).names) & members(here) - {READER})[:2])
-    here.simulator.faults.add("organizations/search_members", without_members(here, gone), times=None)
+    here.simulator.faults.add(
+        "organizations/search_members", without_members(here, gone), times=None
+    )
     for number in (1, 2):
-        assert "2 accounts stand in the list of permissions and not in that of members" in failure_sentence(here.live(number))
+        assert (
+            "2 accounts stand in the list of permissions and not in that of members"
+            in failure_sentence(here.live(number))
+        )
     assert gone <= members(here), "nobody left by this alone"
     assert decided(here, 2, CONFIRMED).released == (3,), "the same two, so the same answer"
     assert not gone & members(here)
     assert here.live(3).success, "no question any more"
 
 
-def test_a_first_observation_with_accounts_that_are_no_members_waits_for_a_person(here: Company) -> None:
+def test_a_first_observation_with_accounts_that_are_no_members_waits_for_a_person(
+    here: Company,
+) -> None:
     gone = set(sorted(set(here.truth(0).names) - {READER})[:1])
-    here.simulator.faults.add("organizations/search_members", without_members(here, gone), times=None)
+    here.simulator.faults.add(
+        "organizations/search_members", without_members(here, gone), times=None
+    )
     assert "1 account stands in the list of permissions" in failure_sentence(here.live(0))
 
 
 def test_a_group_that_was_large_and_is_empty_is_held_and_one_that_was_deleted_is_not() -> None:
     before = content(400, teams=(30, 9))
-    emptied = replace(before, group_members=tuple(row for row in before.group_members if row.group_id != "1"))
+    emptied = replace(
+        before, group_members=tuple(row for row in before.group_members if row.group_id != "1")
+    )
     assert found(before, emptied) == [Removal("members of group 1", 30, 30)]
-    deleted = replace(emptied, groups=tuple(group for group in before.groups if group.group_id != "1"))
+    deleted = replace(
+        emptied, groups=tuple(group for group in before.groups if group.group_id != "1")
+    )
     assert found(before, deleted) == []
-    small = replace(before, group_members=tuple(row for row in before.group_members if row.group_id != "2"))
+    small = replace(
+        before, group_members=tuple(row for row in before.group_members if row.group_id != "2")
+    )
     assert found(before, small) == []
 
 
 def test_everybody_replaced_by_somebody_else_is_held_though_the_counts_agree() -> None:
     others = tuple(Member(f"other-{number}", None, None, None) for number in range(100))
-    renamed = replace(content(100), members=others, group_members=tuple(GroupMember("0", member.login) for member in others))
+    renamed = replace(
+        content(100),
+        members=others,
+        group_members=tuple(GroupMember("0", member.login) for member in others),
+    )
     assert Removal("members", 100, 100) in found(content(100), renamed)
 
 
-@given(before=st.integers(0, 60), after=st.integers(0, 60), share=st.floats(0, 1), rows=st.integers(1, 30))
-def test_what_is_held_follows_from_share_and_rows_alone(before: int, after: int, share: float, rows: int) -> None:
+@given(
+    before=st.integers(0, 60),
+    after=st.integers(0, 60),
+    share=st.floats(0, 1),
+    rows=st.integers(1, 30),
+)
+def test_what_is_held_follows_from_share_and_rows_alone(
+    before: int, after: int, share: float, rows: int
+) -> None:
     gone = max(0, before - after)
     is_held = (gone >= rows and gone > share * before) or (before > 0 and after == 0)
-    held = {removal.what for removal in found(content(before, admins=0), content(after, admins=0), Brake(share, rows))}
+    held = {
+        removal.what
+        for removal in found(
+            content(before, admins=0), content(after, admins=0), Brake(share, rows)
+        )
+    }
     assert ("members" in held) == is_held
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str) -> Iterator[Company]:
-    with company(tmp_path / "data", monkeypatch.setenv, warehouse_url=warehouse_url, accounts=80) as opened:
+    with company(
+        tmp_path / "data", monkeypatch.setenv, warehouse_url=warehouse_url, accounts=80
+    ) as opened:
         yield opened
 
 
@@ -195,13 +265,22 @@ def losing(here: Company, people: int) -> Callable[[], Simulated]:
 
 def decided(here: Company, snapshot_id: int, decision: str, **more: Any) -> Decided:
     with here.warehouse() as warehouse:
-        options = {"by": "ada", "reason": "looked at it", "brake": here.settings.brake, "clock": here.clock, **more}
+        options = {
+            "by": "ada",
+            "reason": "looked at it",
+            "brake": here.settings.brake,
+            "clock": here.clock,
+            **more,
+        }
         return decide(warehouse, snapshot_id, decision, **options)
 
 
 def days_observed(here: Company, days: int) -> list[str]:
     with here.warehouse() as warehouse, warehouse.read() as transaction:
-        return [row["status"] for row in queries.coverage(transaction, "acme", here.day(0), here.day(days - 1))]
+        return [
+            row["status"]
+            for row in queries.coverage(transaction, "acme", here.day(0), here.day(days - 1))
+        ]
 
 
 def members(here: Company, number: int | None = None) -> set[str]:
@@ -212,7 +291,9 @@ def members(here: Company, number: int | None = None) -> set[str]:
         return {row["login"] for row in queries.members_at(transaction, answering)}
 
 
-def test_a_held_snapshot_fails_the_run_and_its_check_names_the_counts_and_changes_nothing(here: Company) -> None:
+def test_a_held_snapshot_fails_the_run_and_its_check_names_the_counts_and_changes_nothing(
+    here: Company,
+) -> None:
     assert here.live(0).success
     before, real = members(here), here.simulator.organization
     here.simulator.organization = losing(here, 30)
@@ -233,11 +314,15 @@ def test_a_held_snapshot_fails_the_run_and_its_check_names_the_counts_and_change
     assert f"of {len(before)} members" in day["error"]
     assert [row["snapshot_id"] for row in waiting] == [2]
     with here.warehouse() as warehouse:
-        report = build(warehouse, "acme", Window(here.day(0), here.day(1))).files["report.html"].decode()
+        report = (
+            build(warehouse, "acme", Window(here.day(0), here.day(1))).files["report.html"].decode()
+        )
     assert "waits for a decision" in report
 
 
-def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not_derived_it(here: Company) -> None:
+def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not_derived_it(
+    here: Company,
+) -> None:
     assert here.live(0).success
     real = here.simulator.organization
     grown = real().copied()
@@ -252,7 +337,9 @@ def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not
     assert "The snapshot is held" in failure_sentence(here.live(2))
 
 
-def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_and_why(here: Company) -> None:
+def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_and_why(
+    here: Company,
+) -> None:
     assert here.live(0).success
     real = here.simulator.organization
     here.simulator.organization = losing(here, 30)
@@ -268,18 +355,24 @@ def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_an
         with warehouse.read() as transaction:
             decisions = queries.decisions(transaction, "acme")
             faults = queries.history_faults(transaction, "acme")
-        manifest = build(warehouse, "acme", Window(here.day(0), here.day(2))).files["manifest.json"].decode()
+        manifest = (
+            build(warehouse, "acme", Window(here.day(0), here.day(2)))
+            .files["manifest.json"]
+            .decode()
+        )
         rebuild(warehouse, "acme")
-    assert [(row["snapshot_id"], row["decision"], row["decided_by"], row["reason"]) for row in decisions] == [
-        (2, "confirmed", "grace", "a team left, ticket 17")
-    ]
+    assert [
+        (row["snapshot_id"], row["decision"], row["decided_by"], row["reason"]) for row in decisions
+    ] == [(2, "confirmed", "grace", "a team left, ticket 17")]
     assert not any(faults.values())
     assert "a team left, ticket 17" in manifest
     assert len(members(here, 0) - members(here, 1)) >= 30, "a rebuild says the same"
 
 
 @pytest.mark.proofs("sqlite")
-def test_later_snapshots_held_for_the_same_reason_are_judged_again_after_a_decision(here: Company) -> None:
+def test_later_snapshots_held_for_the_same_reason_are_judged_again_after_a_decision(
+    here: Company,
+) -> None:
     assert here.live(0).success
     here.simulator.organization = losing(here, 30)
     for number in (1, 2, 3):
@@ -290,11 +383,15 @@ def test_later_snapshots_held_for_the_same_reason_are_judged_again_after_a_decis
     assert days_observed(here, 4) == ["observed"] * 4
     assert here.live(4).success, "compared with what was confirmed, tomorrow is an everyday change"
     with here.warehouse() as warehouse, warehouse.read() as transaction:
-        said = {row["snapshot_id"]: row["decided_by"] for row in queries.decisions(transaction, "acme")}
+        said = {
+            row["snapshot_id"]: row["decided_by"] for row in queries.decisions(transaction, "acme")
+        }
     assert said == {2: "ada", 3: "sonar-access", 4: "sonar-access"}
 
 
-def test_a_retracted_snapshot_leaves_the_history_that_never_saw_it_and_later_held_ones_stay_held(here: Company) -> None:
+def test_a_retracted_snapshot_leaves_the_history_that_never_saw_it_and_later_held_ones_stay_held(
+    here: Company,
+) -> None:
     assert here.live(0).success
     here.simulator.organization = losing(here, 30)
     for number in (1, 2):
@@ -316,7 +413,9 @@ def test_retracting_an_observation_takes_it_out_of_history(here: Company) -> Non
         (day,) = queries.coverage(transaction, "acme", here.day(1), here.day(1))
     later = [row for row in changes if row["kind"] != "first_observed"]
     assert later
-    assert {(row["changed_after"].date(), row["changed_by"].date()) for row in later} == {(here.day(0), here.day(2))}
+    assert {(row["changed_after"].date(), row["changed_by"].date()) for row in later} == {
+        (here.day(0), here.day(2))
+    }
     assert day["error"] == "read during their incident 8812"
 
 
@@ -340,14 +439,33 @@ def test_the_brake_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert here.live(1).success
 
 
-def test_what_is_read_is_compared_with_the_last_observation_whether_history_shows_it_or_not(warehouse: Warehouse) -> None:
-    """A killed run leaves an observation that no table shows; the step that observes next derives nothing, and still sees it."""
+def test_what_is_read_is_compared_with_the_last_observation_whether_history_shows_it_or_not(
+    warehouse: Warehouse,
+) -> None:
+    """A killed run leaves an observation that no table shows; the step that observes next derives
+    nothing, and still sees it.
+    """
     both = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
-    first = World(members={"ada": "Ada", "bob": "Bob"}, projects={"p": "P"}, project_users={"p": ["bob"]})
-    second = World(members={"ada": "Ada", "cleo": "Cleo"}, groups={"1": "owners"}, group_members={"1": ["cleo"]})
-    third = World(members={"ada": "Ada"}, groups={"1": "owners"}, group_members={"1": ["ada"]}, anyone=["scan"])
-    for day, (world, scopes) in enumerate([(first, both), (second, (Scope.CORE,)), (third, (Scope.CORE,))]):
-        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day), scopes=scopes), lambda: EPOCH)
+    first = World(
+        members={"ada": "Ada", "bob": "Bob"}, projects={"p": "P"}, project_users={"p": ["bob"]}
+    )
+    second = World(
+        members={"ada": "Ada", "cleo": "Cleo"},
+        groups={"1": "owners"},
+        group_members={"1": ["cleo"]},
+    )
+    third = World(
+        members={"ada": "Ada"},
+        groups={"1": "owners"},
+        group_members={"1": ["ada"]},
+        anyone=["scan"],
+    )
+    for day, (world, scopes) in enumerate(
+        [(first, both), (second, (Scope.CORE,)), (third, (Scope.CORE,))]
+    ):
+        record(
+            warehouse, snapshot_of(world, EPOCH + timedelta(days=day), scopes=scopes), lambda: EPOCH
+        )
 
     def seen() -> tuple[list[Measure], set[str] | None]:
         with warehouse.read() as transaction:

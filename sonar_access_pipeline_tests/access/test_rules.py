@@ -1,4 +1,6 @@
-"""Rules: each answers fail, pass or not evaluable with its reason, by the policy in force on the day; unknown is never a pass."""
+"""Rules: each answers fail, pass or not evaluable with its reason, by the policy in force on the
+day; unknown is never a pass.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from sonar_access_pipeline.access import rules as access_rules
-from sonar_access_pipeline.access.policy import FIRST_RULES, Exemption, Policy, PolicyInForce, excepted, identity, later
+from sonar_access_pipeline.access.policy import (
+    FIRST_RULES,
+    Exemption,
+    Policy,
+    PolicyInForce,
+    excepted,
+    identity,
+    later,
+)
 from sonar_access_pipeline.access.records import (
     AccountDetail,
     CallerToken,
@@ -71,10 +81,17 @@ def content(
     return SnapshotContent(
         organization=Organization("acme", "Acme", None, None, True),
         members=tuple(Member(login, name, None, None) for login, name in (members or {}).items()),
-        groups=tuple(Group(key, f"group {key}", None, key == default if default else None, None) for key in groups),
-        group_members=tuple(GroupMember(key, login) for key, logins in groups.items() for login in logins),
+        groups=tuple(
+            Group(key, f"group {key}", None, key == default if default else None, None)
+            for key in groups
+        ),
+        group_members=tuple(
+            GroupMember(key, login) for key, logins in groups.items() for login in logins
+        ),
         grants=tuple(grants or ()),
-        account_details=tuple(AccountDetail(login, None, email, None) for login, email in (emails or {}).items()),
+        account_details=tuple(
+            AccountDetail(login, None, email, None) for login, email in (emails or {}).items()
+        ),
         scopes=scopes,
     )
 
@@ -111,7 +128,12 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
         Policy(),
         {"acme"},
     ),
-    "five are not": ("too-many-admins", content(grants=[to_user(f"u{n}", "admin") for n in range(5)]), Policy(), set()),
+    "five are not": (
+        "too-many-admins",
+        content(grants=[to_user(f"u{n}", "admin") for n in range(5)]),
+        Policy(),
+        set(),
+    ),
     "the threshold is the policy's": (
         "too-many-admins",
         content(groups={"1": [], "2": ["a", "b"]}, grants=[to_group("2", "admin")]),
@@ -124,11 +146,31 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
         Policy(max_admins=1),
         set(),
     ),
-    "nobody administers": ("no-admin", content(groups={"2": []}, grants=[to_group("2", "admin")]), Policy(), {"acme"}),
+    "nobody administers": (
+        "no-admin",
+        content(groups={"2": []}, grants=[to_group("2", "admin")]),
+        Policy(),
+        {"acme"},
+    ),
     "somebody administers": ("no-admin", content(grants=[to_user("a", "admin")]), Policy(), set()),
-    "one administers alone": ("one-admin", content(grants=[to_user("a", "admin")]), Policy(), {"acme"}),
-    "two do": ("one-admin", content(grants=[to_user("a", "admin"), to_user("b", "admin")]), Policy(), set()),
-    "an admin of a project is no admin": ("no-admin", content(grants=[to_user("a", "admin", "p")]), Policy(), {"acme"}),
+    "one administers alone": (
+        "one-admin",
+        content(grants=[to_user("a", "admin")]),
+        Policy(),
+        {"acme"},
+    ),
+    "two do": (
+        "one-admin",
+        content(grants=[to_user("a", "admin"), to_user("b", "admin")]),
+        Policy(),
+        set(),
+    ),
+    "an admin of a project is no admin": (
+        "no-admin",
+        content(grants=[to_user("a", "admin", "p")]),
+        Policy(),
+        {"acme"},
+    ),
     "admin by a grant to itself": (
         "admin-direct",
         content(groups={"2": ["b"]}, grants=[to_user("a", "admin"), to_group("2", "admin")]),
@@ -147,17 +189,30 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
         Policy(),
         {"c"},
     ),
-    "Anyone on the organization": ("anyone-organization", content(grants=[to_anyone("scan")]), Policy(), {"Anyone"}),
+    "Anyone on the organization": (
+        "anyone-organization",
+        content(grants=[to_anyone("scan")]),
+        Policy(),
+        {"Anyone"},
+    ),
     "Anyone on a project": (
         "anyone-project",
         content(grants=[to_anyone("user", "p"), to_user("a", "user", "p")]),
         Policy(),
         {"Anyone"},
     ),
-    "nobody is Anyone": ("anyone-organization", content(grants=[to_anyone("user", "p")]), Policy(), set()),
+    "nobody is Anyone": (
+        "anyone-organization",
+        content(grants=[to_anyone("user", "p")]),
+        Policy(),
+        set(),
+    ),
     "the default group on the organization": (
         "default-group-organization",
-        content(groups={"1": [], "2": []}, grants=[to_group("1", "provisioning"), to_group("2", "admin")]),
+        content(
+            groups={"1": [], "2": []},
+            grants=[to_group("1", "provisioning"), to_group("2", "admin")],
+        ),
         Policy(),
         {"1"},
     ),
@@ -167,7 +222,12 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
         Policy(),
         set(),
     ),
-    "and no more": ("default-group-project", content(grants=[to_group("1", "issueadmin", "p")]), Policy(), {"1"}),
+    "and no more": (
+        "default-group-project",
+        content(grants=[to_group("1", "issueadmin", "p")]),
+        Policy(),
+        {"1"},
+    ),
     "in no group but the default": (
         "only-default-group",
         content(members={"a": None, "b": None}, groups={"1": ["a", "b"], "2": ["b"]}),
@@ -176,7 +236,16 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
     ),
     "names that look alike": (
         "confusable-name",
-        content(members={"a": "Paul", "b": "P\u0430ul", "c": "PAU\u0399", "d": "Pau1\u200b", "e": "Pauline", "f": None}),
+        content(
+            members={
+                "a": "Paul",
+                "b": "P\u0430ul",
+                "c": "PAU\u0399",
+                "d": "Pau1\u200b",
+                "e": "Pauline",
+                "f": None,
+            }
+        ),
         Policy(),
         {"a", "b", "c", "d"},
     ),
@@ -191,19 +260,32 @@ CASES: Mapping[str, tuple[str, SnapshotContent, Policy, set[str]]] = {
     ),
     "not on the roster, by login or e-mail": (
         "not-on-roster",
-        content(members=dict.fromkeys(["ADA ", "bob", "carl", "dora", "ci-bot"]), emails={"bob": "Bob@X.example"}),
+        content(
+            members=dict.fromkeys(["ADA ", "bob", "carl", "dora", "ci-bot"]),
+            emails={"bob": "Bob@X.example"},
+        ),
         Policy(roster=ROSTER, service_accounts=SERVICE),
         {"carl", "dora"},
     ),
     "a service account without an owner": (
         "service-without-owner",
-        content(members={"ci-bot": None, "deploy": None, "x": "Release Robot", "abbot": "Abbot Costello"}),
+        content(
+            members={
+                "ci-bot": None,
+                "deploy": None,
+                "x": "Release Robot",
+                "abbot": "Abbot Costello",
+            }
+        ),
         Policy(service_accounts=SERVICE),
         {"deploy", "x"},
     ),
     "an e-mail from outside": (
         "outside-email-domain",
-        content(members=dict.fromkeys(["a", "b", "ci-bot"]), emails={"a": "a@ACME.example", "b": "b@else.example"}),
+        content(
+            members=dict.fromkeys(["a", "b", "ci-bot"]),
+            emails={"a": "a@ACME.example", "b": "b@else.example"},
+        ),
         Policy(email_domains=("acme.example",), service_accounts=SERVICE),
         {"b"},
     ),
@@ -217,7 +299,9 @@ def test_a_rule_finds_what_it_says_and_nothing_else(case: str) -> None:
 
 
 def test_every_rule_of_an_observation_has_a_case_that_fails_and_every_rule_is_documented() -> None:
-    assert {rule_id for rule_id, _, _, fails in CASES.values() if fails} == {rule.rule_id for rule in STATE_RULES}
+    assert {rule_id for rule_id, _, _, fails in CASES.values() if fails} == {
+        rule.rule_id for rule in STATE_RULES
+    }
     documented = (Path(__file__).parents[2] / "docs" / "findings.md").read_text()
     for rule in RULES.values():
         assert f"| `{rule.rule_id}` | {rule.version} | {rule.severity} | {rule.title}" in documented
@@ -238,7 +322,9 @@ UNKNOWN = {
 def test_what_is_not_known_is_not_evaluable_and_never_a_pass(rule_id: str) -> None:
     shown = content(members={"a": None}, default=None, scopes=frozenset({Scope.CORE}))
     rule = next(rule for rule in STATE_RULES if rule.rule_id == rule_id)
-    assert rule.answers(shown, Policy()) == [Answer("organization", "acme", Result.NOT_EVALUABLE, UNKNOWN[rule_id])]
+    assert rule.answers(shown, Policy()) == [
+        Answer("organization", "acme", Result.NOT_EVALUABLE, UNKNOWN[rule_id])
+    ]
 
 
 def test_an_account_whose_email_is_unknown_is_not_evaluable_by_itself() -> None:
@@ -251,7 +337,9 @@ def test_an_account_whose_email_is_unknown_is_not_evaluable_by_itself() -> None:
 COMPARED = (NOW - timedelta(days=9), NOW)
 
 
-def window_answers(rule_id: str, facts: WindowFacts, policy: Policy | None = None) -> list[tuple[str, Result]]:
+def window_answers(
+    rule_id: str, facts: WindowFacts, policy: Policy | None = None
+) -> list[tuple[str, Result]]:
     rule = next(rule for rule in WINDOW_RULES if rule.rule_id == rule_id)
     return [(answer.subject, answer.result) for answer in rule.answers(facts, policy or Policy())]
 
@@ -261,30 +349,55 @@ def test_the_rules_of_a_window() -> None:
         ago = [None if days is None else NOW - timedelta(days=days) for days in (made, used)]
         return CallerToken("reader", name, ago[0], ago[1], None)
 
-    tokens = [token("old", 400, 1), token("new", 3, 1), token("unknown", None, None), token("unused", 100, 99)]
+    tokens = [
+        token("old", 400, 1),
+        token("new", 3, 1),
+        token("unknown", None, None),
+        token("unused", 100, 99),
+    ]
     facts = WindowFacts("acme", NOW, COMPARED, (), {"b", "a"}, {"c": {"admin"}}, tokens)
     assert window_answers("returned", facts) == [("a", Result.FAIL), ("b", Result.FAIL)]
     assert window_answers("privilege-gained", facts) == [("c", Result.FAIL)]
-    assert window_answers("old-token", facts) == [("reader", Result.FAIL), ("reader", Result.NOT_EVALUABLE)]
-    assert window_answers("old-token", facts, Policy(max_token_days=500)) == [("reader", Result.NOT_EVALUABLE)]
-    assert window_answers("dormant", facts) == [("reader", Result.FAIL), ("acme", Result.NOT_EVALUABLE)]
+    assert window_answers("old-token", facts) == [
+        ("reader", Result.FAIL),
+        ("reader", Result.NOT_EVALUABLE),
+    ]
+    assert window_answers("old-token", facts, Policy(max_token_days=500)) == [
+        ("reader", Result.NOT_EVALUABLE)
+    ]
+    assert window_answers("dormant", facts) == [
+        ("reader", Result.FAIL),
+        ("acme", Result.NOT_EVALUABLE),
+    ]
     nothing = WindowFacts("acme", NOW, COMPARED, (), (), {}, None)
-    assert window_answers("returned", nothing) == window_answers("privilege-gained", nothing) == [("acme", Result.PASS)]
+    assert (
+        window_answers("returned", nothing)
+        == window_answers("privilege-gained", nothing)
+        == [("acme", Result.PASS)]
+    )
     for rule_id in ("old-token", "dormant"):
         assert window_answers(rule_id, nothing) == [("acme", Result.NOT_EVALUABLE)], rule_id
 
 
 @pytest.mark.parametrize("compared", [True, False])
 @pytest.mark.parametrize("rule_id", ["returned", "privilege-gained"])
-def test_a_rule_that_compares_never_passes_where_a_part_of_the_window_is_unknown(rule_id: str, compared: bool) -> None:
-    facts = WindowFacts("acme", NOW, COMPARED if compared else None, ["nothing was observed"], (), {}, [])
+def test_a_rule_that_compares_never_passes_where_a_part_of_the_window_is_unknown(
+    rule_id: str, compared: bool
+) -> None:
+    facts = WindowFacts(
+        "acme", NOW, COMPARED if compared else None, ["nothing was observed"], (), {}, []
+    )
     assert window_answers(rule_id, facts) == [("acme", Result.NOT_EVALUABLE)]
 
 
 def test_what_was_gained_lies_between_two_observations_whatever_the_window() -> None:
-    facts = WindowFacts("acme", NOW, COMPARED, ["what changed after it is not known"], (), {"c": {"admin"}}, [])
+    facts = WindowFacts(
+        "acme", NOW, COMPARED, ["what changed after it is not known"], (), {"c": {"admin"}}, []
+    )
     rule = next(rule for rule in WINDOW_RULES if rule.rule_id == "privilege-gained")
-    answers = {answer.subject: (answer.result, answer.detail) for answer in rule.answers(facts, Policy())}
+    answers = {
+        answer.subject: (answer.result, answer.detail) for answer in rule.answers(facts, Policy())
+    }
     since, until = (f"{moment:%Y-%m-%d %H:%M} UTC" for moment in COMPARED)
     assert answers["c"] == (Result.FAIL, f"gained between {since} and {until}: admin")
     assert answers["acme"][0] is Result.NOT_EVALUABLE
@@ -294,12 +407,16 @@ def test_a_login_of_the_shape_of_a_pseudonym_is_on_the_roster_or_not_like_any_ot
     shaped, stands = "redacted-0123456789abcdef", "redacted-fedcba9876543210"
     shown = replace(content(members={shaped: None, stands: None}), pseudonyms=frozenset({stands}))
     rule = next(rule for rule in STATE_RULES if rule.rule_id == "not-on-roster")
-    answers = {answer.subject: answer.result for answer in rule.answers(shown, Policy(roster=ROSTER))}
+    answers = {
+        answer.subject: answer.result for answer in rule.answers(shown, Policy(roster=ROSTER))
+    }
     assert answers == {shaped: Result.FAIL, stands: Result.NOT_EVALUABLE}
 
 
 @given(st.text(max_size=30), st.sampled_from(["\u200b", "\u0301", "\u202e", " ", "-"]), st.data())
-def test_what_a_hasty_eye_does_not_see_changes_no_skeleton(name: str, unseen: str, data: st.DataObject) -> None:
+def test_what_a_hasty_eye_does_not_see_changes_no_skeleton(
+    name: str, unseen: str, data: st.DataObject
+) -> None:
     place = data.draw(st.integers(0, len(name)))
     if unseen != "\u0301" or place > 0:
         seen = skeleton(name[:place] + unseen + name[place:])
@@ -318,16 +435,22 @@ def test_a_policy_is_what_its_document_says_and_names_nobody() -> None:
         max_admins=3,
         roster=ROSTER,
         service_accounts=SERVICE,
-        exemptions=(Exemption("admin-direct", identity("ada"), "eve", "founder", date(2026, 12, 31)),),
+        exemptions=(
+            Exemption("admin-direct", identity("ada"), "eve", "founder", date(2026, 12, 31)),
+        ),
     )
     assert Policy.of(policy.document) == policy
-    assert not [name for name in ("ada", "bob", "carl", "ci-bot") if name.encode() in policy.document]
+    assert not [
+        name for name in ("ada", "bob", "carl", "ci-bot") if name.encode() in policy.document
+    ]
     with pytest.raises(ValueError, match="fields"):
         Policy.of(b"{}")
 
 
 def test_an_exemption_holds_for_its_rule_its_subject_and_until_its_last_day() -> None:
-    policy = Policy(exemptions=(Exemption("admin-direct", identity("Ada"), "eve", "founder", date(2026, 6, 1)),))
+    policy = Policy(
+        exemptions=(Exemption("admin-direct", identity("Ada"), "eve", "founder", date(2026, 6, 1)),)
+    )
     policies = [(date(2026, 1, 1), policy)]
 
     def ended(rule_id: str, subject: str, day: date) -> date | str | None:
@@ -343,17 +466,33 @@ def test_an_exemption_holds_for_its_rule_its_subject_and_until_its_last_day() ->
 
 def test_an_exemption_that_a_later_policy_does_not_name_has_ended_on_its_day() -> None:
     def until(day: date) -> Policy:
-        return Policy(exemptions=(Exemption("admin-direct", identity("ada"), "eve", "founder", day),))
+        return Policy(
+            exemptions=(Exemption("admin-direct", identity("ada"), "eve", "founder", day),)
+        )
 
     first, second, third = date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1)
-    dropped = [(first, until(date(2026, 12, 31))), (second, Policy()), (third, Policy(max_admins=7))]
+    dropped = [
+        (first, until(date(2026, 12, 31))),
+        (second, Policy()),
+        (third, Policy(max_admins=7)),
+    ]
     found = excepted(dropped, "admin-direct", "ada", date(2026, 6, 1))
     assert found is not None
     assert (found.exemption.by, found.ended) == ("eve", second)
-    over = excepted([(first, until(date(2026, 1, 9))), (second, Policy())], "admin-direct", "ada", date(2026, 6, 1))
+    over = excepted(
+        [(first, until(date(2026, 1, 9))), (second, Policy())],
+        "admin-direct",
+        "ada",
+        date(2026, 6, 1),
+    )
     assert over is not None
     assert over.ended == date(2026, 1, 9), "it had ended before it was taken away"
-    renewed = excepted([*dropped, (date(2026, 4, 1), until(date(2026, 12, 31)))], "admin-direct", "ada", date(2026, 6, 1))
+    renewed = excepted(
+        [*dropped, (date(2026, 4, 1), until(date(2026, 12, 31)))],
+        "admin-direct",
+        "ada",
+        date(2026, 6, 1),
+    )
     assert renewed is not None
     assert renewed.ended is None
 
@@ -374,7 +513,9 @@ def of_rule(warehouse: Warehouse, rule_id: str) -> list[tuple[str, str, int, int
     """The history of a rule: subject, policy version, and from which day to which."""
     table = history_tables["fct_finding"]
     with warehouse.read() as transaction:
-        rows = transaction.execute(select(table).where(table.c.rule_id == rule_id).order_by(table.c.valid_from)).mappings()
+        rows = transaction.execute(
+            select(table).where(table.c.rule_id == rule_id).order_by(table.c.valid_from)
+        ).mappings()
         return [
             (
                 f"{row['subject']} {row['result']}",
@@ -389,7 +530,9 @@ def of_rule(warehouse: Warehouse, rule_id: str) -> list[tuple[str, str, int, int
 def test_findings_have_a_history_by_the_policy_in_force_on_the_day(warehouse: Warehouse) -> None:
     observe(warehouse, 0)
     derive(warehouse, "acme")
-    assert record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1, hours=-1))
+    assert record_policy(
+        warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1, hours=-1)
+    )
     assert not record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1))
     observe(warehouse, 1)
     observe(warehouse, 2, replace(WORLD, user_permissions={"ada": ["admin"], "bob": []}))
@@ -397,7 +540,9 @@ def test_findings_have_a_history_by_the_policy_in_force_on_the_day(warehouse: Wa
     history = [("acme pass", "0", 0, 1), ("acme fail", "1", 1, 2), ("acme pass", "1", 2, None)]
     assert of_rule(warehouse, "too-many-admins") == history
     rebuild(warehouse, "acme")
-    assert of_rule(warehouse, "too-many-admins") == history, "rebuilding judges each day as it was judged"
+    assert of_rule(warehouse, "too-many-admins") == history, (
+        "rebuilding judges each day as it was judged"
+    )
     assert verify(warehouse, "acme").state is State.FINE
 
 
@@ -407,10 +552,15 @@ def test_a_policy_that_changes_while_nothing_else_does_is_seen(warehouse: Wareho
     record_policy(warehouse, Policy(max_admins=1), lambda: EPOCH + timedelta(days=1, hours=5))
     observe(warehouse, 2)
     derive(warehouse, "acme")
-    assert of_rule(warehouse, "too-many-admins") == [("acme pass", "0", 0, 2), ("acme fail", "1", 2, None)]
+    assert of_rule(warehouse, "too-many-admins") == [
+        ("acme pass", "0", 0, 2),
+        ("acme fail", "1", 2, None),
+    ]
     with warehouse.read() as transaction:
         assert policy_at(transaction, EPOCH) == PolicyInForce()
-        assert policy_at(transaction, EPOCH + timedelta(days=2)) == PolicyInForce(1, Policy(max_admins=1))
+        assert policy_at(transaction, EPOCH + timedelta(days=2)) == PolicyInForce(
+            1, Policy(max_admins=1)
+        )
 
 
 def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before(
@@ -420,11 +570,18 @@ def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before
     derive(warehouse, "acme")
     days = Window(EPOCH.date(), EPOCH.date())
     before = build(warehouse, "acme", days)
-    assert not record_rules(warehouse, lambda: EPOCH), "the rules of the first release judge from ever"
-    everybody = replace(
-        STATE_RULES[0], rule_id="everybody", version=1, ask=lambda _, __: [Answer("group", "g", Result.FAIL, "x")]
+    assert not record_rules(warehouse, lambda: EPOCH), (
+        "the rules of the first release judge from ever"
     )
-    newer = replace(STATE_RULES[0], version=2, ask=lambda _, __: [Answer("group", "g", Result.FAIL, "y")])
+    everybody = replace(
+        STATE_RULES[0],
+        rule_id="everybody",
+        version=1,
+        ask=lambda _, __: [Answer("group", "g", Result.FAIL, "x")],
+    )
+    newer = replace(
+        STATE_RULES[0], version=2, ask=lambda _, __: [Answer("group", "g", Result.FAIL, "y")]
+    )
     known(monkeypatch, everybody, newer)
     assert build(warehouse, "acme", days).digest == before.digest
     observe(warehouse, 1)
@@ -435,9 +592,14 @@ def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before
     observe(warehouse, 2)
     derive(warehouse, "acme")
     assert of_rule(warehouse, "everybody") == [("g fail", "0", 2, None)]
-    assert of_rule(warehouse, "too-many-admins") == [("acme pass", "0", 0, 2), ("g fail", "0", 2, None)]
+    assert of_rule(warehouse, "too-many-admins") == [
+        ("acme pass", "0", 0, 2),
+        ("g fail", "0", 2, None),
+    ]
     assert build(warehouse, "acme", days).digest == before.digest
-    rows = build(warehouse, "acme", Window(days.first, days.last + timedelta(days=2))).facts.findings
+    rows = build(
+        warehouse, "acme", Window(days.first, days.last + timedelta(days=2))
+    ).facts.findings
     assert [row["rule_version"] for row in rows if row["rule_id"] == "too-many-admins"] == ["2"]
     history = of_rule(warehouse, "everybody")
     rebuild(warehouse, "acme")
@@ -445,13 +607,17 @@ def test_a_rule_judges_from_when_the_warehouse_met_it_and_changes_nothing_before
     assert verify(warehouse, "acme").state is State.FINE
 
 
-def test_an_older_version_does_not_leave_out_rules_of_a_newer_one(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_version_does_not_leave_out_rules_of_a_newer_one(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     newer = replace(STATE_RULES[0], version=2)
     with monkeypatch.context() as later:
         known(later, newer)
         assert record_rules(warehouse, lambda: EPOCH + timedelta(days=1))
     for ask in (lambda: record_rules(warehouse, lambda: EPOCH), lambda: policy_of(warehouse, 2)):
-        with pytest.raises(WarehouseError, match="judged by version 2 of the rule 'too-many-admins'"):
+        with pytest.raises(
+            WarehouseError, match="judged by version 2 of the rule 'too-many-admins'"
+        ):
             ask()
     assert policy_of(warehouse, 0) == PolicyInForce()
 
@@ -466,7 +632,9 @@ def known(monkeypatch: pytest.MonkeyPatch, *rules: StateRule) -> None:
     for place in ("access.rows", "warehouse.ask.proof"):
         monkeypatch.setattr(f"sonar_access_pipeline.{place}.STATE_RULES", (*STATE_RULES, *rules))
     by_name = {"RULES": {**RULES, **{rule.rule_id: rule for rule in rules}}}
-    by_version = {"RULE_VERSIONS": {**RULE_VERSIONS, **{(rule.rule_id, rule.version): rule for rule in rules}}}
+    by_version = {
+        "RULE_VERSIONS": {**RULE_VERSIONS, **{(rule.rule_id, rule.version): rule for rule in rules}}
+    }
     for name, newer in (by_name | by_version).items():
         for module in (access_rules, proof, policies):
             if hasattr(module, name):
@@ -495,12 +663,16 @@ def test_a_policy_that_lacks_a_later_field_has_its_default_and_keeps_its_digest(
 
 
 def test_what_was_observed_before_anybody_recorded_a_policy_is_judged_as_ever() -> None:
-    """Of version 0 nothing is kept but this: a default that changes would change answers of years ago."""
+    """Of version 0 nothing is kept but this: a default that changes would change answers of years
+    ago.
+    """
     assert Policy().sha256 == "0b32712f8e99bcd44c6a1ef8c88cf755ab5fddf14f6cf7f32b8eb9ff5ad93d62"
 
 
 def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse) -> None:
-    kept = Exemption("admin-direct", identity("ada"), "eve", "founder", EPOCH.date() + timedelta(days=1))
+    kept = Exemption(
+        "admin-direct", identity("ada"), "eve", "founder", EPOCH.date() + timedelta(days=1)
+    )
     record_policy(warehouse, Policy(exemptions=(kept,)), lambda: EPOCH)
     for day in range(3):
         observe(warehouse, day)
@@ -508,20 +680,33 @@ def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse
 
     def admin_direct(day: int) -> tuple[dict[str, tuple[str | None, date | None]], list[str]]:
         facts = gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=day)))
-        rows = [row for row in facts.findings if row["rule_id"] == "admin-direct" and row["result"] == "fail"]
+        rows = [
+            row
+            for row in facts.findings
+            if row["rule_id"] == "admin-direct" and row["result"] == "fail"
+        ]
         failed = [row["subject"] for row in facts.failed if row["rule_id"] == "admin-direct"]
-        return {row["subject"]: (row["exception_by"], row["exception_ended"]) for row in rows}, failed
+        return {
+            row["subject"]: (row["exception_by"], row["exception_ended"]) for row in rows
+        }, failed
 
     assert admin_direct(1) == ({"ada": ("eve", None), "bob": (None, None)}, ["bob"])
-    assert admin_direct(2) == ({"ada": ("eve", kept.until), "bob": (None, None)}, ["ada", "bob"]), (
-        "its last day is over, and said"
+    assert admin_direct(2) == (
+        {"ada": ("eve", kept.until), "bob": (None, None)},
+        ["ada", "bob"],
+    ), "its last day is over, and said"
+    said = words.sentences(
+        gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=2)))
     )
-    said = words.sentences(gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=2))))
-    assert [one.text for one in said if one.matters and "An exception ended on 2026-03-02" in one.text]
+    assert [
+        one.text for one in said if one.matters and "An exception ended on 2026-03-02" in one.text
+    ]
 
 
 def test_a_finding_is_as_old_as_its_answer_whatever_else_changed(warehouse: Warehouse) -> None:
-    """A line more in the roster, another threshold, another number in its text: the same rule fails for the same subject."""
+    """A line more in the roster, another threshold, another number in its text: the same rule fails
+    for the same subject.
+    """
     grown = replace(
         WORLD,
         members={**WORLD.members, "eve": "Eve"},
@@ -540,9 +725,18 @@ def test_a_finding_is_as_old_as_its_answer_whatever_else_changed(warehouse: Ware
     facts = gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=2)))
     since = {(row["rule_id"], row["subject"]): row["failing_since"] for row in facts.failed}
     first = facts.observations[0].observed_at
-    assert since["not-on-roster", "bob"] == since["too-many-admins", "acme"] == since["admin-direct", "ada"] == first
+    assert (
+        since["not-on-roster", "bob"]
+        == since["too-many-admins", "acme"]
+        == since["admin-direct", "ada"]
+        == first
+    )
     assert since["not-on-roster", "eve"] == facts.observations[2].observed_at
-    versions = {row["subject"]: row["policy_version"] for row in facts.failed if row["rule_id"] == "not-on-roster"}
+    versions = {
+        row["subject"]: row["policy_version"]
+        for row in facts.failed
+        if row["rule_id"] == "not-on-roster"
+    }
     assert versions == {"bob": "3", "eve": "3"}, "the policy is still said that judged last"
 
 
@@ -552,10 +746,15 @@ def test_a_finding_that_went_and_came_back_is_as_old_as_its_return(warehouse: Wa
     derive(warehouse, "acme")
     facts = gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=2)))
     since = {
-        row["subject"]: (row["failing_since"], row["changed_after"]) for row in facts.failed if row["rule_id"] == "admin-direct"
+        row["subject"]: (row["failing_since"], row["changed_after"])
+        for row in facts.failed
+        if row["rule_id"] == "admin-direct"
     }
     first, second, third = facts.observations
-    assert since == {"ada": (first.observed_at, None), "bob": (third.observed_at, second.started_at)}
+    assert since == {
+        "ada": (first.observed_at, None),
+        "bob": (third.observed_at, second.started_at),
+    }
 
 
 def test_a_rule_whose_answer_is_not_kept_is_not_evaluable(warehouse: Warehouse) -> None:
@@ -572,10 +771,14 @@ def test_a_rule_whose_answer_is_not_kept_is_not_evaluable(warehouse: Warehouse) 
     derive(warehouse, "acme")
     table = history_tables["fct_finding"]
     with warehouse.read() as transaction:
-        assert set(transaction.execute(select(table.c.changed_after)).scalars()) == {None}, "a baseline, not a finding of today"
+        assert set(transaction.execute(select(table.c.changed_after)).scalars()) == {None}, (
+            "a baseline, not a finding of today"
+        )
 
 
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, roster: str | None = None) -> None:
+def config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, roster: str | None = None
+) -> None:
     (tmp_path / "settings.toml").write_text(f"[connections.acme]\norganization = 'acme'\n{policy}")
     if roster is not None:
         (tmp_path / "roster.csv").write_text(roster, encoding="utf-8-sig")
@@ -615,8 +818,16 @@ until = 2026-12-31
         ('[policy]\nroster = "roster.csv"', "", "names nobody"),
         ('[policy]\nroster = "roster.csv"', "name,manager\nAda,Eve\n", "names nobody"),
         ("[policy]\nmax_admins = 0", None, "POLICY|policy"),
-        ('[[policy.exceptions]]\nrule = "no-rule"\nby = "e"\nwhy = "w"\nuntil = 2026-01-01', None, "there is no rule"),
-        ('[[policy.exceptions]]\nrule = "no-admin"\nby = ""\nwhy = "w"\nuntil = 2026-01-01', None, "policy"),
+        (
+            '[[policy.exceptions]]\nrule = "no-rule"\nby = "e"\nwhy = "w"\nuntil = 2026-01-01',
+            None,
+            "there is no rule",
+        ),
+        (
+            '[[policy.exceptions]]\nrule = "no-admin"\nby = ""\nwhy = "w"\nuntil = 2026-01-01',
+            None,
+            "policy",
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_is_a_sentence(
@@ -629,12 +840,18 @@ def test_a_policy_that_cannot_be_is_a_sentence(
 
 def test_a_rule_that_goes_by_names_knows_those_of_accounts_that_are_no_members_any_more() -> None:
     shown = replace(
-        content(members={"ada": "Ada"}, grants=[Grant("user", "old", "organization", None, "scan")]),
+        content(
+            members={"ada": "Ada"}, grants=[Grant("user", "old", "organization", None, "scan")]
+        ),
         non_members={"old": "Build Bot"},
     )
     rules = {rule.rule_id: rule for rule in STATE_RULES}
     answers = rules["service-without-owner"].answers(shown, Policy())
     assert [(answer.subject, answer.result) for answer in answers] == [("old", Result.FAIL)]
     alike = replace(shown, non_members={"old": "Ada"})
-    failing = [a.subject for a in rules["confusable-name"].answers(alike, Policy()) if a.result is Result.FAIL]
+    failing = [
+        a.subject
+        for a in rules["confusable-name"].answers(alike, Policy())
+        if a.result is Result.FAIL
+    ]
     assert sorted(failing) == ["ada", "old"]

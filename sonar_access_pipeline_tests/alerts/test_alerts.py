@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonar_access_pipeline.alerts.causes import MAY_PASS, MEANINGS, Cause
-from sonar_access_pipeline.alerts.ledger import REPEATED_AFTER, Entry, Event, Open, entries_of, messages_of, numbered
+from sonar_access_pipeline.alerts.ledger import (
+    REPEATED_AFTER,
+    Entry,
+    Event,
+    Open,
+    entries_of,
+    messages_of,
+    numbered,
+)
 from sonar_access_pipeline.alerts.problems import (
     Attempt,
     CheckResult,
@@ -41,7 +49,10 @@ def about(name: str) -> Watched:
 
 
 def failed(cause: Cause, name: str = "acme") -> Problem:
-    found = sync_problem(about(name), SyncFacts(last_attempt=Attempt(DAY, f"run-{name}", "failed", cause, f"{name} fails.")))
+    found = sync_problem(
+        about(name),
+        SyncFacts(last_attempt=Attempt(DAY, f"run-{name}", "failed", cause, f"{name} fails.")),
+    )
     assert found is not None
     return found
 
@@ -54,8 +65,12 @@ class Ledger:
         self.messages: list[tuple[datetime, str, str]] = []
         self.entries: list[Entry] = []
 
-    def look(self, now: datetime, *problems: Problem, connections: list[str] | None = None) -> list[Entry]:
-        found = entries_of(problems, self.open.values(), now, connections=connections or [*CONNECTIONS, "acme"])
+    def look(
+        self, now: datetime, *problems: Problem, connections: list[str] | None = None
+    ) -> list[Entry]:
+        found = entries_of(
+            problems, self.open.values(), now, connections=connections or [*CONNECTIONS, "acme"]
+        )
         messages = messages_of(found, lambda run_id: f"http://ui/runs/{run_id}")
         written = numbered(found, messages, len(self.messages) + 1)
         self.messages += [(now, message.title, message.text) for message in messages]
@@ -67,7 +82,9 @@ class Ledger:
             before = self.open.get(key)
             causes = (before.causes if before else frozenset()) | {entry.problem.cause}
             since = before.problem.since if before else now
-            self.open[key] = Open(replace(entry.problem, since=since), now, entry.message_id, causes)
+            self.open[key] = Open(
+                replace(entry.problem, since=since), now, entry.message_id, causes
+            )
         self.entries += written
         return written
 
@@ -78,7 +95,9 @@ def test_a_problem_is_told_once_daily_while_it_lasts_and_once_when_it_is_over() 
         ledger.look(NOON + timedelta(hours=hour), failed(Cause.UNAVAILABLE))
     ledger.look(NOON + timedelta(hours=50))
     ledger.look(NOON + timedelta(hours=51))
-    assert [(told - NOON, title.split(", ")[1].split(":")[0]) for told, title, _ in ledger.messages] == [
+    assert [
+        (told - NOON, title.split(", ")[1].split(":")[0]) for told, title, _ in ledger.messages
+    ] == [
         (timedelta(), "acme"),
         (timedelta(hours=24), "still"),
         (timedelta(hours=48), "still"),
@@ -97,7 +116,7 @@ def test_a_message_names_the_sentence_the_connection_the_day_the_run_and_the_nex
     assert "sonar-access alerts explain token-refused" in text
 
 
-def test_thirty_connections_that_fail_for_one_reason_one_after_the_other_and_three_times_each_are_one_message() -> None:
+def test_thirty_connections_that_fail_for_one_reason_three_times_each_are_one_message() -> None:
     ledger = Ledger()
     now = NOON
     for number in range(3 * 30):
@@ -116,11 +135,13 @@ def test_thirty_connections_that_fail_for_one_reason_one_after_the_other_and_thr
     assert "recovered" in ledger.messages[2][1]
 
 
-def test_what_fails_at_once_for_reasons_of_its_own_is_one_message_and_what_fails_later_is_another() -> None:
+def test_what_fails_at_once_is_one_message_and_what_fails_later_is_another() -> None:
     ledger = Ledger()
     ledger.look(NOON, failed(Cause.INCOMPLETE, "c1"), failed(Cause.INCOMPLETE, "c2"))
     assert len(ledger.messages) == 1
-    ledger.look(NOON + timedelta(hours=1), *(failed(Cause.INCOMPLETE, name) for name in ("c1", "c2", "c3")))
+    ledger.look(
+        NOON + timedelta(hours=1), *(failed(Cause.INCOMPLETE, name) for name in ("c1", "c2", "c3"))
+    )
     assert len(ledger.messages) == 2
     assert "c3" in ledger.messages[1][2]
     assert "c1" not in ledger.messages[1][2]
@@ -128,19 +149,27 @@ def test_what_fails_at_once_for_reasons_of_its_own_is_one_message_and_what_fails
 
 def test_a_new_cause_is_told_and_one_that_was_told_already_is_not() -> None:
     ledger = Ledger()
-    for hour, cause in enumerate((Cause.UNAVAILABLE, Cause.INCOMPLETE, Cause.UNAVAILABLE, Cause.TOKEN_REFUSED)):
+    for hour, cause in enumerate(
+        (Cause.UNAVAILABLE, Cause.INCOMPLETE, Cause.UNAVAILABLE, Cause.TOKEN_REFUSED)
+    ):
         ledger.look(NOON + timedelta(hours=hour), failed(cause))
     assert [title.split(": ")[1] for _, title, _ in ledger.messages] == [
-        MEANINGS[cause].title for cause in (Cause.UNAVAILABLE, Cause.INCOMPLETE, Cause.TOKEN_REFUSED)
+        MEANINGS[cause].title
+        for cause in (Cause.UNAVAILABLE, Cause.INCOMPLETE, Cause.TOKEN_REFUSED)
     ]
     assert len(ledger.open) == 1
 
 
-def test_a_connection_that_another_deployment_looks_after_is_left_alone_and_never_said_to_have_recovered() -> None:
+def test_a_connection_of_another_deployment_is_left_alone_and_never_said_to_have_recovered() -> (
+    None
+):
     ledger = Ledger()
     ledger.look(NOON, failed(Cause.UNAVAILABLE))
     assert ledger.look(NOON + timedelta(hours=1), connections=["other"]) == []
-    assert ledger.look(NOON + timedelta(days=2), failed(Cause.LOST, "other"), connections=["other"]) != []
+    assert (
+        ledger.look(NOON + timedelta(days=2), failed(Cause.LOST, "other"), connections=["other"])
+        != []
+    )
     assert set(ledger.open) == {"acme:sync", "other:sync"}
 
 
@@ -155,7 +184,7 @@ lives = st.lists(
 
 
 @given(lives, st.integers(1, 600))
-def test_every_problem_is_told_of_within_its_look_or_by_a_message_of_its_group_and_every_end_is_written(
+def test_every_problem_is_told_of_in_its_look_or_with_its_group_and_every_end_is_written(
     life: list[dict[str, Cause]], minutes: int
 ) -> None:
     ledger, now = Ledger(), NOON
@@ -198,7 +227,11 @@ def test_the_problem_of_a_sync_is_the_one_that_explains_the_others() -> None:
     everything = SyncFacts(last_attempt=tried, held=held, missing_day=DAY)
     assert sync_problem(ACME, HEALTHY) is None
     causes = []
-    for facts in (everything, replace(everything, held=None), replace(everything, held=None, last_attempt=None)):
+    for facts in (
+        everything,
+        replace(everything, held=None),
+        replace(everything, held=None, last_attempt=None),
+    ):
         problem = sync_problem(ACME, facts)
         assert problem is not None
         assert problem.key == "acme:sync"
@@ -206,13 +239,19 @@ def test_the_problem_of_a_sync_is_the_one_that_explains_the_others() -> None:
     assert causes == [Cause.HELD, Cause.UNAVAILABLE, Cause.MISSING]
 
 
-@pytest.mark.parametrize(("idle", "cause"), [(49, None), (50, Cause.TOKEN_IDLE), (70, Cause.TOKEN_IDLE)])
-def test_a_token_that_is_not_used_is_told_of_ten_days_before_its_end(idle: int, cause: Cause | None) -> None:
+@pytest.mark.parametrize(
+    ("idle", "cause"), [(49, None), (50, Cause.TOKEN_IDLE), (70, Cause.TOKEN_IDLE)]
+)
+def test_a_token_that_is_not_used_is_told_of_ten_days_before_its_end(
+    idle: int, cause: Cause | None
+) -> None:
     found = token_problem(ACME, SyncFacts(last_heard_at=NOON - timedelta(days=idle)), NOON)
     assert (found.cause if found else None) == cause
 
 
-@pytest.mark.parametrize(("left", "cause"), [(15, None), (14, Cause.TOKEN_EXPIRING), (-1, Cause.TOKEN_EXPIRING)])
+@pytest.mark.parametrize(
+    ("left", "cause"), [(15, None), (14, Cause.TOKEN_EXPIRING), (-1, Cause.TOKEN_EXPIRING)]
+)
 def test_a_token_that_expires_is_told_of_two_weeks_before(left: int, cause: Cause | None) -> None:
     found = token_problem(ACME, replace(HEALTHY, token_expires_on=DAY + timedelta(days=left)), NOON)
     assert (found.cause if found else None) == cause
@@ -222,24 +261,39 @@ def test_a_token_that_expires_is_told_of_two_weeks_before(left: int, cause: Caus
     ("waiting", "minutes", "cause"),
     [(True, 60, None), (True, 61, Cause.WAITING), (False, 180, None), (False, 181, Cause.STUCK)],
 )
-def test_a_run_that_waits_or_goes_on_for_too_long_is_told_of(waiting: bool, minutes: int, cause: Cause | None) -> None:
-    found = flight_problem(ACME, RunInFlight("r", "acme", "acme_daily", waiting, timedelta(minutes=minutes)), Limits())
+def test_a_run_that_waits_or_goes_on_for_too_long_is_told_of(
+    waiting: bool, minutes: int, cause: Cause | None
+) -> None:
+    found = flight_problem(
+        ACME, RunInFlight("r", "acme", "acme_daily", waiting, timedelta(minutes=minutes)), Limits()
+    )
     assert (found.cause if found else None) == cause
 
 
 def test_a_sensor_that_has_not_run_is_told_of_once_it_had_the_time_to() -> None:
-    ticks = {"fresh": NOON - timedelta(minutes=1), "silent": NOON - timedelta(minutes=11), "never": None}
+    ticks = {
+        "fresh": NOON - timedelta(minutes=1),
+        "silent": NOON - timedelta(minutes=11),
+        "never": None,
+    }
     found = silent_sensors("acme", ticks, NOON - timedelta(hours=1), NOON, Limits())
     assert [problem.key for problem in found] == ["acme:sensor:never", "acme:sensor:silent"]
     assert silent_sensors("acme", ticks, NOON - timedelta(minutes=9), NOON, Limits()) == []
 
 
-def run(job: str, *, succeeded: bool, subject: str = "", told_once: bool = False, **more: object) -> EndedRun:
-    return replace(EndedRun("r", "acme", f"acme_{job}", subject, succeeded, "It failed.", told_once), **more)  # type: ignore[arg-type]
+def run(
+    job: str, *, succeeded: bool, subject: str = "", told_once: bool = False, **more: object
+) -> EndedRun:
+    return replace(
+        EndedRun("r", "acme", f"acme_{job}", subject, succeeded, "It failed.", told_once),
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def carried(known: list[Problem], *ended: EndedRun, now: datetime = NOON) -> list[str]:
-    return [problem.key for problem in carried_problems(known, ended, {"acme": ACME}, now, Limits())]
+    return [
+        problem.key for problem in carried_problems(known, ended, {"acme": ACME}, now, Limits())
+    ]
 
 
 def test_a_failed_run_stays_wrong_until_one_of_its_kind_succeeds() -> None:
@@ -248,14 +302,18 @@ def test_a_failed_run_stays_wrong_until_one_of_its_kind_succeeds() -> None:
     assert carried([], bad) == [f"acme:run:acme_evidence:{march}"]
     known = carried_problems([], [bad], {"acme": ACME}, NOON, Limits())
     assert carried(known) == [f"acme:run:acme_evidence:{march}"]
-    assert carried(known, run("evidence", succeeded=True, subject="2026-04-01_2026-04-30")) == [f"acme:run:acme_evidence:{march}"]
+    assert carried(known, run("evidence", succeeded=True, subject="2026-04-01_2026-04-30")) == [
+        f"acme:run:acme_evidence:{march}"
+    ]
     assert carried(known, run("evidence", succeeded=True, subject=march)) == []
 
 
 def test_a_failed_run_of_a_schedule_that_fails_again_by_hand_goes_on_being_wrong() -> None:
     known = carried_problems([], [run("verify", succeeded=False)], {"acme": ACME}, NOON, Limits())
     known = [replace(problem, since=NOON - timedelta(days=2)) for problem in known]
-    assert carried(known, run("verify", succeeded=False, told_once=True)) == ["acme:run:acme_verify"]
+    assert carried(known, run("verify", succeeded=False, told_once=True)) == [
+        "acme:run:acme_verify"
+    ]
 
 
 def test_what_is_told_once_silences_nobody_and_is_silenced_by_nobody() -> None:
@@ -266,7 +324,9 @@ def test_what_is_told_once_silences_nobody_and_is_silenced_by_nobody() -> None:
     assert missing is not None
     ledger.look(NOON, missing)
     ledger.look(NOON + timedelta(minutes=1), missing, gap)
-    ledger.look(NOON + timedelta(minutes=2), missing, gap, replace(missing, key="c3:sync", connection="c3"))
+    ledger.look(
+        NOON + timedelta(minutes=2), missing, gap, replace(missing, key="c3:sync", connection="c3")
+    )
     assert len(ledger.messages) == 2
     assert "c1" in ledger.messages[1][2]
     assert ledger.open["c3:sync"].message_id == 1
@@ -280,7 +340,10 @@ def test_two_checks_of_one_connection_are_two_problems() -> None:
             run(
                 "daily",
                 succeeded=True,
-                checks=(CheckResult("sound", False, "Not sound."), CheckResult("reconciled", False, "No.")),
+                checks=(
+                    CheckResult("sound", False, "Not sound."),
+                    CheckResult("reconciled", False, "No."),
+                ),
             )
         ],
         {"acme": ACME},
@@ -295,7 +358,9 @@ def test_two_checks_of_one_connection_are_two_problems() -> None:
 def test_a_connection_that_joins_an_outage_hours_later_is_told() -> None:
     ledger = Ledger()
     ledger.look(NOON, failed(Cause.UNAVAILABLE, "c1"))
-    ledger.look(NOON + timedelta(hours=5), failed(Cause.UNAVAILABLE, "c1"), failed(Cause.UNAVAILABLE, "c2"))
+    ledger.look(
+        NOON + timedelta(hours=5), failed(Cause.UNAVAILABLE, "c1"), failed(Cause.UNAVAILABLE, "c2")
+    )
     assert len(ledger.messages) == 2
     assert "c2" in ledger.messages[1][2]
 
@@ -307,14 +372,22 @@ def test_a_run_that_failed_as_a_try_to_sync_is_no_problem_beside_it() -> None:
 
 def test_what_failed_by_hand_leaves_the_list_after_a_day_and_what_a_schedule_ran_does_not() -> None:
     for told_once in (True, False):
-        known = carried_problems([], [run("verify", succeeded=False, told_once=told_once)], {"acme": ACME}, NOON, Limits())
+        known = carried_problems(
+            [],
+            [run("verify", succeeded=False, told_once=told_once)],
+            {"acme": ACME},
+            NOON,
+            Limits(),
+        )
         known = [replace(problem, since=NOON) for problem in known]
         assert bool(carried(known, now=NOON + timedelta(hours=25))) is not told_once
 
 
 def test_a_check_that_failed_stays_wrong_until_it_passes() -> None:
     bad = CheckResult("sound", False, "It is not sound.")
-    known = carried_problems([], [run("daily", succeeded=True, checks=(bad,))], {"acme": ACME}, NOON, Limits())
+    known = carried_problems(
+        [], [run("daily", succeeded=True, checks=(bad,))], {"acme": ACME}, NOON, Limits()
+    )
     assert [problem.key for problem in known] == ["acme:check:sound"]
     assert carried(known, run("daily", succeeded=True)) == ["acme:check:sound"]
     assert carried(known, run("daily", succeeded=True, checks=(replace(bad, passed=True),))) == []
@@ -335,10 +408,16 @@ def test_a_failed_sync_is_tried_again_with_growing_pauses_within_its_day() -> No
 @pytest.mark.parametrize("cause", list(Cause))
 def test_nothing_is_tried_again_that_cannot_succeed(cause: Cause) -> None:
     assert (next_try([Tried(NOON, cause)]) is not None) is (cause in MAY_PASS)
-    assert {Cause.TOKEN_REFUSED, Cause.REFUSED, Cause.HELD, Cause.SETTINGS, Cause.CANCELLED}.isdisjoint(MAY_PASS)
+    assert {
+        Cause.TOKEN_REFUSED,
+        Cause.REFUSED,
+        Cause.HELD,
+        Cause.SETTINGS,
+        Cause.CANCELLED,
+    }.isdisjoint(MAY_PASS)
 
 
-def test_nothing_is_tried_again_that_runs_is_done_or_was_never_tried_and_nothing_just_before_midnight() -> None:
+def test_nothing_is_tried_again_that_runs_is_done_or_was_never_tried_nor_before_midnight() -> None:
     assert next_try([]) is None
     assert next_try([Tried(NOON, Cause.UNAVAILABLE), Tried(None, None)]) is None
     assert next_try([Tried(NOON, Cause.UNAVAILABLE), Tried(NOON, None, done=True)]) is None

@@ -1,4 +1,6 @@
-"""The command line as people use it: a real process, its exit status, one clear sentence, no traceback, nothing half-written."""
+"""The command line as people use it: a real process, its exit status, one clear sentence, no
+traceback, nothing half-written.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,20 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 def run_anew(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The same in a process that loads everything itself, as on somebody's machine."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
-    command = [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SONAR", "DAGSTER"))
+    }
+    command = [
+        sys.executable,
+        "-c",
+        "from sonar_access_pipeline.cli import main; main()",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False
+    )
 
 
 def tamper(file: Path, statement: str) -> None:
@@ -58,23 +71,61 @@ def tamper(file: Path, statement: str) -> None:
 
 def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: Path) -> None:
     known = settings(simulator)
-    ends(run_anew(tmp_path, "check", **known), 0, "sonar-access-reader", "Only GET", "60 days", "signed by a key to be made")
-    assert not (tmp_path / ".sonar-access" / "signing_key").exists(), "a check leaves nothing behind"
+    ends(
+        run_anew(tmp_path, "check", **known),
+        0,
+        "sonar-access-reader",
+        "Only GET",
+        "60 days",
+        "signed by a key to be made",
+    )
+    assert not (tmp_path / ".sonar-access" / "signing_key").exists(), (
+        "a check leaves nothing behind"
+    )
     synced = run_anew(tmp_path, "sync", **known)
     ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
     ends(run(tmp_path, "sync", **known), 0)
     folder = synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
     verified = run(tmp_path, "evidence", "verify", folder)
-    ends(verified, 0, "as it was sealed; the warehouse says the same", "compare it with the fingerprint")
-    fingerprint = next(word for word in verified.stdout.split() if word.startswith("SHA256:")).rstrip(":,.")
-    ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", fingerprint), 0, "which you named")
-    ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", f"SHA256:{'x' * 43}"), 1, "none of the keys")
-    ends(run(tmp_path, "evidence", "verify", folder, "--fingerprint", "SHA256:x"), 2, "'SHA256:x' is none")
+    ends(
+        verified,
+        0,
+        "as it was sealed; the warehouse says the same",
+        "compare it with the fingerprint",
+    )
+    fingerprint = next(
+        word for word in verified.stdout.split() if word.startswith("SHA256:")
+    ).rstrip(":,.")
+    ends(
+        run(tmp_path, "evidence", "verify", folder, "--fingerprint", fingerprint),
+        0,
+        "which you named",
+    )
+    ends(
+        run(tmp_path, "evidence", "verify", folder, "--fingerprint", f"SHA256:{'x' * 43}"),
+        1,
+        "none of the keys",
+    )
+    ends(
+        run(tmp_path, "evidence", "verify", folder, "--fingerprint", "SHA256:x"),
+        2,
+        "'SHA256:x' is none",
+    )
     ends(run(tmp_path, "evidence", "verify", folder, "--offline"), 0, "the warehouse was not asked")
-    ends(run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 0, "stays the record")
-    ends(run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 2, "is there already")
-    ends(run(tmp_path, "evidence", "export-raw", folder, "--to", "answers", **known), 0, "answers written to")
-    assert (tmp_path / "answers" / "SHA256SUMS").read_text().count("\n") == len(list((tmp_path / "answers").iterdir())) - 1
+    ends(
+        run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 0, "stays the record"
+    )
+    ends(
+        run(tmp_path, "evidence", "worksheet", folder, "--to", "review.xlsx"), 2, "is there already"
+    )
+    ends(
+        run(tmp_path, "evidence", "export-raw", folder, "--to", "answers", **known),
+        0,
+        "answers written to",
+    )
+    assert (tmp_path / "answers" / "SHA256SUMS").read_text().count("\n") == len(
+        list((tmp_path / "answers").iterdir())
+    ) - 1
     ends(run(tmp_path, "check", **known), 0, "self-signed on the collecting machine")
     (tmp_path / ".sonar-access" / "signing_key").chmod(0o644)
     ends(run(tmp_path, "check", **known), 1, "evidence: The signing key", "chmod 600")
@@ -82,44 +133,104 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
     (tmp_path / ".sonar-access" / "evidence").rename(tmp_path / "share")
     ends(run(tmp_path, "check", **known), 1, "a share that is not mounted")
     (tmp_path / "share").rename(tmp_path / ".sonar-access" / "evidence")
-    ends(run(tmp_path, "evidence", "rotate-key", str(tmp_path / "none"), **known), 1, "cannot be read")
+    ends(
+        run(tmp_path, "evidence", "rotate-key", str(tmp_path / "none"), **known),
+        1,
+        "cannot be read",
+    )
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert len({row["login"] for row in rows if row["access_type"] == "membership"}) == 30
     ends(run(tmp_path, "access", "--as-of", "2020-01-01", **known), 1, "the past cannot be fetched")
     found = run(tmp_path, "changes", "--from", str(TODAY), "--to", str(TODAY), **known)
     ends(found, 0, "first_observed", "What changed before", "is not known")
-    ends(run(tmp_path, "changes", "--from", str(TODAY), "--to", str(AFTER), **known), 2, f"{AFTER} has not come yet")
-    ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(AFTER), **known), 2, f"{AFTER} has not come yet")
+    ends(
+        run(tmp_path, "changes", "--from", str(TODAY), "--to", str(AFTER), **known),
+        2,
+        f"{AFTER} has not come yet",
+    )
+    ends(
+        run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(AFTER), **known),
+        2,
+        f"{AFTER} has not come yet",
+    )
     ends(run(tmp_path, "access", "--as-of", str(AFTER), **known), 2, f"{AFTER} has not come yet")
     ends(run(tmp_path, "access", "--as-of", f"{AFTER}T00:00", **known), 2, "has not come yet")
-    ends(run(tmp_path, "access", "--as-of", str(TODAY), **known), 0, "Answered by the observation of")
-    ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known), 0, "observed")
-    ends(run(tmp_path, "coverage", "--from", "2020-01-01", "--to", "2020-01-02", "--check", **known), 1, "nothing to check")
+    ends(
+        run(tmp_path, "access", "--as-of", str(TODAY), **known), 0, "Answered by the observation of"
+    )
+    ends(
+        run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known),
+        0,
+        "observed",
+    )
+    ends(
+        run(tmp_path, "coverage", "--from", "2020-01-01", "--to", "2020-01-02", "--check", **known),
+        1,
+        "nothing to check",
+    )
     month = run(tmp_path, "coverage", "--to", str(TODAY), **known)
     ends(month, 0, "observed", "29 days are left out")
     assert "missing" not in month.stdout, "days before the first try were nobody's to observe"
     ends(run(tmp_path, "snapshot", "list", **known), 0, "complete")
     ends(run(tmp_path, "evidence", "list", **known), 0, "simulated")
-    ends(run(tmp_path, "evidence", "build", "--from", str(TODAY), "--to", str(TODAY), **known), 0, "Digest: ")
+    ends(
+        run(tmp_path, "evidence", "build", "--from", str(TODAY), "--to", str(TODAY), **known),
+        0,
+        "Digest: ",
+    )
     ends(run(tmp_path, "warehouse", "upgrade", **known), 0, "already at revision")
     ends(run(tmp_path, "warehouse", "rebuild", **known), 0, "from 2 observations")
-    ends(run(tmp_path, "warehouse", "verify", **known), 0, "is what was recorded", "history of 2 observations")
+    ends(
+        run(tmp_path, "warehouse", "verify", **known),
+        0,
+        "is what was recorded",
+        "history of 2 observations",
+    )
     basis = ("--basis", "request 17", "--by", "dpo")
-    ends(run(tmp_path, "warehouse", "redact", "sonar-access-reader", *basis, **known), 1, "has access to", "then redact")
-    ends(run(tmp_path, "warehouse", "redact", "nobody", *basis, **known), 1, "Nobody of login 'nobody'")
-    ends(run(tmp_path, "warehouse", "grant", "team", "--as", "analyst", **known), 1, "SQLite has no roles")
-    tamper(tmp_path / ".sonar-access" / "warehouse.sqlite", "DELETE FROM bridge_group_member WHERE login = 'sonar-access-reader'")
-    ends(run(tmp_path, "warehouse", "verify", **known), 1, "is in the snapshots and not in the table", "is not what was recorded")
+    ends(
+        run(tmp_path, "warehouse", "redact", "sonar-access-reader", *basis, **known),
+        1,
+        "has access to",
+        "then redact",
+    )
+    ends(
+        run(tmp_path, "warehouse", "redact", "nobody", *basis, **known),
+        1,
+        "Nobody of login 'nobody'",
+    )
+    ends(
+        run(tmp_path, "warehouse", "grant", "team", "--as", "analyst", **known),
+        1,
+        "SQLite has no roles",
+    )
+    tamper(
+        tmp_path / ".sonar-access" / "warehouse.sqlite",
+        "DELETE FROM bridge_group_member WHERE login = 'sonar-access-reader'",
+    )
+    ends(
+        run(tmp_path, "warehouse", "verify", **known),
+        1,
+        "is in the snapshots and not in the table",
+        "is not what was recorded",
+    )
     ends(run(tmp_path, "warehouse", "rebuild", **known), 0)
     ends(run(tmp_path, "warehouse", "verify", **known), 0)
     (Path(folder) / "access.csv").write_text("nothing")
     ends(run(tmp_path, "evidence", "verify", folder), 1, "access.csv was changed")
 
 
-def test_a_sync_killed_at_any_moment_is_finished_by_the_next(simulator: Simulator, tmp_path: Path) -> None:
-    """SIGKILL from before the first request to after the seal; then one sync, compared with the truth."""
+def test_a_sync_killed_at_any_moment_is_finished_by_the_next(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """SIGKILL from before the first request to after the seal; then one sync, compared with the
+    truth.
+    """
     known = settings(simulator)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SONAR", "DAGSTER"))
+    }
     command = [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", "sync"]
     killed = 0
     for seconds in (1.6, 1.9, 2.2, 2.5, 2.8, 3.2):
@@ -135,33 +246,59 @@ def test_a_sync_killed_at_any_moment_is_finished_by_the_next(simulator: Simulato
     ends(run(tmp_path, "sync", **known), 0)
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     columns = ("login", "access_type", "resource", "entitlement", "granted_via")
-    assert {tuple(row[column] for column in columns) for row in rows} == simulator.organization().truth()
+    assert {
+        tuple(row[column] for column in columns) for row in rows
+    } == simulator.organization().truth()
     ends(run(tmp_path, "coverage", "--from", str(TODAY), "--to", str(TODAY), "--check", **known), 0)
-    packets = [path for path in (tmp_path / ".sonar-access" / "evidence" / "acme").glob("*/*") if not path.name.startswith(".")]
+    packets = [
+        path
+        for path in (tmp_path / ".sonar-access" / "evidence" / "acme").glob("*/*")
+        if not path.name.startswith(".")
+    ]
     for packet in packets:
         ends(run(tmp_path, "evidence", "verify", str(packet)), 0)
 
 
-def test_a_check_warns_and_tells_the_ages_of_the_accounts_own_tokens(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_check_warns_and_tells_the_ages_of_the_accounts_own_tokens(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)
     token_file.chmod(0o644)
     known = {name: value for name, value in settings(simulator).items() if name != "SONAR_TOKEN"}
-    known |= {"SONAR_TOKEN_FILE": str(token_file), "SONAR_ACCESS_SCOPES": "project_permissions,account_details"}
+    known |= {
+        "SONAR_TOKEN_FILE": str(token_file),
+        "SONAR_ACCESS_SCOPES": "project_permissions,account_details",
+    }
     done = run(tmp_path, "check", **known)
-    ends(done, 0, "This account has 2 tokens", "days old", "expires in", "can be read by other accounts")
+    ends(
+        done,
+        0,
+        "This account has 2 tokens",
+        "days old",
+        "expires in",
+        "can be read by other accounts",
+    )
     token_file.chmod(0o600)
     ends(run(tmp_path, "check", **known), 0)
 
 
-def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     known, everybody = settings(simulator), simulator.organization()
     ends(run(tmp_path, "sync", **known), 0)
     fewer = everybody.copied()
     for login in sorted(set(everybody.names) - {"sonar-access-reader"})[:15]:
         fewer.leave(login)
     simulator.organization = lambda: fewer
-    ends(run(tmp_path, "sync", **known), 3, "The snapshot is held", "15 of 30 members", "snapshot confirm 2")
+    ends(
+        run(tmp_path, "sync", **known),
+        3,
+        "The snapshot is held",
+        "15 of 30 members",
+        "snapshot confirm 2",
+    )
     ends(run(tmp_path, "snapshot", "list", **known), 0, "held", "15 of 30 members")
     ends(run(tmp_path, "access", **known), 0, "Held: snapshot 2", "waits for a decision")
     day = ("--from", str(TODAY), "--to", str(TODAY))
@@ -171,17 +308,37 @@ def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(simul
         "Held: snapshot 2",
         "What changed is not known: its only observation is the first",
     )
-    ends(run(tmp_path, "alerts", "list", **known), 1, "Snapshot 2 of acme", "is held and waits for a person", "No watch has ever")
+    ends(
+        run(tmp_path, "alerts", "list", **known),
+        1,
+        "Snapshot 2 of acme",
+        "is held and waits for a person",
+        "No watch has ever",
+    )
     named = run(tmp_path, "snapshot", "show", "2", **known)
-    ends(named, 0, "15 members would disappear", "disappears", *sorted(set(everybody.names) - set(fewer.names))[:3])
+    ends(
+        named,
+        0,
+        "15 members would disappear",
+        "disappears",
+        *sorted(set(everybody.names) - set(fewer.names))[:3],
+    )
     rows = json.loads(run(tmp_path, "snapshot", "show", "2", "--format", "json", **known).stdout)
-    assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(everybody.names) - set(fewer.names)
+    assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(
+        everybody.names
+    ) - set(fewer.names)
     admins = [row["is_admin"] for row in rows]
     assert admins == sorted(admins, reverse=True), "admins first"
     ends(run(tmp_path, "snapshot", "confirm", "2", **known), 2, "--reason")
-    ends(run(tmp_path, "snapshot", "confirm", "2", "--reason", " ", **known), 2, "neither can be empty")
+    ends(
+        run(tmp_path, "snapshot", "confirm", "2", "--reason", " ", **known),
+        2,
+        "neither can be empty",
+    )
     ends(run(tmp_path, "snapshot", "confirm", "7", "--reason", "r", **known), 1, "no snapshot 7")
-    done = run(tmp_path, "snapshot", "confirm", "2", "--reason", "they left", "--by", "ada", **known)
+    done = run(
+        tmp_path, "snapshot", "confirm", "2", "--reason", "they left", "--by", "ada", **known
+    )
     ends(done, 0, "Snapshot 2 of acme is confirmed")
     ends(run(tmp_path, "snapshot", "list", **known), 0, "confirmed by ada: they left")
     ends(run(tmp_path, "snapshot", "show", "2", **known), 0, "confirmed by ada on", "they left")
@@ -189,50 +346,96 @@ def test_a_held_snapshot_is_listed_said_with_every_answer_and_decided_upon(simul
     rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
     assert {row["login"] for row in rows if row["access_type"] == "membership"} == set(fewer.names)
     ends(run(tmp_path, "sync", **known), 0)
-    ends(run(tmp_path, "snapshot", "retract", "3", "--reason", "was a test", **known), 0, "is retracted")
+    ends(
+        run(tmp_path, "snapshot", "retract", "3", "--reason", "was a test", **known),
+        0,
+        "is retracted",
+    )
 
 
-def test_a_scope_that_does_not_answer_takes_no_packet_with_it(simulator: Simulator, tmp_path: Path) -> None:
-    """The likely first day of `account_details`: the newer interface does not answer, and the day is sealed all the same."""
+def test_a_scope_that_does_not_answer_takes_no_packet_with_it(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """The likely first day of `account_details`: the newer interface does not answer, and the day
+    is sealed all the same.
+    """
     known = settings(simulator) | {"SONAR_ACCESS_SCOPES": "account_details"}
     simulator.v2 = False
     folders = []
     for _ in range(2):
         synced = run(tmp_path, "sync", **known)
         ends(synced, 0, "Who administers acme")
-        folders.append(synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip())
+        folders.append(
+            synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
+        )
     assert len(set(folders)) == 2, "each run names its own"
     limits = (Path(folders[1]) / "limits.csv").read_text()
-    assert '"e-mail, durable id and identity provider",no,scope account_details was not read by the last observation' in limits
+    assert (
+        '"e-mail, durable id and identity provider",no,scope account_details was not read by the'
+        " last observation" in limits
+    )
 
 
 def test_snapshots_are_carried_to_another_warehouse(simulator: Simulator, tmp_path: Path) -> None:
     known = settings(simulator)
     ends(run(tmp_path, "sync", **known), 0)
-    ends(run(tmp_path, "snapshot", "export", "acme.zip", **known), 0, "1 snapshots of acme are in acme.zip", "SHA-256: ")
+    ends(
+        run(tmp_path, "snapshot", "export", "acme.zip", **known),
+        0,
+        "1 snapshots of acme are in acme.zip",
+        "SHA-256: ",
+    )
     ends(run(tmp_path, "snapshot", "export", "acme.zip", **known), 1, "File exists")
     elsewhere = {"SONAR_ACCESS_DATA_DIR": "elsewhere"}
-    ends(run(tmp_path, "snapshot", "import", "acme.zip", **elsewhere), 0, "1 snapshots of acme were imported")
+    ends(
+        run(tmp_path, "snapshot", "import", "acme.zip", **elsewhere),
+        0,
+        "1 snapshots of acme were imported",
+    )
     ends(run(tmp_path, "snapshot", "import", "acme.zip", **elsewhere), 0, "1 were there already")
     ends(run(tmp_path, "access", "--organization", "acme", **elsewhere), 0, "imported from archive")
-    ends(run(tmp_path, "coverage", "--to", str(TODAY), "--from", str(TODAY), **elsewhere), 0, "archive ")
+    ends(
+        run(tmp_path, "coverage", "--to", str(TODAY), "--from", str(TODAY), **elsewhere),
+        0,
+        "archive ",
+    )
     ends(run(tmp_path, "snapshot", "import", "none.zip", **elsewhere), 1, "cannot be read")
 
 
-def test_one_connection_without_a_token_does_not_keep_the_others_from_being_synced(simulator: Simulator, tmp_path: Path) -> None:
+def test_one_connection_without_a_token_does_not_keep_the_others_from_being_synced(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     (tmp_path / "config.toml").write_text(
-        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
-        f"[connections.beta]\norganization = 'beta'\nhost_url = '{simulator.url}'\ntoken_env = 'BETA_TOKEN'\n"
-        f"[connections.gone]\norganization = 'gone'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env ="
+        " 'ACME_TOKEN'\n[connections.beta]\norganization = 'beta'\nhost_url ="
+        f" '{simulator.url}'\ntoken_env = 'BETA_TOKEN'\n[connections.gone]\norganization ="
+        f" 'gone'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
     )
     known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
-    ends(run(tmp_path, "sync", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "Who administers acme")
-    ends(run(tmp_path, "check", **known), 3, "beta: No token is set", "gone: The token's owner is in no", "acme: the token of")
+    ends(
+        run(tmp_path, "sync", **known),
+        3,
+        "beta: No token is set",
+        "gone: The token's owner is in no",
+        "Who administers acme",
+    )
+    ends(
+        run(tmp_path, "check", **known),
+        3,
+        "beta: No token is set",
+        "gone: The token's owner is in no",
+        "acme: the token of",
+    )
 
 
-def test_channels_are_tried_and_problems_listed_with_who_was_told(simulator: Simulator, tmp_path: Path) -> None:
+def test_channels_are_tried_and_problems_listed_with_who_was_told(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     with mailbox() as box:
-        known = settings(simulator) | {"SONAR_ACCESS_ALERT_URLS": box.alert_url, "SONAR_ACCESS_HEARTBEAT_URL": box.heartbeat_url}
+        known = settings(simulator) | {
+            "SONAR_ACCESS_ALERT_URLS": box.alert_url,
+            "SONAR_ACCESS_HEARTBEAT_URL": box.heartbeat_url,
+        }
         ends(run(tmp_path, "alerts", "test", **known), 0, "json:", "taken", "heartbeat: taken")
         assert box.titles == ["SonarCloud access: a test"]
         box.status = 500
@@ -240,9 +443,17 @@ def test_channels_are_tried_and_problems_listed_with_who_was_told(simulator: Sim
         ends(broken, 1, "does not take the message", "heartbeat: the heartbeat URL answers 500")
         assert "pa55word" not in broken.stdout + broken.stderr
         assert "secret-of-the-heartbeat" not in broken.stdout + broken.stderr
-    ends(run(tmp_path, "alerts", "test", **settings(simulator)), 2, "No channel is set; set SONAR_ACCESS_ALERT_URLS")
+    ends(
+        run(tmp_path, "alerts", "test", **settings(simulator)),
+        2,
+        "No channel is set; set SONAR_ACCESS_ALERT_URLS",
+    )
     ends(run(tmp_path, "sync", **settings(simulator)), 0)
-    ends(run(tmp_path, "alerts", "list", **settings(simulator)), 1, "No watch has ever looked at this warehouse")
+    ends(
+        run(tmp_path, "alerts", "list", **settings(simulator)),
+        1,
+        "No watch has ever looked at this warehouse",
+    )
     with closing(Warehouse(f"sqlite:///{tmp_path}/.sonar-access/warehouse.sqlite")) as warehouse:
         with warehouse.write(ALERTING) as transaction:
             note_look(transaction, "default", datetime.now(UTC) - timedelta(hours=3))
@@ -250,33 +461,59 @@ def test_channels_are_tried_and_problems_listed_with_who_was_told(simulator: Sim
         with warehouse.write(ALERTING) as transaction:
             note_look(transaction, "default", datetime.now(UTC))
     ends(run(tmp_path, "alerts", "list", **settings(simulator)), 0, "Nothing is wrong.")
-    problem = Problem("default:sync", Cause.LOST, "lost:deployment", "The process was lost.", connection="default")
+    problem = Problem(
+        "default:sync", Cause.LOST, "lost:deployment", "The process was lost.", connection="default"
+    )
     with closing(Warehouse(f"sqlite:///{tmp_path}/.sonar-access/warehouse.sqlite")) as warehouse:
         entries = [Entry(Event.RAISED, problem)]
         with warehouse.write(ALERTING) as transaction:
-            note(transaction, entries, messages_of(entries, str), ["slack:12345678"], datetime.now(UTC))
+            note(
+                transaction,
+                entries,
+                messages_of(entries, str),
+                ["slack:12345678"],
+                datetime.now(UTC),
+            )
     found = run(tmp_path, "alerts", "list", "--format", "json", **settings(simulator))
     ends(found, 1, "The process was lost.", "slack:12345678 not taken after 0 tries")
     ends(run(tmp_path, "alerts", "list", "--all", **settings(simulator)), 0, "raised", "lost")
 
 
-def test_an_outside_monitor_sees_a_day_that_is_missing_of_any_connection(simulator: Simulator, tmp_path: Path) -> None:
+def test_an_outside_monitor_sees_a_day_that_is_missing_of_any_connection(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     (tmp_path / "config.toml").write_text(
-        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
-        f"[connections.beta]\norganization = 'beta'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env ="
+        " 'ACME_TOKEN'\n[connections.beta]\norganization = 'beta'\nhost_url ="
+        f" '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
     )
     known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
     run(tmp_path, "sync", **known)
     today = str(datetime.now(UTC).date())
-    ends(run(tmp_path, "coverage", "--organization", "acme", "--to", today, "--check", **known), 0, today, "observed")
-    ends(run(tmp_path, "coverage", "--to", today, "--check", **known), 1, "no snapshot of organization 'beta'")
+    ends(
+        run(tmp_path, "coverage", "--organization", "acme", "--to", today, "--check", **known),
+        0,
+        today,
+        "observed",
+    )
+    ends(
+        run(tmp_path, "coverage", "--to", today, "--check", **known),
+        1,
+        "no snapshot of organization 'beta'",
+    )
 
 
-def test_an_organization_that_ends_is_not_missed_any_more(simulator: Simulator, tmp_path: Path) -> None:
+def test_an_organization_that_ends_is_not_missed_any_more(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     ends(run(tmp_path, "sync", **settings(simulator)), 0)
     today = str(datetime.now(UTC).date())
     reason = ("--on", today, "--reason", "moved", "--by", "eve")
-    ends(run(tmp_path, "warehouse", "end", *reason, **settings(simulator)), 0, "acme is not expected to be observed after")
+    ends(
+        run(tmp_path, "warehouse", "end", *reason, **settings(simulator)),
+        0,
+        "acme is not expected to be observed after",
+    )
 
 
 def test_missing_settings_are_named(tmp_path: Path) -> None:
@@ -298,8 +535,14 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
         ({"SONAR_ACCESS_CONFIG": "none.toml"}, "names no file"),
     ],
 )
-def test_malformed_settings_are_named(tmp_path: Path, environment: dict[str, str], words: str) -> None:
-    ends(run(tmp_path, "sync", **({"SONAR_TOKEN": "x", "SONAR_ORGANIZATION": "acme"} | environment)), 2, words)
+def test_malformed_settings_are_named(
+    tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    ends(
+        run(tmp_path, "sync", **({"SONAR_TOKEN": "x", "SONAR_ORGANIZATION": "acme"} | environment)),
+        2,
+        words,
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -318,9 +561,12 @@ def test_a_malformed_file_is_one_sentence(tmp_path: Path, toml: str) -> None:
     ends(run(tmp_path, "sync", SONAR_ACCESS_CONFIG="config.toml"), 2, "Error:")
 
 
-def test_connections_come_from_the_file_and_their_tokens_from_the_environment(simulator: Simulator, tmp_path: Path) -> None:
+def test_connections_come_from_the_file_and_their_tokens_from_the_environment(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     (tmp_path / "config.toml").write_text(
-        f"data_dir = 'here'\n[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
+        "data_dir = 'here'\n[connections.acme]\norganization = 'acme'\nhost_url ="
+        f" '{simulator.url}'\ntoken_env = 'ACME_TOKEN'\n"
     )
     known = {"SONAR_ACCESS_CONFIG": "config.toml", "ACME_TOKEN": TOKEN}
     ends(run(tmp_path, "sync", "--connection", "acme", **known), 0, "Who administers acme")
@@ -334,20 +580,36 @@ def test_a_wrong_token_a_wrong_organization_and_a_caller_without_the_right_are_t
     known = settings(simulator)
     for command in ("check", "sync"):
         ends(run(tmp_path, command, **known | {"SONAR_TOKEN": "wrong"}), 3, "refuses the token")
-        ends(run(tmp_path, command, **known | {"SONAR_ORGANIZATION": "acne"}), 3, "no organization 'acne'")
+        ends(
+            run(tmp_path, command, **known | {"SONAR_ORGANIZATION": "acne"}),
+            3,
+            "no organization 'acne'",
+        )
     organization = simulator.organization()
-    simulator.tokens["plain"] = next(login for login in sorted(organization.names) if login not in organization.admins())
+    simulator.tokens["plain"] = next(
+        login for login in sorted(organization.names) if login not in organization.admins()
+    )
     ends(run(tmp_path, "check", **known | {"SONAR_TOKEN": "plain"}), 3, "Administer organization")
 
 
 def test_an_unreachable_host_is_named(tmp_path: Path) -> None:
-    known = {"SONAR_TOKEN": TOKEN, "SONAR_ORGANIZATION": "acme", "SONAR_HOST_URL": "http://127.0.0.1:9"}
+    known = {
+        "SONAR_TOKEN": TOKEN,
+        "SONAR_ORGANIZATION": "acme",
+        "SONAR_HOST_URL": "http://127.0.0.1:9",
+    }
     ends(run(tmp_path, "check", **known), 3, "http://127.0.0.1:9 cannot be reached")
 
 
-def test_a_data_folder_that_cannot_be_written_is_named(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_written_is_named(
+    simulator: Simulator, tmp_path: Path
+) -> None:
     (tmp_path / "taken").write_text("a file")
-    ends(run(tmp_path, "sync", **settings(simulator), SONAR_ACCESS_DATA_DIR=str(tmp_path / "taken")), 2, "cannot be written")
+    ends(
+        run(tmp_path, "sync", **settings(simulator), SONAR_ACCESS_DATA_DIR=str(tmp_path / "taken")),
+        2,
+        "cannot be written",
+    )
     assert (tmp_path / "taken").read_text() == "a file"
 
 
@@ -398,7 +660,9 @@ def test_a_folder_that_is_no_packet_is_no_pass(tmp_path: Path) -> None:
     ends(run(tmp_path, "evidence", "verify", "nowhere"), 1, "cannot be read")
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -407,9 +671,13 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), list(commands(main)), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+    ("path", "command"),
+    list(commands(main)),
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_every_command_shows_an_example_of_itself(path: tuple[str, ...], command: click.Command) -> None:
+def test_every_command_shows_an_example_of_itself(
+    path: tuple[str, ...], command: click.Command
+) -> None:
     assert f"Example:  sonar-access {' '.join(path)}" in (command.help or "")
 
 
@@ -419,7 +687,14 @@ def test_the_demo_of_an_installed_wheel_runs_to_its_end_and_leaves_what_it_promi
 ) -> None:
     demo = shown(tmp_path_factory)
     done = demo.ended
-    ends(done, 0, "as planned", "Who administers acme now (simulated)", "What changed in the last seven days", "Dagster's UI:")
+    ends(
+        done,
+        0,
+        "as planned",
+        "Who administers acme now (simulated)",
+        "What changed in the last seven days",
+        "Dagster's UI:",
+    )
     report = Path(done.stdout.split("Report: ")[1].splitlines()[0].strip())
     assert "not evidence about SonarCloud" in report.read_text()
     known = {"SONAR_ACCESS_CONFIG": str(demo.folder / "demo.toml")}

@@ -1,9 +1,11 @@
-"""docs/deploy.md, "Kubernetes", with Dagster's chart and deploy/helm-values.yaml, on a real cluster: `make cluster`.
+"""docs/deploy.md, "Kubernetes", with Dagster's chart and deploy/helm-values.yaml, on a real
+cluster: `make cluster`.
 
-The page's commands are read from it. The cluster is the one that `kubectl` names, with the image of compose on its nodes. `CHART`
-is a folder or archive of the chart, where Dagster's own repository is out of reach; `S3_IMAGE` the image of versitygw. What the
-page leaves to its reader is added here: a PostgreSQL that speaks TLS, an object store, and, beside code servers and runs, a
-simulated source. Figures are printed: `pytest -s`.
+The page's commands are read from it. The cluster is the one that `kubectl` names, with the image of
+compose on its nodes. `CHART` is a folder or archive of the chart, where Dagster's own repository is
+out of reach; `S3_IMAGE` the image of versitygw. What the page leaves to its reader is added here: a
+PostgreSQL that speaks TLS, an object store, and, beside code servers and runs, a simulated source.
+Figures are printed: `pytest -s`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from sonar_access_pipeline_tests.support.deployment import LOADED, ROOT, Deploym
 from sonar_access_pipeline_tests.support.programs import free_port
 
 TOKEN = "simulated-token"
-DATABASE, STORE = "postgres.stand-ins.svc.cluster.local", "http://s3.stand-ins.svc.cluster.local:7070"
+DATABASE, STORE = (
+    "postgres.stand-ins.svc.cluster.local",
+    "http://s3.stand-ins.svc.cluster.local:7070",
+)
 SIMULATED = ("sonar-access-pipeline", "acme"), ("sonar-access-us", "globex")
 STAND_INS = """
 apiVersion: v1
@@ -86,7 +91,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: s3, namespace: stand-ins}
 spec: {selector: {app: s3}, ports: [{port: 7070}]}
-"""
+"""  # noqa: E501
 CONNECTS = """
 import psycopg2
 with psycopg2.connect("postgresql://dagster@{}/dagster") as opened, opened.cursor() as cursor:
@@ -96,11 +101,13 @@ with psycopg2.connect("postgresql://dagster@{}/dagster") as opened, opened.curso
 BUCKET = """
 import botocore.session
 botocore.session.get_session().create_client("s3", region_name="us-east-1").create_bucket(Bucket="evidence")
-"""
+"""  # noqa: E501
 
 
 def values(file: Path) -> None:
-    """Fill in the values as the page says, for two connections, with a simulated source beside each code server and each run."""
+    """Fill in the values as the page says, for two connections, with a simulated source beside each
+    code server and each run.
+    """
     said = yaml.safe_load(file.read_text())
     (first,) = said["dagster-user-deployments"]["deployments"]
     second = copy.deepcopy(first)
@@ -114,14 +121,18 @@ def values(file: Path) -> None:
             "command": [
                 "sh",
                 "-c",
-                f"exec {COMMAND} --organization {key} --latency-ms $(cat /run/latency/milliseconds || echo 0)",
+                (
+                    f"exec {COMMAND} --organization {key} --latency-ms $(cat"
+                    " /run/latency/milliseconds || echo 0)"
+                ),
             ],
             "securityContext": first["securityContext"],
             "resources": first["resources"],
             "volumeMounts": [{"name": "latency", "mountPath": "/run/latency"}],
         }
         deployment["volumes"] = [*deployment["volumes"], LATENCY]
-        # Which stays beside the code server, and, since the chart hands it on, beside each run, until that ends.
+        # Which stays beside the code server, and, since the chart hands it on, beside each run,
+        # until that ends.
         deployment["initContainers"] = [{**beside, "restartPolicy": "Always"}]
     said["dagster-user-deployments"]["deployments"] = [first, second]
     file.write_text(yaml.safe_dump(said, sort_keys=False))
@@ -132,7 +143,9 @@ LATENCY = {"name": "latency", "configMap": {"name": "latency", "optional": True}
 
 
 class Cluster:
-    """The cluster, as `kubectl` sees it, and the site's folder, in which the page's commands run."""
+    """The cluster, as `kubectl` sees it, and the site's folder, in which the page's commands
+    run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -140,32 +153,59 @@ class Cluster:
     def run(self, command: str, *, text: str | None = None, check: bool = True) -> str:
         """Run a command as the page has it; what it said."""
         words = ["bash", "-euo", "pipefail", "-c", command]
-        environ = {**os.environ, "SONAR_TOKEN": TOKEN, "KUBECONFIG": str(self.folder / "kubeconfig")}
-        done = subprocess.run(words, cwd=self.folder, env=environ, input=text, capture_output=True, text=True, check=False)
-        assert not check or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}\n{self.events()}"
+        environ = {
+            **os.environ,
+            "SONAR_TOKEN": TOKEN,
+            "KUBECONFIG": str(self.folder / "kubeconfig"),
+        }
+        done = subprocess.run(
+            words,
+            cwd=self.folder,
+            env=environ,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (
+            f"{command}\n{done.stdout}{done.stderr}\n{self.events()}"
+        )
         return done.stdout + done.stderr
 
     def events(self) -> str:
         """Ask the cluster for its troubles."""
-        words = "kubectl get pods -A -o wide; kubectl get events -A --field-selector type=Warning | tail -20"
+        words = (
+            "kubectl get pods -A -o wide; kubectl get events -A --field-selector type=Warning |"
+            " tail -20"
+        )
         known = {**os.environ, "KUBECONFIG": str(self.folder / "kubeconfig")}
-        return subprocess.run(["bash", "-c", words], env=known, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(
+            ["bash", "-c", words], env=known, capture_output=True, text=True, check=False
+        ).stdout
 
-    def inside(self, deployment: str, *words: str, text: str | None = None, check: bool = True) -> str:
+    def inside(
+        self, deployment: str, *words: str, text: str | None = None, check: bool = True
+    ) -> str:
         """Run a command inside a deployment's pod; what it said."""
         told = " ".join(f"'{word}'" for word in words)
         container = "dagster-user-deployments" if "user-deployments" in deployment else "dagster"
-        return self.run(f"kubectl exec -i -c {container} deploy/{deployment} -- {told}", text=text, check=check)
+        return self.run(
+            f"kubectl exec -i -c {container} deploy/{deployment} -- {told}", text=text, check=check
+        )
 
     def jobs(self) -> list[dict[str, Any]]:
         """The run Jobs that Dagster made, the newest first."""
-        found = json.loads(self.run("kubectl get jobs -l app.kubernetes.io/component=run_worker -o json"))["items"]
+        found = json.loads(
+            self.run("kubectl get jobs -l app.kubernetes.io/component=run_worker -o json")
+        )["items"]
         return sorted(found, key=lambda job: job["metadata"]["creationTimestamp"], reverse=True)
 
 
 def page() -> list[str]:
     """The commands of the page, in order."""
-    section = (ROOT / "docs" / "deploy.md").read_text().split("\n## Kubernetes\n")[1].split("\n## ")[0]
+    section = (
+        (ROOT / "docs" / "deploy.md").read_text().split("\n## Kubernetes\n")[1].split("\n## ")[0]
+    )
     return re.findall(r"^\$ (.+)$", section, re.M)
 
 
@@ -174,26 +214,45 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if not os.environ.get("CLUSTER"):
         pytest.skip("no cluster is named: `make cluster`")
     folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("secrets", "settings.env", ".env"))
-    for file in (folder / "deploy" / "helm-values.yaml", *(folder / "deploy" / "kubernetes").glob("*.yaml")):
+    shutil.copytree(
+        ROOT / "deploy",
+        folder / "deploy",
+        ignore=shutil.ignore_patterns("secrets", "settings.env", ".env"),
+    )
+    for file in (
+        folder / "deploy" / "helm-values.yaml",
+        *(folder / "deploy" / "kubernetes").glob("*.yaml"),
+    ):
         said = file.read_text().replace("registry.example.internal/", "docker.io/library/")
         file.write_text(said.replace("postgres.example.internal", DATABASE))
     values(folder / "deploy" / "helm-values.yaml")
-    # A copy of its own: the page's commands change the context. And nothing that is there is touched.
-    copied = subprocess.run(["kubectl", "config", "view", "--minify", "--flatten", "--raw"], capture_output=True, check=True)
+    # A copy of its own: the page's commands change the context. And nothing that is there is
+    # touched.
+    copied = subprocess.run(
+        ["kubectl", "config", "view", "--minify", "--flatten", "--raw"],
+        capture_output=True,
+        check=True,
+    )
     (folder / "kubeconfig").write_bytes(copied.stdout)
     made = Cluster(folder)
     there = made.run("kubectl get namespaces -o name")
     assert "namespace/sonar-access" not in there.split(), "this cluster has an installation already"
     assert "namespace/stand-ins" not in there.split()
-    key = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=postgres -keyout tls.key -out tls.crt"
-    made.run(f"{key} && ssh-keygen -q -t ed25519 -N '' -f signing_key && printf globex-token > token")
+    key = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=postgres -keyout tls.key -out"
+        " tls.crt"
+    )
+    made.run(
+        f"{key} && ssh-keygen -q -t ed25519 -N '' -f signing_key && printf globex-token > token"
+    )
     yield made
     made.run("kubectl delete namespace sonar-access stand-ins --wait=false")
 
 
 def prepared(cluster: Cluster) -> None:
-    """Add what the page leaves to its reader, once passwords are made: settings, database, store, the second connection."""
+    """Add what the page leaves to its reader, once passwords are made: settings, database, store,
+    the second connection.
+    """
     settings = cluster.folder / "deploy" / "settings.env"
     said = settings.read_text().replace("SONAR_ORGANIZATION=", "SONAR_ORGANIZATION=acme")
     more = {
@@ -210,13 +269,22 @@ def prepared(cluster: Cluster) -> None:
     cluster.run("kubectl apply -f -", text=STAND_INS.replace("S3_IMAGE", image))
     cluster.run(f"kubectl create secret generic given -n stand-ins {given}")
     cluster.run("kubectl wait -n stand-ins --for=condition=available deploy --all --timeout=5m")
-    store = " ".join(f"--env={name}={value}" for name, value in more.items() if name.startswith("AWS"))
+    store = " ".join(
+        f"--env={name}={value}" for name, value in more.items() if name.startswith("AWS")
+    )
     image = f"--image=docker.io/library/{IMAGE} --image-pull-policy=IfNotPresent"
-    cluster.run(f"kubectl run bucket -n stand-ins --rm -i --restart=Never {image} {store} -- python -c '{BUCKET}'")
-    us = said.replace("SONAR_ORGANIZATION=acme", "SONAR_ORGANIZATION=globex") + settings.read_text()[len(said) :]
+    cluster.run(
+        f"kubectl run bucket -n stand-ins --rm -i --restart=Never {image} {store} -- python -c"
+        f" '{BUCKET}'"
+    )
+    us = (
+        said.replace("SONAR_ORGANIZATION=acme", "SONAR_ORGANIZATION=globex")
+        + settings.read_text()[len(said) :]
+    )
     (cluster.folder / "us.env").write_text(us)
     cluster.run(
-        "kubectl create secret generic sonar-access-us --from-env-file=us.env --from-env-file=deploy/secrets/pipeline.env"
+        "kubectl create secret generic sonar-access-us --from-env-file=us.env"
+        " --from-env-file=deploy/secrets/pipeline.env"
     )
 
 
@@ -260,7 +328,9 @@ def ui(cluster: Cluster, port: int) -> Iterator[Deployment]:
 
 
 def are_loaded(made: Deployment) -> bool:
-    """Tell whether the web server has loaded every code location: after a rollout it begins anew."""
+    """Tell whether the web server has loaded every code location: after a rollout it begins
+    anew.
+    """
     found = [entry["locationOrLoadError"] for entry in made.ask(LOADED)["locationEntries"]]
     return all(one and one["__typename"] == "RepositoryLocation" for one in found)
 
@@ -275,26 +345,44 @@ def made(installed: Cluster) -> Iterator[Deployment]:
 def sync(made: Deployment, location: str = "sonar_access_pipeline") -> str:
     """Start a sync of today through the UI's server; its run."""
     today = str(datetime.now(UTC).date())
-    return until("code location", lambda: made.launch("default_daily", location=location, **{"dagster/partition": today}))
+    return until(
+        "code location",
+        lambda: made.launch("default_daily", location=location, **{"dagster/partition": today}),
+    )
 
 
 def slow(cluster: Cluster, milliseconds: int) -> None:
     """Have the source of the runs that begin from now on answer so late."""
-    made = f"kubectl create configmap latency --from-literal=milliseconds={milliseconds} --dry-run=client -o yaml"
+    made = (
+        f"kubectl create configmap latency --from-literal=milliseconds={milliseconds}"
+        " --dry-run=client -o yaml"
+    )
     cluster.run(f"{made} | kubectl apply -f -")
 
 
-def test_each_connection_is_read_by_pods_that_see_its_own_secret_alone(installed: Cluster, made: Deployment) -> None:
+def test_each_connection_is_read_by_pods_that_see_its_own_secret_alone(
+    installed: Cluster, made: Deployment
+) -> None:
     began = time.monotonic()
-    for (deployment, key), location in zip(SIMULATED, ("sonar_access_pipeline", "sonar_access_us"), strict=True):
-        assert "all 9 endpoints answer" in installed.inside(deployment_of(deployment), "sonar-access", "check")
-        assert made.ended(sync(made, location), seconds=300, every=1.0) == "SUCCESS", installed.events()
+    for (deployment, key), location in zip(
+        SIMULATED, ("sonar_access_pipeline", "sonar_access_us"), strict=True
+    ):
+        assert "all 9 endpoints answer" in installed.inside(
+            deployment_of(deployment), "sonar-access", "check"
+        )
+        assert made.ended(sync(made, location), seconds=300, every=1.0) == "SUCCESS", (
+            installed.events()
+        )
         (container,) = installed.jobs()[0]["spec"]["template"]["spec"]["containers"]
         secrets = {one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one}
         assert secrets == {"sonar-access" if key == "acme" else "sonar-access-us"}
-        verified = installed.inside(deployment_of(deployment), "sonar-access", "evidence", "verify", "--all")
+        verified = installed.inside(
+            deployment_of(deployment), "sonar-access", "evidence", "verify", "--all"
+        )
         assert "Each of 1 packets is as it was sealed" in verified
-        figure(f"{key}: sealed and verified {time.monotonic() - began:.0f} s after the installation")
+        figure(
+            f"{key}: sealed and verified {time.monotonic() - began:.0f} s after the installation"
+        )
 
 
 def deployment_of(name: str) -> str:
@@ -311,14 +399,21 @@ def test_web_servers_and_daemon_hold_nothing_that_reaches_the_warehouse(installe
         assert installed.inside(f"sonar-access-dagster-{part}", *told, text=own) == "dagster\n"
         assert installed.inside(f"sonar-access-dagster-{part}", *told, text=tries) == ""
         environment = installed.inside(f"sonar-access-dagster-{part}", "cat", "/proc/1/environ")
-        assert not re.search(r"SONAR_(?!ACCESS_DATA_DIR|ACCESS_(PIPELINE|US|DAGSTER)_)|WAREHOUSE", environment), part
+        assert not re.search(
+            r"SONAR_(?!ACCESS_DATA_DIR|ACCESS_(PIPELINE|US|DAGSTER)_)|WAREHOUSE", environment
+        ), part
 
 
-def test_a_new_version_does_not_end_a_run_that_goes_on(installed: Cluster, made: Deployment) -> None:
+def test_a_new_version_does_not_end_a_run_that_goes_on(
+    installed: Cluster, made: Deployment
+) -> None:
     slow(installed, 1500)
     run = sync(made)
     until("begin", lambda: made.status(run) == "STARTED", seconds=120)
-    installed.run(f"kubectl rollout restart deploy/{deployment_of('sonar-access-pipeline')} deploy/sonar-access-dagster-daemon")
+    installed.run(
+        f"kubectl rollout restart deploy/{deployment_of('sonar-access-pipeline')}"
+        " deploy/sonar-access-dagster-daemon"
+    )
     assert made.ended(run, seconds=300, every=1.0) == "SUCCESS"
     slow(installed, 0)
     (upgrade,) = [command for command in page() if "upgrade.yaml" in command]
@@ -340,6 +435,11 @@ def test_a_run_whose_pod_is_gone_is_told(installed: Cluster, made: Deployment) -
     assert made.ended(run, seconds=300, every=2.0) == "FAILURE"
     listing = (deployment_of("sonar-access-pipeline"), "sonar-access", "alerts", "list")
     said = re.compile("The run's process was (told to end|lost)")
-    until("alert", lambda: said.search(installed.inside(*listing, check=False)), seconds=300, every=2.0)
+    until(
+        "alert",
+        lambda: said.search(installed.inside(*listing, check=False)),
+        seconds=300,
+        every=2.0,
+    )
     figure(f"a run whose pod is gone is said after {time.monotonic() - began:.0f} s")
     slow(installed, 0)

@@ -1,4 +1,6 @@
-"""The files under `deploy/` and the Dockerfile: what a machine without Docker and without a cluster can check of them."""
+"""The files under `deploy/` and the Dockerfile: what a machine without Docker and without a cluster
+can check of them.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ VALUES = yaml.safe_load((DEPLOY / "helm-values.yaml").read_text())
 DOCUMENTED = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "settings.md").read_text(), re.M)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OURS = sorted(set(COMPOSE["services"]) - {"postgres", "roles"})
-LOADED, BROKEN = ({"locationOrLoadError": {"__typename": kind}} for kind in ("RepositoryLocation", "PythonError"))
+LOADED, BROKEN = (
+    {"locationOrLoadError": {"__typename": kind}} for kind in ("RepositoryLocation", "PythonError")
+)
 ROLES = ("dagster", "sonar_access", "pipeline", "operator", "analyst", "reviewer")
 ONCE = {"roles", "upgrade", "operator"}
 """Services that do one thing and end."""
@@ -63,17 +67,26 @@ def test_every_service_is_confined_limited_and_watched(name: str) -> None:
     assert service["mem_limit"]
     assert service["image"] == f"sonar-access-pipeline:{__version__}"
     assert service["tmpfs"] == ["/tmp:size=256m,mode=1777"]
-    assert name in ONCE or service["healthcheck"]["test"][:3] == ["CMD", "python", "/opt/dagster/health.py"]
+    assert name in ONCE or service["healthcheck"]["test"][:3] == [
+        "CMD",
+        "python",
+        "/opt/dagster/health.py",
+    ]
 
 
 def test_only_the_code_server_holds_the_token_and_each_service_the_passwords_of_its_roles() -> None:
-    """That nobody else can change the warehouse is tried from inside each of them: test_containers.py."""
+    """That nobody else can change the warehouse is tried from inside each of them:
+    test_containers.py.
+    """
     pgpass = {"code": "code", "operator": "operator", "upgrade": "upgrade"}
     for name in OURS:
         service = COMPOSE["services"][name]
         assert ("SONAR_ACCESS_WAREHOUSE_URL" in service["environment"]) is (name in pgpass)
         sources = {one["source"] if isinstance(one, dict) else one for one in service["secrets"]}
-        assert sources == {f"{pgpass.get(name, 'dagster')}_pgpass", *(["sonar_token"] if name == "code" else [])}
+        assert sources == {
+            f"{pgpass.get(name, 'dagster')}_pgpass",
+            *(["sonar_token"] if name == "code" else []),
+        }
     for name in ("postgres", "roles"):
         assert "sonar_token" not in COMPOSE["services"][name]["secrets"]
 
@@ -85,12 +98,16 @@ def test_no_port_is_open_to_the_network_and_the_reviewers_server_is_read_only() 
 
 
 def test_the_image_runs_as_nobody_special_from_a_lock_with_digests() -> None:
-    assert DOCKERFILE.count("\nFROM ") == 3, "libraries, the project, and what runs: a release ships the project again, no more"
+    assert DOCKERFILE.count("\nFROM ") == 3, (
+        "libraries, the project, and what runs: a release ships the project again, no more"
+    )
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.M)
     assert "--require-hashes -r /src/requirements.lock" in DOCKERFILE
     assert "org.opencontainers.image.version" in DOCKERFILE
     assert f"ARG VERSION={__version__}\n" in DOCKERFILE
-    assert COMPOSE["services"]["code"]["command"] == yaml.safe_load(re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.M)[-1])
+    assert COMPOSE["services"]["code"]["command"] == yaml.safe_load(
+        re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.M)[-1]
+    )
     ignored = (ROOT / ".dockerignore").read_text()
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M):
         for name in source.split():
@@ -100,7 +117,9 @@ def test_the_image_runs_as_nobody_special_from_a_lock_with_digests() -> None:
 
 def test_the_lock_of_the_image_is_the_lock_that_is_tested_and_what_a_pod_needs_besides() -> None:
     def pins(file: Path) -> dict[str, str]:
-        return dict(re.findall(r"^([a-z0-9._-]+(?:\[[a-z,0-9-]+\])?)==([^ ;]+)", file.read_text(), re.M))
+        return dict(
+            re.findall(r"^([a-z0-9._-]+(?:\[[a-z,0-9-]+\])?)==([^ ;]+)", file.read_text(), re.M)
+        )
 
     tested, image = pins(ROOT / "requirements.lock"), pins(DEPLOY / "requirements.lock")
     assert tested.items() <= image.items()
@@ -123,7 +142,11 @@ def secrets(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def test_no_value_holds_a_secret() -> None:
     # A reference is none.
-    assert [(path, value) for path, value in secrets(VALUES) if value and not re.fullmatch(r"\$\(\w+\)", value)] == []
+    assert [
+        (path, value)
+        for path, value in secrets(VALUES)
+        if value and not re.fullmatch(r"\$\(\w+\)", value)
+    ] == []
     for service in COMPOSE["services"].values():
         for name, value in service.get("environment", {}).items():
             if SECRET.search(name):
@@ -136,7 +159,9 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "code", VALUES["dagster-user-deployments"]["deployments"][0]
 
 
-@pytest.mark.parametrize(("name", "pod"), list(pods()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "pod"), list(pods()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_pod_is_confined_and_limited(name: str, pod: dict[str, Any]) -> None:
     assert pod["podSecurityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["readOnlyRootFilesystem"] is True
@@ -163,7 +188,9 @@ def test_what_can_be_set_reaches_whoever_reads_and_seals_and_nobody_else() -> No
     for name in OURS:
         service = COMPOSE["services"][name]
         sees = "./secrets/files:/run/files:ro" in service["volumes"]
-        assert (service.get("env_file"), sees) == ((["settings.env"], True) if name in ("code", "operator") else (None, False))
+        assert (service.get("env_file"), sees) == (
+            (["settings.env"], True) if name in ("code", "operator") else (None, False)
+        )
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
     (mounted,) = [one for one in code["volumes"] if one["name"] == "files"]
     assert mounted["secret"] == {"secretName": "sonar-access-files", "defaultMode": 0o440}
@@ -183,7 +210,10 @@ def test_the_chart_is_of_the_version_of_dagster_that_is_tested_and_every_pod_of_
 
 def test_every_image_of_ours_is_named_by_the_version() -> None:
     files = [*DEPLOY.rglob("*.yaml"), ROOT / "examples" / "existing_dagster" / "README.md"]
-    named = {file.name: set(re.findall(r"sonar[-_]access[-_]pipeline[:-](\d[\w.]*\d)", file.read_text())) for file in files}
+    named = {
+        file.name: set(re.findall(r"sonar[-_]access[-_]pipeline[:-](\d[\w.]*\d)", file.read_text()))
+        for file in files
+    }
     assert set().union(*named.values()) == {__version__}, named
 
 
@@ -196,38 +226,55 @@ def test_the_daemon_of_the_chart_is_judged_with_its_own_password_over_tls() -> N
         about[f"postgresql{name}"] for name in ("Host", "Username", "Database")
     )
     assert own.query["sslmode"] == about["postgresqlParams"]["sslmode"] == "require"
-    assert VALUES["dagsterWebserver"]["readinessProbe"]["httpGet"] is None, "the chart's own would stand beside it"
+    assert VALUES["dagsterWebserver"]["readinessProbe"]["httpGet"] is None, (
+        "the chart's own would stand beside it"
+    )
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
     assert code["envSecrets"] == [{"name": "sonar-access"}]
 
 
 def test_the_health_checks_of_the_chart_are_those_of_compose() -> None:
-    for (name, pod), kind in zip(pods(), ("readinessProbe", "livenessProbe", "readinessProbe"), strict=True):
-        assert ["CMD", *pod[kind]["exec"]["command"]] == COMPOSE["services"][name]["healthcheck"]["test"]
+    for (name, pod), kind in zip(
+        pods(), ("readinessProbe", "livenessProbe", "readinessProbe"), strict=True
+    ):
+        assert ["CMD", *pod[kind]["exec"]["command"]] == COMPOSE["services"][name]["healthcheck"][
+            "test"
+        ]
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
-    assert (VALUES["dagsterWebserver"]["service"]["port"], code["port"]) == (3000, 4000), "those that health.py looks at"
+    assert (VALUES["dagsterWebserver"]["service"]["port"], code["port"]) == (
+        3000,
+        4000,
+    ), "those that health.py looks at"
 
 
 def test_every_setting_of_the_documentation_can_be_set_for_the_services_in_one_file() -> None:
     documented = set(re.findall(r"`(SONAR_[A-Z_]+)`", "".join(DOCUMENTED)))
     in_file = set(re.findall(r"\bSONAR_[A-Z_]+", (DEPLOY / "settings.env.example").read_text()))
     assert documented == in_file
-    assert documented >= {f"SONAR_ACCESS_{name.upper()}" for name in Settings.model_fields.keys() - OF_FILE}
+    assert documented >= {
+        f"SONAR_ACCESS_{name.upper()}" for name in Settings.model_fields.keys() - OF_FILE
+    }
     for name in ("deploy/settings.env", "deploy/secrets/", "deploy/.env"):
         assert name in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path: Path) -> None:
-    shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets", "settings.env"))
+    shutil.copytree(
+        DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets", "settings.env")
+    )
     run = [tmp_path / "deploy" / "prepare.sh"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr == "") == ((0, True) if os.geteuid() == 0 else (1, False))
-    secrets = {file.name: file for file in (tmp_path / "deploy" / "secrets").iterdir() if file.is_file()}
+    secrets = {
+        file.name: file for file in (tmp_path / "deploy" / "secrets").iterdir() if file.is_file()
+    }
     named = {Path(one["file"]).name for one in COMPOSE["secrets"].values()}
     assert secrets.keys() == named
     for file in (*secrets.values(), tmp_path / "deploy" / "settings.env"):
         assert file.stat().st_mode & 0o077 == 0, file.name
-    account = int(re.findall(r"^USER (\d+):", DOCKERFILE, re.M)[0]) if os.geteuid() == 0 else os.geteuid()
+    account = (
+        int(re.findall(r"^USER (\d+):", DOCKERFILE, re.M)[0]) if os.geteuid() == 0 else os.geteuid()
+    )
     for file in (*secrets.values(), tmp_path / "deploy" / "secrets" / "files"):
         assert file.stat().st_uid == account, file.name
     before = {name: file.read_bytes() for name, file in secrets.items()}
@@ -238,11 +285,18 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
         (["kubernetes", "h"], b""),
         (["token"], b"two lines\nt"),
     ):
-        assert subprocess.run([run[0], *wrong], input=given, capture_output=True, check=False).returncode == 2, wrong
+        assert (
+            subprocess.run(
+                [run[0], *wrong], input=given, capture_output=True, check=False
+            ).returncode
+            == 2
+        ), wrong
         assert secrets["sonar_token"].read_bytes() == b"", "nothing is lost by it"
     told = [str(run[0]), "kubernetes", "db.example.com"]
     assert subprocess.run(told, input=b"a=token", capture_output=True, check=False).returncode == 0
-    assert subprocess.run(told, input=b"", capture_output=True, check=False).returncode == 0, "the token of before is kept"
+    assert subprocess.run(told, input=b"", capture_output=True, check=False).returncode == 0, (
+        "the token of before is kept"
+    )
     assert secrets["sonar_token"].read_bytes() == b"a=token"
     before["sonar_token"] = b"a=token"
     assert {name: file.read_bytes() for name, file in secrets.items()} == before
@@ -256,15 +310,22 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
     url = "postgresql{}://{}:{}@{}/{}?sslmode=require"
     for host in ("db.example.com", "other.example.com"):
         subprocess.run([str(run[0]), "kubernetes", host], input=b"", check=True)
-        of = {role: url.format("", role, passwords[role], host, "sonar_access") for role in ("pipeline", "sonar_access")}
+        of = {
+            role: url.format("", role, passwords[role], host, "sonar_access")
+            for role in ("pipeline", "sonar_access")
+        }
         dagster = url.format("+psycopg2", "dagster", passwords["dagster"], host, "dagster")
         said = {file.name: file.read_text() for file in made.glob("*.env")}
         assert said == {
             "dagster.env": f"postgresql-password={passwords['dagster']}\n",
-            "upgrade.env": f"DAGSTER_POSTGRES_URL={dagster}\nSONAR_ACCESS_WAREHOUSE_URL={of['sonar_access']}\n",
+            "upgrade.env": (
+                f"DAGSTER_POSTGRES_URL={dagster}\nSONAR_ACCESS_WAREHOUSE_URL={of['sonar_access']}\n"
+            ),
             "pipeline.env": f"SONAR_ACCESS_WAREHOUSE_URL={of['pipeline']}\nSONAR_TOKEN=a=token\n",
         }
-        assert [file.name for file in made.rglob("*") if file.is_file() and file.stat().st_mode & 0o077] == []
+        assert [
+            file.name for file in made.rglob("*") if file.is_file() and file.stat().st_mode & 0o077
+        ] == []
 
 
 def test_a_run_ends_everywhere_when_the_watch_calls_it_stuck() -> None:
@@ -272,7 +333,9 @@ def test_a_run_ends_everywhere_when_the_watch_calls_it_stuck() -> None:
     for file in (ROOT / "dagster.yaml", DEPLOY / "dagster.postgres.yaml"):
         settings = yaml.safe_load(file.read_text())
         assert settings["run_monitoring"]["max_runtime_seconds"] == stuck
-        assert settings["retention"]["sensor"]["purge_after_days"]["skipped"] <= 7, "two sensors tick every half minute"
+        assert settings["retention"]["sensor"]["purge_after_days"]["skipped"] <= 7, (
+            "two sensors tick every half minute"
+        )
     assert VALUES["dagsterDaemon"]["runMonitoring"]["maxRuntimeSeconds"] == stuck
 
 
@@ -285,9 +348,16 @@ def test_the_project_says_everywhere_which_pythons_it_is_for() -> None:
 
 
 def test_the_newest_change_is_that_of_this_version() -> None:
-    (newest, *_) = re.findall(r"^## (\S+), (?:not released yet|\d{4}-\d{2}-\d{2})$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    newest, *_ = re.findall(
+        r"^## (\S+), (?:not released yet|\d{4}-\d{2}-\d{2})$",
+        (ROOT / "CHANGELOG.md").read_text(),
+        re.M,
+    )
     assert newest == __version__
-    assert f"revision {REVISIONS[-1]}, its packets are format {FORMATS[-1]}" in (ROOT / "CHANGELOG.md").read_text()
+    assert (
+        f"revision {REVISIONS[-1]}, its packets are format {FORMATS[-1]}"
+        in (ROOT / "CHANGELOG.md").read_text()
+    )
 
 
 def anchors(file: Path) -> set[str]:
@@ -306,7 +376,12 @@ def test_the_runbook_has_a_section_for_every_alert(cause: Cause) -> None:
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
-    for file in (ROOT / "README.md", RUNBOOK, *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")):
+    for file in (
+        ROOT / "README.md",
+        RUNBOOK,
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+    ):
         for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
             if "://" in target:
                 continue
@@ -328,7 +403,10 @@ def test_what_the_chart_does_not_make_is_what_kubernetes_takes(file: Path) -> No
             assert document["metadata"]["namespace"] == "sonar-access"
             assert pod["securityContext"] == VALUES["dagsterDaemon"]["podSecurityContext"]
             (container,) = pod["containers"]
-            assert container["securityContext"].items() <= VALUES["dagsterDaemon"]["securityContext"].items()
+            assert (
+                container["securityContext"].items()
+                <= VALUES["dagsterDaemon"]["securityContext"].items()
+            )
 
 
 def test_the_upgrade_of_a_cluster_is_the_one_of_compose() -> None:
@@ -336,7 +414,11 @@ def test_the_upgrade_of_a_cluster_is_the_one_of_compose() -> None:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["command"] == COMPOSE["services"]["upgrade"]["command"]
     assert container["image"].endswith(f"/sonar-access-pipeline:{__version__}")
-    granted = {word.removeprefix("--grant=").split("=")[1] for word in container["command"] if word.startswith("--grant=")}
+    granted = {
+        word.removeprefix("--grant=").split("=")[1]
+        for word in container["command"]
+        if word.startswith("--grant=")
+    }
     assert granted == {role.value for role in Role}
 
 
@@ -345,14 +427,22 @@ def test_the_code_location_has_one_name_everywhere() -> None:
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
     assert (server["host"], server["port"]) == (code["name"], code["port"])
     names = [server["name"]]
-    for file in (DEPLOY / "workspace.yaml", DEPLOY / "systemd" / "workspace.yaml", ROOT / "workspace.yaml"):
+    for file in (
+        DEPLOY / "workspace.yaml",
+        DEPLOY / "systemd" / "workspace.yaml",
+        ROOT / "workspace.yaml",
+    ):
         (loaded,) = yaml.safe_load(file.read_text())["load_from"]
         names += [about["location_name"] for about in loaded.values()]
     assert set(names) == {LOCATION}
 
 
-def test_the_database_of_the_chart_is_opened_with_what_is_in_the_image(postgresql_url: str, tmp_path: Path) -> None:
-    """The chart writes its own dagster.yaml: user, host and database of the values, and the scheme that they name."""
+def test_the_database_of_the_chart_is_opened_with_what_is_in_the_image(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """The chart writes its own dagster.yaml: user, host and database of the values, and the scheme
+    that they name.
+    """
     url, values = make_url(postgresql_url), VALUES["postgresql"]
     storage = {
         "username": url.username,
@@ -363,26 +453,45 @@ def test_the_database_of_the_chart_is_opened_with_what_is_in_the_image(postgresq
         "params": {"host": url.query["host"]},
         "scheme": values["postgresqlScheme"],
     }
-    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"postgres": {"postgres_db": storage}}}))
-    with environment({"DAGSTER_PG_PASSWORD": "x"}), dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+    (tmp_path / "dagster.yaml").write_text(
+        yaml.safe_dump({"storage": {"postgres": {"postgres_db": storage}}})
+    )
+    with (
+        environment({"DAGSTER_PG_PASSWORD": "x"}),
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+    ):
         assert instance.get_runs() == []
         assert instance.run_storage.alembic_version()
 
 
 @pytest.fixture
 def roles_made(postgresql: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Databases and roles as `roles.sh` makes them, on a server of several tests; the address as a role, in a database."""
+    """Databases and roles as `roles.sh` makes them, on a server of several tests; the address as a
+    role, in a database.
+    """
     server = make_url(postgresql)
-    (tmp_path / "passwords").write_text("".join(f"{name}=it's \\ {number}\n" for number, name in enumerate(ROLES)))
+    (tmp_path / "passwords").write_text(
+        "".join(f"{name}=it's \\ {number}\n" for number, name in enumerate(ROLES))
+    )
     (tmp_path / "none").write_text("")
     tools = Path(of_postgresql("psql")).parent
-    known = {"PGHOST": str(server.query["host"]), "PGUSER": str(server.username), "PASSWORDS": str(tmp_path / "passwords")}
+    known = {
+        "PGHOST": str(server.query["host"]),
+        "PGUSER": str(server.username),
+        "PASSWORDS": str(tmp_path / "passwords"),
+    }
     environ = {"PATH": f"{tools}:/usr/bin:/bin", "PASSWORD": str(tmp_path / "none"), **known}
     for _ in range(2):
-        done = subprocess.run(["sh", DEPLOY / "roles.sh"], env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", DEPLOY / "roles.sh"], env=environ, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
-    yield lambda role, database="sonar_access": server.set(username=role, database=database).render_as_string(hide_password=False)
-    owner = create_engine(server.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    yield lambda role, database="sonar_access": server.set(
+        username=role, database=database
+    ).render_as_string(hide_password=False)
+    owner = create_engine(
+        server.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
     with owner.connect() as connection:
         for database in ("dagster", "sonar_access"):
             connection.execute(text(f"DROP DATABASE {database} WITH (FORCE)"))
@@ -396,7 +505,10 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
 ) -> None:
     def reaches(role: str, database: str) -> bool:
         try:
-            with closing(Warehouse(roles_made(role, database))) as opened, opened.read() as transaction:
+            with (
+                closing(Warehouse(roles_made(role, database))) as opened,
+                opened.read() as transaction,
+            ):
                 return bool(transaction.execute(text("SELECT true")).scalar())
         except WarehouseError as error:
             assert "permission denied for database" in str(error)
@@ -404,23 +516,40 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
 
     owner = make_url(postgresql).set(drivername="postgresql+psycopg2")
     with create_engine(owner).connect() as connection:
-        kept = {name: str(hashed) for name, hashed in connection.execute(text("SELECT rolname, rolpassword FROM pg_authid"))}
+        kept = {
+            name: str(hashed)
+            for name, hashed in connection.execute(
+                text("SELECT rolname, rolpassword FROM pg_authid")
+            )
+        }
     assert {kept[role].split("$")[0] for role in ROLES} == {"SCRAM-SHA-256"}, "a password each"
-    assert {kept[role].split("$")[1].split(":")[0] for role in ROLES} == {"1"}, "which are random, and hashed once"
+    assert {kept[role].split("$")[1].split(":")[0] for role in ROLES} == {"1"}, (
+        "which are random, and hashed once"
+    )
     with create_engine(owner).connect() as connection:
         might = text(
-            "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+            "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb OR rolcreaterole OR"
+            " rolreplication OR rolbypassrls"
         )
         assert not {*connection.execute(might).scalars()} & {*ROLES}
-    reached = {role: {name for name in ("dagster", "sonar_access", "postgres") if reaches(role, name)} for role in ROLES}
-    assert reached == {role: {"dagster"} if role == "dagster" else {"sonar_access"} for role in ROLES}
+    reached = {
+        role: {name for name in ("dagster", "sonar_access", "postgres") if reaches(role, name)}
+        for role in ROLES
+    }
+    assert reached == {
+        role: {"dagster"} if role == "dagster" else {"sonar_access"} for role in ROLES
+    }
     (tmp_path / "home").mkdir()
     url = roles_made("dagster", "dagster").replace("postgresql://", "postgresql+psycopg2://")
     (tmp_path / "home" / "dagster.yaml").write_text((DEPLOY / "dagster.postgres.yaml").read_text())
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
     monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", roles_made("sonar_access"))
-    command = [word.replace("sonar-access", "upgrade") for word in COMPOSE["services"]["upgrade"]["command"] if word != "upgrade"]
+    command = [
+        word.replace("sonar-access", "upgrade")
+        for word in COMPOSE["services"]["upgrade"]["command"]
+        if word != "upgrade"
+    ]
     for said in ("is now at revision", "was already at revision"):
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
@@ -429,13 +558,19 @@ def test_the_roles_of_a_deployment_reach_what_is_theirs_and_nothing_else(
         run = instance.create_run_for_job(dg.job(name="somebodys")(lambda: None))
         instance.report_run_canceling(run)
         # There is one revision yet: what has to be made stands for what has to be changed.
-        with closing(Warehouse(roles_made("sonar_access"))) as held, held.write("test") as transaction:
+        with (
+            closing(Warehouse(roles_made("sonar_access"))) as held,
+            held.write("test") as transaction,
+        ):
             transaction.execute(text("DROP SCHEMA sonar_access CASCADE"))
         refused = CliRunner().invoke(main, [*command, "--wait", "0"])
         assert refused.exit_code == 1
         assert "A run goes on" in refused.output
-        # The code server that started it is not there any more, as after a kill: nobody else would end it before this step.
-        instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": free_port()})})
+        # The code server that started it is not there any more, as after a kill: nobody else would
+        # end it before this step.
+        instance.add_run_tags(
+            run.run_id, {GRPC_INFO_TAG: json.dumps({"host": "127.0.0.1", "port": free_port()})}
+        )
         assert "is now at revision" in CliRunner().invoke(main, [*command, "--wait", "0"]).output
     assert CliRunner().invoke(main, ["upgrade", "--grant", "x=king"]).exit_code == 2
 
@@ -469,7 +604,9 @@ def test_the_health_of_a_web_server_is_that_of_its_database_and_of_the_definitio
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["query"]
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"data": answer} if "runsOrError" in asked else {}).encode())
+            self.wfile.write(
+                json.dumps({"data": answer} if "runsOrError" in asked else {}).encode()
+            )
 
         def log_message(self, *_: object) -> None:
             pass
@@ -477,7 +614,11 @@ def test_the_health_of_a_web_server_is_that_of_its_database_and_of_the_definitio
     connect = socket.create_connection
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", server.server_port), timeout))
+        monkeypatch.setattr(
+            socket,
+            "create_connection",
+            lambda _, timeout: connect(("127.0.0.1", server.server_port), timeout),
+        )
         assert (health.web() is None) if said is None else (said in health.web())
         assert health.code() is None
         server.shutdown()
@@ -488,7 +629,9 @@ def test_the_health_of_a_web_server_is_that_of_its_database_and_of_the_definitio
 def test_the_health_of_a_daemon_is_its_newest_word(
     health: Any, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgresql_url.replace("postgresql://", "postgresql+psycopg2://"))
+    monkeypatch.setenv(
+        "DAGSTER_POSTGRES_URL", postgresql_url.replace("postgresql://", "postgresql+psycopg2://")
+    )
     (tmp_path / "dagster.yaml").write_text((DEPLOY / "dagster.postgres.yaml").read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         _ = instance.run_storage
@@ -507,13 +650,22 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     needs("systemd-analyze")
     root = tmp_path / "root"
     shutil.copytree(DEPLOY / "systemd", root / "etc" / "systemd" / "system")
-    shutil.copytree("/usr/lib/systemd/system", root / "usr" / "lib" / "systemd" / "system", symlinks=True)
+    shutil.copytree(
+        "/usr/lib/systemd/system", root / "usr" / "lib" / "systemd" / "system", symlinks=True
+    )
     for unit in UNITS:
         for program in re.findall(r"^Exec\w+=(/\S+)", unit.read_text(), re.M):
             (root / program[1:]).parent.mkdir(parents=True, exist_ok=True)
             (root / program[1:]).touch(mode=0o755)
     names = [*(unit.name for unit in UNITS), "sonar-access.target"]
-    words = ["systemd-analyze", "verify", f"--root={root}", "--man=no", "--recursive-errors=no", *names]
+    words = [
+        "systemd-analyze",
+        "verify",
+        f"--root={root}",
+        "--man=no",
+        "--recursive-errors=no",
+        *names,
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     said = [line for line in (done.stdout + done.stderr).splitlines() if "sonar-access" in line]
     assert (done.returncode, said) == (0, [])
@@ -521,9 +673,18 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
 
 def test_every_service_of_one_machine_is_that_of_compose_and_is_confined() -> None:
     shared = (DEPLOY / "systemd" / "sonar-access-.service.d" / "all.conf").read_text()
-    for line in ("User=sonar-access", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "UMask=0077"):
+    for line in (
+        "User=sonar-access",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "CapabilityBoundingSet=",
+        "UMask=0077",
+    ):
         assert f"\n{line}\n" in f"\n{shared}"
-    wanted = {"-h 0.0.0.0": "-h 127.0.0.1", "workspace.yaml": "/opt/sonar-access/deploy/systemd/workspace.yaml"}
+    wanted = {
+        "-h 0.0.0.0": "-h 127.0.0.1",
+        "workspace.yaml": "/opt/sonar-access/deploy/systemd/workspace.yaml",
+    }
     for name, port in (("code", None), ("web", "3000"), ("read_only", "3001"), ("daemon", None)):
         command = " ".join(COMPOSE["services"][name]["command"])
         for before, after in wanted.items():

@@ -1,4 +1,6 @@
-"""Packets: the same bytes from the same content, complete, marked with their source, and verifiable."""
+"""Packets: the same bytes from the same content, complete, marked with their source, and
+verifiable.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def worlds() -> list[World | None]:
 def fill(warehouse: Warehouse, source_kind: SourceKind = SourceKind.SIMULATED) -> None:
     for day, world in enumerate(worlds()):
         verdict = Verdict.COMPLETE if world else Verdict.INCOMPLETE
-        snapshot = snapshot_of(world or World(), EPOCH + timedelta(days=day), verdict=verdict, source_kind=source_kind)
+        snapshot = snapshot_of(
+            world or World(), EPOCH + timedelta(days=day), verdict=verdict, source_kind=source_kind
+        )
         record(warehouse, snapshot, lambda: EPOCH)
     derive(warehouse, "acme")
 
@@ -96,7 +100,9 @@ def packet(warehouse: Warehouse) -> Packet:
     return build(warehouse, "acme", WINDOW)
 
 
-def test_the_same_content_gives_the_same_bytes_on_both_databases(tmp_path: Path, postgresql_url: str) -> None:
+def test_the_same_content_gives_the_same_bytes_on_both_databases(
+    tmp_path: Path, postgresql_url: str
+) -> None:
     packets = []
     for url in (sqlite_url(tmp_path / "warehouse.sqlite"), postgresql_url):
         warehouse = Warehouse(url)
@@ -121,9 +127,17 @@ def test_the_population_is_every_login_that_any_list_names(packet: Packet) -> No
 
 
 def test_hostile_names_stay_names_and_can_be_recovered(packet: Packet) -> None:
-    names = [original(row["name"]) for row in rows_of(packet, "population.csv") if row["login"].startswith("user-")]
+    names = [
+        original(row["name"])
+        for row in rows_of(packet, "population.csv")
+        if row["login"].startswith("user-")
+    ]
     assert sorted(names) == sorted(HOSTILE)
-    assert not [row for row in rows_of(packet, "population.csv") if row["name"].startswith(("=", "+", "-", "@"))]
+    assert not [
+        row
+        for row in rows_of(packet, "population.csv")
+        if row["name"].startswith(("=", "+", "-", "@"))
+    ]
     manifest = json.loads(packet.files["manifest.json"])
     assert "remove it to get the original" in manifest["escaping"]
 
@@ -142,19 +156,34 @@ def test_in_the_report_nothing_runs_and_nothing_is_fetched(packet: Packet) -> No
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert "default-src &#39;none&#39;" not in report
     assert f"script-src 'sha256-{digest}'" in report, "nothing but our own script may run"
-    assert not [name for _, attributes in tags for name in attributes if name == "src" or name.startswith("on")]
+    assert not [
+        name
+        for _, attributes in tags
+        for name in attributes
+        if name == "src" or name.startswith("on")
+    ]
     assert {attributes["href"][:1] for tag, attributes in tags if tag == "a"} == {"#"}  # type: ignore[index]
 
 
-def test_changes_lie_between_two_observations_and_the_baseline_is_never_a_grant(packet: Packet) -> None:
+def test_changes_lie_between_two_observations_and_the_baseline_is_never_a_grant(
+    packet: Packet,
+) -> None:
     changes = rows_of(packet, "changes.csv")
-    by_login = {(row["login"], row["kind"]): row for row in changes if row["access_type"] == "membership"}
+    by_login = {
+        (row["login"], row["kind"]): row for row in changes if row["access_type"] == "membership"
+    }
     assert by_login["bob", "joined"]["changed_after"] == "2026-03-01T05:00:00.000000Z"
     assert by_login["bob", "joined"]["changed_by"] == "2026-03-02T05:00:10.000000Z"
     assert by_login["ada", "left"]["changed_by"] == "2026-03-05T05:00:10.000000Z"
     assert by_login["ada", "first_observed"]["changed_after"] == ""
-    admin = [row for row in changes if row["entitlement"] == "admin" and row["login"] == "ada" and row["kind"] == "demoted"]
-    assert [row["changed_after"] for row in admin] == ["2026-03-02T05:00:00.000000Z"], "not on the day that was not observed"
+    admin = [
+        row
+        for row in changes
+        if row["entitlement"] == "admin" and row["login"] == "ada" and row["kind"] == "demoted"
+    ]
+    assert [row["changed_after"] for row in admin] == ["2026-03-02T05:00:00.000000Z"], (
+        "not on the day that was not observed"
+    )
 
 
 def test_a_day_without_an_observation_is_a_gap_in_every_place(packet: Packet) -> None:
@@ -175,31 +204,45 @@ def test_a_day_without_an_observation_is_a_gap_in_every_place(packet: Packet) ->
 
 def test_anyone_is_a_principal_and_never_a_login(packet: Packet) -> None:
     anyone = [row for row in rows_of(packet, "access.csv") if row["principal_type"] == "anyone"]
-    assert [(row["login"], row["name"], row["entitlement"]) for row in anyone] == [("", "Anyone", "scan")]
+    assert [(row["login"], row["name"], row["entitlement"]) for row in anyone] == [
+        ("", "Anyone", "scan")
+    ]
     assert "Anyone" not in {row["login"] for row in rows_of(packet, "population.csv")}
 
 
-def test_the_manifest_names_every_data_file_with_its_digest_its_bytes_and_its_rows(packet: Packet) -> None:
+def test_the_manifest_names_every_data_file_with_its_digest_its_bytes_and_its_rows(
+    packet: Packet,
+) -> None:
     manifest = json.loads(packet.files["manifest.json"])
     assert hashlib.sha256(packet.files["manifest.json"]).hexdigest() == packet.digest
     assert set(manifest["files"]) == {name for name in packet.files if name.endswith(".csv")}
     assert set(packet.data) == {*manifest["files"], "manifest.json"}
     for name, entry in manifest["files"].items():
         assert entry["sha256"] == hashlib.sha256(packet.files[name]).hexdigest()
-        assert (entry["bytes"], entry["rows"]) == (len(packet.files[name]), len(rows_of(packet, name)))
+        assert (entry["bytes"], entry["rows"]) == (
+            len(packet.files[name]),
+            len(rows_of(packet, name)),
+        )
 
 
 def test_another_version_of_a_typesetting_library_is_no_forgery_and_seals_nothing_twice(
     packet: Packet, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = seal(packet, sealing(tmp_path / "evidence"), warehouse, run_id="one")
-    monkeypatch.setattr("sonar_access_pipeline.evidence.pdf.render", lambda _: b"%PDF-9.9 of another year")
-    monkeypatch.setattr("sonar_access_pipeline.evidence.workbook.write", lambda *_: b"PK of another year")
+    monkeypatch.setattr(
+        "sonar_access_pipeline.evidence.pdf.render", lambda _: b"%PDF-9.9 of another year"
+    )
+    monkeypatch.setattr(
+        "sonar_access_pipeline.evidence.workbook.write", lambda *_: b"PK of another year"
+    )
     later = build(warehouse, "acme", packet.window)
     assert later.digest == packet.digest
     assert later.files["report.pdf"] != packet.files["report.pdf"]
     assert not seal(later, sealing(tmp_path / "evidence"), warehouse, run_id="two").is_new
-    store, inside = FolderStore(tmp_path / "evidence"), str(Path(first.place).relative_to(tmp_path / "evidence"))
+    store, inside = (
+        FolderStore(tmp_path / "evidence"),
+        str(Path(first.place).relative_to(tmp_path / "evidence")),
+    )
     assert verify(store, inside, warehouse=warehouse).faults == []
 
 
@@ -221,20 +264,31 @@ def test_a_packet_that_lies_there_is_verified_with_its_signature_before_it_is_sa
         seal(packet, ours, warehouse, run_id="two")
 
 
-def test_a_comparison_that_could_not_be_made_is_not_counted_as_agreeing(warehouse: Warehouse) -> None:
+def test_a_comparison_that_could_not_be_made_is_not_counted_as_agreeing(
+    warehouse: Warehouse,
+) -> None:
     controls = (
         Control("admins", "a and b", None, None, None, "SonarCloud does not state it for anybody"),
         Control("members", "c and d", 3, 3, True, None),
     )
-    record(warehouse, replace(snapshot_of(World(members={"ada": None}), EPOCH), controls=controls), lambda: EPOCH)
+    record(
+        warehouse,
+        replace(snapshot_of(World(members={"ada": None}), EPOCH), controls=controls),
+        lambda: EPOCH,
+    )
     derive(warehouse, "acme")
     report = build(warehouse, "acme", Window(FIRST, FIRST)).files["report.html"].decode()
     assert "Not comparable: a and b: SonarCloud does not state it for anybody." in report
-    ties = {row["what"]: row["passed"] for row in rows_of(build(warehouse, "acme", Window(FIRST, FIRST)), "reconciliation.csv")}
+    ties = {
+        row["what"]: row["passed"]
+        for row in rows_of(build(warehouse, "acme", Window(FIRST, FIRST)), "reconciliation.csv")
+    }
     assert (ties["a and b"], ties["c and d"]) == ("", "true")
 
 
-def test_a_simulated_source_says_so_everywhere(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_simulated_source_says_so_everywhere(
+    packet: Packet, warehouse: Warehouse, tmp_path: Path
+) -> None:
     for name in packet.files:
         if name.endswith(".csv"):
             assert {row["source"] for row in rows_of(packet, name)} == {"simulated"}
@@ -248,7 +302,10 @@ def test_a_real_source_is_not_called_simulated(warehouse: Warehouse, tmp_path: P
     fill(warehouse, SourceKind.SONARCLOUD)
     packet = build(warehouse, "acme", WINDOW)
     assert "This is not evidence" not in packet.files["report.html"].decode()
-    assert seal(packet, sealing(tmp_path), warehouse, run_id="run").place.rpartition("/")[2] == packet.digest[:12]
+    assert (
+        seal(packet, sealing(tmp_path), warehouse, run_id="run").place.rpartition("/")[2]
+        == packet.digest[:12]
+    )
 
 
 def test_sealing_again_verifies_instead_and_the_register_keeps_one_line(
@@ -257,16 +314,23 @@ def test_sealing_again_verifies_instead_and_the_register_keeps_one_line(
     first = seal(packet, sealing(tmp_path), warehouse, run_id="one")
     second = seal(packet, sealing(tmp_path), warehouse, run_id="two")
     assert (first.is_new, second.is_new) == (True, False)
-    other = seal(build(warehouse, "acme", Window(FIRST, FIRST)), sealing(tmp_path), warehouse, run_id="three")
+    other = seal(
+        build(warehouse, "acme", Window(FIRST, FIRST)), sealing(tmp_path), warehouse, run_id="three"
+    )
     with warehouse.read() as transaction:
         register = queries.packets(transaction, "acme")
-    assert [(row["digest"], row["previous_digest"]) for row in register] == [(first.digest, None), (other.digest, first.digest)]
+    assert [(row["digest"], row["previous_digest"]) for row in register] == [
+        (first.digest, None),
+        (other.digest, first.digest),
+    ]
     (Path(first.place) / "access.csv").write_text("nothing")
     with pytest.raises(EvidenceError, match="has been changed"):
         seal(packet, sealing(tmp_path), warehouse, run_id="four")
 
 
-def test_a_window_before_the_first_observation_is_refused_and_one_after_the_last_says_how_old_it_is(warehouse: Warehouse) -> None:
+def test_a_window_before_the_first_observation_is_refused_and_one_after_the_last_says_how_old_it_is(
+    warehouse: Warehouse,
+) -> None:
     fill(warehouse)
     with pytest.raises(NothingObservedError, match="cannot be fetched"):
         build(warehouse, "acme", Window(FIRST - timedelta(days=9), FIRST - timedelta(days=1)))
@@ -280,7 +344,9 @@ def test_a_window_before_the_first_observation_is_refused_and_one_after_the_last
     assert rows_of(later, "changes.csv") == []
 
 
-def test_a_later_observation_does_not_change_the_packet_of_an_earlier_window(warehouse: Warehouse) -> None:
+def test_a_later_observation_does_not_change_the_packet_of_an_earlier_window(
+    warehouse: Warehouse,
+) -> None:
     fill(warehouse)
     window = Window(FIRST, FIRST + timedelta(days=1))
     before = build(warehouse, "acme", window)
@@ -289,7 +355,9 @@ def test_a_later_observation_does_not_change_the_packet_of_an_earlier_window(war
     assert build(warehouse, "acme", window).files == before.files
 
 
-def test_a_packet_that_cannot_be_written_leaves_nothing_behind(packet: Packet, warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_packet_that_cannot_be_written_leaves_nothing_behind(
+    packet: Packet, warehouse: Warehouse, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     root.write_text("a file where the folder should be")
     with pytest.raises(EvidenceError, match="cannot be written"):
@@ -297,10 +365,19 @@ def test_a_packet_that_cannot_be_written_leaves_nothing_behind(packet: Packet, w
     assert root.read_text() == "a file where the folder should be"
 
 
-def test_the_key_of_an_organization_never_leads_out_of_the_evidence_folder(warehouse: Warehouse, tmp_path: Path) -> None:
-    record(warehouse, snapshot_of(World(members={"ada": None}), EPOCH, key="../../up"), lambda: EPOCH)
+def test_the_key_of_an_organization_never_leads_out_of_the_evidence_folder(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    record(
+        warehouse, snapshot_of(World(members={"ada": None}), EPOCH, key="../../up"), lambda: EPOCH
+    )
     derive(warehouse, "../../up")
-    sealed = seal(build(warehouse, "../../up", Window(FIRST, FIRST)), sealing(tmp_path), warehouse, run_id="run")
+    sealed = seal(
+        build(warehouse, "../../up", Window(FIRST, FIRST)),
+        sealing(tmp_path),
+        warehouse,
+        run_id="run",
+    )
     assert Path(sealed.place).resolve().is_relative_to(tmp_path.resolve())
     assert len(Path(sealed.place).relative_to(tmp_path).parts) == 3
 

@@ -1,4 +1,6 @@
-"""Keys: in files, in agents, on devices; who vouches for whom; and what is said where one cannot sign."""
+"""Keys: in files, in agents, on devices; who vouches for whom; and what is said where one cannot
+sign.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,29 @@ from sonar_access_pipeline_tests.support.sealed import DAYS, Sealings, sealing, 
 
 def test_what_ssh_keygen_signs_we_verify_and_both_say_the_same_of_a_key(tmp_path: Path) -> None:
     needs("ssh-keygen")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "x", "-f", tmp_path / "key"], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "x", "-f", tmp_path / "key"],
+        check=True,
+    )
     (tmp_path / "file").write_bytes(b"message")
-    sign = ["ssh-keygen", "-Y", "sign", "-f", str(tmp_path / "key"), "-n", PACKETS, str(tmp_path / "file")]
+    sign = [
+        "ssh-keygen",
+        "-Y",
+        "sign",
+        "-f",
+        str(tmp_path / "key"),
+        "-n",
+        PACKETS,
+        str(tmp_path / "file"),
+    ]
     subprocess.run(sign, check=True, capture_output=True)
     theirs = (tmp_path / "file.sig").read_bytes()
     ours = signer_of(str(tmp_path / "key"), tmp_path)
     assert ours.sign(b"message", PACKETS) == theirs, "Ed25519 signs the same way twice"
     key = verified(b"message", theirs, PACKETS)
-    shown = subprocess.run(["ssh-keygen", "-l", "-f", tmp_path / "key.pub"], check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", tmp_path / "key.pub"], check=True, capture_output=True, text=True
+    ).stdout
     assert key.fingerprint in shown
     for message, namespace in ((b"massage", PACKETS), (b"message", "file")):
         with pytest.raises(SignatureError):
@@ -51,7 +67,9 @@ def test_what_ssh_keygen_signs_we_verify_and_both_say_the_same_of_a_key(tmp_path
         (None, "no OpenSSH private key"),
     ],
 )
-def test_a_key_that_cannot_sign_is_a_sentence(tmp_path: Path, make: list[str] | None, said: str) -> None:
+def test_a_key_that_cannot_sign_is_a_sentence(
+    tmp_path: Path, make: list[str] | None, said: str
+) -> None:
     key = tmp_path / "key"
     if make is None:
         key.write_text("nothing")
@@ -65,31 +83,48 @@ def test_a_key_that_cannot_sign_is_a_sentence(tmp_path: Path, make: list[str] | 
         signer_of(str(tmp_path / "none"), tmp_path)
 
 
-def test_a_key_that_others_can_read_and_one_on_a_device_are_refused_in_one_sentence_each(tmp_path: Path) -> None:
+def test_a_key_that_others_can_read_and_one_on_a_device_are_refused_in_one_sentence_each(
+    tmp_path: Path,
+) -> None:
     needs("ssh-keygen")
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     for mode in (0o644, 0o604, 0o660, 0o602):
         key.chmod(mode)
-        with pytest.raises(EvidenceError, match=f"can be read or changed by others; run `chmod 600 {key}`"):
+        with pytest.raises(
+            EvidenceError, match=f"can be read or changed by others; run `chmod 600 {key}`"
+        ):
             signer_of(str(key), tmp_path)
     key.chmod(0o440)
     assert signer_of(str(key), tmp_path).key
     device = tmp_path / "device"
     # What `ssh-keygen -t ed25519-sk` writes: its kind of key is read before anything else of it.
-    held = b"openssh-key-v1\0" + string(b"none") + string(b"none") + string(b"") + struct.pack(">I", 1)
+    held = (
+        b"openssh-key-v1\0" + string(b"none") + string(b"none") + string(b"") + struct.pack(">I", 1)
+    )
     kind = string(b"sk-ssh-ed25519@openssh.com")
     public = kind + string(b"k" * 32) + string(b"ssh:")
-    private = struct.pack(">II", 7, 7) + public + b"\1" + string(b"handle") + string(b"") + string(b"comment")
+    private = (
+        struct.pack(">II", 7, 7)
+        + public
+        + b"\1"
+        + string(b"handle")
+        + string(b"")
+        + string(b"comment")
+    )
     private += bytes(range(1, 8 - len(private) % 8 + 1)) if len(private) % 8 else b""
     body = base64.encodebytes(held + string(public) + string(private))
-    device.write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + body + b"-----END OPENSSH PRIVATE KEY-----\n")
+    device.write_bytes(
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + body + b"-----END OPENSSH PRIVATE KEY-----\n"
+    )
     device.chmod(0o600)
     with pytest.raises(EvidenceError, match="of a device that somebody must touch"):
         signer_of(str(device), tmp_path)
 
 
-def test_the_path_of_a_key_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_a_key_may_begin_with_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     made = signer(tmp_path)
     assert signer_of("~/signing_key", tmp_path / "data").key == made.key
@@ -115,7 +150,9 @@ def an_agent(folder: Path) -> Iterator[Path]:
 def add(key: Path, place: Path, *options: str) -> None:
     """Add a key to an agent."""
     words = ["ssh-add", "-q", *options, str(key)]
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "SSH_AUTH_SOCK": str(place)})
+    subprocess.run(
+        words, check=True, capture_output=True, env={**os.environ, "SSH_AUTH_SOCK": str(place)}
+    )
 
 
 def test_a_key_in_an_agent_signs_and_each_way_in_which_it_does_not_is_a_sentence(
@@ -166,7 +203,9 @@ def _folder(parent: Path, name: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("says", [b"", b"\0\0\0\x01", b"\0\0\0\x05\x0c\0\0\0\x09", b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "says", [b"", b"\0\0\0\x01", b"\0\0\0\x05\x0c\0\0\0\x09", b"\xff\xff\xff\xff"]
+)
 def test_an_agent_that_is_silent_or_is_none_ends_in_a_sentence(tmp_path: Path, says: bytes) -> None:
     place = tmp_path / "agent"
     with closing(socket.socket(socket.AF_UNIX)) as server:
@@ -183,7 +222,9 @@ def test_an_agent_that_is_silent_or_is_none_ends_in_a_sentence(tmp_path: Path, s
                 time.sleep(1)
 
         Thread(target=answer, daemon=True).start()
-        with pytest.raises(EvidenceError, match="does not answer within" if not says else "is no SSH agent"):
+        with pytest.raises(
+            EvidenceError, match="does not answer within" if not says else "is no SSH agent"
+        ):
             agent.sign(asked, b"message", {"SSH_AUTH_SOCK": str(place)}, seconds=0.3)
 
 
@@ -194,22 +235,28 @@ def test_a_new_key_is_trusted_through_the_old_one_that_endorses_it(here: Sealing
     window = Window(DAYS[1], DAYS[2])
     sealed = seal(build(here.warehouse, "acme", window), rotated, here.warehouse, run_id="run")
     assert here.verify(Path(sealed.place)).faults == []
-    assert here.verify(Path(sealed.place), trusting=new.key.fingerprint, offline=True).faults != [], (
-        "old heads are of the old key"
-    )
+    assert (
+        here.verify(Path(sealed.place), trusting=new.key.fingerprint, offline=True).faults != []
+    ), "old heads are of the old key"
     assert "endorses" in " ".join(here.verify(Path(sealed.place)).notes)
     endorsement = next(path for path in (here.root / "keys").rglob("key.pub.sig"))
     endorsement.unlink()
-    assert [fault for fault in here.verify(Path(sealed.place)).faults if "none of the keys" in fault]
+    assert [
+        fault for fault in here.verify(Path(sealed.place)).faults if "none of the keys" in fault
+    ]
 
 
 def test_ssh_keygen_alone_verifies_packets_of_before_and_after_a_rotation(here: Sealings) -> None:
-    """As docs/evidence.md says it: one file of the signers, each with the days on which it signed."""
+    """As docs/evidence.md says it: one file of the signers, each with the days on which it
+    signed.
+    """
     needs("ssh-keygen")
     before, after = here.sealing.signer, signer(here.folder / "new")
     endorse(sealing(here.root, signed_by=after), endorsed_by=before)
     new = sealing(here.root, signed_by=after)
-    latest = seal(build(here.warehouse, "acme", Window(DAYS[2], DAYS[2])), new, here.warehouse, run_id="run")
+    latest = seal(
+        build(here.warehouse, "acme", Window(DAYS[2], DAYS[2])), new, here.warehouse, run_id="run"
+    )
     signers = here.folder / "signers"
     signers.write_text(
         f'sonar-access namespaces="{PACKETS}",valid-before="20260401" {before.key.line}\n'
@@ -217,15 +264,33 @@ def test_ssh_keygen_alone_verifies_packets_of_before_and_after_a_rotation(here: 
     )
 
     def holds(folder: Path, when: str) -> bool:
-        words = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", "sonar-access", "-n", PACKETS, "-s", "SHA256SUMS.sig"]
+        words = [
+            "ssh-keygen",
+            "-Y",
+            "verify",
+            "-f",
+            str(signers),
+            "-I",
+            "sonar-access",
+            "-n",
+            PACKETS,
+            "-s",
+            "SHA256SUMS.sig",
+        ]
         sums = (folder / "SHA256SUMS").read_bytes()
         asked = [*words, "-O", f"verify-time={when}"]
-        return subprocess.run(asked, cwd=folder, input=sums, capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                asked, cwd=folder, input=sums, capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
     assert holds(here.last, "20260301")
     assert holds(Path(latest.place), "20260501")
     assert not holds(here.last, "20260501"), "a key that was given up signs no more"
     assert not holds(Path(latest.place), "20260301")
-    # Whoever was told the old fingerprint only believes the new key through it, and not the other way round.
+    # Whoever was told the old fingerprint only believes the new key through it, and not the other
+    # way round.
     assert here.verify(Path(latest.place), trusting=before.key.fingerprint).own == []
     assert here.verify(trusting=after.key.fingerprint).own

@@ -1,4 +1,6 @@
-"""What is entered in the register comes to lie in the store, whatever goes wrong on the way, and whatever is done next."""
+"""What is entered in the register comes to lie in the store, whatever goes wrong on the way, and
+whatever is done next.
+"""
 
 from __future__ import annotations
 
@@ -109,14 +111,18 @@ class Company:
     def clock(self) -> datetime:
         """The time now."""
         return (
-            datetime(self.day.year, self.day.month, self.day.day, tzinfo=EPOCH.tzinfo) + timedelta(hours=self.hour) + self.ahead
+            datetime(self.day.year, self.day.month, self.day.day, tzinfo=EPOCH.tzinfo)
+            + timedelta(hours=self.hour)
+            + self.ahead
         )
 
     def observe(self) -> None:
         """Read the company: somebody new is there each time."""
         self.hour += 1
         people = [f"person-{number}" for number in range((self.day - FIRST).days * 3 + self.hour)]
-        world = World(members=dict.fromkeys(people, "Somebody"), user_permissions={people[0]: ["admin"]})
+        world = World(
+            members=dict.fromkeys(people, "Somebody"), user_permissions={people[0]: ["admin"]}
+        )
         record(self.warehouse, snapshot_of(world, self.clock()), self.clock)
         derive(self.warehouse, "acme")
 
@@ -137,7 +143,12 @@ class Company:
             self.store.fault[:] = [fault] if fault != "none" else []
         try:
             sign_head(self.warehouse, at_work)
-            seal(build(self.warehouse, "acme", Window(first, self.day)), at_work, self.warehouse, run_id=str(self.hour))
+            seal(
+                build(self.warehouse, "acme", Window(first, self.day)),
+                at_work,
+                self.warehouse,
+                run_id=str(self.hour),
+            )
         except (EvidenceError, Killed):
             assert fault != "none"
         finally:
@@ -173,7 +184,11 @@ def test_whatever_goes_wrong_and_whatever_is_done_next_all_that_was_entered_lies
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=LIVES)
-    @given(st.lists(st.tuples(st.sampled_from(FAULTS), st.sampled_from(FOLLOWERS)), min_size=1, max_size=3))
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(FAULTS), st.sampled_from(FOLLOWERS)), min_size=1, max_size=3
+        )
+    )
     def holds(life: list[tuple[str, str]]) -> None:
         folder = tmp_path_factory.mktemp("company")
         company = Company(folder, Faulty(f"memory://{folder.name}/evidence"))
@@ -191,7 +206,9 @@ def test_whatever_goes_wrong_and_whatever_is_done_next_all_that_was_entered_lies
 
 
 def check(company: Company) -> None:
-    """Everything that was ever entered lies in the store, is as it was sealed, and was not doubled."""
+    """Everything that was ever entered lies in the store, is as it was sealed, and was not
+    doubled.
+    """
     assert publish(company.warehouse, company.sealing()).waiting == {}
     trusted = [company.keys[0].key.fingerprint]
     for location in company.entered:
@@ -204,8 +221,14 @@ def check(company: Company) -> None:
     with company.warehouse.read() as transaction:
         rows = queries.packets(transaction, "acme")
         published = transaction.execute(select(publication.c.path)).scalars().all()
-    assert all(company.store.has(row["location"].removeprefix(company.store.place("")), SUMS) for row in rows)
+    assert all(
+        company.store.has(row["location"].removeprefix(company.store.place("")), SUMS)
+        for row in rows
+    )
     assert len({row["digest"] for row in rows}) == len(rows)
     assert len(set(published)) == len(published)
     if not company.restored:
-        assert [row["previous_digest"] for row in rows] == [None, *(row["digest"] for row in rows[:-1])]
+        assert [row["previous_digest"] for row in rows] == [
+            None,
+            *(row["digest"] for row in rows[:-1]),
+        ]

@@ -1,4 +1,6 @@
-"""The files of a packet, each against what is known otherwise: kinds of changes, populations, sums that tie, workbook and PDF."""
+"""The files of a packet, each against what is known otherwise: kinds of changes, populations, sums
+that tie, workbook and PDF.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,18 @@ DAY = EPOCH.date()
 
 def live(warehouse: Warehouse, *days: tuple[World, tuple[Scope, ...]]) -> None:
     for number, (world, scopes) in enumerate(days):
-        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=number), scopes=scopes), lambda: EPOCH)
+        record(
+            warehouse,
+            snapshot_of(world, EPOCH + timedelta(days=number), scopes=scopes),
+            lambda: EPOCH,
+        )
     derive(warehouse, "acme")
 
 
 def facts_of(warehouse: Warehouse, first: int, last: int) -> Facts:
-    return gather(warehouse, "acme", Window(DAY + timedelta(days=first), DAY + timedelta(days=last)))
+    return gather(
+        warehouse, "acme", Window(DAY + timedelta(days=first), DAY + timedelta(days=last))
+    )
 
 
 BASE = World(
@@ -63,7 +71,9 @@ BASE = World(
 )
 
 
-def kinds_between(warehouse: Warehouse, *worlds: World, scopes: tuple[Scope, ...] = ALL_SCOPES) -> set[tuple[str, str | None]]:
+def kinds_between(
+    warehouse: Warehouse, *worlds: World, scopes: tuple[Scope, ...] = ALL_SCOPES
+) -> set[tuple[str, str | None]]:
     """What the last of some days changed: kind, and whose or what."""
     live(warehouse, *((world, scopes) for world in worlds))
     changes = facts_of(warehouse, len(worlds) - 1, len(worlds) - 1).changes
@@ -85,16 +95,27 @@ def test_who_is_new_joins_and_is_added(warehouse: Warehouse) -> None:
 
 
 def test_who_goes_leaves_and_who_comes_back_returns(warehouse: Warehouse) -> None:
-    without = replace(BASE, members={"ada": "Ada"}, group_members={"1": ["ada"], "2": ["ada"]}, user_permissions={"ada": []})
+    without = replace(
+        BASE,
+        members={"ada": "Ada"},
+        group_members={"1": ["ada"], "2": ["ada"]},
+        user_permissions={"ada": []},
+    )
     live(warehouse, (BASE, ALL_SCOPES), (without, ALL_SCOPES), (BASE, ALL_SCOPES))
     of = {
-        day: {row["kind"] for row in facts_of(warehouse, day, day).changes if row["access_type"] == "membership"}
+        day: {
+            row["kind"]
+            for row in facts_of(warehouse, day, day).changes
+            if row["access_type"] == "membership"
+        }
         for day in range(3)
     }
     assert of == {0: {"first_observed"}, 1: {"left"}, 2: {"returned"}}
 
 
-def test_the_first_way_to_administer_promotes_and_the_last_way_gone_demotes(warehouse: Warehouse) -> None:
+def test_the_first_way_to_administer_promotes_and_the_last_way_gone_demotes(
+    warehouse: Warehouse,
+) -> None:
     both = replace(BASE, user_permissions={"ada": ["admin"], "bob": ["scan"]})
     direct = replace(both, group_members={"1": ["ada", "bob"], "2": []})
     none = replace(direct, user_permissions={"ada": [], "bob": ["scan"]})
@@ -102,7 +123,11 @@ def test_the_first_way_to_administer_promotes_and_the_last_way_gone_demotes(ware
 
     def admin(day: int) -> list[tuple[str, str]]:
         rows = facts_of(warehouse, day, day).changes
-        return [(row["kind"], row["granted_via"]) for row in rows if row["entitlement"] == "admin" and row["login"] == "ada"]
+        return [
+            (row["kind"], row["granted_via"])
+            for row in rows
+            if row["entitlement"] == "admin" and row["login"] == "ada"
+        ]
 
     assert admin(1) == [("permission_granted", "direct")], "an admin already"
     assert admin(2) == [("permission_revoked", "group:2")], "an admin still"
@@ -112,7 +137,10 @@ def test_the_first_way_to_administer_promotes_and_the_last_way_gone_demotes(ware
 
 def test_a_login_is_renamed_only_where_a_durable_id_proves_it(warehouse: Warehouse) -> None:
     renamed = snapshot_of(BASE, EPOCH, scopes=ALL_SCOPES)
-    body = b'{"users":[{"login":"%s","id":"7","email":"b@x"}],"page":{"pageIndex":1,"pageSize":500,"total":1}}'
+    body = (
+        b'{"users":[{"login":"%s","id":"7","email":"b@x"}],'
+        b'"page":{"pageIndex":1,"pageSize":500,"total":1}}'
+    )
     for number, login in enumerate(("bob", "bobby")):
         world = replace(
             BASE,
@@ -125,22 +153,40 @@ def test_a_login_is_renamed_only_where_a_durable_id_proves_it(warehouse: Warehou
         record(warehouse, replace(snapshot, responses=tuple(responses)), lambda: EPOCH)
     derive(warehouse, "acme")
     facts = facts_of(warehouse, 1, 1)
-    rows = {(row["login"], row["kind"], row["detail"]) for row in facts.changes if row["access_type"] == "membership"}
+    rows = {
+        (row["login"], row["kind"], row["detail"])
+        for row in facts.changes
+        if row["access_type"] == "membership"
+    }
     assert rows == {("bob", "renamed", "is now bobby"), ("bobby", "renamed", "was bob")}
-    assert [row["passed"] for row in facts.reconciliation if row["check"] == "rolled forward"] == [True, True]
+    assert [row["passed"] for row in facts.reconciliation if row["check"] == "rolled forward"] == [
+        True,
+        True,
+    ]
     assert renamed.scopes == ALL_SCOPES
 
 
 def _with_body(response, body: bytes):  # type: ignore[no-untyped-def]
     from sonar_access_pipeline.access.snapshot import packed
 
-    return replace(response, **packed(body)) if response.list_name == "account_details" else response
+    return (
+        replace(response, **packed(body)) if response.list_name == "account_details" else response
+    )
 
 
 def test_without_a_durable_id_one_leaves_and_another_joins(warehouse: Warehouse) -> None:
-    other = replace(BASE, members={"ada": "Ada", "bobby": "Bob"}, group_members={"1": ["ada", "bobby"], "2": ["ada"]})
+    other = replace(
+        BASE,
+        members={"ada": "Ada", "bobby": "Bob"},
+        group_members={"1": ["ada", "bobby"], "2": ["ada"]},
+    )
     core = (Scope.CORE,)
-    kinds = kinds_between(warehouse, BASE, replace(other, user_permissions={"ada": [], "bobby": ["scan"]}), scopes=core)
+    kinds = kinds_between(
+        warehouse,
+        BASE,
+        replace(other, user_permissions={"ada": [], "bobby": ["scan"]}),
+        scopes=core,
+    )
     assert {("left", "bob"), ("joined", "bobby")} <= kinds
 
 
@@ -154,7 +200,9 @@ def test_a_scope_that_is_not_read_any_more_ends_and_revokes_nothing(warehouse: W
     live(warehouse, (BASE, ALL_SCOPES), (BASE, (Scope.CORE,)))
     facts = facts_of(warehouse, 1, 1)
     assert {row["kind"] for row in facts.changes} == {"scope_ended"}
-    assert [row["passed"] for row in facts.reconciliation if row["what"].startswith("access rows ")] == [True, None]
+    assert [
+        row["passed"] for row in facts.reconciliation if row["what"].startswith("access rows ")
+    ] == [True, None]
     assert {row["project_admin_count"] for row in facts.population} == {None}
     assert "project_admin_count" in facts.population[0]["unknown"]
 
@@ -162,16 +210,31 @@ def test_a_scope_that_is_not_read_any_more_ends_and_revokes_nothing(warehouse: W
 def test_a_population_says_who_is_who_and_since_when(warehouse: Warehouse) -> None:
     record_policy(
         warehouse,
-        Policy(roster={identity("ada@acme.example"): "active"}, service_accounts={identity("bob"): "Platform"}),
+        Policy(
+            roster={identity("ada@acme.example"): "active"},
+            service_accounts={identity("bob"): "Platform"},
+        ),
         lambda: EPOCH,
     )
     more = replace(BASE, user_permissions={"ada": ["scan"], "bob": ["scan"]})
     live(warehouse, (BASE, ALL_SCOPES), (BASE, ALL_SCOPES), (more, ALL_SCOPES), (more, ALL_SCOPES))
     ada, bob = facts_of(warehouse, 0, 3).population
     observed = [EPOCH + timedelta(days=number, seconds=10) for number in range(4)]
-    assert (ada["first_seen"], ada["access_unchanged_since"], ada["last_change"]) == (observed[0], observed[2], observed[2])
-    assert (bob["first_seen"], bob["access_unchanged_since"], bob["last_change"]) == (observed[0], observed[0], None)
-    assert (ada["account_type"], bob["account_type"], bob["owner"]) == ("human", "service", "Platform")
+    assert (ada["first_seen"], ada["access_unchanged_since"], ada["last_change"]) == (
+        observed[0],
+        observed[2],
+        observed[2],
+    )
+    assert (bob["first_seen"], bob["access_unchanged_since"], bob["last_change"]) == (
+        observed[0],
+        observed[0],
+        None,
+    )
+    assert (ada["account_type"], bob["account_type"], bob["owner"]) == (
+        "human",
+        "service",
+        "Platform",
+    )
     assert (ada["email"], ada["provider"]) == ("ada@acme.example", None)
     assert (ada["project_admin_count"], bob["project_admin_count"]) == (1, 0)
     assert ada["organization_permissions"] == "admin (group Owners); scan (direct)"
@@ -187,17 +250,29 @@ def test_numbers_that_do_not_tie_are_said_on_the_first_page(warehouse: Warehouse
         ListRead("group_members", "2", 1, 1, 1, 0, Verdict.COMPLETE, None),
     )
     controls = (Control("admins", "two lists of admins", 1, 2, False, "bob"),)
-    record(warehouse, replace(snapshot_of(BASE, EPOCH), lists=lists, controls=controls), lambda: EPOCH)
+    record(
+        warehouse, replace(snapshot_of(BASE, EPOCH), lists=lists, controls=controls), lambda: EPOCH
+    )
     derive(warehouse, "acme")
     packet = build(warehouse, "acme", Window(DAY, DAY))
     passed = {row["what"]: row["passed"] for row in packet.facts.reconciliation}
     assert passed["members"] is False
     assert passed["groups"] is True
-    assert passed["group_members"] is True, "one total is unknown; what came, is stored and is delivered is the same"
+    assert passed["group_members"] is True, (
+        "one total is unknown; what came, is stored and is delivered is the same"
+    )
     assert passed["two lists of admins"] is False
     report = packet.files["report.html"].decode()
-    first_page = pypdf.PdfReader(io.BytesIO(packet.files["report.pdf"])).pages[0].extract_text().replace("\n", " ")
-    for said in ("A reconciliation fails: members: reported 3, extracted 2, stored 2, delivered 2", "two lists of admins"):
+    first_page = (
+        pypdf.PdfReader(io.BytesIO(packet.files["report.pdf"]))
+        .pages[0]
+        .extract_text()
+        .replace("\n", " ")
+    )
+    for said in (
+        "A reconciliation fails: members: reported 3, extracted 2, stored 2, delivered 2",
+        "two lists of admins",
+    ):
         assert said in report
         assert said in first_page
     assert json.loads(packet.files["manifest.json"])["counts"]["failed_reconciliations"] == 2
@@ -206,17 +281,33 @@ def test_numbers_that_do_not_tie_are_said_on_the_first_page(warehouse: Warehouse
 def test_what_was_plus_joiners_less_leavers_is_what_is(warehouse: Warehouse) -> None:
     fill(warehouse)
     for first, last in ((0, 4), (1, 4), (3, 3), (4, 4)):
-        ties = [row for row in facts_of(warehouse, first, last).reconciliation if row["check"] == "rolled forward"]
+        ties = [
+            row
+            for row in facts_of(warehouse, first, last).reconciliation
+            if row["check"] == "rolled forward"
+        ]
         assert [row["passed"] for row in ties] == [True, True], (first, last)
 
 
-def test_the_statements_behind_each_file_are_in_the_manifest_with_their_digest(warehouse: Warehouse) -> None:
+def test_the_statements_behind_each_file_are_in_the_manifest_with_their_digest(
+    warehouse: Warehouse,
+) -> None:
     fill(warehouse)
     queries = json.loads(build(warehouse, "acme", WINDOW).files["manifest.json"])["queries"]
-    csv_files = {"population", "access", "changes", "findings", "coverage", "requests", "reconciliation"}
+    csv_files = {
+        "population",
+        "access",
+        "changes",
+        "findings",
+        "coverage",
+        "requests",
+        "reconciliation",
+    }
     assert set(queries) == {f"{name}.csv" for name in csv_files}
     for said in queries.values():
-        canonical = json.dumps(said["statements"], separators=(",", ":"), ensure_ascii=False).encode()
+        canonical = json.dumps(
+            said["statements"], separators=(",", ":"), ensure_ascii=False
+        ).encode()
         assert said["sha256"] == hashlib.sha256(canonical).hexdigest()
         assert all(statement.startswith("SELECT") for statement in said["statements"])
     assert any("fct_user_access" in statement for statement in queries["access.csv"]["statements"])
@@ -245,7 +336,9 @@ def test_the_workbook_holds_every_value_and_no_formula(hostile: Packet) -> None:
         "Not observed",
     ]
     for sheet in book:
-        assert not [cell for row in sheet.iter_rows() for cell in row if cell.data_type in ("f", "e")], sheet.title
+        assert not [
+            cell for row in sheet.iter_rows() for cell in row if cell.data_type in ("f", "e")
+        ], sheet.title
         assert not sheet._hyperlinks
         if sheet.title != "Summary":
             assert sheet.auto_filter.ref
@@ -253,7 +346,10 @@ def test_the_workbook_holds_every_value_and_no_formula(hostile: Packet) -> None:
     review = book["Review"]
     header = [cell.value for cell in review[1]]
     assert header == [name.replace("_", " ") for name in REVIEW_COLUMNS]
-    rows = [dict(zip(REVIEW_COLUMNS, [cell.value for cell in row], strict=True)) for row in review.iter_rows(min_row=2)]
+    rows = [
+        dict(zip(REVIEW_COLUMNS, [cell.value for cell in row], strict=True))
+        for row in review.iter_rows(min_row=2)
+    ]
     population = rows_of(hostile, "population.csv")
     assert [row["login"] for row in rows] == [original(row["login"]) for row in population]
     names = {row["login"]: row["name"] for row in rows}
@@ -287,7 +383,9 @@ def test_a_worksheet_is_a_copy_that_names_the_packet(hostile: Packet) -> None:
     assert said["Packet"] == hostile.digest
     assert "not evidence about SonarCloud" in said["Source"]
     sealed = openpyxl.load_workbook(io.BytesIO(hostile.files["access-review.xlsx"]))["Review"]
-    assert [[cell.value for cell in row] for row in book["Review"]] == [[cell.value for cell in row] for row in sealed]
+    assert [[cell.value for cell in row] for row in book["Review"]] == [
+        [cell.value for cell in row] for row in sealed
+    ]
 
 
 def test_nothing_in_the_workbook_differs_between_machines(hostile: Packet) -> None:
@@ -295,13 +393,17 @@ def test_nothing_in_the_workbook_differs_between_machines(hostile: Packet) -> No
         assert {part.date_time for part in book.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {part.extra for part in book.infolist()} == {b""}
         assert book.testzip() is None
-        assert b"2026-03-05T05:00:10" in book.read("docProps/core.xml"), "made as of the last observation"
+        assert b"2026-03-05T05:00:10" in book.read("docProps/core.xml"), (
+            "made as of the last observation"
+        )
 
 
 def test_the_pdf_says_the_same_and_does_nothing(hostile: Packet) -> None:
     reader = pypdf.PdfReader(io.BytesIO(hostile.files["report.pdf"]))
     catalog = reader.trailer["/Root"]
-    assert not [name for name in ("/OpenAction", "/AA", "/Names", "/AcroForm") if name in str(catalog)]
+    assert not [
+        name for name in ("/OpenAction", "/AA", "/Names", "/AcroForm") if name in str(catalog)
+    ]
     pages = [page.extract_text() for page in reader.pages]
     assert all("This is not evidence about SonarCloud." in page for page in pages)
     whole = "\n".join(pages)
@@ -351,7 +453,8 @@ from datetime import date
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.warehouse.database import Warehouse
-print(build(Warehouse(sys.argv[1]), "acme", Window(date.fromisoformat(sys.argv[2]), date.fromisoformat(sys.argv[3]))).digest)
+window = Window(*map(date.fromisoformat, sys.argv[2:4]))
+print(build(Warehouse(sys.argv[1]), "acme", window).digest)
 """
 
 
@@ -365,12 +468,29 @@ def test_another_time_zone_locale_folder_and_hash_seed_give_the_same_bytes(tmp_p
     (tmp_path / "elsewhere").mkdir()
     places = (
         {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONHASHSEED": "1"},
-        {"TZ": "America/St_Johns", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "2", "TMPDIR": str(tmp_path / "elsewhere")},
+        {
+            "TZ": "America/St_Johns",
+            "LC_ALL": "tr_TR.UTF-8",
+            "PYTHONHASHSEED": "2",
+            "TMPDIR": str(tmp_path / "elsewhere"),
+        },
     )
     for place in places:
-        environment = {**os.environ, **place, "PYTHONPATH": str(Path(__file__).parents[2]), "SOURCE_DATE_EPOCH": "1"}
+        environment = {
+            **os.environ,
+            **place,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "SOURCE_DATE_EPOCH": "1",
+        }
         words = [sys.executable, "-c", BUILD, url, str(WINDOW.first), str(WINDOW.last)]
-        done = subprocess.run(words, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            words,
+            cwd=tmp_path / "elsewhere",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert done.stdout.strip() == here, place
 
 
@@ -378,7 +498,10 @@ GOLDEN = {
     2: "3f39655b87fca31f32011c84b200aa8a0d45d0d54e3b6b47600e7c8537a1dce2",
     3: "f622b155522000a799288b03f11b213c57884e1da371a6e6cf82d00af07e7099",
 }
-"""By version of the format, the digest of one packet. A library that writes other bytes makes another format."""
+"""By version of the format, the digest of one packet.
+
+A library that writes other bytes makes another format.
+"""
 
 
 def test_a_format_gives_the_same_bytes_for_ever(hostile: Packet) -> None:
@@ -394,17 +517,23 @@ def said(facts: Facts) -> str:
     return " ".join([words.kinds(facts), *(one.text for one in words.sentences(facts))])
 
 
-def test_a_window_that_nothing_observed_knows_no_change_and_passes_no_rule_that_compares(warehouse: Warehouse) -> None:
+def test_a_window_that_nothing_observed_knows_no_change_and_passes_no_rule_that_compares(
+    warehouse: Warehouse,
+) -> None:
     live(warehouse, (BASE, ALL_SCOPES), (BASE, ALL_SCOPES))
     packet = build(warehouse, "acme", Window(DAY + timedelta(days=13), DAY + timedelta(days=43)))
     facts, manifest = packet.facts, json.loads(packet.files["manifest.json"])
-    assert words.kinds(facts).startswith("What changed is not known: nothing was observed in the window; the last observation")
+    assert words.kinds(facts).startswith(
+        "What changed is not known: nothing was observed in the window; the last observation"
+    )
     assert ("not known", "changes of access") in words.numbers(facts)
     assert manifest["changes_are_known"] is False
     results = {row["rule_id"]: row["result"] for row in facts.findings}
     assert results["returned"] == results["privilege-gained"] == "not_evaluable"
     assert "Nothing changed" not in packet.files["report.html"].decode()
-    assert "what changed in the window" in {row["subject"] for row in rows_of(packet, "limits.csv") if row["observed"] == "no"}
+    assert "what changed in the window" in {
+        row["subject"] for row in rows_of(packet, "limits.csv") if row["observed"] == "no"
+    }
     assert all(week.opened is None for week in charts.weeks(facts))
 
 
@@ -428,27 +557,46 @@ def test_the_ends_of_a_window_that_nothing_observed_are_said(warehouse: Warehous
     assert "On 5 days of the window nobody expected an observation yet" in said(facts)
 
 
-def test_who_came_back_and_left_once_more_is_not_called_a_member_again(warehouse: Warehouse) -> None:
-    without = replace(BASE, members={"ada": "Ada"}, group_members={"1": ["ada"], "2": ["ada"]}, user_permissions={"ada": []})
+def test_who_came_back_and_left_once_more_is_not_called_a_member_again(
+    warehouse: Warehouse,
+) -> None:
+    without = replace(
+        BASE,
+        members={"ada": "Ada"},
+        group_members={"1": ["ada"], "2": ["ada"]},
+        user_permissions={"ada": []},
+    )
     live(warehouse, *((world, ALL_SCOPES) for world in (BASE, without, BASE, without)))
-    came = [row["subject"] for row in facts_of(warehouse, 1, 2).failed if row["rule_id"] == "returned"]
-    went = [row["subject"] for row in facts_of(warehouse, 1, 3).failed if row["rule_id"] == "returned"]
+    came = [
+        row["subject"] for row in facts_of(warehouse, 1, 2).failed if row["rule_id"] == "returned"
+    ]
+    went = [
+        row["subject"] for row in facts_of(warehouse, 1, 3).failed if row["rule_id"] == "returned"
+    ]
     assert (came, went) == (["bob"], [])
 
 
 def test_what_was_read_with_limits_is_not_called_unobserved(warehouse: Warehouse) -> None:
     live(warehouse, (BASE, ALL_SCOPES), (BASE, (Scope.CORE,)))
     whole, core = (
-        next(one.text for one in words.sentences(facts_of(warehouse, day, day)) if one.text.startswith("Not observed: "))
+        next(
+            one.text
+            for one in words.sentences(facts_of(warehouse, day, day))
+            if one.text.startswith("Not observed: ")
+        )
         for day in (0, 1)
     )
     for subject in ("projects and their permissions", "e-mail, durable id and identity provider"):
         assert subject not in whole
         assert subject in core
-    assert "Observed in part: projects and their permissions, e-mail" in said(facts_of(warehouse, 0, 0))
+    assert "Observed in part: projects and their permissions, e-mail" in said(
+        facts_of(warehouse, 0, 0)
+    )
 
 
-def test_no_group_can_be_named_so_that_it_forges_a_cell_of_the_population(warehouse: Warehouse) -> None:
+def test_no_group_can_be_named_so_that_it_forges_a_cell_of_the_population(
+    warehouse: Warehouse,
+) -> None:
     names = {"1": "Members", "2": "x); admin (direct", "3": 'a "quoted" one', "4": "plain"}
     world = replace(
         BASE,
@@ -461,8 +609,9 @@ def test_no_group_can_be_named_so_that_it_forges_a_cell_of_the_population(wareho
     live(warehouse, (world, ALL_SCOPES))
     bob = next(row for row in facts_of(warehouse, 0, 0).population if row["login"] == "bob")
     assert "admin (direct)" not in bob["organization_permissions"]
-    assert bob["organization_permissions"] == (
-        'scan (group "a \\"quoted\\" one"); scan (group "x); admin (direct"); scan (group plain)'
+    assert (
+        bob["organization_permissions"]
+        == 'scan (group "a \\"quoted\\" one"); scan (group "x); admin (direct"); scan (group plain)'
     )
     parts = filter(None, map(str.strip, re.findall(r'"(?:[^"\\]|\\.)*"|[^;"]+', bob["groups"])))
     assert sorted(map(unquoted, parts)) == sorted(names.values())
@@ -472,7 +621,9 @@ def unquoted(field: str) -> str:
     return str(json.loads(field)) if field.startswith('"') else field
 
 
-def test_a_read_across_midnight_is_of_the_day_on_which_it_began_in_every_answer(warehouse: Warehouse) -> None:
+def test_a_read_across_midnight_is_of_the_day_on_which_it_began_in_every_answer(
+    warehouse: Warehouse,
+) -> None:
     late = EPOCH.replace(hour=23, minute=59, second=55)
     record(warehouse, snapshot_of(BASE, late - timedelta(days=1)), lambda: EPOCH)
     record(warehouse, snapshot_of(BASE, late), lambda: EPOCH)
@@ -481,12 +632,16 @@ def test_a_read_across_midnight_is_of_the_day_on_which_it_began_in_every_answer(
     assert facts.as_of.started_at == late
     assert "0 h 0 min after the window's end, having begun before it" in words.about(facts)
     with warehouse.read() as transaction:
-        assert queries.observation_at(transaction, "acme", DAY).snapshot_id == facts.as_of.snapshot_id
+        assert (
+            queries.observation_at(transaction, "acme", DAY).snapshot_id == facts.as_of.snapshot_id
+        )
         (day,) = queries.coverage(transaction, "acme", DAY, DAY)
     assert day["status"] == "observed"
 
 
-def test_an_end_of_a_window_that_nothing_observed_is_said_on_page_one_and_keeps_rules_from_passing(warehouse: Warehouse) -> None:
+def test_an_end_of_a_window_that_nothing_observed_is_said_on_page_one_and_keeps_rules_from_passing(
+    warehouse: Warehouse,
+) -> None:
     live(warehouse, (BASE, ALL_SCOPES), (BASE, ALL_SCOPES))
     facts = facts_of(warehouse, 1, 20)
     assert f"What changed after {facts.as_of.observed_at:%Y-%m-%d %H:%M:%S} UTC is not known." in [
@@ -494,38 +649,61 @@ def test_an_end_of_a_window_that_nothing_observed_is_said_on_page_one_and_keeps_
     ]
     results = {row["rule_id"]: row["result"] for row in facts.findings}
     assert results["returned"] == results["privilege-gained"] == "not_evaluable"
-    assert ("what changed in the window", "in part") in {(row["subject"], row["observed"]) for row in limits(facts)}
+    assert ("what changed in the window", "in part") in {
+        (row["subject"], row["observed"]) for row in limits(facts)
+    }
 
 
-def test_changes_that_may_be_older_than_the_window_are_not_called_changes_of_it(warehouse: Warehouse) -> None:
+def test_changes_that_may_be_older_than_the_window_are_not_called_changes_of_it(
+    warehouse: Warehouse,
+) -> None:
     grown = replace(BASE, user_permissions={**BASE.user_permissions, "bob": ["admin"]})
     for day, world in ((0, BASE), (20, grown)):
         record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day)), lambda: EPOCH)
     derive(warehouse, "acme")
     facts = facts_of(warehouse, 20, 20)
-    assert "the last observation before the window: it may have changed before the window began." in said(facts)
+    assert (
+        "the last observation before the window: it may have changed before the window began."
+        in said(facts)
+    )
     (gained,) = [row["detail"] for row in facts.failed if row["rule_id"] == "privilege-gained"]
     assert gained.startswith(f"gained between {facts.before.observed_at:%Y-%m-%d %H:%M} UTC and ")  # type: ignore[union-attr]
 
 
-def test_a_read_across_midnight_belongs_to_the_day_on_which_it_began_in_pictures_and_exceptions_too(warehouse: Warehouse) -> None:
+def test_a_read_across_midnight_belongs_to_the_day_on_which_it_began_in_pictures_and_exceptions_too(
+    warehouse: Warehouse,
+) -> None:
     midnight = EPOCH.replace(hour=0, minute=0)
-    grown = replace(BASE, members={**BASE.members, "zoe": "Zoe"}, user_permissions={**BASE.user_permissions, "zoe": []})
+    grown = replace(
+        BASE,
+        members={**BASE.members, "zoe": "Zoe"},
+        user_permissions={**BASE.user_permissions, "zoe": []},
+    )
     record(warehouse, snapshot_of(BASE, midnight), lambda: EPOCH)
-    record(warehouse, snapshot_of(grown, midnight + timedelta(days=7, minutes=-1), duration=timedelta(minutes=5)), lambda: EPOCH)
+    record(
+        warehouse,
+        snapshot_of(grown, midnight + timedelta(days=7, minutes=-1), duration=timedelta(minutes=5)),
+        lambda: EPOCH,
+    )
     derive(warehouse, "acme")
     facts = facts_of(warehouse, 0, 6)
     assert facts.as_of.observed_at.date() == DAY + timedelta(days=7)
-    assert [(week.opened, week.closed) for week in charts.weeks(facts)] == [(len(facts.real_changes), 0)]
+    assert [(week.opened, week.closed) for week in charts.weeks(facts)] == [
+        (len(facts.real_changes), 0)
+    ]
     assert facts.real_changes
 
 
-def test_an_exception_holds_for_a_read_that_began_on_its_last_day_and_ended_after_midnight(warehouse: Warehouse) -> None:
+def test_an_exception_holds_for_a_read_that_began_on_its_last_day_and_ended_after_midnight(
+    warehouse: Warehouse,
+) -> None:
     midnight = EPOCH.replace(hour=0, minute=0)
     held = Exemption("admin-direct", identity("ada"), "eve", "founder", DAY)
     record_policy(warehouse, Policy(exemptions=(held,)), lambda: midnight - timedelta(days=1))
     world = replace(BASE, user_permissions={**BASE.user_permissions, "ada": ["admin"]})
-    snapshot = snapshot_of(world, midnight + timedelta(days=1, minutes=-1), duration=timedelta(minutes=5))
+    snapshot = snapshot_of(
+        world, midnight + timedelta(days=1, minutes=-1), duration=timedelta(minutes=5)
+    )
     record(warehouse, snapshot, lambda: EPOCH)
     derive(warehouse, "acme")
     facts = facts_of(warehouse, 0, 0)

@@ -1,4 +1,6 @@
-"""Seals: who signed what after what, checkable without our code; and every way of tampering that we thought of is named."""
+"""Seals: who signed what after what, checkable without our code; and every way of tampering that we
+thought of is named.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,16 @@ from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of, unguard
 from sonar_access_pipeline_tests.support.programs import needs
-from sonar_access_pipeline_tests.support.sealed import ALL, DAYS, WINDOWS, Sealings, edit, resigned, sealing, signer
+from sonar_access_pipeline_tests.support.sealed import (
+    ALL,
+    DAYS,
+    WINDOWS,
+    Sealings,
+    edit,
+    resigned,
+    sealing,
+    signer,
+)
 
 
 def test_a_packet_has_every_file_of_the_design_and_is_fine(original: Sealings) -> None:
@@ -51,19 +62,47 @@ def test_a_packet_has_every_file_of_the_design_and_is_fine(original: Sealings) -
 def test_sha256sum_and_ssh_keygen_alone_verify_a_packet(original: Sealings) -> None:
     needs("sha256sum")
     needs("ssh-keygen")
-    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=original.last, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"],
+        cwd=original.last,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     assert done.stdout.count(": OK") == len(ALL) - 2
-    ask = ["ssh-keygen", "-Y", "verify", "-f", "allowed_signers", "-I", "sonar-access", "-n", PACKETS, "-s", "SHA256SUMS.sig"]
+    ask = [
+        "ssh-keygen",
+        "-Y",
+        "verify",
+        "-f",
+        "allowed_signers",
+        "-I",
+        "sonar-access",
+        "-n",
+        PACKETS,
+        "-s",
+        "SHA256SUMS.sig",
+    ]
     sums = (original.last / "SHA256SUMS").read_bytes()
     done_too = subprocess.run(ask, cwd=original.last, input=sums, capture_output=True, check=False)
     assert done_too.returncode == 0, done_too.stderr
     assert original.fingerprint in done_too.stdout.decode()
     for wrong in (sums + b"x", b""):
-        assert subprocess.run(ask, cwd=original.last, input=wrong, capture_output=True, check=False).returncode != 0
+        assert (
+            subprocess.run(
+                ask, cwd=original.last, input=wrong, capture_output=True, check=False
+            ).returncode
+            != 0
+        )
     other = [PACKETS if word == PACKETS else word for word in ask]
     other[other.index(PACKETS)] = "file"
-    assert subprocess.run(other, cwd=original.last, input=sums, capture_output=True, check=False).returncode != 0
+    assert (
+        subprocess.run(
+            other, cwd=original.last, input=sums, capture_output=True, check=False
+        ).returncode
+        != 0
+    )
 
 
 def test_the_commands_of_the_readme_are_the_ones_that_work(original: Sealings) -> None:
@@ -72,7 +111,9 @@ def test_the_commands_of_the_readme_are_the_ones_that_work(original: Sealings) -
     commands = [line.strip() for line in readme.splitlines() if line.startswith("     ")]
     assert len(commands) == 4
     for command in commands[:2]:
-        done = subprocess.run(["bash", "-c", command], cwd=original.last, capture_output=True, check=False)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=original.last, capture_output=True, check=False
+        )
         assert done.returncode == 0, command
 
 
@@ -97,12 +138,16 @@ CHANGES: Mapping[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", sorted(ALL))
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_was_changed_is_named(original: Sealings, tmp_path: Path, name: str, change: str) -> None:
+def test_a_file_that_was_changed_is_named(
+    original: Sealings, tmp_path: Path, name: str, change: str
+) -> None:
     folder = tmp_path / "evidence" / "acme" / original.last.parent.name / original.last.name
     shutil.copytree(original.last, folder)
     body = (folder / name).read_bytes()
     (folder / name).write_bytes(CHANGES[change](body))
-    assert [fault for fault in original.verify(folder, offline=True).faults if name in fault], f"{name}, {change}"
+    assert [fault for fault in original.verify(folder, offline=True).faults if name in fault], (
+        f"{name}, {change}"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -128,7 +173,11 @@ def _csv_with_everything_made_anew_but_the_signature(here: Sealings) -> None:
     body = b"".join([rows[0], *reversed(rows[1:])])
     (here.last / "population.csv").write_bytes(body)
     said = {"sha256": hashlib.sha256(body).hexdigest()}
-    edit(here.last, "manifest.json", lambda manifest: manifest["files"]["population.csv"].update(said))
+    edit(
+        here.last,
+        "manifest.json",
+        lambda manifest: manifest["files"]["population.csv"].update(said),
+    )
     digest = hashlib.sha256((here.last / "manifest.json").read_bytes()).hexdigest()
     edit(here.last, "seal.json", lambda about: about.update(digest=digest))
     resigned(here.last)
@@ -138,7 +187,11 @@ def _the_same_with_a_key_of_their_own(here: Sealings) -> None:
     _csv_with_everything_made_anew_but_the_signature(here)
     stranger = here.folder / "stranger"
     (here.last / "allowed_signers").write_bytes(signer(stranger).allowed_signers)
-    edit(here.last, "seal.json", lambda about: about.update(signed_by=signer(stranger).key.fingerprint))
+    edit(
+        here.last,
+        "seal.json",
+        lambda about: about.update(signed_by=signer(stranger).key.fingerprint),
+    )
     resigned(here.last, stranger)
 
 
@@ -184,7 +237,11 @@ def _link_changed(here: Sealings) -> None:
 
 
 def _head_changed(here: Sealings) -> None:
-    edit(sorted((here.root / "heads").iterdir())[0], "head.json", lambda head: head.update(snapshot_id=7))
+    edit(
+        sorted((here.root / "heads").iterdir())[0],
+        "head.json",
+        lambda head: head.update(snapshot_id=7),
+    )
 
 
 def _head_gone(here: Sealings) -> None:
@@ -209,7 +266,9 @@ def _sql(*statements: str, unguarded: tuple[str, ...] = ()) -> Callable[[Sealing
 
 
 def _rolled_back(here: Sealings) -> None:
-    """The last packet and the last day never were: gone from the warehouse and from the evidence folder, but for a head."""
+    """The last packet and the last day never were: gone from the warehouse and from the evidence
+    folder, but for a head.
+    """
     _sql("DELETE FROM evidence_packet WHERE packet_id = 3", unguarded=("evidence_packet",))(here)
     shutil.rmtree(here.last)
     here.packets.pop()
@@ -219,7 +278,13 @@ def _rolled_back(here: Sealings) -> None:
             unguard(transaction, table)
         transaction.execute(text("PRAGMA defer_foreign_keys = ON"))
         transaction.execute(text("DELETE FROM history_observation WHERE snapshot_id = 3"))
-        for name in ("fct_user_access", "dim_user", "bridge_group_member", "fct_finding", "fct_permission_grant"):
+        for name in (
+            "fct_user_access",
+            "dim_user",
+            "bridge_group_member",
+            "fct_finding",
+            "fct_permission_grant",
+        ):
             last = "(SELECT observed_at FROM raw_snapshot WHERE snapshot_id = 3)"
             transaction.execute(text(f"DELETE FROM {name} WHERE valid_from = {last}"))
             reopened = "SET valid_to = NULL, last_seen_at = NULL"
@@ -231,8 +296,14 @@ def _rolled_back(here: Sealings) -> None:
 TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
     "a file more": (_add, "more.csv is not listed"),
     "a file more, with sums to fit": (_add_with_sums, "does not fit SHA256SUMS"),
-    "rows reordered, and all digests with them": (_csv_with_everything_made_anew_but_the_signature, "does not fit SHA256SUMS"),
-    "the same, signed by a stranger": (_the_same_with_a_key_of_their_own, "none of the keys that you named"),
+    "rows reordered, and all digests with them": (
+        _csv_with_everything_made_anew_but_the_signature,
+        "does not fit SHA256SUMS",
+    ),
+    "the same, signed by a stranger": (
+        _the_same_with_a_key_of_their_own,
+        "none of the keys that you named",
+    ),
     "signed again by a stranger": (_another_key, "none of the keys that you named"),
     "the signature of another packet": (_another_signature, "does not fit SHA256SUMS"),
     "the signers of a stranger": (_another_allowed_signers, "allowed_signers"),
@@ -246,7 +317,10 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
     "a signed head gone": (_head_gone, "is not in the evidence store"),
     "a signed head swapped": (_head_swapped, "is of another snapshot"),
     "an access row changed in the warehouse": (
-        _sql("UPDATE fct_user_access SET granted_via = 'group:9' WHERE login = 'ada' AND entitlement = 'admin'"),
+        _sql(
+            "UPDATE fct_user_access SET granted_via = 'group:9' WHERE login = 'ada' AND entitlement"
+            " = 'admin'"
+        ),
         "Table fct_user_access does not say what SonarCloud answered",
     ),
     "an access row taken out of the warehouse": (
@@ -262,7 +336,10 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
         "Table fct_finding does not say what SonarCloud answered",
     ),
     "a snapshot's digest changed in the warehouse": (
-        _sql("UPDATE raw_snapshot SET content_sha256 = 'x' WHERE snapshot_id = 2", unguarded=("raw_snapshot",)),
+        _sql(
+            "UPDATE raw_snapshot SET content_sha256 = 'x' WHERE snapshot_id = 2",
+            unguarded=("raw_snapshot",),
+        ),
         "whose head was signed",
     ),
     "an answer changed in the warehouse": (
@@ -274,7 +351,10 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
         "has lost packet",
     ),
     "a link changed in the register": (
-        _sql("UPDATE evidence_packet SET previous_digest = 'x' WHERE packet_id = 2", unguarded=("evidence_packet",)),
+        _sql(
+            "UPDATE evidence_packet SET previous_digest = 'x' WHERE packet_id = 2",
+            unguarded=("evidence_packet",),
+        ),
         "does not name one before it",
     ),
     "this packet taken out of the register": (
@@ -282,7 +362,10 @@ TAMPERINGS: Mapping[str, tuple[Callable[[Sealings], None], str]] = {
         "does not know this packet",
     ),
     "the time of sealing changed in the register": (
-        _sql("UPDATE evidence_packet SET sealed_at = '2020-01-01 00:00:00.000000'", unguarded=("evidence_packet",)),
+        _sql(
+            "UPDATE evidence_packet SET sealed_at = '2020-01-01 00:00:00.000000'",
+            unguarded=("evidence_packet",),
+        ),
         "disagree about sealed_at",
     ),
     "the last day and its packet never were": (_rolled_back, "has lost snapshot 3"),
@@ -304,13 +387,21 @@ def test_tampering_is_found_and_named(here: Sealings, name: str) -> None:
     tamper, said = TAMPERINGS[name]
     tamper(here)
     is_of_the_line = name in OF_THE_LINE
-    faults = (verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse) if is_of_the_line else here.verify()).faults
+    faults = (
+        verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse)
+        if is_of_the_line
+        else here.verify()
+    ).faults
     assert [fault for fault in faults if said in fault], faults
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(data=st.data())
-def test_random_bytes_are_never_fine_and_never_a_traceback(original: Sealings, tmp_path: Path, data: st.DataObject) -> None:
+def test_random_bytes_are_never_fine_and_never_a_traceback(
+    original: Sealings, tmp_path: Path, data: st.DataObject
+) -> None:
     root = tmp_path / "evidence"
     if not root.exists():
         shutil.copytree(original.root, root)
@@ -318,12 +409,20 @@ def test_random_bytes_are_never_fine_and_never_a_traceback(original: Sealings, t
     assert original.verify(folder, offline=True).is_fine
     names = data.draw(st.lists(st.sampled_from(sorted(ALL)), min_size=1, max_size=3, unique=True))
     nested = st.integers(1, 3000).map(lambda depth: b"[" * depth)
-    documents = st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda x: st.dictionaries(st.text(max_size=5), x))
-    anything = st.binary(max_size=400) | nested | documents.map(lambda one: json.dumps(one).encode())
+    documents = st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5),
+        lambda x: st.dictionaries(st.text(max_size=5), x),
+    )
+    anything = (
+        st.binary(max_size=400) | nested | documents.map(lambda one: json.dumps(one).encode())
+    )
     before = {name: (folder / name).read_bytes() for name in names}
     after = {}
     for name, body in before.items():
-        new, share = data.draw(anything, label=name), data.draw(st.none() | st.floats(0, 1), label="where, if not instead")
+        new, share = (
+            data.draw(anything, label=name),
+            data.draw(st.none() | st.floats(0, 1), label="where, if not instead"),
+        )
         place = 0 if share is None else int(share * len(body))
         after[name] = new if share is None else body[:place] + new + body[place + len(new) :]
     try:
@@ -335,8 +434,14 @@ def test_random_bytes_are_never_fine_and_never_a_traceback(original: Sealings, t
             (folder / name).write_bytes(body)
 
 
-def test_rebuilding_a_packet_with_another_key_and_at_another_time_verifies_it(here: Sealings) -> None:
-    later = sealing(here.root, signed_by=signer(here.folder / "new-key"), clock=lambda: EPOCH + timedelta(days=900))
+def test_rebuilding_a_packet_with_another_key_and_at_another_time_verifies_it(
+    here: Sealings,
+) -> None:
+    later = sealing(
+        here.root,
+        signed_by=signer(here.folder / "new-key"),
+        clock=lambda: EPOCH + timedelta(days=900),
+    )
     again = seal(build(here.warehouse, "acme", WINDOWS[2]), later, here.warehouse, run_id="later")
     assert (again.is_new, again.place) == (False, here.packets[2].place)
     assert here.verify().faults == []
@@ -346,7 +451,9 @@ def test_other_content_is_a_new_version_and_the_old_one_stays_and_says_so(here: 
     late = World(members={"ada": None}, user_permissions={"ada": ["admin"]})
     record(here.warehouse, snapshot_of(late, EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
     derive(here.warehouse, "acme")
-    newer = seal(build(here.warehouse, "acme", WINDOWS[2]), here.sealing, here.warehouse, run_id="run")
+    newer = seal(
+        build(here.warehouse, "acme", WINDOWS[2]), here.sealing, here.warehouse, run_id="run"
+    )
     assert newer.is_new
     assert Path(newer.place).parent == here.last.parent
     assert here.verify(Path(newer.place)).faults == []
@@ -356,10 +463,16 @@ def test_other_content_is_a_new_version_and_the_old_one_stays_and_says_so(here: 
 
 
 def test_packets_that_are_sealed_at_once_follow_each_other(here: Sealings) -> None:
-    windows = [Window(first, last) for first in DAYS for last in DAYS if first <= last and first != DAYS[0]]
+    windows = [
+        Window(first, last) for first in DAYS for last in DAYS if first <= last and first != DAYS[0]
+    ]
     built = [build(here.warehouse, "acme", window) for window in windows]
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda packet: seal(packet, here.sealing, here.warehouse, run_id="run"), built))
+        list(
+            threads.map(
+                lambda packet: seal(packet, here.sealing, here.warehouse, run_id="run"), built
+            )
+        )
     with here.warehouse.read() as transaction:
         rows = queries.packets(transaction, "acme")
     assert [row["previous_digest"] for row in rows] == [None, *(row["digest"] for row in rows[:-1])]
@@ -383,13 +496,24 @@ def test_a_packet_whose_process_was_killed_before_it_was_written_is_brought_ther
             here.seal(window)
     monkeypatch.undo()
     around = here.verify().around
-    assert len([fault for fault in around if "is sealed and waits to be published" in fault]) == 2, "until then it is said"
+    assert (
+        len([fault for fault in around if "is sealed and waits to be published" in fault]) == 2
+    ), "until then it is said"
     # Other content, another key: what waits is brought there as it was signed.
-    record(here.warehouse, snapshot_of(World(members={"zoe": None}), EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
+    record(
+        here.warehouse,
+        snapshot_of(World(members={"zoe": None}), EPOCH + timedelta(days=2, hours=9)),
+        lambda: EPOCH,
+    )
     derive(here.warehouse, "acme")
     rotated = sealing(here.root, signed_by=signer(here.folder / "new-key"))
     endorse(rotated, endorsed_by=here.sealing.signer)
-    last = seal(build(here.warehouse, "acme", Window(DAYS[2], DAYS[2])), rotated, here.warehouse, run_id="run")
+    last = seal(
+        build(here.warehouse, "acme", Window(DAYS[2], DAYS[2])),
+        rotated,
+        here.warehouse,
+        run_id="run",
+    )
     assert here.verify(Path(last.place)).faults == []
     with here.warehouse.read() as transaction:
         rows = queries.packets(transaction, "acme")
@@ -399,7 +523,9 @@ def test_a_packet_whose_process_was_killed_before_it_was_written_is_brought_ther
     assert all(here.verify(Path(row["location"]), offline=True).own == [] for row in rows[3:])
 
 
-def test_a_packet_that_an_older_version_entered_and_never_wrote_is_made_from_its_line(here: Sealings) -> None:
+def test_a_packet_that_an_older_version_entered_and_never_wrote_is_made_from_its_line(
+    here: Sealings,
+) -> None:
     with here.warehouse.write("test") as transaction:
         unguard(transaction, "publication")
         transaction.execute(text("DELETE FROM publication"))
@@ -409,7 +535,9 @@ def test_a_packet_that_an_older_version_entered_and_never_wrote_is_made_from_its
     assert here.verify(offline=True).faults == []
 
 
-def test_a_packet_of_an_older_version_that_was_found_there_is_on_record_from_then_on(here: Sealings) -> None:
+def test_a_packet_of_an_older_version_that_was_found_there_is_on_record_from_then_on(
+    here: Sealings,
+) -> None:
     with here.warehouse.write("test") as transaction:
         unguard(transaction, "publication")
         transaction.execute(text("DELETE FROM publication"))
@@ -422,7 +550,9 @@ def test_a_packet_of_an_older_version_that_was_found_there_is_on_record_from_the
 def test_a_packet_that_lay_there_and_is_gone_is_not_made_again_in_silence(here: Sealings) -> None:
     moved = here.folder / "moved"
     here.last.rename(moved)
-    with pytest.raises(EvidenceError, match=r"is not at .* any more; it is not made again in silence"):
+    with pytest.raises(
+        EvidenceError, match=r"is not at .* any more; it is not made again in silence"
+    ):
         here.seal(WINDOWS[2])
     moved.rename(here.last)
     assert not here.seal(WINDOWS[2]).is_new
@@ -433,8 +563,12 @@ def test_a_seal_that_a_restored_warehouse_lost_is_taken_into_the_register(here: 
     with here.warehouse.write("test") as transaction:
         for table in ("evidence_packet", "publication"):
             unguard(transaction, table)
-        transaction.execute(text("DELETE FROM evidence_packet WHERE digest = :digest"), {"digest": last.digest})
-        transaction.execute(text("DELETE FROM publication WHERE path LIKE :path"), {"path": f"%{last.digest[:12]}%"})
+        transaction.execute(
+            text("DELETE FROM evidence_packet WHERE digest = :digest"), {"digest": last.digest}
+        )
+        transaction.execute(
+            text("DELETE FROM publication WHERE path LIKE :path"), {"path": f"%{last.digest[:12]}%"}
+        )
     again = seal(
         build(here.warehouse, "acme", WINDOWS[2]),
         sealing(here.root, clock=lambda: EPOCH + timedelta(days=9)),
@@ -457,7 +591,9 @@ def test_what_lies_where_a_bundle_belongs_is_never_written_over_and_holds_up_no_
     place.mkdir(parents=True)
     (place / "SHA256SUMS").write_text("somebody else's")
     assert here.verify(Path(here.seal(Window(DAYS[1], DAYS[2])).place)).own == []
-    with pytest.raises(EvidenceError, match="lies something else than was sealed there; nothing is written over it"):
+    with pytest.raises(
+        EvidenceError, match="lies something else than was sealed there; nothing is written over it"
+    ):
         seal(first, here.sealing, here.warehouse, run_id="run")
     shutil.rmtree(place)
     assert len(publish(here.warehouse, here.sealing).places) == 1
@@ -467,7 +603,11 @@ def test_what_lies_where_a_bundle_belongs_is_never_written_over_and_holds_up_no_
 def test_one_packet_that_two_seal_at_once_is_one(here: Sealings) -> None:
     packet = build(here.warehouse, "acme", Window(DAYS[1], DAYS[1]))
     with ThreadPoolExecutor(4) as threads:
-        sealed = list(threads.map(lambda _: seal(packet, here.sealing, here.warehouse, run_id="run"), range(8)))
+        sealed = list(
+            threads.map(
+                lambda _: seal(packet, here.sealing, here.warehouse, run_id="run"), range(8)
+            )
+        )
     assert {one.place for one in sealed} == {sealed[0].place}
     assert here.verify(Path(sealed[0].place)).faults == []
     assert not list(here.root.rglob(".*.partial"))
@@ -476,30 +616,57 @@ def test_one_packet_that_two_seal_at_once_is_one(here: Sealings) -> None:
 def test_a_head_is_signed_once_and_what_was_missed_is_made_up_for(here: Sealings) -> None:
     assert sign_head(here.warehouse, here.sealing) is None
     for hour in (7, 8):
-        record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=2, hours=hour)), lambda: EPOCH)
+        record(
+            here.warehouse,
+            snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=2, hours=hour)),
+            lambda: EPOCH,
+        )
     place = sign_head(here.warehouse, here.sealing)
     assert place is not None
     assert Path(place).name.startswith("00000005-")
     assert sign_head(here.warehouse, here.sealing) is None
-    assert sorted(path.name for path in Path(place).iterdir()) == ["allowed_signers", "head.json", "head.json.sig"]
+    assert sorted(path.name for path in Path(place).iterdir()) == [
+        "allowed_signers",
+        "head.json",
+        "head.json.sig",
+    ]
 
 
-def test_the_answers_behind_a_packet_are_delivered_with_their_digests(here: Sealings, tmp_path: Path) -> None:
+def test_the_answers_behind_a_packet_are_delivered_with_their_digests(
+    here: Sealings, tmp_path: Path
+) -> None:
     needs("sha256sum")
     files = FolderStore(here.root).get(str(here.last.relative_to(here.root)))
     exported = export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "answers")
     assert exported.missing == ()
-    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "answers", capture_output=True, check=False)
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"],
+        cwd=tmp_path / "answers",
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0
     for file in (tmp_path / "answers").glob("*.json"):
         assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
     documents = [json.loads(file.read_bytes()) for file in (tmp_path / "answers").glob("*.json")]
-    logins = {row["login"] for document in documents for row in document.get("users", ()) if "selected" not in row}
-    population = [line.split(",")[2] for line in (here.last / "population.csv").read_text().splitlines()[1:]]
+    logins = {
+        row["login"]
+        for document in documents
+        for row in document.get("users", ())
+        if "selected" not in row
+    }
+    population = [
+        line.split(",")[2] for line in (here.last / "population.csv").read_text().splitlines()[1:]
+    ]
     assert logins == set(population), "an auditor counts the population from SonarCloud's own words"
     with here.warehouse.write("test") as transaction:
-        transaction.execute(text("UPDATE raw_body SET zlib_body = x'', dropped_at = '2026-03-09 00:00:00.000000'"))
-    assert len(export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "fewer").missing) == exported.bodies
+        transaction.execute(
+            text("UPDATE raw_body SET zlib_body = x'', dropped_at = '2026-03-09 00:00:00.000000'")
+        )
+    assert (
+        len(export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "fewer").missing)
+        == exported.bodies
+    )
     with pytest.raises(EvidenceError, match="is there already"):
         export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "fewer")
 
@@ -521,25 +688,35 @@ def test_a_link_to_an_older_packet_under_a_newer_ones_name_is_not_what_was_seale
 
 
 def test_a_packet_that_was_superseded_says_so_by_its_files_alone(here: Sealings) -> None:
-    record(here.warehouse, snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=2, hours=3)), lambda: EPOCH)
+    record(
+        here.warehouse,
+        snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=2, hours=3)),
+        lambda: EPOCH,
+    )
     derive(here.warehouse, "acme")
     later = here.seal(WINDOWS[2])
     assert later.digest != here.packets[2].digest
     report = here.verify(Path(here.packets[2].place), offline=True)
     assert report.is_fine
     assert [note for note in report.notes if f"superseded: packet {later.digest[:12]}" in note]
-    assert not [note for note in here.verify(Path(later.place), offline=True).notes if "superseded" in note]
+    assert not [
+        note for note in here.verify(Path(later.place), offline=True).notes if "superseded" in note
+    ]
 
 
 def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
     here: Sealings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger may have changed a packet and signed it anew: then it verifies, by the stranger's own key."""
+    """A stranger may have changed a packet and signed it anew: then it verifies, by the stranger's
+    own key.
+    """
     monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(tmp_path / "none"))
     sheet = tmp_path / "sheet.xlsx"
 
     def made(*more: str) -> Result:
-        return CliRunner().invoke(main, ["evidence", "worksheet", str(here.last), "--to", str(sheet), *more])
+        return CliRunner().invoke(
+            main, ["evidence", "worksheet", str(here.last), "--to", str(sheet), *more]
+        )
 
     unnamed = made()
     assert (unnamed.exit_code, sheet.exists()) == (2, False)
@@ -547,14 +724,21 @@ def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
     assert made("--fingerprint", f"SHA256:{'x' * 43}").exit_code == 1
     assert made("--fingerprint", here.fingerprint).exit_code == 0
     sheet.unlink()
-    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False))
+    monkeypatch.setenv(
+        "SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False)
+    )
     assert made().exit_code == 0, "the register knows its key"
     sheet.unlink()
     # After a rotation heads are signed by the key before, which the new one does not endorse.
     old, new = here.sealing.signer, signer(here.folder / "new-key")
     rotated = sealing(here.root, signed_by=new)
     endorse(rotated, endorsed_by=old)
-    later = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), rotated, here.warehouse, run_id="run")
+    later = seal(
+        build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])),
+        rotated,
+        here.warehouse,
+        run_id="run",
+    )
     done = CliRunner().invoke(main, ["evidence", "worksheet", later.place, "--to", str(sheet)])
     assert done.exit_code == 0, done.output
     sheet.unlink()
@@ -563,13 +747,17 @@ def test_a_sheet_is_made_of_a_packet_whose_key_somebody_vouches_for(
     assert done.exit_code == 0, "a neighbour that is gone does not make this packet another one"
 
 
-def test_a_warehouse_that_is_set_and_does_not_answer_is_not_passed_over(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warehouse_that_is_set_and_does_not_answer_is_not_passed_over(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", "postgresql://u:secret@127.0.0.1:9/db")
     done = CliRunner().invoke(main, ["evidence", "verify", str(here.last)])
     assert done.exit_code == 1
     assert "verify the files alone, with --offline" in done.output
     assert "secret" not in done.output
-    assert CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 0
+    assert (
+        CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 0
+    )
 
 
 def test_the_words_of_a_question_are_compared_by_the_version_that_asked_and_by_no_other(
@@ -581,7 +769,11 @@ def test_the_words_of_a_question_are_compared_by_the_version_that_asked_and_by_n
     monkeypatch.setattr("sonar_access_pipeline.evidence.verify.__version__", "9.9.9")
     report = here.verify()
     assert report.faults == []
-    assert [note for note in report.notes if "in which words the warehouse was asked is not compared" in note]
+    assert [
+        note
+        for note in report.notes
+        if "in which words the warehouse was asked is not compared" in note
+    ]
     late = World(members={"ada": None}, user_permissions={"ada": ["admin"]})
     record(here.warehouse, snapshot_of(late, EPOCH + timedelta(days=2, hours=9)), lambda: EPOCH)
     derive(here.warehouse, "acme")
@@ -594,27 +786,39 @@ def test_the_words_of_a_question_are_compared_by_the_version_that_asked_and_by_n
     assert [note for note in report.notes if "superseded" in note]
 
 
-def test_a_packet_of_a_former_format_is_verified_and_not_built_again(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packet_of_a_former_format_is_verified_and_not_built_again(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sonar_access_pipeline.evidence.verify.FORMATS", (99,))
     report = here.verify()
     assert report.faults == []
-    assert [note for note in report.notes if "It is of format" in note and "was not built again" in note]
+    assert [
+        note for note in report.notes if "It is of format" in note and "was not built again" in note
+    ]
 
 
-def test_a_packet_and_the_line_it_stands_in_have_verdicts_of_their_own(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packet_and_the_line_it_stands_in_have_verdicts_of_their_own(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(here.folder / "none"))
     shutil.rmtree(here.packets[1].place)
     report = here.verify(offline=True)
     assert report.own == []
-    assert report.around == [f"the packet before it, {here.packets[1].digest[:12]}, is not in the evidence folder"]
+    assert report.around == [
+        f"the packet before it, {here.packets[1].digest[:12]}, is not in the evidence folder"
+    ]
     done = CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"])
     assert done.exit_code == 4, done.output
     assert "itself is as it was sealed" in done.output
     (here.last / "population.csv").write_bytes(b"")
-    assert CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 1
+    assert (
+        CliRunner().invoke(main, ["evidence", "verify", str(here.last), "--offline"]).exit_code == 1
+    )
 
 
-def test_a_store_that_does_not_answer_is_no_tampering(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_no_tampering(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(self: FolderStore, path: str, name: str) -> bytes:
         raise UnreadableError("The evidence store refuses (SlowDown).")
 
@@ -646,9 +850,18 @@ ATTACKS: dict[str, tuple[Callable[[Sealings], object], str]] = {
         lambda here: (Path(here.packets[0].place) / "population.csv").write_bytes(b"x"),
         "population.csv was changed",
     ),
-    "sums deleted": (lambda here: (Path(here.packets[0].place) / "SHA256SUMS").unlink(), "is not in the evidence store"),
-    "the newest packet deleted": (lambda here: shutil.rmtree(here.last), "is not in the evidence store"),
-    "one in the middle deleted": (lambda here: shutil.rmtree(here.packets[1].place), "is not in the evidence folder"),
+    "sums deleted": (
+        lambda here: (Path(here.packets[0].place) / "SHA256SUMS").unlink(),
+        "is not in the evidence store",
+    ),
+    "the newest packet deleted": (
+        lambda here: shutil.rmtree(here.last),
+        "is not in the evidence store",
+    ),
+    "one in the middle deleted": (
+        lambda here: shutil.rmtree(here.packets[1].place),
+        "is not in the evidence folder",
+    ),
     "signed anew by a stranger": (
         lambda here: resigned(here.last, here.folder / "stranger"),
         "which is none of the keys of the warehouse's register",
@@ -671,14 +884,18 @@ def test_all_packets_are_verified_at_once_and_every_attack_on_the_store_is_named
     attack, said = ATTACKS[name]
     attack(here)
     assert [fault for fault in told() if said in fault], told()
-    monkeypatch.setenv("SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False))
+    monkeypatch.setenv(
+        "SONAR_ACCESS_WAREHOUSE_URL", here.warehouse.url.render_as_string(hide_password=False)
+    )
     monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", str(here.root))
     done = CliRunner().invoke(main, ["evidence", "verify", "--all"])
     assert done.exit_code in (1, 4), done.output
     assert said in " ".join(done.output.split())
 
 
-def test_a_packet_alone_is_read_once_whatever_stands_beside_it(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packet_alone_is_read_once_whatever_stands_beside_it(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: Counter[str] = Counter()
     read = FolderStore.read
 
@@ -706,22 +923,34 @@ def test_two_who_publish_at_once_drop_nobody_elses_bytes(here: Sealings) -> None
     with here.warehouse.read() as transaction:
         assert packets.waiting(transaction) == [second]
         assert packets.bundle_of(transaction, first) is None
-        assert transaction.execute(text("SELECT count(*) FROM publication WHERE path = 'keys/first'")).scalar() == 1
+        assert (
+            transaction.execute(
+                text("SELECT count(*) FROM publication WHERE path = 'keys/first'")
+            ).scalar()
+            == 1
+        )
 
 
-def test_a_folder_inside_a_packet_is_a_fault_of_it_and_blinds_nobody_to_the_others(here: Sealings) -> None:
+def test_a_folder_inside_a_packet_is_a_fault_of_it_and_blinds_nobody_to_the_others(
+    here: Sealings,
+) -> None:
     (Path(here.packets[0].place) / "inside").mkdir()
     (Path(here.packets[1].place) / "population.csv").write_bytes(b"x")
     reports = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).reports
     own = {path.rpartition("/")[2][:12]: report.own for path, report in reports.items()}
-    assert own[here.packets[0].digest[:12]] == ["inside is not listed", "manifest.json does not name inside"]
+    assert own[here.packets[0].digest[:12]] == [
+        "inside is not listed",
+        "manifest.json does not name inside",
+    ]
     assert "population.csv was changed" in own[here.packets[1].digest[:12]]
     assert own[here.packets[2].digest[:12]] == []
 
 
 @pytest.mark.parametrize("previous", [[], 5, {"a": 1}, "x", True])
 def test_a_forged_seal_is_a_fault_and_never_a_traceback(here: Sealings, previous: object) -> None:
-    edit(Path(here.packets[0].place), "seal.json", lambda seal: seal.update(previous_digest=previous))
+    edit(
+        Path(here.packets[0].place), "seal.json", lambda seal: seal.update(previous_digest=previous)
+    )
     assert verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).changed
     assert here.verify().around
     assert here.verify(Path(here.packets[0].place)).own
@@ -734,7 +963,9 @@ def test_a_forged_seal_is_a_fault_and_never_a_traceback(here: Sealings, previous
         (False, "the warehouse's snapshots up to 1 are not those whose head was signed"),
     ],
 )
-def test_of_two_signed_heads_of_one_snapshot_none_hides_the_other(here: Sealings, is_a_stranger: bool, said: str) -> None:
+def test_of_two_signed_heads_of_one_snapshot_none_hides_the_other(
+    here: Sealings, is_a_stranger: bool, said: str
+) -> None:
     heads = sorted((here.root / "heads").iterdir())
     changed = json.loads((heads[0] / "head.json").read_bytes()) | {"head_sha256": "f" * 64}
     forged = heads[0].with_name(f"{heads[0].name[:9]}{'f' * 12}")
@@ -742,7 +973,11 @@ def test_of_two_signed_heads_of_one_snapshot_none_hides_the_other(here: Sealings
     body = canonical_json(changed)
     FolderStore(here.root).put(
         f"heads/{forged.name}",
-        {"head.json": body, "head.json.sig": theirs.sign(body, HEADS), "allowed_signers": theirs.allowed_signers},
+        {
+            "head.json": body,
+            "head.json.sig": theirs.sign(body, HEADS),
+            "allowed_signers": theirs.allowed_signers,
+        },
         "head.json",
     )
     (told,) = verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).around
@@ -775,7 +1010,9 @@ def test_a_held_read_across_midnight_is_said_of_the_day_on_which_it_began(
     assert [said("changes", "--from", day, "--to", day) for day in (first, second)] == [False, True]
 
 
-def test_a_store_that_refuses_is_not_asked_for_all_that_waits(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_refuses_is_not_asked_for_all_that_waits(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("one", "two", "three"):
         header = packets.Header(f"keys/{name}", str(here.root / "keys" / name), "key.pub", EPOCH)
         packets.wait(here.warehouse, packets.Bundle(header, {"key.pub": b""}))
@@ -792,7 +1029,9 @@ def test_a_store_that_refuses_is_not_asked_for_all_that_waits(here: Sealings, mo
     assert set(published.waiting.values()) == {"The evidence store refuses (SlowDown)."}
 
 
-def test_a_head_that_was_signed_anew_with_another_key_is_not_the_one_of_the_register(here: Sealings) -> None:
+def test_a_head_that_was_signed_anew_with_another_key_is_not_the_one_of_the_register(
+    here: Sealings,
+) -> None:
     def told() -> list[str]:
         return verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).around
 
@@ -804,4 +1043,6 @@ def test_a_head_that_was_signed_anew_with_another_key_is_not_the_one_of_the_regi
         "which is none of the keys of the warehouse's register"
     ]
     endorse(sealing(here.root, signed_by=other), endorsed_by=here.sealing.signer)
-    assert told() == ["the signed head of snapshot 1 is signed by another key than the register has"]
+    assert told() == [
+        "the signed head of snapshot 1 is signed by another key than the register has"
+    ]

@@ -1,4 +1,6 @@
-"""Time stamps: what an authority says is checked whole before anything is sealed with it, and afterwards by anybody."""
+"""Time stamps: what an authority says is checked whole before anything is sealed with it, and
+afterwards by anybody.
+"""
 
 from __future__ import annotations
 
@@ -44,16 +46,29 @@ class Authority:
         self.certificates = folder / "ca.pem"
         folder.mkdir()
         (folder / "conf").write_text(
-            "[tsa]\ndefault_tsa = us\n[us]\nserial = serial\nsigner_cert = tsa.pem\nsigner_key = tsa.key\n"
-            "default_policy = 1.2.3.4\ndigests = sha256, sha512\nsigner_digest = sha256\naccuracy = secs:1\n"
-            "[stamping]\nextendedKeyUsage = critical,timeStamping\nkeyUsage = critical,digitalSignature\n"
-            "[ca]\nbasicConstraints = critical,CA:true\nkeyUsage = critical,keyCertSign,cRLSign\n"
-            "[req]\ndistinguished_name = dn\n[dn]\n"
+            "[tsa]\ndefault_tsa = us\n[us]\nserial = serial\nsigner_cert = tsa.pem\nsigner_key ="
+            " tsa.key\ndefault_policy = 1.2.3.4\ndigests = sha256, sha512\nsigner_digest ="
+            " sha256\naccuracy = secs:1\n[stamping]\nextendedKeyUsage ="
+            " critical,timeStamping\nkeyUsage = critical,digitalSignature\n[ca]\nbasicConstraints ="
+            " critical,CA:true\nkeyUsage = critical,keyCertSign,cRLSign\n[req]\ndistinguished_name"
+            " = dn\n[dn]\n"
         )
         (folder / "serial").write_text("01")
         new = ["-newkey", "rsa:2048", "-nodes", "-config", "conf"]
         self.run(
-            "req", "-x509", *new, "-subj", "/CN=Root", "-keyout", "ca.key", "-out", "ca.pem", "-days", "9", "-extensions", "ca"
+            "req",
+            "-x509",
+            *new,
+            "-subj",
+            "/CN=Root",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.pem",
+            "-days",
+            "9",
+            "-extensions",
+            "ca",
         )
         self.run("req", *new, "-subj", "/CN=Stamps", "-keyout", "tsa.key", "-out", "tsa.csr")
         sign = [
@@ -76,10 +91,29 @@ class Authority:
 
     def answer(self, query: bytes) -> bytes:
         (self.folder / "query").write_bytes(query)
-        self.run("ts", "-reply", "-config", "conf", "-section", "us", "-queryfile", "query", "-out", "reply")
+        self.run(
+            "ts",
+            "-reply",
+            "-config",
+            "conf",
+            "-section",
+            "us",
+            "-queryfile",
+            "query",
+            "-out",
+            "reply",
+        )
         return (self.folder / "reply").read_bytes()
 
-    def certified(self, name: str, begins: timedelta, ends: timedelta, *, usage: bool = True, signed_by: str = "ca") -> None:
+    def certified(
+        self,
+        name: str,
+        begins: timedelta,
+        ends: timedelta,
+        *,
+        usage: bool = True,
+        signed_by: str = "ca",
+    ) -> None:
         """Have another certificate of our own root, valid between so long from now."""
         key = load_pem_private_key((self.folder / f"{signed_by}.key").read_bytes(), None)
         root = x509.load_pem_x509_certificate((self.folder / f"{signed_by}.pem").read_bytes())
@@ -95,14 +129,20 @@ class Authority:
             .not_valid_after(now + ends)
         )
         if name != "tsa":
-            made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            made = made.add_extension(
+                x509.BasicConstraints(ca=True, path_length=None), critical=True
+            )
         elif usage:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+            made = made.add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True
+            )
         signed = made.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         (self.folder / f"{name}.pem").write_bytes(signed.public_bytes(Encoding.PEM))
 
     def below_an_intermediate(self) -> bytes:
-        """Have the root vouch for an intermediate, and that for the stamps; the certificates of both, PEM."""
+        """Have the root vouch for an intermediate, and that for the stamps; the certificates of
+        both, PEM.
+        """
         self.run("genrsa", "-out", "middle.key", "2048")
         self.certified("middle", timedelta(days=-1), timedelta(days=9))
         self.certified("tsa", timedelta(days=-1), timedelta(days=9), signed_by="middle")
@@ -134,45 +174,84 @@ def authority(tmp_path: Path) -> Iterator[tuple[Authority, str]]:
     server.server_close()
 
 
-def test_a_time_stamp_says_when_and_openssl_verifies_it(here: Sealings, authority: tuple[Authority, str]) -> None:
+def test_a_time_stamp_says_when_and_openssl_verifies_it(
+    here: Sealings, authority: tuple[Authority, str]
+) -> None:
     ours, url = authority
     there = sealing(here.root, stamp=stamped_by(url), clock=now)
-    sealed = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    sealed = seal(
+        build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run"
+    )
     folder = Path(sealed.place)
-    ask = ["openssl", "ts", "-verify", "-data", "SHA256SUMS.sig", "-in", "SHA256SUMS.sig.tsr", "-CAfile", str(ours.certificates)]
+    ask = [
+        "openssl",
+        "ts",
+        "-verify",
+        "-data",
+        "SHA256SUMS.sig",
+        "-in",
+        "SHA256SUMS.sig.tsr",
+        "-CAfile",
+        str(ours.certificates),
+    ]
     done = subprocess.run(ask, cwd=folder, capture_output=True, text=True, check=False)
     assert "Verification: OK" in done.stdout + done.stderr
-    store, path, mine = FolderStore(here.root), str(folder.relative_to(here.root)), [here.fingerprint]
+    store, path, mine = (
+        FolderStore(here.root),
+        str(folder.relative_to(here.root)),
+        [here.fingerprint],
+    )
     report = verify(store, path, fingerprints=mine, authorities=ours.certificates.read_bytes())
     assert report.faults == []
     assert "by an authority whose certificates are at hand" in " ".join(report.notes)
     assert "was not checked" in " ".join(verify(store, path, fingerprints=mine).notes)
     stranger = Authority(here.folder / "stranger-authority").certificates.read_bytes()
-    assert "not signed by an authority" in " ".join(verify(store, path, fingerprints=mine, authorities=stranger).faults)
+    assert "not signed by an authority" in " ".join(
+        verify(store, path, fingerprints=mine, authorities=stranger).faults
+    )
     stamp = (folder / "SHA256SUMS.sig.tsr").read_bytes()
     for wrong in (b"", stamp[:-9], ours.answer(_query_for(ours, b"something else")), b"x" * 99):
         (folder / "SHA256SUMS.sig.tsr").write_bytes(wrong)
-        assert [fault for fault in verify(store, path, fingerprints=mine).faults if "SHA256SUMS.sig.tsr" in fault]
+        assert [
+            fault
+            for fault in verify(store, path, fingerprints=mine).faults
+            if "SHA256SUMS.sig.tsr" in fault
+        ]
 
 
 def test_a_stamp_with_intermediates_holds_after_its_certificate_has_ended_for_openssl_alone_too(
     here: Sealings, authority: tuple[Authority, str]
 ) -> None:
-    """As README.txt in the packet says it: with the certificates that lie in it, at the time of the stamp."""
+    """As README.txt in the packet says it: with the certificates that lie in it, at the time of the
+    stamp.
+    """
     ours, url = authority
     certificates = ours.below_an_intermediate()
     ours.certified("tsa", timedelta(days=-1), timedelta(seconds=4), signed_by="middle")
     stamp = stamped_by(url, certificates, login=("us", "a password"), policy="1.2.3.4")
     there = replace(sealing(here.root, stamp=stamp, clock=now), authorities=certificates)
-    folder = Path(seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run").place)
+    folder = Path(
+        seal(
+            build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+            there,
+            here.warehouse,
+            run_id="run",
+        ).place
+    )
     assert ours.asked_by == ["Basic " + base64.b64encode(b"us:a password").decode()]
     assert (folder / "timestamp_certificates.pem").read_bytes() == certificates
     time.sleep(5)
     readme = (folder / "README.txt").read_text()
-    (command,) = [line.strip() for line in readme.splitlines() if line.strip().startswith("openssl ts -verify")]
+    (command,) = [
+        line.strip()
+        for line in readme.splitlines()
+        if line.strip().startswith("openssl ts -verify")
+    ]
 
     def openssl(words: str) -> bool:
-        done = subprocess.run(["bash", "-c", words], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-c", words], cwd=folder, capture_output=True, text=True, check=False
+        )
         return "Verification: OK" in done.stdout + done.stderr
 
     assert not openssl(command.partition(" -attime")[0]), "its certificate has ended"
@@ -183,7 +262,10 @@ def test_a_stamp_with_intermediates_holds_after_its_certificate_has_ended_for_op
     assert report.own == []
     assert "by an authority whose certificates are at hand" in " ".join(report.notes)
     (folder / "timestamp_certificates.pem").write_bytes(ours.certificates.read_bytes())
-    assert "timestamp_certificates.pem was changed" in verify(FolderStore(here.root), path, fingerprints=mine).own
+    assert (
+        "timestamp_certificates.pem was changed"
+        in verify(FolderStore(here.root), path, fingerprints=mine).own
+    )
 
 
 def now() -> datetime:
@@ -191,32 +273,58 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_a_stamp_of_another_time_than_the_seal_says_does_not_hold(here: Sealings, authority: tuple[Authority, str]) -> None:
+def test_a_stamp_of_another_time_than_the_seal_says_does_not_hold(
+    here: Sealings, authority: tuple[Authority, str]
+) -> None:
     """Whoever has the key could date a seal back: the stamp tells."""
     ours, url = authority
     there = sealing(here.root, stamp=stamped_by(url, ours.certificates.read_bytes()))
-    folder = Path(seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run").place)
-    report = verify(FolderStore(here.root), str(folder.relative_to(here.root)), fingerprints=[here.fingerprint])
+    folder = Path(
+        seal(
+            build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+            there,
+            here.warehouse,
+            run_id="run",
+        ).place
+    )
+    report = verify(
+        FolderStore(here.root), str(folder.relative_to(here.root)), fingerprints=[here.fingerprint]
+    )
     assert [fault for fault in report.own if "and the seal says 2026-03-01" in fault]
 
 
 def stamped_head(here: Sealings, ours: Authority, url: str) -> tuple[Sealing, Path]:
     """A head that an authority stamped, and what signed it."""
     certificates = ours.certificates.read_bytes()
-    there = replace(sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates)
-    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
+    there = replace(
+        sealing(here.root, stamp=stamped_by(url, certificates), clock=now), authorities=certificates
+    )
+    record(
+        here.warehouse,
+        snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)),
+        lambda: EPOCH,
+    )
     return there, Path(str(sign_head(here.warehouse, there)))
 
 
-def test_another_authority_makes_no_older_stamp_a_fault(here: Sealings, authority: tuple[Authority, str]) -> None:
+def test_another_authority_makes_no_older_stamp_a_fault(
+    here: Sealings, authority: tuple[Authority, str]
+) -> None:
     ours, url = authority
     there, head = stamped_head(here, ours, url)
-    seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
-    # The weekly check asks by the certificates that lie beside each stamp, whatever the settings name since.
+    seal(
+        build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run"
+    )
+    # The weekly check asks by the certificates that lie beside each stamp, whatever the settings
+    # name since.
     assert verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults == []
-    (head / "timestamp_certificates.pem").write_bytes(Authority(here.folder / "another").certificates.read_bytes())
+    (head / "timestamp_certificates.pem").write_bytes(
+        Authority(here.folder / "another").certificates.read_bytes()
+    )
     assert [
-        fault for fault in verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults if "signed head" in fault
+        fault
+        for fault in verify_all(FolderStore(here.root), "acme", warehouse=here.warehouse).faults
+        if "signed head" in fault
     ]
 
 
@@ -227,13 +335,17 @@ def stamp_of(answer: bytes) -> datetime:
     return decode_timestamp_response(answer).tst_info.gen_time
 
 
-def test_a_head_is_stamped_and_its_stamp_cannot_be_taken_away_unnoticed(here: Sealings, authority: tuple[Authority, str]) -> None:
+def test_a_head_is_stamped_and_its_stamp_cannot_be_taken_away_unnoticed(
+    here: Sealings, authority: tuple[Authority, str]
+) -> None:
     ours, url = authority
     _, head = stamped_head(here, ours, url)
     known = ours.certificates.read_bytes()
 
     def faults() -> list[str]:
-        return verify_all(FolderStore(here.root), "acme", authorities=known, warehouse=here.warehouse).faults
+        return verify_all(
+            FolderStore(here.root), "acme", authorities=known, warehouse=here.warehouse
+        ).faults
 
     assert faults() == []
     stamp = head / "head.json.sig.tsr"
@@ -288,11 +400,18 @@ def test_a_stamp_that_does_not_hold_is_never_sealed(
     ) -> str:
         there = sealing(here.root, stamp=stamped_by(url, authorities, clock, policy=policy))
         with pytest.raises(EvidenceError) as refused:
-            seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+            seal(
+                build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+                there,
+                here.warehouse,
+                run_id="run",
+            )
         return str(refused.value)
 
     assert "differ by" in sealed(clock=later)
-    assert "not signed by an authority whose certificates are at hand" in sealed(authorities=stranger)
+    assert "not signed by an authority whose certificates are at hand" in sealed(
+        authorities=stranger
+    )
     assert "certificates of the authority are none" in sealed(authorities=b"none")
     for wrong, said in (
         (lambda _: other, "of something else"),
@@ -312,11 +431,19 @@ def test_a_stamp_that_does_not_hold_is_never_sealed(
     ours.below_an_intermediate()
     assert "not signed by an authority" in sealed(), "the intermediate is missing"
     assert "under policy 1.2.3.4, not 1.2.3.5" in sealed(policy="1.2.3.5", authorities=None)
-    for status, said in ((401, "does not let us in; set SONAR_ACCESS_TIMESTAMP_USER"), (503, "does not answer")):
+    for status, said in (
+        (401, "does not let us in; set SONAR_ACCESS_TIMESTAMP_USER"),
+        (503, "does not answer"),
+    ):
         monkeypatch.setattr(ours, "status", status)
         assert said in sealed()
     monkeypatch.setattr(ours, "status", 200)
-    for nothing in (b"", b"<html>We moved</html>", bytes.fromhex("30053003020102"), bytes.fromhex("30053003020101")):
+    for nothing in (
+        b"",
+        b"<html>We moved</html>",
+        bytes.fromhex("30053003020102"),
+        bytes.fromhex("30053003020101"),
+    ):
         monkeypatch.setattr(ours, "answer", lambda _, said=nothing: said)
         assert sealed()
     with here.warehouse.read() as transaction:
@@ -327,8 +454,15 @@ def test_a_stamp_that_does_not_hold_is_never_sealed(
 def test_an_authority_that_does_not_answer_is_a_sentence(here: Sealings) -> None:
     there = sealing(here.root, stamp=stamped_by("http://127.0.0.1:9"))
     with pytest.raises(EvidenceError, match="does not answer"):
-        seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
-    assert not (here.root / "acme" / f"{DAYS[1]}_{DAYS[1]}").exists(), "nothing half-written is left"
+        seal(
+            build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+            there,
+            here.warehouse,
+            run_id="run",
+        )
+    assert not (here.root / "acme" / f"{DAYS[1]}_{DAYS[1]}").exists(), (
+        "nothing half-written is left"
+    )
 
 
 def test_a_packet_without_a_time_stamp_says_so_and_fails_whoever_asked_for_one(
@@ -341,10 +475,17 @@ def test_a_packet_without_a_time_stamp_says_so_and_fails_whoever_asked_for_one(
     asked = verify(store, path, fingerprints=[here.fingerprint], authorities=b"-----BEGIN")
     assert asked.faults == ["SHA256SUMS.sig.tsr is missing: no authority says when it was sealed"]
     stamped = sealing(here.root, signed_by=here.sealing.signer, stamp=stamped_by(authority[1]))
-    record(here.warehouse, snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=5)), lambda: EPOCH)
+    record(
+        here.warehouse,
+        snapshot_of(World(members={"dora": "D"}), EPOCH + timedelta(days=5)),
+        lambda: EPOCH,
+    )
     derive(here.warehouse, "acme")
     sealed = seal(
-        build(here.warehouse, "acme", Window(DAYS[0], DAYS[0] + timedelta(days=5))), stamped, here.warehouse, run_id="r"
+        build(here.warehouse, "acme", Window(DAYS[0], DAYS[0] + timedelta(days=5))),
+        stamped,
+        here.warehouse,
+        run_id="r",
     )
     (Path(sealed.place) / "SHA256SUMS.sig.tsr").unlink()
     assert here.verify(Path(sealed.place), offline=True).faults == [
@@ -352,16 +493,21 @@ def test_a_packet_without_a_time_stamp_says_so_and_fails_whoever_asked_for_one(
     ]
 
 
-def test_a_certificate_that_is_not_for_time_stamps_signs_none(authority: tuple[Authority, str]) -> None:
+def test_a_certificate_that_is_not_for_time_stamps_signs_none(
+    authority: tuple[Authority, str],
+) -> None:
     """`openssl ts` signs with none such: the answer is put together here."""
     ours, _ = authority
     for usage, said in ((True, None), (False, "its certificate is not one for time stamps")):
         ours.certified("tsa", timedelta(days=-1), timedelta(days=1), usage=usage)
         made = x509.load_pem_x509_certificate((ours.folder / "tsa.pem").read_bytes())
         signed = SimpleNamespace(
-            certificates={made.public_bytes(Encoding.DER)}, signer_infos=[SimpleNamespace(serial_number=made.serial_number)]
+            certificates={made.public_bytes(Encoding.DER)},
+            signer_infos=[SimpleNamespace(serial_number=made.serial_number)],
         )
-        answer = SimpleNamespace(signed_data=signed, tst_info=SimpleNamespace(gen_time=datetime.now(UTC)))
+        answer = SimpleNamespace(
+            signed_data=signed, tst_info=SimpleNamespace(gen_time=datetime.now(UTC))
+        )
         assert certificate_fault(answer) == said  # type: ignore[arg-type]
 
 
@@ -371,7 +517,12 @@ def test_a_time_stamp_that_cannot_be_had_enters_nothing(here: Sealings) -> None:
 
     stamped = sealing(here.root, signed_by=here.sealing.signer, stamp=away)
     with pytest.raises(EvidenceError, match="does not answer"):
-        seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), stamped, here.warehouse, run_id="run")
+        seal(
+            build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+            stamped,
+            here.warehouse,
+            run_id="run",
+        )
     with here.warehouse.read() as transaction:
         assert len(queries.packets(transaction, "acme")) == 3
         assert packets.waiting(transaction) == []

@@ -1,4 +1,6 @@
-"""Stores as they really behave: what is put there, what they refuse, what somebody with our rights does there."""
+"""Stores as they really behave: what is put there, what they refuse, what somebody with our rights
+does there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,13 @@ from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.programs import free_port
 from sonar_access_pipeline_tests.support.sealed import ALL, DAYS, Sealings, live_a_day, sealing
-from sonar_access_pipeline_tests.support.servers import Server, forget_sessions, s3_at, s3_client, server
+from sonar_access_pipeline_tests.support.servers import (
+    Server,
+    forget_sessions,
+    s3_at,
+    s3_client,
+    server,
+)
 
 SERVERS = ("moto", "minio", "versitygw", "azurite", "fake-gcs-server")
 
@@ -41,8 +49,12 @@ class Place:
         self.warehouse = Warehouse(sqlite_url(folder / "warehouse.sqlite"))
         upgrade(self.warehouse)
         ours.make_bucket("evidence", ours.is_s3)
-        self.store = ObjectStore(f"{ours.scheme}://evidence/sonar", 30 if ours.is_s3 else None, patient_seconds=5)
-        self.sealing: Sealing = sealing(folder / "root", store=self.store, clock=lambda: datetime.now(UTC))
+        self.store = ObjectStore(
+            f"{ours.scheme}://evidence/sonar", 30 if ours.is_s3 else None, patient_seconds=5
+        )
+        self.sealing: Sealing = sealing(
+            folder / "root", store=self.store, clock=lambda: datetime.now(UTC)
+        )
 
     def day(self) -> str:
         """Observe a day and seal it: where its packet lies under the root."""
@@ -58,11 +70,15 @@ class Place:
 
     def faults(self) -> list[str]:
         """What the weekly check says."""
-        return verify_all(self.store, "acme", fingerprints=self.fingerprints, warehouse=self.warehouse).faults
+        return verify_all(
+            self.store, "acme", fingerprints=self.fingerprints, warehouse=self.warehouse
+        ).faults
 
 
 @pytest.fixture(params=SERVERS)
-def there(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def there(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     (tmp_path / "server").mkdir()
     with server(request.param, tmp_path / "server", monkeypatch) as ours:
         place = Place(tmp_path, ours)
@@ -81,7 +97,12 @@ def moto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 def test_a_store_takes_packets_gives_them_back_and_writes_over_nothing(there: Place) -> None:
     first, second = there.day(), there.day()
     for path in (first, second):
-        assert verify(there.store, path, fingerprints=there.fingerprints, warehouse=there.warehouse).faults == []
+        assert (
+            verify(
+                there.store, path, fingerprints=there.fingerprints, warehouse=there.warehouse
+            ).faults
+            == []
+        )
     assert there.faults() == []
     files = there.store.get(first)
     there.store.put(first, {**files, SUMS: b"something else"}, SUMS)
@@ -96,7 +117,9 @@ def test_a_store_takes_packets_gives_them_back_and_writes_over_nothing(there: Pl
     # An empty bucket in its place is not the store that packets were put into.
     there.server.make_bucket("another", False)
     with pytest.raises(UnreadableError, match="there is no such bucket"):
-        ObjectStore(f"{there.server.scheme}://none-at-all/sonar", patient_seconds=0).read(first, SUMS)
+        ObjectStore(f"{there.server.scheme}://none-at-all/sonar", patient_seconds=0).read(
+            first, SUMS
+        )
 
 
 def _stored(there: Place, path: str, name: str) -> dict[str, str]:
@@ -134,16 +157,24 @@ ATTACKS: dict[str, tuple[Callable[[Place, str], None], str]] = {
     "a delete marker": (_marked, "population.csv is listed but missing"),
     "the newest packet deleted": (_sums_marked, "is not in the evidence store"),
     "a lock that is not there": (_unlocked, "and there is none"),
-    "the time stamp deleted": (_unstamped, "SHA256SUMS.sig.tsr is missing, and seal.json says that it was stamped"),
+    "the time stamp deleted": (
+        _unstamped,
+        "SHA256SUMS.sig.tsr is missing, and seal.json says that it was stamped",
+    ),
     "a stray object": (_stray, "report-2.html is not listed"),
 }
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_whatever_somebody_with_our_rights_does_there_is_named_by_the_weekly_check(moto: Place, name: str) -> None:
+def test_whatever_somebody_with_our_rights_does_there_is_named_by_the_weekly_check(
+    moto: Place, name: str
+) -> None:
     if name == "the time stamp deleted":
         moto.sealing = sealing(
-            moto.folder / "root", store=moto.store, stamp=lambda _: b"a stamp", clock=lambda: datetime.now(UTC)
+            moto.folder / "root",
+            store=moto.store,
+            stamp=lambda _: b"a stamp",
+            clock=lambda: datetime.now(UTC),
         )
     moto.day()
     last = moto.day()
@@ -155,7 +186,9 @@ def test_whatever_somebody_with_our_rights_does_there_is_named_by_the_weekly_che
 
 
 @pytest.mark.parametrize("name", ["a file overwritten", "a delete marker"])
-def test_what_older_versions_hold_is_said_with_the_commands_that_bring_it_back(moto: Place, name: str) -> None:
+def test_what_older_versions_hold_is_said_with_the_commands_that_bring_it_back(
+    moto: Place, name: str
+) -> None:
     moto.day()
     last = moto.day()
     sealed = moto.store.get(last)
@@ -163,9 +196,13 @@ def test_what_older_versions_hold_is_said_with_the_commands_that_bring_it_back(m
     report = verify(moto.store, last, fingerprints=moto.fingerprints)
     assert report.own
     assert "Older versions hold what was sealed, of population.csv" in " ".join(report.notes)
-    (command,) = [shlex.split(note) for note in report.notes if note.startswith("aws s3api copy-object")]
+    (command,) = [
+        shlex.split(note) for note in report.notes if note.startswith("aws s3api copy-object")
+    ]
     said = dict(zip(command[3::2], command[4::2], strict=True))
-    s3_client().copy_object(Bucket=said["--bucket"], Key=said["--key"], CopySource=said["--copy-source"])
+    s3_client().copy_object(
+        Bucket=said["--bucket"], Key=said["--key"], CopySource=said["--copy-source"]
+    )
     assert moto.store.get(last) == sealed
     assert verify(moto.store, last, fingerprints=moto.fingerprints).own == []
 
@@ -190,7 +227,10 @@ class Refusing:
 
             def do_GET(self) -> None:
                 refusing.times -= 1
-                body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>of {KEPT}</Message></Error>".encode()
+                body = (
+                    f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>of"
+                    f" {KEPT}</Message></Error>".encode()
+                )
                 self.send_response(status if refusing.times >= 0 else 200)
                 self.send_header("Content-Type", "application/xml")
                 self.send_header("Content-Length", str(len(body)))
@@ -259,20 +299,33 @@ def test_a_store_that_only_lets_read_is_found_before_there_is_anything_to_seal(m
     moto.day()
     before = s3_client().list_object_versions(Bucket="evidence")["Versions"]
     assert list(hindrances(moto.sealing, moto.warehouse)) == []
-    assert s3_client().list_object_versions(Bucket="evidence")["Versions"] == before, "and nothing was written"
-    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::evidence/*"}
-    s3_client().put_bucket_policy(Bucket="evidence", Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
+    assert s3_client().list_object_versions(Bucket="evidence")["Versions"] == before, (
+        "and nothing was written"
+    )
+    denied = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::evidence/*",
+    }
+    s3_client().put_bucket_policy(
+        Bucket="evidence", Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+    )
     (said,) = hindrances(moto.sealing, moto.warehouse)
     assert "store/store.json (403): its credentials may not do that" in said
 
 
-def test_a_folder_that_only_lets_read_is_found_before_there_is_anything_to_seal(tmp_path: Path) -> None:
+def test_a_folder_that_only_lets_read_is_found_before_there_is_anything_to_seal(
+    tmp_path: Path,
+) -> None:
     ours = sealing(tmp_path / "evidence", store=FolderStore(Path("/proc/sys/evidence")))
     (said,) = hindrances(ours, None)
     assert said.startswith("Evidence cannot be written to /proc/sys/evidence: ")
 
 
-def test_a_store_that_asks_for_patience_for_a_minute_gets_it(refusing: Callable[..., ObjectStore]) -> None:
+def test_a_store_that_asks_for_patience_for_a_minute_gets_it(
+    refusing: Callable[..., ObjectStore],
+) -> None:
     slept: list[float] = []
     # s3fs asks five times for each time that we do.
     store = refusing(503, "SlowDown", 5 * 7, sleep=slept.append, patient_seconds=90)
@@ -316,7 +369,9 @@ def test_a_share_that_is_not_mounted_is_not_written_below(tmp_path: Path) -> Non
     warehouse.close()
 
 
-def test_an_object_store_takes_packets_and_a_half_written_one_is_none(here: Sealings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_store_takes_packets_and_a_half_written_one_is_none(
+    here: Sealings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ObjectStore(f"memory://{here.folder.name}-{here.packets[0].digest[:8]}/evidence")
     there = sealing(here.root, store=store)
     packet = build(here.warehouse, "acme", Window(DAYS[1], DAYS[1]))
@@ -340,7 +395,9 @@ def test_an_object_store_takes_packets_and_a_half_written_one_is_none(here: Seal
     sealed = seal(packet, there, here.warehouse, run_id="run")
     assert sealed.is_new
     faults = verify(store, path, fingerprints=[here.fingerprint]).faults
-    assert [fault for fault in faults if "packet before it" not in fault] == [], "that one lies elsewhere"
+    assert [fault for fault in faults if "packet before it" not in fault] == [], (
+        "that one lies elsewhere"
+    )
 
 
 def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(
@@ -354,11 +411,24 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(
         store = ObjectStore("s3://evidence/sonar", retention_days=365)
         there = sealing(here.root, store=store)
         head = sign_head_anew(here, there)
-        sealed = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), there, here.warehouse, run_id="run")
+        sealed = seal(
+            build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])),
+            there,
+            here.warehouse,
+            run_id="run",
+        )
         path = sealed.place.removeprefix("s3://evidence/sonar/")
         report = verify(store, path, fingerprints=[here.fingerprint])
         assert [fault for fault in report.faults if "packet before it" not in fault] == []
-        assert seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])), there, here.warehouse, run_id="run").is_new is False
+        assert (
+            seal(
+                build(here.warehouse, "acme", Window(DAYS[1], DAYS[2])),
+                there,
+                here.warehouse,
+                run_id="run",
+            ).is_new
+            is False
+        )
         objects = s3.list_object_versions(Bucket="evidence")["Versions"]
         assert {Path(one["Key"]).name for one in objects if path in one["Key"]} == ALL
         assert any(head.removeprefix("s3://evidence/") in one["Key"] for one in objects)
@@ -375,16 +445,27 @@ def test_s3_keeps_packets_locked_for_as_long_as_the_settings_say(
             endorse(refused)
         # A store that ignores the header takes everything and locks nothing.
         monkeypatch.setattr(ObjectStore, "_lock", lambda _: {})
-        ignored = sealing(here.root, store=ObjectStore("s3://unlocked/ignoring", retention_days=365))
+        ignored = sealing(
+            here.root, store=ObjectStore("s3://unlocked/ignoring", retention_days=365)
+        )
         for _ in range(2):
             with pytest.raises(EvidenceError, match="did not lock it"):
-                seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), ignored, here.warehouse, run_id="run")
+                seal(
+                    build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])),
+                    ignored,
+                    here.warehouse,
+                    run_id="run",
+                )
         with here.warehouse.read() as transaction:
             assert len(packets.waiting(transaction)) == 1, "nor when it lies there already"
 
 
 def sign_head_anew(here: Sealings, there: Any) -> str:
-    record(here.warehouse, snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)), lambda: EPOCH)
+    record(
+        here.warehouse,
+        snapshot_of(World(members={"ada": None}), EPOCH + timedelta(days=3)),
+        lambda: EPOCH,
+    )
     place = sign_head(here.warehouse, there)
     assert place is not None
     return place
@@ -394,9 +475,13 @@ def test_a_bundle_without_its_last_file_is_none_for_the_others_too(here: Sealing
     store = ObjectStore(f"memory://half-{here.folder.parent.name}/evidence")
     there = sealing(here.root, store=store, signed_by=here.sealing.signer)
     endorse(there)
-    whole = seal(build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run")
+    whole = seal(
+        build(here.warehouse, "acme", Window(DAYS[1], DAYS[1])), there, here.warehouse, run_id="run"
+    )
     path = whole.place.removeprefix(store.place(""))
-    store._files.pipe_file(f"{store._root}/acme/{DAYS[1]}_{DAYS[2]}/0123456789ab-simulated/manifest.json", b"{}")
+    store._files.pipe_file(
+        f"{store._root}/acme/{DAYS[1]}_{DAYS[2]}/0123456789ab-simulated/manifest.json", b"{}"
+    )
     report = verify(store, path, fingerprints=[here.fingerprint])
     assert report.own == []
     assert [note for note in report.notes if "0123456789ab-simulated is not finished" in note]
@@ -407,13 +492,20 @@ def test_a_marker_of_a_folder_is_named_and_judged_by_nobody(moto: Place) -> None
     last = moto.day()
     for key in (f"sonar/{last}/", "sonar/acme/", "sonar/heads/"):
         s3_client().put_object(Bucket="evidence", Key=key, Body=b"")
-    assert verify(moto.store, last, fingerprints=moto.fingerprints, warehouse=moto.warehouse).faults == []
+    assert (
+        verify(moto.store, last, fingerprints=moto.fingerprints, warehouse=moto.warehouse).faults
+        == []
+    )
     assert moto.faults() == []
     moto.day()
 
 
 def test_a_publisher_whose_clock_is_a_little_behind_publishes(moto: Place) -> None:
-    moto.sealing = sealing(moto.folder / "root", store=moto.store, clock=lambda: datetime.now(UTC) + timedelta(seconds=4))
+    moto.sealing = sealing(
+        moto.folder / "root",
+        store=moto.store,
+        clock=lambda: datetime.now(UTC) + timedelta(seconds=4),
+    )
     path = moto.day()
     assert moto.store.has(path, SUMS)
     assert publish(moto.warehouse, moto.sealing).waiting == {}

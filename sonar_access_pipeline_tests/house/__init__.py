@@ -1,1 +1,3 @@
-"""Promises of the whole: its layers, its documentation, what was released, and what stands around it."""
+"""Promises of the whole: its layers, its documentation, what was released, and what stands around
+it.
+"""

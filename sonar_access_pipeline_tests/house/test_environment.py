@@ -27,7 +27,13 @@ from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.orchestration.launch import Launcher, require_storage
 from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.ready import _variables
-from sonar_access_pipeline.settings import Connection, PolicySettings, SettingsError, load, passed_over
+from sonar_access_pipeline.settings import (
+    Connection,
+    PolicySettings,
+    SettingsError,
+    load,
+    passed_over,
+)
 from sonar_access_pipeline.settings import given as settings_of
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
@@ -56,15 +62,25 @@ with Launcher(parts) as launcher:
 def test_first_runs_at_once_make_one_instance(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     ready.mkdir()
-    known = {**os.environ, "SONAR_ACCESS_DATA_DIR": str(tmp_path / "data"), "SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "x"}
+    known = {
+        **os.environ,
+        "SONAR_ACCESS_DATA_DIR": str(tmp_path / "data"),
+        "SONAR_ORGANIZATION": "acme",
+        "SONAR_TOKEN": "x",
+    }
     words = [sys.executable, "-W", "ignore", "-c", OPENS, str(ready)]
-    opened = [subprocess.Popen([*words, str(number)], env=known, stdout=-1, stderr=-1, text=True) for number in range(4)]
+    opened = [
+        subprocess.Popen([*words, str(number)], env=known, stdout=-1, stderr=-1, text=True)
+        for number in range(4)
+    ]
     for one in opened:
         out, errors = one.communicate(timeout=120)
         assert (one.returncode, out.strip()) == (0, "0"), errors
 
 
-def test_an_instance_that_was_left_half_made_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_was_left_half_made_is_said_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(tmp_path / "data"))
     parts = Parts(settings_of([Connection(name="acme", organization="acme")]))
     with Launcher(parts):
@@ -72,23 +88,33 @@ def test_an_instance_that_was_left_half_made_is_said_with_the_remedy(tmp_path: P
     (runs,) = (tmp_path / "data").rglob("runs.db")
     with sqlite3.connect(runs) as opened:
         opened.execute("INSERT INTO alembic_version VALUES ('another')")
-    for opens in (lambda: Launcher(parts), lambda: require_storage(tmp_path / "data" / "dagster_home")):
+    for opens in (
+        lambda: Launcher(parts),
+        lambda: require_storage(tmp_path / "data" / "dagster_home"),
+    ):
         with pytest.raises(SettingsError, match="was left half-made: move its folder away"):
             opens()
 
 
 @pytest.mark.parametrize("named", ["relative", "/none/at/all"])
-def test_a_home_of_dagster_that_cannot_be_is_one_sentence(named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_home_of_dagster_that_cannot_be_is_one_sentence(
+    named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("DAGSTER_HOME", named)
-    with pytest.raises(SettingsError, match=f"DAGSTER_HOME is {named}; set it to a folder that is there"):
+    with pytest.raises(
+        SettingsError, match=f"DAGSTER_HOME is {named}; set it to a folder that is there"
+    ):
         Launcher(Parts(settings_of([Connection(name="acme", organization="acme")])))
 
 
 @pytest.mark.parametrize(
     ("address", "plain"),
     [
-        (f"postgresql://u:{SECRET}@host:5432/name?password={SECRET}", "postgresql://host:5432/name"),
+        (
+            f"postgresql://u:{SECRET}@host:5432/name?password={SECRET}",
+            "postgresql://host:5432/name",
+        ),
         (f"https://{SECRET}@host/path#x", "https://host/path"),
         (f"https://host/path?key={SECRET}", "https://host/path"),
         (f"http://:{SECRET}@host", "http://host"),
@@ -108,7 +134,10 @@ def test_an_address_is_shown_without_what_may_be_secret(address: str, plain: str
 )
 def test_no_part_of_a_password_is_ever_shown(secret: str, form: str) -> None:
     shown = plain_address(form.replace("{}", secret))
-    assert shown == UNREADABLE or shown in (form.partition("//")[0] + "//host/x", form.partition("//")[0] + "//host/")
+    assert shown == UNREADABLE or shown in (
+        form.partition("//")[0] + "//host/x",
+        form.partition("//")[0] + "//host/",
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +146,10 @@ def test_no_part_of_a_password_is_ever_shown(secret: str, form: str) -> None:
         (f"postgresql://u:pa@{SECRET}@host/db", "in more than one way; write `@`"),
         (f"postgresql://u:pa/{SECRET}@host/db", "in more than one way"),
         (f"postgresql://u:{SECRET}@host:port/db", "has a port that is none"),
-        (f"postgresql+psycopg://u:{SECRET}@host/db", "names the driver psycopg; write postgresql:// alone"),
+        (
+            f"postgresql+psycopg://u:{SECRET}@host/db",
+            "names the driver psycopg; write postgresql:// alone",
+        ),
         (f"postgresql+asyncpg://u:{SECRET}@host/db", "names the driver asyncpg"),
         (f"mysql://u:{SECRET}@host/db", "not mysql"),
         ("sqlite://warehouse.sqlite", "names no file"),
@@ -127,7 +159,9 @@ def test_no_part_of_a_password_is_ever_shown(secret: str, form: str) -> None:
         ("warehouse.sqlite", "no address of one"),
     ],
 )
-def test_a_warehouse_that_cannot_be_meant_is_one_sentence_without_its_password(url: str, said: str) -> None:
+def test_a_warehouse_that_cannot_be_meant_is_one_sentence_without_its_password(
+    url: str, said: str
+) -> None:
     with pytest.raises(WarehouseError) as refused:
         Warehouse(url)
     assert said in str(refused.value)
@@ -136,7 +170,9 @@ def test_a_warehouse_that_cannot_be_meant_is_one_sentence_without_its_password(u
 
 
 def test_a_warehouse_is_named_without_user_password_and_options() -> None:
-    warehouse = Warehouse(f"postgresql://u:{SECRET}@127.0.0.1:9/db?sslpassword={SECRET}&application_name={SECRET}")
+    warehouse = Warehouse(
+        f"postgresql://u:{SECRET}@127.0.0.1:9/db?sslpassword={SECRET}&application_name={SECRET}"
+    )
     assert warehouse.name == "postgresql://127.0.0.1:9/db"
     with pytest.raises(WarehouseError) as refused, warehouse.read():
         pass
@@ -144,16 +180,29 @@ def test_a_warehouse_is_named_without_user_password_and_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [f"http://:{SECRET}@127.0.0.1", f"https://{SECRET}@sonarcloud.io", f"https://sonarcloud.io#{SECRET}"]
+    "host",
+    [
+        f"http://:{SECRET}@127.0.0.1",
+        f"https://{SECRET}@sonarcloud.io",
+        f"https://sonarcloud.io#{SECRET}",
+    ],
 )
-def test_a_source_with_credentials_in_its_address_is_refused(host: str, commands: Commands, tmp_path: Path) -> None:
-    done = commands.run(tmp_path, ("check",), {"SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "x", "SONAR_HOST_URL": host})
+def test_a_source_with_credentials_in_its_address_is_refused(
+    host: str, commands: Commands, tmp_path: Path
+) -> None:
+    done = commands.run(
+        tmp_path,
+        ("check",),
+        {"SONAR_ORGANIZATION": "acme", "SONAR_TOKEN": "x", "SONAR_HOST_URL": host},
+    )
     assert done.returncode == 2
     assert "a token has its place" in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_this_machine_is_never_asked_through_a_proxy(simulator: Simulator, commands: Commands, tmp_path: Path) -> None:
+def test_this_machine_is_never_asked_through_a_proxy(
+    simulator: Simulator, commands: Commands, tmp_path: Path
+) -> None:
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -167,7 +216,14 @@ def test_this_machine_is_never_asked_through_a_proxy(simulator: Simulator, comma
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     proxy = f"http://127.0.0.1:{server.server_port}"
-    known = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy, "all_proxy": proxy, "NO_PROXY": "", "no_proxy": ""}
+    known = {
+        "HTTP_PROXY": proxy,
+        "http_proxy": proxy,
+        "ALL_PROXY": proxy,
+        "all_proxy": proxy,
+        "NO_PROXY": "",
+        "no_proxy": "",
+    }
     ends(commands.run(tmp_path, ("check",), settings(simulator) | known), 0, "reads organization")
     server.shutdown()
     assert seen == []
@@ -225,7 +281,9 @@ ROSTERS = {
 
 @pytest.mark.parametrize("name", ROSTERS)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_roster_is_understood_as_spreadsheets_write_it(name: str, encoding: str, tmp_path: Path) -> None:
+def test_a_roster_is_understood_as_spreadsheets_write_it(
+    name: str, encoding: str, tmp_path: Path
+) -> None:
     file = tmp_path / "roster.csv"
     file.write_bytes(ROSTERS[name].encode(encoding))
     policy = PolicySettings(roster=file).policy()
@@ -249,39 +307,65 @@ def test_a_roster_in_an_encoding_of_its_own_is_named(tmp_path: Path) -> None:
         "'json://a' 'json://b'",
     ],
 )
-def test_a_list_of_addresses_is_understood_as_people_write_it(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_addresses_is_understood_as_people_write_it(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     monkeypatch.setenv("SONAR_ACCESS_ALERT_URLS", written)
     assert [url.get_secret_value() for url in load().alert_urls] == ["json://a", "json://b"]
 
 
-def test_quotes_that_a_container_tool_leaves_around_values_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotes_that_a_container_tool_leaves_around_values_are_no_part_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", '"acme"')
     monkeypatch.setenv("SONAR_REGION", "'us'")
     monkeypatch.setenv("SONAR_ACCESS_HOUR", '"7"')
     monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", "\ufeffs3://bucket/x\r")
     found = load()
-    assert (found.connections[0].organization, found.connections[0].host_url) == ("acme", "https://sonarqube.us")
+    assert (found.connections[0].organization, found.connections[0].host_url) == (
+        "acme",
+        "https://sonarqube.us",
+    )
     assert (found.hour, found.evidence) == (7, "s3://bucket/x")
 
 
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"SONAR_ACCESS_SCOPE": "core"}, "SONAR_ACCESS_SCOPE is no setting; did you mean SONAR_ACCESS_SCOPES?"),
+        (
+            {"SONAR_ACCESS_SCOPE": "core"},
+            "SONAR_ACCESS_SCOPE is no setting; did you mean SONAR_ACCESS_SCOPES?",
+        ),
         ({"SONAR_ACCESS_NOTHING_LIKE_IT_AT_ALL_": "x"}, "is no setting"),
         ({"SONAR_ACCESS_HOUR": "99"}, "SONAR_ACCESS_HOUR is '99': write 23 or less"),
-        ({"SONAR_ACCESS_FIRST_DAY": "soon"}, "SONAR_ACCESS_FIRST_DAY is 'soon': write a day as 2026-01-31"),
-        ({"SONAR_ACCESS_BRAKE_SHARE": "half"}, "SONAR_ACCESS_BRAKE_SHARE is 'half': write a number"),
+        (
+            {"SONAR_ACCESS_FIRST_DAY": "soon"},
+            "SONAR_ACCESS_FIRST_DAY is 'soon': write a day as 2026-01-31",
+        ),
+        (
+            {"SONAR_ACCESS_BRAKE_SHARE": "half"},
+            "SONAR_ACCESS_BRAKE_SHARE is 'half': write a number",
+        ),
         ({"SONAR_ACCESS_CONNECTIONS": "acme"}, "SONAR_ACCESS_CONNECTIONS cannot be read"),
-        ({"SONAR_ACCESS_CONNECTIONS": f'{{"a": "{SECRET}"}}'}, "each connection is a table of its own"),
+        (
+            {"SONAR_ACCESS_CONNECTIONS": f'{{"a": "{SECRET}"}}'},
+            "each connection is a table of its own",
+        ),
         ({"SONAR_ACCESS_EVIDENCE_URL": "s3://"}, "two slashes and a bucket"),
         ({"SONAR_ACCESS_EVIDENCE_URL": "s3:bucket/x"}, "two slashes and a bucket"),
         ({"SONAR_ACCESS_UI_URL": f"http://u:{SECRET}@host"}, "it stands in every alert"),
         ({"sonar_access_scope": "core"}, "SONAR_ACCESS_SCOPE is no setting"),
-        ({"SONAR_ACCESS_POLICY": '{"max_admins": 0}'}, "max_admins in SONAR_ACCESS_POLICY is '0': write 1 or more"),
         (
-            {"SONAR_ACCESS_CONNECTIONS": '[{"name": "other", "organization": "o", "host_url": "http://x.example"}]'},
+            {"SONAR_ACCESS_POLICY": '{"max_admins": 0}'},
+            "max_admins in SONAR_ACCESS_POLICY is '0': write 1 or more",
+        ),
+        (
+            {
+                "SONAR_ACCESS_CONNECTIONS": (
+                    '[{"name": "other", "organization": "o", "host_url": "http://x.example"}]'
+                )
+            },
             "host_url in SONAR_ACCESS_CONNECTIONS: plain http would show the token",
         ),
     ],
@@ -297,26 +381,44 @@ def test_a_wrong_variable_is_named_with_the_remedy_and_its_value_unless_that_may
     assert SECRET not in str(wrong.value)
 
 
-@pytest.mark.parametrize("name", ["SONAR_ACCES_HOUR", "SONARACCESS_HOUR", "SONAR_ACESS_HOUR", "SONAR_ACCESSS_HOUR"])
-def test_a_slip_in_the_beginning_of_a_name_is_no_other_programs_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["SONAR_ACCES_HOUR", "SONARACCESS_HOUR", "SONAR_ACESS_HOUR", "SONAR_ACCESSS_HOUR"]
+)
+def test_a_slip_in_the_beginning_of_a_name_is_no_other_programs_variable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "7")
-    with pytest.raises(SettingsError, match=f"{name} is no setting; did you mean SONAR_ACCESS_HOUR"):
+    with pytest.raises(
+        SettingsError, match=f"{name} is no setting; did you mean SONAR_ACCESS_HOUR"
+    ):
         load()
 
 
-def test_a_check_names_the_variables_that_nobody_reads(simulator: Simulator, commands: Commands, tmp_path: Path) -> None:
+def test_a_check_names_the_variables_that_nobody_reads(
+    simulator: Simulator, commands: Commands, tmp_path: Path
+) -> None:
     simple = settings(simulator)
     known = simple | {"SONAR_REGIN": "us", "SONAR_SCANNER_OPTS": "-X", "SONAR_USER_HOME": "/x"}
-    ends(commands.run(tmp_path, ("check",), known), 0, "SONAR_REGIN is set and not read; did you mean SONAR_REGION?")
+    ends(
+        commands.run(tmp_path, ("check",), known),
+        0,
+        "SONAR_REGIN is set and not read; did you mean SONAR_REGION?",
+    )
     assert "is set and not read" not in commands.run(tmp_path, ("check",), simple).stderr
-    (tmp_path / "ours.toml").write_text(f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\n")
-    done = commands.run(tmp_path, ("check",), simple | {"SONAR_ACCESS_CONFIG": "ours.toml", "SONAR_REGION": "us"})
+    (tmp_path / "ours.toml").write_text(
+        f"[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\n"
+    )
+    done = commands.run(
+        tmp_path, ("check",), simple | {"SONAR_ACCESS_CONFIG": "ours.toml", "SONAR_REGION": "us"}
+    )
     for name in ("SONAR_REGION", "SONAR_ORGANIZATION", "SONAR_HOST_URL"):
         ends(done, 0, f"{name} is set and not read: the connections stand in ours.toml.")
     assert "SONAR_TOKEN is" not in done.stderr
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     for name in (
         "SERVICE_HOST",
@@ -338,9 +440,18 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatc
             "[connections.acme]\norganisation = 'acme'\n",
             "organisation is no setting of [connections.acme]; did you mean organization?",
         ),
-        ("[connections.acme]\norganization = 'acme'\ntoken = 'x'\n", "a token never stands in a file of settings"),
-        ("[policy]\nmax_admin = 3\n", "max_admin is no setting of [policy]; did you mean max_admins?"),
-        ("[policy]\nmax_admins = 'many'\n", "max_admins in [policy] is 'many': write a whole number"),
+        (
+            "[connections.acme]\norganization = 'acme'\ntoken = 'x'\n",
+            "a token never stands in a file of settings",
+        ),
+        (
+            "[policy]\nmax_admin = 3\n",
+            "max_admin is no setting of [policy]; did you mean max_admins?",
+        ),
+        (
+            "[policy]\nmax_admins = 'many'\n",
+            "max_admins in [policy] is 'many': write a whole number",
+        ),
         ("[connections.Acme]\norganization = 'acme'\n", "name in [connections.Acme] is 'Acme'"),
         ("data_dir =\n", "is not TOML: invalid value (at line 1"),
         ("data_dir = 7\n", "data_dir in settings.toml is '7': write a path"),
@@ -349,10 +460,16 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(monkeypatc
             "connections in settings.toml is 'acme': each connection is a table of its own",
         ),
         ("policy = 'strict'\n", "policy in settings.toml is 'strict': write a table"),
-        ("owners = ['nobody at all']\n", "owners in settings.toml is 'nobody at all': it has another form"),
+        (
+            "owners = ['nobody at all']\n",
+            "owners in settings.toml is 'nobody at all': it has another form",
+        ),
         (
             "[[policy.exceptions]]\nrule = 'dormant'\nby = 'x'\nresaon = 'y'\nuntil = 2027-01-01\n",
-            "resaon is no setting of [policy.exceptions.number 1]; there are: by, rule, subject, until, why",
+            (
+                "resaon is no setting of [policy.exceptions.number 1]; there are: by, rule,"
+                " subject, until, why"
+            ),
         ),
     ],
 )
@@ -368,33 +485,49 @@ def test_a_wrong_line_of_the_file_is_named_as_people_wrote_it(
     assert ".0." not in str(wrong.value)
 
 
-def test_a_variable_of_another_program_is_not_taken_for_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_of_another_program_is_not_taken_for_one_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "settings.toml").write_text("data_dir = 'data'\n[connections.acme]\norganization = 'acme'\n")
+    (tmp_path / "etc" / "settings.toml").write_text(
+        "data_dir = 'data'\n[connections.acme]\norganization = 'acme'\n"
+    )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", "etc/settings.toml")
     for name in ("DATA_DIR", "CONNECTIONS"):
         monkeypatch.setenv(name, "/of/another")
     assert load().data_dir == tmp_path / "etc" / "data"
     monkeypatch.setenv("SONAR_REGION", "us")
     monkeypatch.setenv("SONAR_ORGANISATION", "x")
-    assert passed_over(load()) == ["SONAR_REGION is set and not read: the connections stand in etc/settings.toml."]
+    assert passed_over(load()) == [
+        "SONAR_REGION is set and not read: the connections stand in etc/settings.toml."
+    ]
 
 
-def test_an_empty_list_of_connections_leaves_the_simple_variables_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_of_connections_leaves_the_simple_variables_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SONAR_ACCESS_CONNECTIONS", "[]")
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     assert load().connections[0].organization == "acme"
     assert passed_over(load()) == []
 
 
-def test_connections_of_a_list_in_the_file_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "settings.toml").write_text("[[connections]]\nname = 'acme'\norganization = 'acme'\n")
+def test_connections_of_a_list_in_the_file_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.toml").write_text(
+        "[[connections]]\nname = 'acme'\norganization = 'acme'\n"
+    )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", "settings.toml")
     monkeypatch.setenv("SONAR_ORGANIZATION", "zz")
-    assert passed_over(load()) == ["SONAR_ORGANIZATION is set and not read: the connections stand in settings.toml."]
+    assert passed_over(load()) == [
+        "SONAR_ORGANIZATION is set and not read: the connections stand in settings.toml."
+    ]
 
 
-def test_a_settings_file_with_the_marks_of_an_editor_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_settings_file_with_the_marks_of_an_editor_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "[connections.acme]\r\norganization = 'acme'\r\n"
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "settings.toml"))
     for body in (text.encode("utf-8-sig"), text.encode("utf-16")):
@@ -402,10 +535,21 @@ def test_a_settings_file_with_the_marks_of_an_editor_is_read(tmp_path: Path, mon
         assert load().connections[0].organization == "acme"
 
 
-def test_what_a_terminal_cannot_print_changes_nothing(simulator: Simulator, commands: Commands, tmp_path: Path) -> None:
-    known = settings(simulator) | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+def test_what_a_terminal_cannot_print_changes_nothing(
+    simulator: Simulator, commands: Commands, tmp_path: Path
+) -> None:
+    known = settings(simulator) | {
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
     simulator.organization().names["person-000"] = "Ad\u00e4 \u0142"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SONAR", "DAGSTER"))
+    }
     done = subprocess.run(
         [sys.executable, "-c", "from sonar_access_pipeline.cli import main; main()", "sync"],
         cwd=tmp_path,
@@ -427,20 +571,40 @@ def test_a_check_asks_for_everything_that_a_sync_and_its_alerts_will_need(
     for wrong, status, words in (
         (("SONAR_ACCESS_WAREHOUSE_URL", "postgresql://u@127.0.0.1:1/db"), 1, ("warehouse:",)),
         (("SONAR_ACCESS_WAREHOUSE_URL", "oracle://u@host/db"), 2, ("warehouse:", "not oracle")),
-        (("SONAR_ACCESS_ALERT_URLS", "nothing"), 1, ("alerts:", "Address 1 of SONAR_ACCESS_ALERT_URLS is no notification URL")),
+        (
+            ("SONAR_ACCESS_ALERT_URLS", "nothing"),
+            1,
+            ("alerts:", "Address 1 of SONAR_ACCESS_ALERT_URLS is no notification URL"),
+        ),
         (("SONAR_ACCESS_SIGNING_KEY", "none"), 1, ("evidence:", "cannot be read")),
         (("SONAR_ACCESS_EVIDENCE_URL", "file"), 1, ("evidence:", "which is a file")),
         (("SONAR_ACCESS_DATA_DIR", "file/x"), 2, ("dagster:", "cannot be written")),
         (("DAGSTER_HOME", "relative"), 2, ("dagster:", "DAGSTER_HOME is relative")),
     ):
         ends(commands.run(tmp_path, ("check",), known | dict([wrong])), status, *words)
-    ends(commands.run(tmp_path, ("sync",), known | {"SONAR_ACCESS_WAREHOUSE_URL": "oracle://u@host/db"}), 2, "not oracle")
+    ends(
+        commands.run(
+            tmp_path, ("sync",), known | {"SONAR_ACCESS_WAREHOUSE_URL": "oracle://u@host/db"}
+        ),
+        2,
+        "not oracle",
+    )
     assert not (tmp_path / ".sonar-access" / "dagster_home").exists()
     bundle = known | {"REQUESTS_CA_BUNDLE": str(tmp_path / "file")}
-    ends(commands.run(tmp_path, ("check",), bundle), 3, "REQUESTS_CA_BUNDLE names", "holds no certificates")
-    ends(commands.run(tmp_path, ("check",), known | {"REQUESTS_CA_BUNDLE": "/none.pem"}), 3, "REQUESTS_CA_BUNDLE names /none.pem")
+    ends(
+        commands.run(tmp_path, ("check",), bundle),
+        3,
+        "REQUESTS_CA_BUNDLE names",
+        "holds no certificates",
+    )
+    ends(
+        commands.run(tmp_path, ("check",), known | {"REQUESTS_CA_BUNDLE": "/none.pem"}),
+        3,
+        "REQUESTS_CA_BUNDLE names /none.pem",
+    )
     (tmp_path / "settings.toml").write_text(
-        f"[policy]\nroster = 'none.csv'\n[connections.acme]\norganization = 'acme'\nhost_url = '{simulator.url}'\n"
+        "[policy]\nroster = 'none.csv'\n[connections.acme]\norganization = 'acme'\nhost_url ="
+        f" '{simulator.url}'\n"
     )
     with_roster = {"SONAR_ACCESS_CONFIG": "settings.toml", "SONAR_TOKEN": known["SONAR_TOKEN"]}
     ends(commands.run(tmp_path, ("check",), with_roster), 2, "policy:", "none.csv cannot be read")
@@ -454,17 +618,25 @@ def test_what_stands_in_the_settings_of_dagster_is_read_as_dagster_reads_it(
     known = settings(simulator) | {"DAGSTER_HOME": str(tmp_path / "home")}
     file = tmp_path / "home" / "dagster.yaml"
     # As for launchers of containers: a list, which names no variable that must be set here.
-    file.write_text("schedules:\n  use_threads: true\n  num_workers: 2\n# env: [{name: X, value: Y}]\n")
+    file.write_text(
+        "schedules:\n  use_threads: true\n  num_workers: 2\n# env: [{name: X, value: Y}]\n"
+    )
     ends(commands.run(tmp_path, ("check",), known), 0)
     assert list(_variables({"container_config": {"env": [{"name": "X", "value": "Y"}]}})) == []
     assert list(_variables({"a": [{"env": "NAME"}]})) == ["NAME"]
     file.write_bytes(b"telemetry: \xff\n")
-    ends(commands.run(tmp_path, ("check",), known), 1, "dagster.yaml cannot be read: it is not UTF-8 from line 1 on")
+    ends(
+        commands.run(tmp_path, ("check",), known),
+        1,
+        "dagster.yaml cannot be read: it is not UTF-8 from line 1 on",
+    )
 
 
 def test_a_rate_file_of_another_machine_or_of_before_is_not_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "pace"
-    file.write_bytes(STATE.pack(time.monotonic() + 3000, time.monotonic() + 3000, b"another machine!"))
+    file.write_bytes(
+        STATE.pack(time.monotonic() + 3000, time.monotonic() + 3000, b"another machine!")
+    )
     pace = Pace(600, file=file)
     began = time.monotonic()
     pace.wait()
@@ -472,7 +644,9 @@ def test_a_rate_file_of_another_machine_or_of_before_is_not_waited_for(tmp_path:
     pace.close()
 
 
-def test_a_rate_file_whose_lock_stayed_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_file_whose_lock_stayed_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sonar_access_pipeline.sonarcloud.pace.LOCKED_SECONDS", 0.2)
     held = FileLock(tmp_path / "pace.lock")
     pace = Pace(600, file=tmp_path / "pace")
@@ -483,7 +657,9 @@ def test_a_rate_file_whose_lock_stayed_is_left_alone(tmp_path: Path, monkeypatch
         assert time.monotonic() - began < 2, "once, and not for ever"
 
 
-def test_a_folder_that_knows_no_locks_gives_each_process_its_own_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_knows_no_locks_gives_each_process_its_own_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise NotImplementedError
 
@@ -495,9 +671,14 @@ def test_a_folder_that_knows_no_locks_gives_each_process_its_own_rate(tmp_path: 
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(407, "asks who we are (407); write user and password into https_proxy"), (403, "lets nobody through to it (403)")],
+    [
+        (407, "asks who we are (407); write user and password into https_proxy"),
+        (403, "lets nobody through to it (403)"),
+    ],
 )
-def test_a_proxy_that_refuses_says_which_and_is_asked_once(status: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_says_which_and_is_asked_once(
+    status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -520,7 +701,10 @@ def test_a_proxy_that_refuses_says_which_and_is_asked_once(status: int, said: st
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("address", ["http://[bad", "http://host:port", "host:99999", "http://", "htp://x:1", "http://a b:1"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://[bad", "http://host:port", "host:99999", "http://", "htp://x:1", "http://a b:1"],
+)
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 def test_an_address_of_a_proxy_that_is_none_is_said_by_its_variable(
     address: str, variable: str, monkeypatch: pytest.MonkeyPatch
@@ -530,7 +714,10 @@ def test_an_address_of_a_proxy_that_is_none_is_said_by_its_variable(
     monkeypatch.setenv(variable, address)
     with Client("https://sonarcloud.io", "token") as client, pytest.raises(RefusedError) as refused:
         client.get(ENDPOINTS["users/current"], {})
-    said = f"the proxy before https://sonarcloud.io is no address; write {variable} as http://host:port."
+    said = (
+        f"the proxy before https://sonarcloud.io is no address; write {variable} as"
+        " http://host:port."
+    )
     assert str(refused.value).endswith(said[1:])
 
 
@@ -538,12 +725,17 @@ def test_a_proxy_that_speaks_socks_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    with Client("https://sonarcloud.io", "token") as client, pytest.raises(RefusedError, match=r"speaks SOCKS; run `pip install"):
+    with (
+        Client("https://sonarcloud.io", "token") as client,
+        pytest.raises(RefusedError, match=r"speaks SOCKS; run `pip install"),
+    ):
         client.get(ENDPOINTS["users/current"], {})
 
 
 @pytest.mark.parametrize("put", ["pipe", "device", "folder", "workbook"])
-def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_for(put: str, tmp_path: Path) -> None:
+def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_for(
+    put: str, tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     if put == "pipe":
         os.mkfifo(file)
@@ -553,12 +745,17 @@ def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_
         file.mkdir()
     else:
         file.write_bytes(b"PK\x03\x04 a workbook")
-    said = {"workbook": "save it as CSV", "folder": "Is a directory|no plain file"}.get(put, "no plain file")
+    said = {"workbook": "save it as CSV", "folder": "Is a directory|no plain file"}.get(
+        put, "no plain file"
+    )
     with pytest.raises(SettingsError, match=said):
         Connection(name="acme", organization="acme", token_file=file).token()
     with pytest.raises(SettingsError, match=said):
         PolicySettings(roster=file).policy()
-    with pytest.raises(EvidenceError, match=r"no plain file|no OpenSSH private key|cannot be read|can be read or changed"):
+    with pytest.raises(
+        EvidenceError,
+        match=r"no plain file|no OpenSSH private key|cannot be read|can be read or changed",
+    ):
         signer_of(str(file), tmp_path)
 
 
@@ -570,13 +767,17 @@ def test_a_file_of_settings_that_is_no_plain_text_is_named_and_nobody_is_waited_
         (f"https://{'a' * 70}.io", "names no host that can be"),
     ],
 )
-def test_a_host_that_cannot_be_is_a_sentence(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_cannot_be_is_a_sentence(
+    host: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_HOST_URL", host)
     with pytest.raises((SettingsError, ValidationError), match=said):
         load()
 
 
-def test_an_empty_variable_is_none_and_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_none_and_a_tilde_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "etc").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "etc" / "settings.toml").write_text(
@@ -613,14 +814,18 @@ def test_dates_numbers_and_addresses_beyond_all_measure_are_wrong_use(
     assert "5ecret" not in done.stdout + done.stderr
 
 
-def test_a_port_a_database_and_a_role_that_are_none_have_remedies_of_their_own(postgresql_url: str) -> None:
+def test_a_port_a_database_and_a_role_that_are_none_have_remedies_of_their_own(
+    postgresql_url: str,
+) -> None:
     with pytest.raises(WarehouseError, match="has a port that is none"):
         Warehouse("postgresql://h:99999/db")
     for changed, said in (
         ({"database": "nothing_like_it"}, "there is no such database"),
         ({"username": "nobody_like_it"}, "there is no such role"),
     ):
-        warehouse = Warehouse(make_url(postgresql_url).set(**changed).render_as_string(hide_password=False))  # type: ignore[arg-type]
+        warehouse = Warehouse(
+            make_url(postgresql_url).set(**changed).render_as_string(hide_password=False)  # type: ignore[arg-type]
+        )
         with pytest.raises(WarehouseError, match=said), warehouse.read():
             pass
         warehouse.close()
@@ -630,10 +835,18 @@ def test_a_variable_that_the_settings_of_dagster_name_and_nobody_set_is_said_by_
     simulator: Simulator, commands: Commands, tmp_path: Path
 ) -> None:
     (tmp_path / "home").mkdir()
-    storage = "# env: NOBODY_READS_IT\nstorage:\n  postgres:\n    postgres_url:\n      env: NOTHING_SETS_IT\n"
+    storage = (
+        "# env: NOBODY_READS_IT\nstorage:\n  postgres:\n    postgres_url:\n      env:"
+        " NOTHING_SETS_IT\n"
+    )
     (tmp_path / "home" / "dagster.yaml").write_text(storage)
     known = settings(simulator) | {"DAGSTER_HOME": str(tmp_path / "home")}
-    ends(commands.run(tmp_path, ("check",), known), 1, "dagster:", "names the variable NOTHING_SETS_IT, which is not set")
+    ends(
+        commands.run(tmp_path, ("check",), known),
+        1,
+        "dagster:",
+        "names the variable NOTHING_SETS_IT, which is not set",
+    )
     ends(commands.run(tmp_path, ("sync",), known), 2, "NOTHING_SETS_IT")
     down = known | {"NOTHING_SETS_IT": f"postgresql+psycopg2://u:{SECRET}@127.0.0.1:1/db"}
     for command in ("check", "sync"):

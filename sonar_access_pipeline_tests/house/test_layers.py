@@ -25,14 +25,33 @@ MAY_IMPORT = {
     "warehouse": {"access", "addresses", "alerts", "private"},
     "evidence": {"access", "collector", "private", "warehouse"},
     "errors": {"alerts", "evidence", "settings", "sonarcloud", "warehouse"},
-    "orchestration": {"access", "alerts", "errors", "sonarcloud", "warehouse", "evidence", "private", "settings", "texts"},
+    "orchestration": {
+        "access",
+        "alerts",
+        "errors",
+        "sonarcloud",
+        "warehouse",
+        "evidence",
+        "private",
+        "settings",
+        "texts",
+    },
     "simulator": set(),
     "settings": {"access", "addresses", "private", "settings_words", "texts", "warehouse"},
     "settings_words": set(),
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
     "components": {"access", "orchestration", "settings"},
-    "demo": {"access", "orchestration", "private", "settings", "simulator", "sonarcloud", "terminal", "warehouse"},
+    "demo": {
+        "access",
+        "orchestration",
+        "private",
+        "settings",
+        "simulator",
+        "sonarcloud",
+        "terminal",
+        "warehouse",
+    },
     "cli": {
         "access",
         "addresses",
@@ -69,7 +88,18 @@ ONLY_IN = {
     "filelock": {"sonarcloud", "orchestration"},
     "yaml": {"orchestration"},
 }
-NO_IO = {"os", "pathlib", "io", "socket", "sqlite3", "time", "subprocess", "urllib", "logging", "random"}
+NO_IO = {
+    "os",
+    "pathlib",
+    "io",
+    "socket",
+    "sqlite3",
+    "time",
+    "subprocess",
+    "urllib",
+    "logging",
+    "random",
+}
 
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -115,20 +145,33 @@ ROOMS = {
     "ledger": {"raw", "ask"},
     "ask": {"raw", "history", "ledger"},
 }
-"""The four rooms of the warehouse, and of which others each may know something. What all share knows none of them."""
+"""The four rooms of the warehouse, and of which others each may know something.
+
+What all share knows none of them.
+"""
 
 
-@pytest.mark.parametrize("file", sorted(WAREHOUSE.rglob("*.py")), ids=lambda file: str(file.relative_to(WAREHOUSE)))
+@pytest.mark.parametrize(
+    "file", sorted(WAREHOUSE.rglob("*.py")), ids=lambda file: str(file.relative_to(WAREHOUSE))
+)
 def test_a_file_of_the_warehouse_imports_only_what_its_room_may(file: Path) -> None:
     room = file.relative_to(WAREHOUSE).parts[0]
-    known = {name.split(".")[2] for name in imported(file) if name.startswith("sonar_access_pipeline.warehouse.")}
+    known = {
+        name.split(".")[2]
+        for name in imported(file)
+        if name.startswith("sonar_access_pipeline.warehouse.")
+    }
     assert known & ROOMS.keys() <= ROOMS.get(room, set()) | {room}
 
 
 def test_what_keeps_snapshots_derives_nothing() -> None:
     for name in ("snapshots", "attempts"):
         known = imported(WAREHOUSE / "raw" / f"{name}.py")
-        assert not any(one.startswith(f"sonar_access_pipeline.warehouse.{room}") for one in known for room in ("history", "ask"))
+        assert not any(
+            one.startswith(f"sonar_access_pipeline.warehouse.{room}")
+            for one in known
+            for room in ("history", "ask")
+        )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -138,7 +181,11 @@ def test_what_is_said_of_a_function_begins_with_a_verb(file: Path) -> None:
 
 def test_the_product_knows_nothing_of_its_tests() -> None:
     files = [*FILES, *(ROOT.parent / "examples").rglob("*.py")]
-    assert not [file for file in files if any(name.startswith("sonar_access_pipeline_tests") for name in imported(file))]
+    assert not [
+        file
+        for file in files
+        if any(name.startswith("sonar_access_pipeline_tests") for name in imported(file))
+    ]
 
 
 def _is_standard(name: str) -> bool:
@@ -148,13 +195,17 @@ def _is_standard(name: str) -> bool:
 
 
 def test_what_dagster_does_not_publish_is_asked_for_in_one_file_and_is_what_it_was() -> None:
-    asking = {file.name for file in FILES if any(name.startswith("dagster._") for name in imported(file))}
+    asking = {
+        file.name for file in FILES if any(name.startswith("dagster._") for name in imported(file))
+    }
     assert asking == {"unpublished.py"}
     by_name = {file.name for file in FILES if re.search(r"\bdg\._", file.read_text())}
     assert by_name == set()
     public = {name for name in unpublished.__all__ if hasattr(dg, name)}
     assert public == set(), "Dagster has published it meanwhile"
-    tags = {name: getattr(unpublished, name) for name in unpublished.__all__ if name.endswith("_TAG")}
+    tags = {
+        name: getattr(unpublished, name) for name in unpublished.__all__ if name.endswith("_TAG")
+    }
     assert tags == {
         "ASSET_PARTITION_RANGE_END_TAG": "dagster/asset_partition_range_end",
         "ASSET_PARTITION_RANGE_START_TAG": "dagster/asset_partition_range_start",

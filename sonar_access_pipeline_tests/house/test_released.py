@@ -1,5 +1,5 @@
-"""What a released version wrote stays readable, derivable and verifiable: by this version, and by one that was changed in the
-ways in which versions change.
+"""What a released version wrote stays readable, derivable and verifiable: by this version, and by
+one that was changed in the ways in which versions change.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ PACKAGE = Path(sonar_access_pipeline.__file__).parent
 A_RULE = (
     "access/rules.py",
     "STATE_RULES = (\n",
-    'STATE_RULES = (\n    StateRule("finds-nothing", 1, Severity.LOW, "finds nothing", ask=lambda *_: ()),\n',
+    (
+        'STATE_RULES = (\n    StateRule("finds-nothing", 1, Severity.LOW, "finds nothing",'
+        " ask=lambda *_: ()),\n"
+    ),
 )
 A_NEWER_RULE = (
     "access/rules.py",
     '    StateRule("no-admin", 1,',
-    '    StateRule("no-admin", 2, Severity.LOW, "x", ask=lambda content, _: [_fail("x", "y")]),\n    StateRule("no-admin", 1,',
+    (
+        '    StateRule("no-admin", 2, Severity.LOW, "x", ask=lambda content, _: [_fail("x",'
+        ' "y")]),\n    StateRule("no-admin", 1,'
+    ),
 )
 A_POLICY_FIELD = (
     "access/policy.py",
@@ -41,10 +47,22 @@ A_POLICY_FIELD = (
     "    max_token_days: int = 365\n    max_groups: int = later(9)\n",
 )
 A_COLUMN = (
-    ("evidence/facts.py", '    "login",\n    "name",\n    "email",', '    "login",\n    "nickname",\n    "name",\n    "email",'),
-    ("evidence/facts.py", '        "login": login,\n', '        "login": login,\n        "nickname": "N",\n'),
+    (
+        "evidence/facts.py",
+        '    "login",\n    "name",\n    "email",',
+        '    "login",\n    "nickname",\n    "name",\n    "email",',
+    ),
+    (
+        "evidence/facts.py",
+        '        "login": login,\n',
+        '        "login": login,\n        "nickname": "N",\n',
+    ),
     ("evidence/tables.py", "FORMATS = range(FIRST_FORMAT, 4)", "FORMATS = range(FIRST_FORMAT, 5)"),
-    ("evidence/columns.py", "    # Who.\n", '    "nickname": Column("what friends call it", since=4),\n'),
+    (
+        "evidence/columns.py",
+        "    # Who.\n",
+        '    "nickname": Column("what friends call it", since=4),\n',
+    ),
 )
 ALL = "all of them"
 CHANGES = {
@@ -61,8 +79,12 @@ def test_this_version_has_a_fixture() -> None:
 
 
 @pytest.fixture
-def warehouse_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """Give the address of a release's warehouse in a database, with its evidence and archive in the working folder."""
+def warehouse_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Any:
+    """Give the address of a release's warehouse in a database, with its evidence and archive in the
+    working folder.
+    """
 
     def bring(release: str, database: str) -> str:
         released.unpacked(release, tmp_path)
@@ -78,15 +100,22 @@ def warehouse_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytes
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_a_release_wrote_is_read_verified_derived_and_built_again(release: str, database: str, warehouse_of: Any) -> None:
+def test_what_a_release_wrote_is_read_verified_derived_and_built_again(
+    release: str, database: str, warehouse_of: Any
+) -> None:
     url = warehouse_of(release, database)
     assert list(released.faults(url)) == []
     assert released.onward(url)["format"] == FORMATS[-1]
 
 
-@pytest.mark.parametrize("changed", [pytest.param(one, marks=() if one == ALL else pytest.mark.proofs(one)) for one in CHANGES])
+@pytest.mark.parametrize(
+    "changed",
+    [pytest.param(one, marks=() if one == ALL else pytest.mark.proofs(one)) for one in CHANGES],
+)
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_was_sealed_before_an_ordinary_change_stays_as_it_was(release: str, changed: str, warehouse_of: Any) -> None:
+def test_what_was_sealed_before_an_ordinary_change_stays_as_it_was(
+    release: str, changed: str, warehouse_of: Any
+) -> None:
     url = warehouse_of(release, "sqlite")
     copy = Path("copy") / PACKAGE.name
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))

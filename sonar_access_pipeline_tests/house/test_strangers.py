@@ -1,4 +1,6 @@
-"""Whoever sends us something strange: answers that are bent, words that are commands, packets and archives of strangers."""
+"""Whoever sends us something strange: answers that are bent, words that are commands, packets and
+archives of strangers.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,11 @@ def sends(body: bytes, status: int = 200, **headers: str) -> Answers:
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response_only(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers,
+        }.items():
             request.send_header(name.replace("_", "-"), value)
         request.end_headers()
         request.wfile.write(body)
@@ -86,14 +92,20 @@ def sends(body: bytes, status: int = 200, **headers: str) -> Answers:
 
 def said(answer: Answers) -> SourceError:
     """What a request ends with."""
-    with serving(answer) as url, Client(url, "token", patience=ONCE) as client, pytest.raises(SourceError) as ended:
+    with (
+        serving(answer) as url,
+        Client(url, "token", patience=ONCE) as client,
+        pytest.raises(SourceError) as ended,
+    ):
         client.get(MEMBERS, {"organization": "acme", "p": "1", "ps": "100"})
     return ended.value
 
 
 def page(**paging: object) -> bytes:
     """A page of nobody."""
-    return json.dumps({"users": [], "paging": {"pageIndex": 1, "pageSize": 100, "total": 0, **paging}}).encode()
+    return json.dumps(
+        {"users": [], "paging": {"pageIndex": 1, "pageSize": 100, "total": 0, **paging}}
+    ).encode()
 
 
 DEEP = b"[" * 20_000 + b"]" * 20_000
@@ -112,8 +124,14 @@ DEEP = b"[" * 20_000 + b"]" * 20_000
         (sends(page(), 503, Retry_After="Fri, 31 Dec 99999 23:59:59 GMT"), "with 503"),
         (sends(b"x", 200, Date="Fri, 31 Dec 9999 23:59:59 -2300"), "not JSON"),
         (sends(b"x", 200, Date="Mon, 01 Jan 0001 00:00:00 +2300", Age="9" * 400), "an old answer"),
-        (sends(rb'{"errors": [{"msg": "half \ud800 of one"}]}', 400), "half \N{REPLACEMENT CHARACTER} of one"),
-        (sends(rb'{"errors": [{"msg": "\u001b[31mred\r\nError: forged"}]}', 400), "\N{REPLACEMENT CHARACTER}[31mred"),
+        (
+            sends(rb'{"errors": [{"msg": "half \ud800 of one"}]}', 400),
+            "half \N{REPLACEMENT CHARACTER} of one",
+        ),
+        (
+            sends(rb'{"errors": [{"msg": "\u001b[31mred\r\nError: forged"}]}', 400),
+            "\N{REPLACEMENT CHARACTER}[31mred",
+        ),
         (sends(b'{"errors": [{"msg": "The organization moved"}]}'), "The organization moved"),
         (sends(b"", 407), "a proxy asks who we are"),
     ],
@@ -145,18 +163,28 @@ def test_a_body_that_drips_has_an_end_though_the_server_will_close() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_first_address_of_the_newer_interface_that_refuses_does_not_hide_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_address_of_the_newer_interface_that_refuses_does_not_hide_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     v2 = next(one for one in ENDPOINTS.values() if one.api is Api.V2)
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         is_first = request.path.startswith("/first")
-        sends(b'{"message": "Forbidden"}' if is_first else b'{"message": "none"}', 403 if is_first else 404)(request)
+        sends(
+            b'{"message": "Forbidden"}' if is_first else b'{"message": "none"}',
+            403 if is_first else 404,
+        )(request)
 
     with serving(answer) as url:
         monkeypatch.setitem(KNOWN_HOSTS, "127.0.0.1", f"{url}/first")
-        with Client(url, "token", patience=ONCE) as client, pytest.raises(RefusedError, match="Forbidden") as refused:
+        with (
+            Client(url, "token", patience=ONCE) as client,
+            pytest.raises(RefusedError, match="Forbidden") as refused,
+        ):
             client.get(v2, {})
-    assert not isinstance(refused.value, NotFoundError), "who knows the address and refuses says more"
+    assert not isinstance(refused.value, NotFoundError), (
+        "who knows the address and refuses says more"
+    )
     assert isinstance(said(sends(b'{"message": "Forbidden"}', 403)), RefusedError)
 
 
@@ -194,7 +222,11 @@ def _deep(folder: Path) -> None:
 
 
 def _endless_window(folder: Path) -> None:
-    edit(folder, "manifest.json", lambda said: said["window"].update(first_day="0001-01-01", last_day="9999-12-31"))
+    edit(
+        folder,
+        "manifest.json",
+        lambda said: said["window"].update(first_day="0001-01-01", last_day="9999-12-31"),
+    )
     resigned(folder, folder.parent / "stranger")
 
 
@@ -206,7 +238,9 @@ def _other_types(folder: Path) -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize(
-    "put", [_pipe, _pipe_in_place, _device, _sparse, _no_utf8, _deep, _endless_window, _other_types], ids=lambda put: put.__name__
+    "put",
+    [_pipe, _pipe_in_place, _device, _sparse, _no_utf8, _deep, _endless_window, _other_types],
+    ids=lambda put: put.__name__,
 )
 def test_whatever_lies_in_a_packet_verifying_it_ends_and_names_it(
     here: Sealings, strange: Path, put: Callable[[Path], None], named: bool
@@ -221,14 +255,18 @@ def test_whatever_lies_in_a_packet_verifying_it_ends_and_names_it(
     assert faults
     assert all(fault.isprintable() for fault in faults)
     others = verify_all(store, "acme", warehouse=here.warehouse).reports
-    assert [one for one, report in others.items() if not report.own and one != path], "the others are judged by themselves"
+    assert [one for one, report in others.items() if not report.own and one != path], (
+        "the others are judged by themselves"
+    )
 
 
 def test_answers_of_a_packet_that_was_cut_are_not_exported(here: Sealings, tmp_path: Path) -> None:
     file = here.last / "requests.csv"
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:3]))
     files = FolderStore(here.root).get(str(here.last.relative_to(here.root)))
-    with pytest.raises(EvidenceError, match=r"requests.csv was changed; verify it, nothing was exported"):
+    with pytest.raises(
+        EvidenceError, match=r"requests.csv was changed; verify it, nothing was exported"
+    ):
         export_raw(files, FolderStore(here.root), here.warehouse, tmp_path / "answers")
     assert not (tmp_path / "answers").exists()
 
@@ -253,9 +291,15 @@ def _first(entries: dict[str, bytes], change: Callable[[dict[str, Any]], None]) 
 
 BENT: dict[str, Callable[[dict[str, bytes]], None]] = {
     "nested": lambda entries: entries.update({"snapshots.jsonl": b"[" * 100_000 + b"]" * 100_000}),
-    "unpacks to too much": lambda entries: entries.update({sorted(entries)[0]: b"\0" * (600 * 2**20)}),
-    "a number beyond": lambda entries: _first(entries, lambda said: said["snapshot"].update(requests=2**70)),
-    "half a surrogate": lambda entries: _first(entries, lambda said: said["snapshot"].update(run_id="\ud800")),
+    "unpacks to too much": lambda entries: entries.update(
+        {sorted(entries)[0]: b"\0" * (600 * 2**20)}
+    ),
+    "a number beyond": lambda entries: _first(
+        entries, lambda said: said["snapshot"].update(requests=2**70)
+    ),
+    "half a surrogate": lambda entries: _first(
+        entries, lambda said: said["snapshot"].update(run_id="\ud800")
+    ),
     "a zero": lambda entries: _first(entries, lambda said: said["snapshot"].update(run_id="\0")),
     "a time beyond": lambda entries: _first(
         entries, lambda said: said["snapshot"].update(observed_at="9999-12-31T23:59:59-23:00")
@@ -268,7 +312,9 @@ def test_an_archive_that_is_bent_is_a_sentence(here: Sealings, tmp_path: Path, n
     file = _archive(here, tmp_path / "archive.zip", BENT[name])
     empty = Warehouse(sqlite_url(tmp_path / "empty.sqlite"))
     upgrade(empty)
-    with pytest.raises(WarehouseError, match=r"is no archive of snapshots, or it is damaged|The archive"):
+    with pytest.raises(
+        WarehouseError, match=r"is no archive of snapshots, or it is damaged|The archive"
+    ):
         import_(empty, file, lambda: EPOCH + timedelta(days=9))
     with empty.read() as transaction:
         assert transaction.execute(text("SELECT count(*) FROM raw_snapshot")).scalar() == 0
@@ -287,9 +333,16 @@ WORDS = [
 
 
 @pytest.mark.parametrize("words", WORDS)
-def test_words_from_elsewhere_are_neither_markup_nor_control_codes_nor_a_line_of_their_own(words: str) -> None:
+def test_words_from_elsewhere_are_neither_markup_nor_control_codes_nor_a_line_of_their_own(
+    words: str,
+) -> None:
     out = io.StringIO()
-    say(f"It says {words}.", to=Console(file=out, force_terminal=True, width=200), label=words, style="bold")
+    say(
+        f"It says {words}.",
+        to=Console(file=out, force_terminal=True, width=200),
+        label=words,
+        style="bold",
+    )
     printed = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
     expected = shown(words)
     assert printed == f"{expected} It says {expected}.\n"
@@ -304,32 +357,53 @@ def test_nothing_but_one_function_prints_on_the_terminal() -> None:
     """Whatever prints by itself could take a stranger's words for markup."""
     package = Path(terminal.__file__).parent
     printing = []
-    for file in (*sorted((package / "cli").glob("*.py")), package / "demo.py", package / "terminal.py"):
+    for file in (
+        *sorted((package / "cli").glob("*.py")),
+        package / "demo.py",
+        package / "terminal.py",
+    ):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call):
                 called = node.func
-                name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                name = (
+                    called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                )
                 if name in {"print", "print_json", "echo", "secho"} and node.args:
                     printing.append(str(file.relative_to(package)))
     assert set(printing) <= {"terminal.py"}, printing
 
 
-def test_a_basis_that_looks_like_markup_breaks_no_verification(tmp_path: Path, commands: Commands) -> None:
+def test_a_basis_that_looks_like_markup_breaks_no_verification(
+    tmp_path: Path, commands: Commands
+) -> None:
     warehouse = Warehouse(sqlite_url(tmp_path / "warehouse.sqlite"))
     upgrade(warehouse)
     for day, people in enumerate((["ada", "bob-the-leaver"], ["ada"])):
-        world = World(members=dict.fromkeys(people, "Somebody"), user_permissions={"ada": ["admin"]})
+        world = World(
+            members=dict.fromkeys(people, "Somebody"), user_permissions={"ada": ["admin"]}
+        )
         record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day)), lambda: EPOCH)
     derive(warehouse, "acme")
     warehouse.close()
-    known = {"SONAR_ACCESS_WAREHOUSE_URL": sqlite_url(tmp_path / "warehouse.sqlite"), "SONAR_ORGANIZATION": "acme"}
+    known = {
+        "SONAR_ACCESS_WAREHOUSE_URL": sqlite_url(tmp_path / "warehouse.sqlite"),
+        "SONAR_ORGANIZATION": "acme",
+    }
     basis = ("--basis", "request [/] \\[/bold]", "--by", "dpo [red]")
     ends(commands.run(tmp_path, ("warehouse", "redact", "bob-the-leaver", *basis), known), 0)
-    ends(commands.run(tmp_path, ("warehouse", "verify"), known), 0, "request [/] \\[/bold]", "dpo [red]")
+    ends(
+        commands.run(tmp_path, ("warehouse", "verify"), known),
+        0,
+        "request [/] \\[/bold]",
+        "dpo [red]",
+    )
 
 
 def test_words_from_elsewhere_command_no_chat() -> None:
-    said = "The server says <!channel> @here [x](http://evil.example) <https://evil.example|click>\r\nNext: do that"
+    said = (
+        "The server says <!channel> @here [x](http://evil.example)"
+        " <https://evil.example|click>\r\nNext: do that"
+    )
     problem = Problem("acme:sync", Cause.REFUSED, "source", said, connection="acme")
     entry = Entry(Event.RAISED, problem)
     (message,) = messages_of([entry], lambda run: run)

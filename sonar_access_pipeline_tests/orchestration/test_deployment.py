@@ -1,6 +1,8 @@
-"""A deployment as in production: real web server, daemon and code server, on PostgreSQL and on SQLite, and what happens to them.
+"""A deployment as in production: real web server, daemon and code server, on PostgreSQL and on
+SQLite, and what happens to them.
 
-One long test per database, since starting everything takes a while: each step is a promise of its own, in its function.
+One long test per database, since starting everything takes a while: each step is a promise of its
+own, in its function.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from pathlib import Path
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import RemoteInstigatorOrigin
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    ScheduleInstigatorData,
+)
 from sqlalchemy import select
 
 from sonar_access_pipeline.alerts.causes import Cause
@@ -63,10 +69,25 @@ HISTORY = (
 
 
 class Site:
-    """A deployment with its simulator, its warehouse with a quarter of snapshots, and its mailbox."""
+    """A deployment with its simulator, its warehouse with a quarter of snapshots, and its
+    mailbox.
+    """
 
-    def __init__(self, made: Deployment, simulator: Simulator, warehouse: Warehouse, box: Mailbox, due: datetime) -> None:
-        self.made, self.simulator, self.warehouse, self.box, self.due = made, simulator, warehouse, box, due
+    def __init__(
+        self,
+        made: Deployment,
+        simulator: Simulator,
+        warehouse: Warehouse,
+        box: Mailbox,
+        due: datetime,
+    ) -> None:
+        self.made, self.simulator, self.warehouse, self.box, self.due = (
+            made,
+            simulator,
+            warehouse,
+            box,
+            due,
+        )
 
     @property
     def today(self) -> date:
@@ -82,13 +103,17 @@ class Site:
         """Wait until a message with some words came; how long it took, in seconds."""
         began = time.monotonic()
         until(
-            f"message '{words}' in {self.box.titles}", lambda: any(words in title for title in self.box.titles), seconds=seconds
+            f"message '{words}' in {self.box.titles}",
+            lambda: any(words in title for title in self.box.titles),
+            seconds=seconds,
         )
         return time.monotonic() - began
 
     def lost(self) -> int:
         """How many messages told of a process that was lost."""
-        return sum(title.endswith("acme: the process of a sync was lost") for title in self.box.titles)
+        return sum(
+            title.endswith("acme: the process of a sync was lost") for title in self.box.titles
+        )
 
     def problems(self) -> list[Problem]:
         """What is wrong now."""
@@ -103,11 +128,21 @@ class Site:
     def outcome(self, run_id: str) -> tuple[str | None, str | None]:
         """How the try of a run ended, and why."""
         with self.warehouse.read() as transaction:
-            row = transaction.execute(select(sync_attempt).where(sync_attempt.c.run_id == run_id)).one()
+            row = transaction.execute(
+                select(sync_attempt).where(sync_attempt.c.run_id == run_id)
+            ).one()
         return row.outcome, row.cause
 
 
-def seed(warehouse: Warehouse, url: str, connection: str, days: list[date], *, gap: int | None = None, key: str = "acme") -> None:
+def seed(
+    warehouse: Warehouse,
+    url: str,
+    connection: str,
+    days: list[date],
+    *,
+    gap: int | None = None,
+    key: str = "acme",
+) -> None:
     """Snapshots of past days, as if they had been read then; one day was not."""
     upgrade(warehouse)
     for number, day in enumerate(days):
@@ -121,7 +156,9 @@ def seed(warehouse: Warehouse, url: str, connection: str, days: list[date], *, g
             group_permissions={"1": ["scan"], "2": ["admin"]},
         )
         began = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=5)
-        snapshot = replace(snapshot_of(world, began, key=key), connection=connection, source_url=url)
+        snapshot = replace(
+            snapshot_of(world, began, key=key), connection=connection, source_url=url
+        )
         record(warehouse, snapshot, lambda began=began: began + timedelta(minutes=1))  # type: ignore[misc]
 
 
@@ -134,13 +171,16 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         postgres = warehouse_url.replace("postgresql://", "postgresql+psycopg2://")
     with (
         mailbox() as box,
-        Simulator(lambda: evolution.on(datetime.now(UTC).date()), tokens={TOKEN: "sonar-access-reader"}) as simulator,
+        Simulator(
+            lambda: evolution.on(datetime.now(UTC).date()), tokens={TOKEN: "sonar-access-reader"}
+        ) as simulator,
     ):
         config = tmp_path / "sonar.toml"
         first = now.date() - timedelta(days=QUARTER)
         config.write_text(
-            f'data_dir = "data"\nfirst_day = {first}\nhour = {now.hour}\nrequests_per_minute = 1000000\nbrake_share = 1.0\n'
-            f'[connections.acme]\norganization = "acme"\nhost_url = "{simulator.url}"\ntoken_env = "ACME_TOKEN"\n'
+            f'data_dir = "data"\nfirst_day = {first}\nhour = {now.hour}\nrequests_per_minute ='
+            ' 1000000\nbrake_share = 1.0\n[connections.acme]\norganization = "acme"\nhost_url ='
+            f' "{simulator.url}"\ntoken_env = "ACME_TOKEN"\n'
         )
         environment = {
             "SONAR_ACCESS_CONFIG": str(config),
@@ -152,12 +192,22 @@ def site(warehouse_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         with closing(Warehouse(warehouse_url)) as warehouse:
             days = [first + timedelta(days=number) for number in range(QUARTER)]
             seed(warehouse, simulator.url, "acme", days, gap=20)
-            module = "sonar_access_pipeline.definitions" if THOROUGH else "sonar_access_pipeline_tests.support.impatient"
-            with deployment(tmp_path / "home", environment, postgres_url=postgres, read_only=True, module=module) as made:
-                yield Site(made, simulator, warehouse, box, now.replace(minute=0, second=0, microsecond=0))
+            module = (
+                "sonar_access_pipeline.definitions"
+                if THOROUGH
+                else "sonar_access_pipeline_tests.support.impatient"
+            )
+            with deployment(
+                tmp_path / "home", environment, postgres_url=postgres, read_only=True, module=module
+            ) as made:
+                yield Site(
+                    made, simulator, warehouse, box, now.replace(minute=0, second=0, microsecond=0)
+                )
 
 
-def a_range_on_assets_is_one_backfill_also_when_the_daemon_is_killed_in_the_middle(site: Site) -> None:
+def a_range_on_assets_is_one_backfill_also_when_the_daemon_is_killed_in_the_middle(
+    site: Site,
+) -> None:
     assets = [["acme", name] for name in (*HISTORY, "evidence_packet")]
     backfill = site.made.backfill(assets, site.days)
     site.made.kill("daemon")
@@ -168,7 +218,10 @@ def a_range_on_assets_is_one_backfill_also_when_the_daemon_is_killed_in_the_midd
         (packet,) = transaction.execute(select(evidence_packet)).all()
         gaps = queries.missing_days(transaction, "acme", packet.first_day, packet.last_day)
         assert not any(queries.history_faults(transaction, "acme").values())
-    assert (str(packet.first_day), str(packet.last_day)) == (site.days[0], site.days[-1]), "one window, one packet"
+    assert (str(packet.first_day), str(packet.last_day)) == (
+        site.days[0],
+        site.days[-1],
+    ), "one window, one packet"
     assert [str(day) for day in gaps] == [site.days[20]], "and the gap is named"
 
 
@@ -183,20 +236,31 @@ def a_raw_day_of_the_past_is_refused_with_the_sentence(site: Site) -> None:
 def a_tick_that_was_missed_while_the_daemon_was_down_observes_the_day(site: Site) -> None:
     site.made.kill("daemon")
     with site.made.instance() as instance:
-        # As if it had been switched on two hours ago, and the daemon had been down since: today's tick is due.
-        states = [s for s in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE) if "daily" in s.name]
+        # As if it had been switched on two hours ago, and the daemon had been down since: today's
+        # tick is due.
+        states = [
+            s
+            for s in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+            if "daily" in s.name
+        ]
         assert states, "it was switched on"
         (state,) = states
         assert isinstance(state.origin, RemoteInstigatorOrigin)
         before = site.due - timedelta(hours=2)
-        data = ScheduleInstigatorData(f"0 {site.due.hour} * * *", start_timestamp=before.timestamp())
-        instance.update_instigator_state(InstigatorState(state.origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data))
+        data = ScheduleInstigatorData(
+            f"0 {site.due.hour} * * *", start_timestamp=before.timestamp()
+        )
+        instance.update_instigator_state(
+            InstigatorState(state.origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+        )
 
     site.made.start_daemon()
 
     def observed() -> bool:
         with site.warehouse.read() as transaction:
-            query = select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.partition_date == site.today)
+            query = select(raw_snapshot.c.snapshot_id).where(
+                raw_snapshot.c.partition_date == site.today
+            )
             return transaction.execute(query).first() is not None
 
     until("observation of today", observed)
@@ -212,7 +276,10 @@ def a_killed_worker_is_lost_told_and_finished_by_the_next(site: Site) -> None:
     assert site.told("acme: the process of a sync was lost") < 60
     assert site.outcome(run) == ("failed", "lost")
     site.simulator.latency = 0.0
-    assert site.made.ended(site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})) == "SUCCESS"
+    assert (
+        site.made.ended(site.made.launch("acme_daily", **{"dagster/partition": str(site.today)}))
+        == "SUCCESS"
+    )
     site.told("recovered: acme: the process of a sync was lost")
 
 
@@ -230,7 +297,10 @@ def a_run_that_died_with_its_code_server_is_told_and_finished_by_the_next(site: 
     until("another message", lambda: site.lost() > before)
     assert time.monotonic() - began < 300
     site.simulator.latency = 0.0
-    assert site.made.ended(site.made.launch("acme_daily", **{"dagster/partition": str(site.today)})) == "SUCCESS"
+    assert (
+        site.made.ended(site.made.launch("acme_daily", **{"dagster/partition": str(site.today)}))
+        == "SUCCESS"
+    )
     until("end of the problem", lambda: not site.problems())
 
 
@@ -244,9 +314,15 @@ def a_worker_that_is_told_to_end_is_lost_too(site: Site) -> None:
     os.kill(worker, signal.SIGTERM)
     assert site.made.ended(run) == "FAILURE"
     with site.made.instance() as instance:
-        (ended,) = [one for one in ended_since(instance, since, ["acme"]).runs if one.run.run_id == run]
+        (ended,) = [
+            one for one in ended_since(instance, since, ["acme"]).runs if one.run.run_id == run
+        ]
     assert ended.cause is Cause.LOST
-    assert ended.run.sentence == "The run's process was told to end from outside, by the machine or the cluster it ran on."
+    assert (
+        ended.run.sentence
+        == "The run's process was told to end from outside, by the machine or the cluster it"
+        " ran on."
+    )
     assert site.outcome(run) == ("failed", "lost")
     site.simulator.latency = 0.0
 
@@ -257,7 +333,8 @@ def a_cancelled_run_is_on_record_and_not_tried_again(site: Site) -> None:
     until("try", lambda: site.has_tried(run))
     assert site.made.ask(TERMINATE, id=run)["__typename"] == "TerminateRunSuccess"
     assert site.made.ended(run) == "CANCELED"
-    # Today is observed already, so nobody has to hear of it; it is on record, and what was cancelled is not tried again.
+    # Today is observed already, so nobody has to hear of it; it is on record, and what was
+    # cancelled is not tried again.
     until("end of the try", lambda: site.outcome(run) == ("failed", "cancelled"))
     site.simulator.latency = 0.0
 
@@ -289,14 +366,25 @@ def a_reviewer_on_the_read_only_server_sees_everything_and_can_change_nothing(si
         (START_SCHEDULE, {"selector": selector(scheduleName="acme_daily_schedule")}),
         (RELOAD, {"name": "sonar_access_pipeline"}),
     ):
-        assert made.ask(query, read_only=True, **variables)["__typename"] == "UnauthorizedError", query
+        assert made.ask(query, read_only=True, **variables)["__typename"] == "UnauthorizedError", (
+            query
+        )
     found = made.ask(ASSETS, read_only=True)
-    assert {tuple(node["assetKey"]["path"]) for node in found} >= {("acme", "fct_user_access"), ("acme", "evidence_packet")}
+    assert {tuple(node["assetKey"]["path"]) for node in found} >= {
+        ("acme", "fct_user_access"),
+        ("acme", "evidence_packet"),
+    }
 
 
 DELETE = "mutation($id: String!) { deletePipelineRun(runId: $id) { __typename } }"
-WIPE = "mutation($ranges: [PartitionsByAssetSelector!]!) { wipeAssets(assetPartitionRanges: $ranges) { __typename } }"
-RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
+WIPE = (
+    "mutation($ranges: [PartitionsByAssetSelector!]!) { wipeAssets(assetPartitionRanges: $ranges) {"
+    " __typename } }"
+)
+RELOAD = (
+    "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) {"
+    " __typename } }"
+)
 ASSETS = "query { assetNodes { assetKey { path } } }"
 
 

@@ -1,4 +1,6 @@
-"""History as Dagster runs it: any partition, any range, in any order; verified weekly; and who waits for whom."""
+"""History as Dagster runs it: any partition, any range, in any order; verified weekly; and who
+waits for whom.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 from sqlalchemy import text
 
 from sonar_access_pipeline.access.snapshot import Snapshot
@@ -31,19 +36,30 @@ GAPS = {3, 4, 50, 60, 61, 62, 100, 200, 201, 202, DAYS - 1} & {*range(DAYS)}
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str) -> Iterator[Company]:
     with company(
-        tmp_path / "data", monkeypatch.setenv, warehouse_url=warehouse_url, accounts=12, groups=3, brake_rows=1000
+        tmp_path / "data",
+        monkeypatch.setenv,
+        warehouse_url=warehouse_url,
+        accounts=12,
+        groups=3,
+        brake_rows=1000,
     ) as opened:
         yield opened
 
 
 def many_days(here: Company) -> list[Snapshot]:
-    """A year of snapshots, or a quarter in the short form, with some days left out, kept and not derived."""
+    """A year of snapshots, or a quarter in the short form, with some days left out, kept and not
+    derived.
+    """
     found = []
     with here.parts.warehouse() as warehouse:
         for day in range(DAYS):
             members = {f"user-{number}": "N" for number in range(day % 7, 12)}
-            began = datetime.combine(FIRST_DAY, datetime.min.time(), UTC) + timedelta(days=day, hours=5)
-            snapshot = snapshot_of(World(members=members, groups={"1": "g"}, group_members={"1": list(members)}), began)
+            began = datetime.combine(FIRST_DAY, datetime.min.time(), UTC) + timedelta(
+                days=day, hours=5
+            )
+            snapshot = snapshot_of(
+                World(members=members, groups={"1": "g"}, group_members={"1": list(members)}), began
+            )
             if day not in GAPS:
                 found.append(snapshot)
                 record(warehouse, snapshot, lambda: began)  # noqa: B023  # called at once
@@ -51,12 +67,17 @@ def many_days(here: Company) -> list[Snapshot]:
 
 
 def over(here: Company, first: int, last: int) -> dict[str, str]:
-    return {ASSET_PARTITION_RANGE_START_TAG: str(here.day(first)), ASSET_PARTITION_RANGE_END_TAG: str(here.day(last))}
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: str(here.day(first)),
+        ASSET_PARTITION_RANGE_END_TAG: str(here.day(last)),
+    }
 
 
 @pytest.mark.waits
 @pytest.mark.proofs("sqlite")
-def test_many_days_are_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(here: Company) -> None:
+def test_many_days_are_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(
+    here: Company,
+) -> None:
     snapshots = many_days(here)
     here.clock.go_to(here.day(DAYS))
     result = here.run("history", tags=over(here, 0, DAYS - 1))
@@ -65,15 +86,20 @@ def test_many_days_are_derived_from_stored_snapshots_in_one_run_and_gaps_stay_ga
     assert (numbers["days"], numbers["days_observed"]) == (DAYS, DAYS - len(GAPS))
     assert numbers["observations_merged"] == DAYS - len(GAPS)
     first = min(day for day in range(DAYS) if day not in GAPS)
-    # Nobody expects an observation on a day that has not come: the calendar is the database's, the days are the test's.
-    past = [day for day in sorted(GAPS) if day > first and here.day(day) <= datetime.now(UTC).date()]
+    # Nobody expects an observation on a day that has not come: the calendar is the database's, the
+    # days are the test's.
+    past = [
+        day for day in sorted(GAPS) if day > first and here.day(day) <= datetime.now(UTC).date()
+    ]
     assert json.loads(numbers["gaps"]) == [str(here.day(day)) for day in past]
     with here.warehouse() as warehouse:
         assert stored(warehouse, "acme") == expected(snapshots)
 
 
 @pytest.mark.proofs("postgresql")
-def test_days_derived_from_the_newest_to_the_oldest_and_in_pieces_give_the_same(here: Company) -> None:
+def test_days_derived_from_the_newest_to_the_oldest_and_in_pieces_give_the_same(
+    here: Company,
+) -> None:
     snapshots = many_days(here)
     here.clock.go_to(here.day(DAYS))
     for first, last in ((DAYS - 2, DAYS - 2), (DAYS - 15, DAYS - 3), (0, 10)):
@@ -87,10 +113,16 @@ def test_the_weekly_job_verifies_and_names_no_person(here: Company) -> None:
     for day in range(2):
         daily = here.live(day)
         assert daily.success
-        assert "as_recorded" not in {check.check_name for check in daily.get_asset_check_evaluations()}
+        assert "as_recorded" not in {
+            check.check_name for check in daily.get_asset_check_evaluations()
+        }
     (check,) = here.run("verify").get_asset_check_evaluations()
-    assert (check.check_name, check.passed, check.metadata["state"].value) == ("as_recorded", True, "fine")
-    (packet, *_) = sorted(Path(here.settings.evidence, "acme").glob("*/*"))
+    assert (check.check_name, check.passed, check.metadata["state"].value) == (
+        "as_recorded",
+        True,
+        "fine",
+    )
+    packet, *_ = sorted(Path(here.settings.evidence, "acme").glob("*/*"))
     manifest = (packet / "manifest.json").read_bytes()
     (packet / "manifest.json").write_bytes(b"{}")
     (check,) = here.run("verify").get_asset_check_evaluations()
@@ -98,7 +130,9 @@ def test_the_weekly_job_verifies_and_names_no_person(here: Company) -> None:
     (packet / "manifest.json").write_bytes(manifest)
     with here.warehouse() as warehouse, warehouse.write("tampering") as transaction:
         login = transaction.execute(text("SELECT MIN(login) FROM fct_user_access")).scalar_one()
-        transaction.execute(text("DELETE FROM fct_user_access WHERE login = :login"), {"login": login})
+        transaction.execute(
+            text("DELETE FROM fct_user_access WHERE login = :login"), {"login": login}
+        )
     result = here.run("verify")
     (check,) = result.get_asset_check_evaluations()
     assert (check.passed, check.metadata["state"].value) == (False, "different")
@@ -109,7 +143,11 @@ def test_the_weekly_job_verifies_and_names_no_person(here: Company) -> None:
 
 
 def test_the_weekly_schedule_starts_the_verification_on_sundays(here: Company) -> None:
-    schedule = next(s for s in here.definitions.get_repository_def().schedule_defs if s.name == "company_weekly_schedule")
+    schedule = next(
+        s
+        for s in here.definitions.get_repository_def().schedule_defs
+        if s.name == "company_weekly_schedule"
+    )
     assert schedule.cron_schedule == "45 5 * * 0"
     assert schedule.job.name == "company_verify"
 
@@ -117,7 +155,14 @@ def test_the_weekly_schedule_starts_the_verification_on_sundays(here: Company) -
 def test_bodies_older_than_the_settings_say_are_dropped_by_the_run_that_derives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with company(tmp_path / "data", monkeypatch.setenv, accounts=12, groups=3, brake_rows=1000, keep_bodies_days=2) as here:
+    with company(
+        tmp_path / "data",
+        monkeypatch.setenv,
+        accounts=12,
+        groups=3,
+        brake_rows=1000,
+        keep_bodies_days=2,
+    ) as here:
         dropped = []
         for day in range(5):
             result = here.live(day)
@@ -157,13 +202,20 @@ def test_runs_of_one_organization_wait_for_each_other_and_for_no_other(postgresq
 
 def test_two_runs_at_once_derive_everything_once(warehouse: Warehouse) -> None:
     snapshots = [
-        snapshot_of(World(members={f"user-{n}": "N" for n in range(day + 1)}), datetime(2026, 3, 1 + day, 5, tzinfo=UTC))
+        snapshot_of(
+            World(members={f"user-{n}": "N" for n in range(day + 1)}),
+            datetime(2026, 3, 1 + day, 5, tzinfo=UTC),
+        )
         for day in range(8)
     ]
     for snapshot in snapshots:
         record(warehouse, snapshot, lambda: snapshots[0].started_at)
     with ThreadPoolExecutor(3) as pool:
-        merged = [number for numbers in pool.map(lambda _: derive(warehouse, "acme"), range(3)) for number in numbers]
+        merged = [
+            number
+            for numbers in pool.map(lambda _: derive(warehouse, "acme"), range(3))
+            for number in numbers
+        ]
     assert sorted(merged) == list(range(1, 9))
     assert stored(warehouse, "acme") == expected(snapshots)
 

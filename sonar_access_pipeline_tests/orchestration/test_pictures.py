@@ -45,7 +45,9 @@ def test_every_day_of_the_calendar_has_the_colour_of_its_fate(days: list[tuple[d
     for day, fate in days:
         x = MARGIN + (day - first).days // 7 * (CELL + GAP)
         y = MARGIN + TEXT + 6 + day.weekday() * (CELL + GAP)
-        assert close(picture.getpixel(((x + CELL - 2) * SCALE, (y + CELL - 2) * SCALE)), COLOURS[fate]), day
+        assert close(
+            picture.getpixel(((x + CELL - 2) * SCALE, (y + CELL - 2) * SCALE)), COLOURS[fate]
+        ), day
 
 
 def test_a_picture_in_markdown_is_the_picture() -> None:

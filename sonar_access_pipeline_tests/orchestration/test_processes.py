@@ -1,4 +1,6 @@
-"""Runs whose process is gone are ended, and no other: on a real instance of Dagster, with real processes."""
+"""Runs whose process is gone are ended, and no other: on a real instance of Dagster, with real
+processes.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,17 @@ def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
     return run.run_id
 
 
-def noted(instance: dg.DagsterInstance, run: str, *born: str, host: str = socket.gethostname(), of: str = "") -> str:
+def noted(
+    instance: dg.DagsterInstance,
+    run: str,
+    *born: str,
+    host: str = socket.gethostname(),
+    of: str = "",
+) -> str:
     """Have a run say that it works in processes, each with its birth."""
-    instance.add_run_tags(run, {processes.TAG: f"{of or run} {host} {processes._numbering()} {' '.join(born)}"})
+    instance.add_run_tags(
+        run, {processes.TAG: f"{of or run} {host} {processes._numbering()} {' '.join(born)}"}
+    )
     return run
 
 
@@ -79,7 +89,9 @@ def test_a_run_whose_process_is_gone_fails_and_its_slot_is_free(
     run = noted(instance, started(instance, LAUNCHED), at(child.pid))
     assert processes.end_lost(instance, lambda _: True) == []
     end(child)
-    assert processes.end_lost(instance, lambda _: False) == [], "somebody else's runs are left alone"
+    assert processes.end_lost(instance, lambda _: False) == [], (
+        "somebody else's runs are left alone"
+    )
     assert processes.end_lost(instance, lambda _: True) == [run]
     assert record_of(instance, run).dagster_run.status is dg.DagsterRunStatus.FAILURE
     assert processes.end_lost(instance, lambda _: True) == []
@@ -102,7 +114,9 @@ def test_a_run_that_ended_well_between_two_looks_stays_so(
 
     def ends_now(process: int) -> str:
         if child.poll() is None:
-            instance.handle_run_event(run, dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="nothing"))
+            instance.handle_run_event(
+                run, dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="nothing")
+            )
             end(child)
         return born(process)
 
@@ -124,7 +138,9 @@ def test_a_step_in_a_process_of_its_own_belongs_to_the_process_that_waits_for_it
 ) -> None:
     run = started(instance, LAUNCHED)
     processes.note(instance, run)
-    of, host, numbering, own, parent = record_of(instance, run).dagster_run.tags[processes.TAG].split(" ")
+    of, host, numbering, own, parent = (
+        record_of(instance, run).dagster_run.tags[processes.TAG].split(" ")
+    )
     assert (of, host, numbering) == (run, socket.gethostname(), processes._numbering())
     assert (own.split(":")[0], parent.split(":")[0]) == (str(os.getpid()), str(os.getppid()))
     gone = at(child.pid)
@@ -140,17 +156,24 @@ def test_a_process_that_ended_and_that_nobody_waited_for_is_gone(
 ) -> None:
     run = noted(instance, started(instance, LAUNCHED), at(child.pid))
     child.kill()
-    until("end", lambda: "Z" in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[:1])
+    until(
+        "end",
+        lambda: "Z" in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[:1],
+    )
     assert processes.end_lost(instance, lambda _: True) == [run]
 
 
-def test_a_number_that_another_process_has_now_is_not_the_process_that_was_noted(instance: dg.DagsterInstance) -> None:
+def test_a_number_that_another_process_has_now_is_not_the_process_that_was_noted(
+    instance: dg.DagsterInstance,
+) -> None:
     """As in a container that was made anew, whose processes have the same numbers."""
     run = noted(instance, started(instance, LAUNCHED), f"{os.getpid()}:1")
     assert processes.end_lost(instance, lambda _: True) == [run]
 
 
-def test_what_cannot_be_known_is_left_alone(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_known_is_left_alone(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noted(instance, started(instance, LAUNCHED), "1:1", host="another-host")
     of_a_command = noted(instance, started(instance, {}), "999999:1")
     unnoted = started(instance, LAUNCHED)
@@ -161,7 +184,10 @@ def test_what_cannot_be_known_is_left_alone(instance: dg.DagsterInstance, monkey
 
 
 def test_launchers_that_look_for_themselves_are_left_alone(tmp_path: Path) -> None:
-    launcher = "run_launcher:\n  module: dagster._core.launcher.sync_in_memory_run_launcher\n  class: SyncInMemoryRunLauncher\n"
+    launcher = (
+        "run_launcher:\n  module: dagster._core.launcher.sync_in_memory_run_launcher\n  class:"
+        " SyncInMemoryRunLauncher\n"
+    )
     (tmp_path / "dagster.yaml").write_text(launcher)
     with dg.DagsterInstance.from_config(str(tmp_path)) as opened:
         noted(opened, started(opened, LAUNCHED), "999999:1")

@@ -1,4 +1,6 @@
-"""Everything that can be wrong, made wrong on purpose: each is told once to a real channel, and recovers once it is mended."""
+"""Everything that can be wrong, made wrong on purpose: each is told once to a real channel, and
+recovers once it is mended.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
@@ -41,7 +47,9 @@ class Watcher:
         self.here, self.box, self.memory = here, box, Memory()
 
     def look(self, limits: Limits | None = None) -> Look:
-        found = Watch(self.here.parts, self.here.instance, limits=limits or Limits()).look(self.memory)
+        found = Watch(self.here.parts, self.here.instance, limits=limits or Limits()).look(
+            self.memory
+        )
         self.memory = Memory.read(found.memory.written())
         return found
 
@@ -61,7 +69,9 @@ def box() -> Iterator[Mailbox]:
 
 
 @pytest.fixture
-def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Mailbox) -> Iterator[Company]:
+def here(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Mailbox
+) -> Iterator[Company]:
     """On SQLite; on PostgreSQL where a test asks for it."""
     with company(
         tmp_path / "data",
@@ -96,7 +106,9 @@ def started(here: Company, run: dg.DagsterRun) -> dg.DagsterRun:
     return run
 
 
-def test_a_failed_sync_is_told_once_however_often_it_is_tried_and_once_more_when_it_works(watcher: Watcher) -> None:
+def test_a_failed_sync_is_told_once_however_often_it_is_tried_and_once_more_when_it_works(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     assert here.live(0).success
     assert watcher.look().is_well
@@ -112,7 +124,10 @@ def test_a_failed_sync_is_told_once_however_often_it_is_tried_and_once_more_when
     here.simulator.faults.clear()
     assert here.live(2).success
     assert watcher.look().is_well
-    assert watcher.box.messages[0][1] == "company (organization acme), 2026-02-03: It is over; this day stays a gap: 2026-02-03."
+    assert (
+        watcher.box.messages[0][1]
+        == "company (organization acme), 2026-02-03: It is over; this day stays a gap: 2026-02-03."
+    )
     assert watcher.told() == ["recovered: company: what SonarCloud answers does not add up"]
 
 
@@ -137,7 +152,9 @@ def test_a_run_that_was_cancelled_before_it_began_is_on_record_and_told(watcher:
     assert watcher.causes() == [Cause.CANCELLED]
     assert watcher.told() == ["company: a run was cancelled"]
     with here.warehouse() as warehouse, warehouse.read() as transaction:
-        row = transaction.execute(select(sync_attempt).where(sync_attempt.c.run_id == run.run_id)).one()
+        row = transaction.execute(
+            select(sync_attempt).where(sync_attempt.c.run_id == run.run_id)
+        ).one()
     assert (row.partition_date, row.outcome, row.cause) == (here.day(1), "failed", "cancelled")
     assert due_retries(here.parts, here.instance, timedelta()) == [], "somebody wanted it so"
     here.live(1)
@@ -145,7 +162,9 @@ def test_a_run_that_was_cancelled_before_it_began_is_on_record_and_told(watcher:
 
 
 @pytest.mark.parametrize(("begins", "cause"), [(True, Cause.LOST), (False, Cause.NOT_STARTED)])
-def test_a_run_without_a_failed_step_is_told_as_lost_or_as_never_started(watcher: Watcher, begins: bool, cause: Cause) -> None:
+def test_a_run_without_a_failed_step_is_told_as_lost_or_as_never_started(
+    watcher: Watcher, begins: bool, cause: Cause
+) -> None:
     here = watcher.here
     here.live(0)
     here.clock.go_to(here.day(1))
@@ -154,9 +173,10 @@ def test_a_run_without_a_failed_step_is_told_as_lost_or_as_never_started(watcher
         started(here, run)
     here.instance.report_run_failed(run)
     assert watcher.causes() == [cause]
-    assert [(c.name, day, number) for c, day, number in due_retries(here.parts, here.instance, timedelta())] == [
-        ("company", here.day(1), 2)
-    ]
+    assert [
+        (c.name, day, number)
+        for c, day, number in due_retries(here.parts, here.instance, timedelta())
+    ] == [("company", here.day(1), 2)]
 
 
 def test_a_try_whose_process_was_killed_gets_an_end_once_its_run_has_one(watcher: Watcher) -> None:
@@ -198,7 +218,9 @@ def test_a_try_of_a_run_that_dagster_forgot_was_lost(watcher: Watcher) -> None:
     assert watcher.causes() == [Cause.LOST]
 
 
-def test_a_run_that_waits_and_one_that_goes_on_for_too_long_are_told_and_recover_when_they_end(watcher: Watcher) -> None:
+def test_a_run_that_waits_and_one_that_goes_on_for_too_long_are_told_and_recover_when_they_end(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     run = a_run(here)
@@ -216,7 +238,9 @@ def test_a_run_that_waits_and_one_that_goes_on_for_too_long_are_told_and_recover
     ]
 
 
-def test_a_day_that_nothing_tried_to_observe_is_told_when_its_grace_is_over(watcher: Watcher) -> None:
+def test_a_day_that_nothing_tried_to_observe_is_told_when_its_grace_is_over(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     here.clock.go_to(here.day(1))
@@ -224,19 +248,25 @@ def test_a_day_that_nothing_tried_to_observe_is_told_when_its_grace_is_over(watc
     here.clock.go_to(here.day(2))
     found = watcher.look().problems
     assert [problem.cause for problem in found] == [Cause.MISSING]
-    assert found[0].sentence == (
-        "2026-02-03 was not observed, and its grace is over: nothing tried to. Once a day is over it stays a gap."
+    assert (
+        found[0].sentence
+        == "2026-02-03 was not observed, and its grace is over: nothing tried to. Once a day is"
+        " over it stays a gap."
     )
     here.clock.go_to(here.day(3), hours=1)
     assert [problem.day for problem in watcher.look().problems] == [here.day(2)]
     assert len(watcher.told()) == 2, "raised, and repeated after a day"
     here.live(3, hours=2)
     assert watcher.look().is_well
-    assert watcher.box.messages[0][1].endswith("It is over; these days stay gaps: 2026-02-03, 2026-02-04.")
+    assert watcher.box.messages[0][1].endswith(
+        "It is over; these days stay gaps: 2026-02-03, 2026-02-04."
+    )
     assert watcher.told() == ["recovered: company: a day was not observed"]
 
 
-def test_days_that_were_lost_while_nobody_looked_are_told_once_though_all_is_well_again(watcher: Watcher) -> None:
+def test_days_that_were_lost_while_nobody_looked_are_told_once_though_all_is_well_again(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     watcher.look()
@@ -251,7 +281,9 @@ def test_days_that_were_lost_while_nobody_looked_are_told_once_though_all_is_wel
     assert watcher.told() == []
 
 
-def test_after_days_without_a_daemon_every_lost_day_is_told_also_when_the_watch_looks_before_the_sync(watcher: Watcher) -> None:
+def test_after_days_without_a_daemon_every_lost_day_is_told_also_before_the_next_sync(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     watcher.look()
@@ -275,7 +307,10 @@ def test_a_connection_that_was_never_read_is_missed_too(watcher: Watcher) -> Non
 def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher, said: str) -> None:
     here = watcher.here
     here.live(0)
-    here.parts = replace(here.parts, settings=here.parts.settings.model_copy(update={"brake_rows": 1, "brake_share": 0.0}))
+    here.parts = replace(
+        here.parts,
+        settings=here.parts.settings.model_copy(update={"brake_rows": 1, "brake_share": 0.0}),
+    )
     here.definitions = build_definitions(here.parts)
     number = next(n for n in range(1, 60) if not here.live(n).success)
     found = watcher.look().problems
@@ -283,9 +318,19 @@ def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher, said: 
     assert "`sonar-access snapshot confirm" in found[0].sentence
     assert due_retries(here.parts, here.instance, timedelta()) == []
     with here.warehouse() as warehouse:
-        decide(warehouse, number + 1, said, by="eve", reason="true", brake=Brake(1, 1000), clock=here.clock)
+        decide(
+            warehouse,
+            number + 1,
+            said,
+            by="eve",
+            reason="true",
+            brake=Brake(1, 1000),
+            clock=here.clock,
+        )
     assert watcher.look().is_well
-    assert (f"{here.day(number)} is not observed yet" in watcher.box.messages[-1][1]) is (said == RETRACTED)
+    assert (f"{here.day(number)} is not observed yet" in watcher.box.messages[-1][1]) is (
+        said == RETRACTED
+    )
 
 
 def test_a_check_that_fails_is_told_until_it_passes(watcher: Watcher) -> None:
@@ -303,10 +348,15 @@ def test_a_check_that_fails_is_told_until_it_passes(watcher: Watcher) -> None:
     assert watcher.look().is_well
 
 
-def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: Watcher, tmp_path: Path) -> None:
+def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(
+    watcher: Watcher, tmp_path: Path
+) -> None:
     here = watcher.here
     here.clock.go_to(here.day(0))
-    window = {ASSET_PARTITION_RANGE_START_TAG: str(here.day(0)), ASSET_PARTITION_RANGE_END_TAG: str(here.day(0))}
+    window = {
+        ASSET_PARTITION_RANGE_START_TAG: str(here.day(0)),
+        ASSET_PARTITION_RANGE_END_TAG: str(here.day(0)),
+    }
     assert not here.run("evidence", tags=window).success
     found = watcher.look().problems
     assert [problem.cause for problem in found] == [Cause.RUN_FAILED]
@@ -325,7 +375,9 @@ def test_a_failed_packet_of_a_window_is_told_until_that_window_has_one(watcher: 
     assert watcher.look().is_well
 
 
-def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again(watcher: Watcher, tmp_path: Path) -> None:
+def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again(
+    watcher: Watcher, tmp_path: Path
+) -> None:
     here = watcher.here
     here.live(0)
     evidence = Path(here.settings.evidence)
@@ -343,7 +395,9 @@ def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again
     assert watcher.look().is_well
 
 
-def test_a_past_day_that_is_asked_for_by_hand_is_told_once_and_is_no_failed_sync(watcher: Watcher) -> None:
+def test_a_past_day_that_is_asked_for_by_hand_is_told_once_and_is_no_failed_sync(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     here.live(1)
@@ -364,7 +418,9 @@ def test_a_token_that_is_about_to_die_is_told(watcher: Watcher) -> None:
     assert watcher.look().is_well
 
 
-def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(watcher: Watcher) -> None:
+def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(
+    watcher: Watcher,
+) -> None:
     here, box = watcher.here, watcher.box
     here.live(0)
     box.status = 500
@@ -390,7 +446,9 @@ def test_what_a_channel_does_not_take_is_seen_and_sent_again_until_it_does(watch
     ], "both, and in this order"
 
 
-def test_a_token_that_is_revoked_while_its_lists_are_read_is_told_as_what_it_is(watcher: Watcher) -> None:
+def test_a_token_that_is_revoked_while_its_lists_are_read_is_told_as_what_it_is(
+    watcher: Watcher,
+) -> None:
     here = watcher.here
     here.live(0)
     tokens = dict(here.simulator.tokens)
@@ -410,10 +468,15 @@ def test_a_token_that_is_revoked_while_its_lists_are_read_is_told_as_what_it_is(
 
 def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> None:
     here, box = watcher.here, watcher.box
-    urls = tuple(SecretStr(f"mailtos://somebody:pa55word@mail.example?to={name}@mail.example") for name in ("ada", "bob"))
+    urls = tuple(
+        SecretStr(f"mailtos://somebody:pa55word@mail.example?to={name}@mail.example")
+        for name in ("ada", "bob")
+    )
     assert len(channels_of([url.get_secret_value() for url in urls])) == 2
     again = (SecretStr(box.alert_url), SecretStr(f"{box.alert_url}?to=b"))
-    here.parts = replace(here.parts, settings=here.settings.model_copy(update={"alert_urls": again}))
+    here.parts = replace(
+        here.parts, settings=here.settings.model_copy(update={"alert_urls": again})
+    )
     here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(0)
     watcher.look()
@@ -449,7 +512,9 @@ def test_a_warehouse_that_cannot_be_reached_is_told_from_memory_and_written_down
 ) -> None:
     here, real = watcher.here, watcher.here.parts
     here.live(0)
-    broken = here.settings.model_copy(update={"warehouse_url": SecretStr("postgresql://nobody:pa55word@127.0.0.1:1/none")})
+    broken = here.settings.model_copy(
+        update={"warehouse_url": SecretStr("postgresql://nobody:pa55word@127.0.0.1:1/none")}
+    )
     here.parts = replace(real, settings=broken)
     for _ in range(3):
         assert watcher.causes() == [Cause.WAREHOUSE]
@@ -475,13 +540,17 @@ def on_disk(watcher: Watcher, tmp_path: Path) -> Company:
 
 def evaluated(here: Company, name: str, cursor: str | None = None) -> dg.SensorResult:
     sensor = build_definitions(here.parts).resolve_sensor_def(name)
-    with dg.build_sensor_context(instance=here.instance, definitions=here.definitions, cursor=cursor) as context:
+    with dg.build_sensor_context(
+        instance=here.instance, definitions=here.definitions, cursor=cursor
+    ) as context:
         result = sensor(context)
     assert isinstance(result, dg.SensorResult)
     return result
 
 
-def test_the_heartbeat_beats_while_all_is_well_and_stops_when_it_is_not(on_disk: Company, box: Mailbox) -> None:
+def test_the_heartbeat_beats_while_all_is_well_and_stops_when_it_is_not(
+    on_disk: Company, box: Mailbox
+) -> None:
     here = on_disk
     here.live(0)
     cursor = evaluated(here, WATCH).cursor
@@ -497,7 +566,11 @@ def test_the_heartbeat_beats_while_all_is_well_and_stops_when_it_is_not(on_disk:
 def test_dagster_forgets_our_old_runs_and_nobody_elses(on_disk: Company) -> None:
     here = on_disk
     here.live(0)
-    other = dg.GraphDefinition(name="other", node_defs=[]).to_job().execute_in_process(instance=here.instance)
+    other = (
+        dg.GraphDefinition(name="other", node_defs=[])
+        .to_job()
+        .execute_in_process(instance=here.instance)
+    )
     later = datetime.now(UTC) + timedelta(minutes=1)
     assert runs.forget(here.instance, later - timedelta(days=1), ["company"]) == 0
     assert runs.forget(here.instance, later, ["company"]) == 1
@@ -515,7 +588,10 @@ def test_the_retry_sensor_asks_for_a_run_of_today_once_its_pause_is_over(on_disk
 
 
 def test_no_token_no_secret_and_no_persons_name_is_in_an_alert_or_a_log(
-    on_disk: Company, box: Mailbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    on_disk: Company,
+    box: Mailbox,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     here = on_disk
     here.live(0)
@@ -526,13 +602,25 @@ def test_no_token_no_secret_and_no_persons_name_is_in_an_alert_or_a_log(
     box.status = 200
     here.clock.go_to(here.day(1), hours=5)
     evaluated(here, WATCH)
-    said = "".join(capfd.readouterr()) + caplog.text + "".join(title + text for title, text in box.messages)
+    said = (
+        "".join(capfd.readouterr())
+        + caplog.text
+        + "".join(title + text for title, text in box.messages)
+    )
     assert "members" in said
-    for secret in (TOKEN, "pa55word", "secret-of-the-heartbeat", *here.truth(0).names, *here.truth(0).names.values()):
+    for secret in (
+        TOKEN,
+        "pa55word",
+        "secret-of-the-heartbeat",
+        *here.truth(0).names,
+        *here.truth(0).names.values(),
+    ):
         assert secret not in said
 
 
-def test_in_ninety_healthy_days_nobody_is_told_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Mailbox) -> None:
+def test_in_ninety_healthy_days_nobody_is_told_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Mailbox
+) -> None:
     with company(
         tmp_path / "data",
         monkeypatch.setenv,
@@ -554,7 +642,9 @@ def test_in_ninety_healthy_days_nobody_is_told_anything(tmp_path: Path, monkeypa
             assert history(transaction, limit=None) == []
 
 
-def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_hour(watcher: Watcher, tmp_path: Path) -> None:
+def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_hour(
+    watcher: Watcher, tmp_path: Path
+) -> None:
     here = watcher.here
     here.live(0)
     evidence = tmp_path / "data" / "evidence"
@@ -567,9 +657,15 @@ def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_h
     here.clock.go_to(here.day(0), hours=2)
     assert Cause.UNPUBLISHED in watcher.causes()
     parts = here.parts
-    lost = here.settings.model_copy(update={"timestamp_url": "http://none", "timestamp_certificates": tmp_path / "none.pem"})
+    lost = here.settings.model_copy(
+        update={"timestamp_url": "http://none", "timestamp_certificates": tmp_path / "none.pem"}
+    )
     here.parts = replace(here.parts, settings=lost)
-    (told,) = [problem.sentence for problem in watcher.look().problems if problem.cause is Cause.UNPUBLISHED]
+    (told,) = [
+        problem.sentence
+        for problem in watcher.look().problems
+        if problem.cause is Cause.UNPUBLISHED
+    ]
     assert "none.pem cannot be read" in told, "a setting that is wrong does not end the watch"
     here.parts = parts
     evidence.unlink()

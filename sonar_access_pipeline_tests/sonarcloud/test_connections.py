@@ -1,4 +1,6 @@
-"""Several connections, and the way to SonarCloud: tokens, hosts, regions, proxies, certificates, clocks. Nothing leaks."""
+"""Several connections, and the way to SonarCloud: tokens, hosts, regions, proxies, certificates,
+clocks. Nothing leaks.
+"""
 
 from __future__ import annotations
 
@@ -39,23 +41,50 @@ from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade
-from sonar_access_pipeline_tests.support.company import FAST, QUIET, TOKEN, company, failure_sentence
-from sonar_access_pipeline_tests.support.reading import FOUNDED, QUICK, organization, preflight, read, serving
+from sonar_access_pipeline_tests.support.company import (
+    FAST,
+    QUIET,
+    TOKEN,
+    company,
+    failure_sentence,
+)
+from sonar_access_pipeline_tests.support.reading import (
+    FOUNDED,
+    QUICK,
+    organization,
+    preflight,
+    read,
+    serving,
+)
 
 TODAY = datetime.now(UTC).date()
 
 
 @contextmanager
-def connected(folder: Path, environment: Callable[[str, str], None], *keys: str) -> Iterator[tuple[dict[str, Simulator], Parts]]:
-    """One simulated SonarCloud per organization, and the parts of a pipeline that is connected to all of them."""
+def connected(
+    folder: Path, environment: Callable[[str, str], None], *keys: str
+) -> Iterator[tuple[dict[str, Simulator], Parts]]:
+    """One simulated SonarCloud per organization, and the parts of a pipeline that is connected to
+    all of them.
+    """
     simulators, connections = {}, []
     for key in keys:
         found = Evolution(5, FOUNDED, key=key, accounts=20, groups=3).on(FOUNDED)
         simulators[key] = Simulator(lambda found=found: found, tokens={f"token-of-{key}": READER})  # type: ignore[misc]
         environment(f"TOKEN_{key.upper()}", f"token-of-{key}")
-        connections.append(Connection(name=key, organization=key, token_env=f"TOKEN_{key.upper()}", host_url=simulators[key].url))
+        connections.append(
+            Connection(
+                name=key,
+                organization=key,
+                token_env=f"TOKEN_{key.upper()}",
+                host_url=simulators[key].url,
+            )
+        )
     settings = Settings(
-        connections=tuple(connections), data_dir=folder, first_day=TODAY - timedelta(days=3), requests_per_minute=FAST
+        connections=tuple(connections),
+        data_dir=folder,
+        first_day=TODAY - timedelta(days=3),
+        requests_per_minute=FAST,
     )
     try:
         for simulator in simulators.values():
@@ -68,29 +97,49 @@ def connected(folder: Path, environment: Callable[[str, str], None], *keys: str)
 
 def run(parts: Parts, instance: dg.DagsterInstance, key: str) -> dg.ExecuteInProcessResult:
     job = build_definitions(parts).resolve_job_def(f"{key}_daily")
-    return job.execute_in_process(instance=instance, partition_key=str(TODAY), run_config=QUIET, raise_on_error=False)
+    return job.execute_in_process(
+        instance=instance, partition_key=str(TODAY), run_config=QUIET, raise_on_error=False
+    )
 
 
-def test_each_connection_has_its_own_assets_jobs_and_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_connection_has_its_own_assets_jobs_and_schedules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with connected(tmp_path, monkeypatch.setenv, "acme", "beta") as (_, parts):
         definitions = build_definitions(parts)
         keys = {tuple(key.path) for key in definitions.resolve_asset_graph().get_all_asset_keys()}
         assert {key for key, table in keys if table == "fct_user_access"} == {"acme", "beta"}
-        names = {job.name for job in definitions.get_repository_def().get_all_jobs() if not job.name.startswith("__")}
-        assert names == {f"{key}_{job}" for key in ("acme", "beta") for job in ("daily", "history", "evidence", "verify")}
+        names = {
+            job.name
+            for job in definitions.get_repository_def().get_all_jobs()
+            if not job.name.startswith("__")
+        }
+        assert names == {
+            f"{key}_{job}"
+            for key in ("acme", "beta")
+            for job in ("daily", "history", "evidence", "verify")
+        }
         schedules = {schedule.name for schedule in definitions.get_repository_def().schedule_defs}
         assert schedules == {
-            f"{key}_{when}_schedule" for key in ("acme", "beta") for when in ("daily", "monthly", "quarterly", "weekly")
+            f"{key}_{when}_schedule"
+            for key in ("acme", "beta")
+            for when in ("daily", "monthly", "quarterly", "weekly")
         }
 
 
-def test_a_broken_connection_never_stops_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_connection_never_stops_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (simulators, parts):
         simulators["acme"].tokens.clear()
         monkeypatch.delenv("TOKEN_BETA")
         with dg.DagsterInstance.ephemeral() as instance:
             outcomes = {key: run(parts, instance, key) for key in ("acme", "beta", "gamma")}
-        assert {key: outcome.success for key, outcome in outcomes.items()} == {"acme": False, "beta": False, "gamma": True}
+        assert {key: outcome.success for key, outcome in outcomes.items()} == {
+            "acme": False,
+            "beta": False,
+            "gamma": True,
+        }
         assert "refuses the token" in failure_sentence(outcomes["acme"])
         assert "set TOKEN_BETA" in failure_sentence(outcomes["beta"])
         with parts.warehouse() as warehouse, warehouse.read() as transaction:
@@ -101,7 +150,9 @@ def test_connections_that_run_at_the_same_time_do_not_hinder_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str
 ) -> None:
     with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (_, parts):
-        settings = parts.settings.model_copy(update={"warehouse_url": Settings(warehouse_url=warehouse_url).warehouse_url})
+        settings = parts.settings.model_copy(
+            update={"warehouse_url": Settings(warehouse_url=warehouse_url).warehouse_url}
+        )
         parts = Parts(settings, patience=QUICK)
         upgrade(opened := Warehouse(warehouse_url))
         failed: list[BaseException] = []
@@ -113,7 +164,9 @@ def test_connections_that_run_at_the_same_time_do_not_hinder_each_other(
             except BaseException as error:  # noqa: BLE001  # said by the thread that looks
                 failed.append(error)
 
-        threads = [threading.Thread(target=one, args=(connection,)) for connection in settings.connections]
+        threads = [
+            threading.Thread(target=one, args=(connection,)) for connection in settings.connections
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -132,9 +185,16 @@ def test_connections_that_run_at_the_same_time_do_not_hinder_each_other(
         ({"scopes": ["project_permissions"]}, {"scopes": []}),
     ],
 )
-def test_the_same_organization_twice_is_refused(first: dict[str, object], second: dict[str, object]) -> None:
+def test_the_same_organization_twice_is_refused(
+    first: dict[str, object], second: dict[str, object]
+) -> None:
     with pytest.raises(ValidationError, match="organization 'acme' appears in two connections"):
-        Settings(connections={"a": {"organization": "acme", **first}, "b": {"organization": "acme", **second}})
+        Settings(
+            connections={
+                "a": {"organization": "acme", **first},
+                "b": {"organization": "acme", **second},
+            }
+        )
 
 
 def write_config(folder: Path, text: str) -> None:
@@ -147,9 +207,8 @@ def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
 ) -> None:
     write_config(
         tmp_path / "etc",
-        "data_dir = 'data'\nsigning_key = 'agent:key.pub'\ntimestamp_certificates = 'authority.pem'\n"
-        "evidence_url = 'packets'\n"
-        "[connections.acme]\norganization = 'acme'\n",
+        "data_dir = 'data'\nsigning_key = 'agent:key.pub'\ntimestamp_certificates ="
+        " 'authority.pem'\nevidence_url = 'packets'\n[connections.acme]\norganization = 'acme'\n",
     )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "config.toml"))
     here = tmp_path / "etc"
@@ -158,21 +217,32 @@ def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
     assert found.timestamp_certificates == here / "authority.pem"
     assert found.evidence == str(here / "packets")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for said, meant in (("~/packets", "home/packets"), ("packets", "packets"), (f"file://{tmp_path}/x", "x")):
+    for said, meant in (
+        ("~/packets", "home/packets"),
+        ("packets", "packets"),
+        (f"file://{tmp_path}/x", "x"),
+    ):
         monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", said)
-        assert load().evidence == str(tmp_path / meant), "whole, as it comes to stand in the register"
+        assert load().evidence == str(tmp_path / meant), (
+            "whole, as it comes to stand in the register"
+        )
     monkeypatch.setenv("SONAR_ACCESS_SIGNING_KEY", "mine")
     monkeypatch.setenv("SONAR_ACCESS_TIMESTAMP_CERTIFICATES", "mine.pem")
     assert (load().signing_key, load().timestamp_certificates) == ("mine", Path("mine.pem"))
 
 
 @pytest.mark.parametrize("url", [None, "evidence", "gs://evidence", "az://evidence"])
-def test_a_lock_is_refused_where_nothing_locks(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_refused_where_nothing_locks(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_RETENTION_DAYS", "30")
     if url is not None:
         monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", url)
-    with pytest.raises(SettingsError, match=r"^SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^SONAR_ACCESS_EVIDENCE_RETENTION_DAYS needs a SONAR_ACCESS_EVIDENCE_URL",
+    ):
         load()
     monkeypatch.setenv("SONAR_ACCESS_EVIDENCE_URL", "s3://evidence")
     assert load().evidence_retention_days == 30
@@ -181,8 +251,12 @@ def test_a_lock_is_refused_where_nothing_locks(url: str | None, monkeypatch: pyt
         load()
 
 
-def test_a_token_comes_from_a_file_that_lies_beside_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_config(tmp_path / "etc", "[connections.acme]\norganization = 'acme'\ntoken_file = 'acme.token'\n")
+def test_a_token_comes_from_a_file_that_lies_beside_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(
+        tmp_path / "etc", "[connections.acme]\norganization = 'acme'\ntoken_file = 'acme.token'\n"
+    )
     (tmp_path / "etc" / "acme.token").write_text("token-of-acme\n")
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "config.toml"))
     (connection,) = load().connections
@@ -221,10 +295,19 @@ def test_the_simple_connection_takes_its_token_from_a_file_too_but_not_from_two_
         "evidence_url = 's3://bucket/x?token=sqp-5ecret'\n",
         "evidence_url = 's3:/bucket/x'\n",
         "evidence_url = 'sftp://somebody:sqp-5ecret@host/x'\n",
-        "timestamp_url = 'https://us:sqp-5ecret@stamps.example.com'\ntimestamp_certificates = 'ca.pem'\n",
-        "timestamp_url = 'https://stamps.example.com?key=sqp-5ecret'\ntimestamp_certificates = 'ca.pem'\n",
+        (
+            "timestamp_url = 'https://us:sqp-5ecret@stamps.example.com'\ntimestamp_certificates ="
+            " 'ca.pem'\n"
+        ),
+        (
+            "timestamp_url = 'https://stamps.example.com?key=sqp-5ecret'\ntimestamp_certificates ="
+            " 'ca.pem'\n"
+        ),
         "timestamp_url = 'https://stamps.example.com'\n",
-        "timestamp_url = 'https://stamps.example.com'\ntimestamp_certificates = 'ca.pem'\ntimestamp_password = 'sqp-5ecret'\n",
+        (
+            "timestamp_url = 'https://stamps.example.com'\ntimestamp_certificates ="
+            " 'ca.pem'\ntimestamp_password = 'sqp-5ecret'\n"
+        ),
         "timestamp_policy = 'any'\n",
     ],
 )
@@ -244,9 +327,15 @@ def test_scopes_come_from_the_environment_for_all_or_from_the_file_for_each(
 ) -> None:
     monkeypatch.setenv("SONAR_ACCESS_SCOPES", "account_details, project_permissions")
     assert load().connections[0].scopes == (Scope.PROJECT_PERMISSIONS, Scope.ACCOUNT_DETAILS)
-    write_config(tmp_path, "[connections.a]\norganization = 'a'\nscopes = []\n[connections.b]\norganization = 'b'\n")
+    write_config(
+        tmp_path,
+        "[connections.a]\norganization = 'a'\nscopes = []\n[connections.b]\norganization = 'b'\n",
+    )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "config.toml"))
-    assert [connection.scopes for connection in load().connections] == [(), (Scope.PROJECT_PERMISSIONS, Scope.ACCOUNT_DETAILS)]
+    assert [connection.scopes for connection in load().connections] == [
+        (),
+        (Scope.PROJECT_PERMISSIONS, Scope.ACCOUNT_DETAILS),
+    ]
 
 
 WAREHOUSE_PASSWORD = "pa55word-of-the-warehouse"
@@ -254,15 +343,26 @@ ALERT_URL = "slack://t0ken-a/t0ken-b/t0ken-of-the-channel"
 
 
 def test_no_secret_and_no_person_stands_where_it_does_not_belong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], postgresql_url: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    postgresql_url: str,
 ) -> None:
-    """Every kind of run, with faults and an unexpected database among them; then everything that was written is searched."""
+    """Every kind of run, with faults and an unexpected database among them; then everything that
+    was written is searched.
+    """
     monkeypatch.setenv("SONAR_ACCESS_ALERT_URLS", ALERT_URL)
     admin = Warehouse(postgresql_url)
     user = f"user_{os.getpid()}"
     with admin.write("test") as transaction:
-        transaction.execute(text(f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{WAREHOUSE_PASSWORD}'"))
-    url = make_url(postgresql_url).set(username=user, password=WAREHOUSE_PASSWORD).render_as_string(hide_password=False)
+        transaction.execute(
+            text(f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{WAREHOUSE_PASSWORD}'")
+        )
+    url = (
+        make_url(postgresql_url)
+        .set(username=user, password=WAREHOUSE_PASSWORD)
+        .render_as_string(hide_password=False)
+    )
     home = tmp_path / "dagster"
     home.mkdir()
     said: list[str] = []
@@ -297,13 +397,23 @@ def test_no_secret_and_no_person_stands_where_it_does_not_belong(
             said += [str(event) for event in result.all_events]
         # An error that nobody foresaw: the database changes under our feet.
         with admin.write("test") as transaction:
-            transaction.execute(text("ALTER TABLE sonar_access.dim_account_detail RENAME COLUMN email TO electronic_mail"))
+            transaction.execute(
+                text(
+                    "ALTER TABLE sonar_access.dim_account_detail RENAME COLUMN email TO"
+                    " electronic_mail"
+                )
+            )
         unforeseen = here.live(8)
         assert not unforeseen.success
         said += [str(event) for event in unforeseen.all_events]
         assert "does not exist" in failure_sentence(unforeseen)
         with admin.write("test") as transaction:
-            transaction.execute(text("ALTER TABLE sonar_access.dim_account_detail RENAME COLUMN electronic_mail TO email"))
+            transaction.execute(
+                text(
+                    "ALTER TABLE sonar_access.dim_account_detail RENAME COLUMN electronic_mail TO"
+                    " email"
+                )
+            )
         assert here.live(9).success
         said += [repr(here.settings), repr(here.parts), str(here.settings), repr(vars(here.parts))]
         with here.parts.client(here.settings.connections[0]) as client:
@@ -312,18 +422,39 @@ def test_no_secret_and_no_person_stands_where_it_does_not_belong(
             said += [repr(warehouse.engine), warehouse.name]
             with warehouse.read() as transaction:
                 tables = transaction.execute(
-                    text("SELECT table_name FROM information_schema.tables WHERE table_schema = 'sonar_access'")
+                    text(
+                        "SELECT table_name FROM information_schema.tables WHERE table_schema ="
+                        " 'sonar_access'"
+                    )
                 ).scalars()
                 for table in tables:
                     if table not in ("raw_body", "dim_account_detail"):
-                        said += [repr(row) for row in transaction.execute(text(f"SELECT * FROM {table}"))]
-        people = {here.truth(number).details_of(login).email for number in range(10) for login in here.truth(number).names}
+                        said += [
+                            repr(row) for row in transaction.execute(text(f"SELECT * FROM {table}"))
+                        ]
+        people = {
+            here.truth(number).details_of(login).email
+            for number in range(10)
+            for login in here.truth(number).names
+        }
     said += ["".join(capfd.readouterr())]
-    written = {file: file.read_bytes().decode(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}
+    written = {
+        file: file.read_bytes().decode(errors="replace")
+        for file in tmp_path.rglob("*")
+        if file.is_file()
+    }
     # Packets say who an account is: there, and in no other file.
-    packets = {file for file in written if file.name in ("population.csv", "report.html", "report.pdf", "access-review.xlsx")}
-    everything = "\n".join([*said, *(text for file, text in written.items() if file not in packets)])
-    assert [email for email in people if email and email in "".join(written[file] for file in packets)]
+    packets = {
+        file
+        for file in written
+        if file.name in ("population.csv", "report.html", "report.pdf", "access-review.xlsx")
+    }
+    everything = "\n".join(
+        [*said, *(text for file, text in written.items() if file not in packets)]
+    )
+    assert [
+        email for email in people if email and email in "".join(written[file] for file in packets)
+    ]
     assert len(everything) > 1_000_000
     for secret in (TOKEN, WAREHOUSE_PASSWORD, ALERT_URL, "t0ken-of-the-channel"):
         assert secret not in everything
@@ -332,15 +463,23 @@ def test_no_secret_and_no_person_stands_where_it_does_not_belong(
     assert not [email for email in people if email and email in everything]
 
 
-def test_what_is_written_is_private_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_private_to_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     evidence = tmp_path / "elsewhere" / "evidence"
     before = os.umask(0)
     try:
-        with company(tmp_path / "state" / "data", monkeypatch.setenv, accounts=12, evidence_url=str(evidence)) as here:
+        with company(
+            tmp_path / "state" / "data", monkeypatch.setenv, accounts=12, evidence_url=str(evidence)
+        ) as here:
             assert here.live(0).success
     finally:
         os.umask(before)
-    written = [path for folder in ("state", "elsewhere") for path in [tmp_path / folder, *(tmp_path / folder).rglob("*")]]
+    written = [
+        path
+        for folder in ("state", "elsewhere")
+        for path in [tmp_path / folder, *(tmp_path / folder).rglob("*")]
+    ]
     assert len(written) > 12
     assert [path for path in written if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
@@ -368,7 +507,14 @@ def trusting(authority: trustme.CA, tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def _no_way_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy and no bundle of the machine that runs the tests."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -428,9 +574,15 @@ def address_of(simulator: Simulator) -> tuple[str, int]:
     [("eu", ("sonarcloud.io", "api.sonarcloud.io")), ("us", ("sonarqube.us", "api.sonarqube.us"))],
 )
 def test_both_regions_are_read_through_a_proxy_with_a_private_authority(
-    region: str, hosts: tuple[str, str], authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    region: str,
+    hosts: tuple[str, str],
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The real hosts by name, over real TLS, through a real proxy; only the server at the end is not theirs."""
+    """The real hosts by name, over real TLS, through a real proxy; only the server at the end is
+    not theirs.
+    """
     monkeypatch.setenv("SONAR_REGION", region)
     monkeypatch.setenv("SONAR_ORGANIZATION", "acme")
     monkeypatch.setenv("SONAR_TOKEN", "simulated-token")
@@ -439,7 +591,9 @@ def test_both_regions_are_read_through_a_proxy_with_a_private_authority(
     with serving(found, tls=tls(authority, *hosts)) as simulator:
         proxy = Proxy(address_of(simulator))
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        settings = load().model_copy(update={"data_dir": tmp_path / "data", "requests_per_minute": FAST})
+        settings = load().model_copy(
+            update={"data_dir": tmp_path / "data", "requests_per_minute": FAST}
+        )
         parts = Parts(settings, patience=QUICK)
         (connection,) = settings.connections
         connection = connection.model_copy(update={"scopes": (Scope.ACCOUNT_DETAILS,)})
@@ -451,7 +605,10 @@ def test_both_regions_are_read_through_a_proxy_with_a_private_authority(
         proxy.close()
     assert recorded.verdict is Verdict.COMPLETE
     assert snapshot is not None
-    assert (snapshot.source_kind, snapshot.source_url) == (SourceKind.SONARCLOUD, f"https://{hosts[0]}")
+    assert (snapshot.source_kind, snapshot.source_url) == (
+        SourceKind.SONARCLOUD,
+        f"https://{hosts[0]}",
+    )
     assert {line.split()[1] for line in proxy.asked} == {f"{host}:443" for host in hosts}
     assert [warning for warning in checked.warnings if "authority.pem" in warning]
     assert str(snapshot.tls_bundle_sha256) in packet.files["limits.csv"].decode()
@@ -461,20 +618,30 @@ def test_the_v2_interface_is_looked_for_where_the_first_address_does_not_know_it
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", trusting(authority, tmp_path))
-    with serving(organization(accounts=30, groups=3), tls=tls(authority, "sonarcloud.io", "api.sonarcloud.io")) as simulator:
+    with serving(
+        organization(accounts=30, groups=3),
+        tls=tls(authority, "sonarcloud.io", "api.sonarcloud.io"),
+    ) as simulator:
         proxy = Proxy(address_of(simulator))
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with Client("https://sonarcloud.io", "simulated-token", patience=QUICK, pace=Pace(FAST)) as client:
+        with Client(
+            "https://sonarcloud.io", "simulated-token", patience=QUICK, pace=Pace(FAST)
+        ) as client:
             reader = Reader(client, "acme", scopes=[Scope.ACCOUNT_DETAILS])
-            observed = reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC))
+            observed = reader.read(
+                reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
+            )
         asked = [endpoint for _, endpoint in simulator.requests if "users-management" in endpoint]
         proxy.close()
     assert observed.snapshot.scopes == (Scope.CORE, Scope.ACCOUNT_DETAILS)
-    # The simulator has v2 below /api/v2 alone, so what came to api.sonarcloud.io was answered with 404 first.
+    # The simulator has v2 below /api/v2 alone, so what came to api.sonarcloud.io was answered with
+    # 404 first.
     assert asked == ["/users-management/users", "v2/users-management/users"]
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused_and_never_tried_again(authority: trustme.CA) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused_and_never_tried_again(
+    authority: trustme.CA,
+) -> None:
     with serving(organization(20, 3), tls=tls(authority, "127.0.0.1")) as simulator:
         with pytest.raises(RefusedError, match="certificate that cannot be verified"):
             preflight(simulator)
@@ -521,7 +688,10 @@ class Hasty(Pace):
 
 @pytest.mark.parametrize("minutes", [-6, 6, 60 * 24 * 365])
 def test_a_host_whose_clock_is_not_sonarclouds_is_refused(minutes: int) -> None:
-    with serving(organization(20, 3)) as simulator, pytest.raises(RefusedError, match=r"clock is .* away from SonarCloud's"):
+    with (
+        serving(organization(20, 3)) as simulator,
+        pytest.raises(RefusedError, match=r"clock is .* away from SonarCloud's"),
+    ):
         observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(minutes=minutes))
 
 
@@ -534,7 +704,11 @@ def without_date(answer: faults.Answer) -> faults.Answer:
     """The answer as a proxy passes it on that takes the date away."""
 
     def delivery(wire: faults.Wire, head: bytes, body: bytes) -> None:
-        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"date:", b"x-sonar-server-time:"))]
+        lines = [
+            line
+            for line in head.split(b"\r\n")
+            if not line.lower().startswith((b"date:", b"x-sonar-server-time:"))
+        ]
         wire.send(b"\r\n".join(lines) + body)
 
     return replace(answer, delivery=delivery)
@@ -558,7 +732,9 @@ def test_a_source_that_says_no_time_is_refused_whatever_the_host_clock_says() ->
         ("http://127.0.0.1:1", None, SourceKind.OTHER),
     ],
 )
-def test_a_source_is_sonarcloud_only_if_every_address_that_is_asked_is(host: str, api: str | None, kind: SourceKind) -> None:
+def test_a_source_is_sonarcloud_only_if_every_address_that_is_asked_is(
+    host: str, api: str | None, kind: SourceKind
+) -> None:
     with Client(host, "t", api_url=api) as client:
         assert client.source_kind is kind
 

@@ -1,4 +1,6 @@
-"""Every fault between SonarCloud and us ends well: a right snapshot, or an incomplete one with a sentence. Never a wrong one."""
+"""Every fault between SonarCloud and us ends well: a right snapshot, or an incomplete one with a
+sentence. Never a wrong one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,16 @@ from sonar_access_pipeline.sonarcloud.faults import FAULTS, NETWORK, Answered, f
 from sonar_access_pipeline.sonarcloud.gather import WORKERS
 from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
 from sonar_access_pipeline.sonarcloud.reader import Reader
-from sonar_access_pipeline_tests.support.reading import FAST, QUICK, TOKEN, access_of, organization, preflight, read, serving
+from sonar_access_pipeline_tests.support.reading import (
+    FAST,
+    QUICK,
+    TOKEN,
+    access_of,
+    organization,
+    preflight,
+    read,
+    serving,
+)
 
 MEMBERS = "organizations/search_members"
 GONE_BY = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
@@ -71,7 +82,10 @@ THAT_MAY_PASS = {
         MEMBERS,
     ),
 }
-"""What is seen, and where it is met. Each passes when it comes once, and leaves an incomplete snapshot when it stays."""
+"""What is seen, and where it is met.
+
+Each passes when it comes once, and leaves an incomplete snapshot when it stays.
+"""
 
 
 @pytest.mark.parametrize("name", THAT_MAY_PASS)
@@ -95,16 +109,26 @@ def test_a_fault_that_stays_leaves_an_incomplete_snapshot_that_says_why(name: st
         took = time.monotonic() - began
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert snapshot.reason
-    assert not [word for word in (TOKEN, "<html", "\n") if word in snapshot.reason], "a sentence, and nobody's data in it"
+    assert not [word for word in (TOKEN, "<html", "\n") if word in snapshot.reason], (
+        "a sentence, and nobody's data in it"
+    )
     assert snapshot.counts == {}
     assert took < QUICK.snapshot_seconds + 1, "no fault outlasts the budget of a snapshot"
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.status(503), faults.stall(30), faults.drip(0.2), faults.status(429, Retry_After="3600")]
+    "fault",
+    [
+        faults.status(503),
+        faults.stall(30),
+        faults.drip(0.2),
+        faults.status(429, Retry_After="3600"),
+    ],
 )
 def test_no_fault_outlasts_the_budget_of_its_list(fault: faults.Fault) -> None:
-    patience = Patience(attempts=1000, first_pause=0.01, request_seconds=0.3, list_seconds=1.0, snapshot_seconds=60)
+    patience = Patience(
+        attempts=1000, first_pause=0.01, request_seconds=0.3, list_seconds=1.0, snapshot_seconds=60
+    )
     with serving(organization(accounts=30, groups=3)) as simulator:
         simulator.faults.add("user_groups/search", fault, times=None)
         began = time.monotonic()
@@ -116,7 +140,9 @@ def test_no_fault_outlasts_the_budget_of_its_list(fault: faults.Fault) -> None:
 
 
 def test_no_number_of_slow_lists_outlasts_the_budget_of_the_snapshot() -> None:
-    patience = Patience(attempts=3, first_pause=0.01, request_seconds=5, list_seconds=5, snapshot_seconds=1.0)
+    patience = Patience(
+        attempts=3, first_pause=0.01, request_seconds=5, list_seconds=5, snapshot_seconds=1.0
+    )
     with serving(organization(accounts=60, groups=40), latency=0.3) as simulator:
         began = time.monotonic()
         snapshot = read(simulator, patience=patience)
@@ -139,14 +165,22 @@ def test_a_token_revoked_in_the_middle_ends_the_reading_at_once() -> None:
     asked = simulator.requests.count(("GET", "user_groups/users"))
     assert asked <= WORKERS, "no worker asks again once it was told"
     confirming = [request for request in simulator.requests if request[1] == "users/current"]
-    assert len(confirming) == 2, "once to begin with, and once to confirm, whatever the number of workers"
+    assert len(confirming) == 2, (
+        "once to begin with, and once to confirm, whatever the number of workers"
+    )
 
 
 WRONGED = {
-    "a JSON 401 of a server that is starting": (faults.error(401, "User is not authenticated"), MEMBERS),
+    "a JSON 401 of a server that is starting": (
+        faults.error(401, "User is not authenticated"),
+        MEMBERS,
+    ),
     "a gateway's HTML 401": (faults.page(401), "users/current"),
     "an empty 401 of one endpoint alone": (faults.status(401), "permissions/users"),
-    "a JSON 404 of a server that is starting": (faults.error(404, "Unknown url : /api/users/current"), "users/current"),
+    "a JSON 404 of a server that is starting": (
+        faults.error(404, "Unknown url : /api/users/current"),
+        "users/current",
+    ),
     "a gateway's HTML 404": (faults.page(404), "user_groups/search"),
 }
 """What is not SonarCloud's word on the token or the organization, and may pass."""
@@ -164,7 +198,9 @@ def test_what_is_not_sonarclouds_word_is_tried_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WRONGED)
-def test_what_is_not_sonarclouds_word_sends_nobody_for_a_new_token_however_long_it_lasts(name: str) -> None:
+def test_what_is_not_sonarclouds_word_sends_nobody_for_a_new_token_however_long_it_lasts(
+    name: str,
+) -> None:
     fault, endpoint = WRONGED[name]
     with serving(organization(accounts=60, groups=3)) as simulator:
         simulator.faults.add(endpoint, fault, times=None)
@@ -176,7 +212,9 @@ def test_what_is_not_sonarclouds_word_sends_nobody_for_a_new_token_however_long_
     assert "tried 3 times" in reason
 
 
-def test_a_refusal_that_nobody_could_be_asked_about_is_not_said_to_be_of_one_endpoint_alone() -> None:
+def test_a_refusal_that_nobody_could_be_asked_about_is_not_said_to_be_of_one_endpoint_alone() -> (
+    None
+):
     with serving(organization(accounts=60, groups=3)) as simulator:
 
         def refused(answer: faults.Answer) -> faults.Answer:
@@ -199,14 +237,18 @@ def test_a_block_at_the_edge_is_said_and_not_asked_against() -> None:
     assert asked == 1, "asking again makes it worse"
 
 
-def test_the_second_address_of_the_v2_interface_is_asked_when_the_first_shows_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_address_of_the_v2_interface_is_asked_when_the_first_shows_a_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = organization(accounts=60, groups=3)
     gateway = Answering(404, "text/html", b"<html>not here</html>")
     with serving(found) as simulator, gateway as elsewhere:
         monkeypatch.setitem(KNOWN_HOSTS, "127.0.0.1", elsewhere)
         with Client(simulator.url, TOKEN, patience=QUICK, pace=Pace(FAST)) as client:
             reader = Reader(client, "acme", scopes=(Scope.ACCOUNT_DETAILS,))
-            snapshot = reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)).snapshot
+            snapshot = reader.read(
+                reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
+            ).snapshot
     assert Scope.ACCOUNT_DETAILS in snapshot.scopes
     assert gateway.asked == 2, "once for each of its endpoints"
 
@@ -324,7 +366,9 @@ def test_a_redirect_to_another_host_is_refused_and_the_token_does_not_follow(
 def test_a_cookie_that_a_proxy_sets_is_not_sent_back() -> None:
     with serving(organization(20, 3)) as simulator:
         cookie = faults.body(b"{}")
-        simulator.faults.add("users/current", lambda a: replace(cookie(a), headers={"Set-Cookie": "a=b"}), times=1)
+        simulator.faults.add(
+            "users/current", lambda a: replace(cookie(a), headers={"Set-Cookie": "a=b"}), times=1
+        )
         heard: list[str | None] = []
         simulator.on_headers = lambda headers: heard.append(headers.get("Cookie"))
         read(simulator)
@@ -417,7 +461,9 @@ def test_every_answer_is_judged_by_the_first_row_that_matches_and_a_page_of_json
             strict=True,
         )
     }
-    assert {name: fault.name if fault else None for name, fault in judged.items()} == {row.name: row.name for row in FAULTS}
+    assert {name: fault.name if fault else None for name, fault in judged.items()} == {
+        row.name: row.name for row in FAULTS
+    }
 
 
 def test_every_exception_of_the_library_is_in_the_table() -> None:

@@ -1,7 +1,9 @@
-"""Random mixtures of faults and of changes at the source: whatever is called complete is what the server held.
+"""Random mixtures of faults and of changes at the source: whatever is called complete is what the
+server held.
 
-Reading takes many requests, so people come and go meanwhile. Right is a snapshot that holds every fact (member, group member,
-grant) that was true from its beginning to its end, and none that was true at no moment of it.
+Reading takes many requests, so people come and go meanwhile. Right is a snapshot that holds every
+fact (member, group member, grant) that was true from its beginning to its end, and none that was
+true at no moment of it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ from hypothesis import strategies as st
 
 from sonar_access_pipeline.access.content import content_of, lists_of
 from sonar_access_pipeline.access.snapshot import Scope, Snapshot, Verdict
-from sonar_access_pipeline.simulator.organization import PROJECT_PERMISSIONS, READER, Group, Organization, Project
+from sonar_access_pipeline.simulator.organization import (
+    PROJECT_PERMISSIONS,
+    READER,
+    Group,
+    Organization,
+    Project,
+)
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline_tests.sonarcloud.test_faults import THAT_MAY_PASS
@@ -67,17 +75,23 @@ def grant(rng: random.Random, found: Organization) -> None:
 
 
 def empower(rng: random.Random, found: Organization) -> None:
-    rng.choice([group for group in found.groups.values() if group is not found.owners]).permissions ^= {"gateadmin"}
+    rng.choice(
+        [group for group in found.groups.values() if group is not found.owners]
+    ).permissions ^= {"gateadmin"}
 
 
 def found_group(rng: random.Random, found: Organization) -> None:
     # An id is never given twice.
     number = rng.randrange(10**6, 10**9)
-    found.groups[number] = Group(number, f"group-{number}", None, members={somebody(rng, found)}, permissions={"gateadmin"})
+    found.groups[number] = Group(
+        number, f"group-{number}", None, members={somebody(rng, found)}, permissions={"gateadmin"}
+    )
 
 
 def dissolve_group(rng: random.Random, found: Organization) -> None:
-    number = rng.choice(sorted(number for number in found.groups if number > min(found.groups) + 1) or [0])
+    number = rng.choice(
+        sorted(number for number in found.groups if number > min(found.groups) + 1) or [0]
+    )
     if found.groups.pop(number, None):
         for project in found.projects.values():
             project.groups.pop(number, None)
@@ -94,20 +108,30 @@ def delete_project(rng: random.Random, found: Organization) -> None:
 
 def grant_on_project(rng: random.Random, found: Organization) -> None:
     for project in sorted(found.projects.values(), key=lambda project: project.key)[:1]:
-        project.users.setdefault(somebody(rng, found), set()).symmetric_difference_update({rng.choice(PROJECT_PERMISSIONS)})
+        project.users.setdefault(somebody(rng, found), set()).symmetric_difference_update(
+            {rng.choice(PROJECT_PERMISSIONS)}
+        )
 
 
 CHANGES: tuple[Callable[[random.Random, Organization], None], ...] = (
     *(join, leave, swap, swap, swap, rename, rename, move, exchange, exchange, grant, empower),
     *(found_group, dissolve_group, found_project, delete_project, grant_on_project),
 )
-SLOW = {"a server that never answers", "a server that drips the body", "a server that drips the headers"}
-FAULTS = [(fault, endpoint) for name, (fault, endpoint) in THAT_MAY_PASS.items() if name not in SLOW]
+SLOW = {
+    "a server that never answers",
+    "a server that drips the body",
+    "a server that drips the headers",
+}
+FAULTS = [
+    (fault, endpoint) for name, (fault, endpoint) in THAT_MAY_PASS.items() if name not in SLOW
+]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens while the organization is read: changes before requests of a number, and faults."""
+    """What happens while the organization is read: changes before requests of a number, and
+    faults.
+    """
 
     changes: list[tuple[int, Callable[[random.Random, Organization], None]]]
     faults: list[tuple[Any, int, int]]
@@ -119,7 +143,9 @@ class Scenario:
 scenarios = st.builds(
     Scenario,
     changes=st.lists(st.tuples(st.integers(3, 90), st.sampled_from(CHANGES)), max_size=6),
-    faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(1, 2), st.integers(0, 6)), max_size=3),
+    faults=st.lists(
+        st.tuples(st.sampled_from(FAULTS), st.integers(1, 2), st.integers(0, 6)), max_size=3
+    ),
     seed=st.integers(0, 2**32),
     rows_per_page=st.sampled_from([3, 7, 7, 50]),
     scopes=st.sampled_from([(Scope.CORE,), (Scope.CORE, Scope.PROJECT_PERMISSIONS)]),
@@ -132,12 +158,23 @@ def facts_of_source(found: Organization, scopes: tuple[Scope, ...]) -> set[tuple
     for number, group in found.groups.items():
         facts |= {("group member", str(number), login) for login in group.members}
         facts |= {("group", str(number), None, permission) for permission in group.permissions}
-    facts |= {("user", login, None, permission) for login, permissions in found.direct.items() for permission in permissions}
+    facts |= {
+        ("user", login, None, permission)
+        for login, permissions in found.direct.items()
+        for permission in permissions
+    }
     if Scope.PROJECT_PERMISSIONS in scopes:
         for project in found.projects.values():
             facts.add(("project", project.key))
-            for kind, granted in (("user", project.users), ("group", {str(n): p for n, p in project.groups.items()})):
-                facts |= {(kind, who, project.key, permission) for who, keys in granted.items() for permission in keys}
+            for kind, granted in (
+                ("user", project.users),
+                ("group", {str(n): p for n, p in project.groups.items()}),
+            ):
+                facts |= {
+                    (kind, who, project.key, permission)
+                    for who, keys in granted.items()
+                    for permission in keys
+                }
     return facts
 
 
@@ -147,7 +184,10 @@ def facts_of_snapshot(snapshot: Snapshot) -> set[tuple[Any, ...]]:
     return {
         *(("member", member.login) for member in content.members),
         *(("group member", row.group_id, row.login) for row in content.group_members),
-        *((row.principal_type, row.principal, row.project_key, row.permission) for row in content.grants),
+        *(
+            (row.principal_type, row.principal, row.project_key, row.permission)
+            for row in content.grants
+        ),
         *(("project", project.key) for project in content.projects),
     }
 

@@ -1,4 +1,6 @@
-"""The request rate: never more than it says, shared by every process of the machine, and not much less."""
+"""The request rate: never more than it says, shared by every process of the machine, and not much
+less.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Imagined(Pace):
         self.time += seconds
 
 
-def starts(pace: Imagined, requests: int, pause: Callable[[int], float] = lambda _: 0.0) -> list[float]:
+def starts(
+    pace: Imagined, requests: int, pause: Callable[[int], float] = lambda _: 0.0
+) -> list[float]:
     found = []
     for number in range(requests):
         pace.time += pause(number)
@@ -44,9 +48,19 @@ def most_in_a_minute(found: list[float]) -> int:
     return max(sum(first <= other < first + 60 for other in found) for first in found)
 
 
-@given(per_minute=st.integers(1, 900), pauses=st.lists(st.floats(0, 30), min_size=1, max_size=60), seed=st.integers(0, 2**16))
-def test_no_minute_has_more_requests_than_the_rate(per_minute: int, pauses: list[float], seed: int) -> None:
-    found = starts(Imagined(per_minute), 1500, lambda number: pauses[(number * 7919 + seed) % len(pauses)] * (number % 5 == 0))
+@given(
+    per_minute=st.integers(1, 900),
+    pauses=st.lists(st.floats(0, 30), min_size=1, max_size=60),
+    seed=st.integers(0, 2**16),
+)
+def test_no_minute_has_more_requests_than_the_rate(
+    per_minute: int, pauses: list[float], seed: int
+) -> None:
+    found = starts(
+        Imagined(per_minute),
+        1500,
+        lambda number: pauses[(number * 7919 + seed) % len(pauses)] * (number % 5 == 0),
+    )
     assert most_in_a_minute(found) <= per_minute
 
 
@@ -86,12 +100,17 @@ def test_one_who_waits_for_a_turn_waits_on_when_the_way_is_closed_meanwhile() ->
 def test_processes_share_one_rate_through_a_file_that_is_private(tmp_path: Path) -> None:
     file = tmp_path / "pace"
     code = (
-        "import sys, time; from pathlib import Path; from sonar_access_pipeline.sonarcloud.pace import Pace\n"
-        "pace = Pace(1200, file=Path(sys.argv[1]))\n"
-        "for _ in range(30): pace.wait(); print(time.monotonic())\n"
+        "import sys, time; from pathlib import Path; from sonar_access_pipeline.sonarcloud.pace"
+        " import Pace\npace = Pace(1200, file=Path(sys.argv[1]))\nfor _ in range(30): pace.wait();"
+        " print(time.monotonic())\n"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = sorted(float(line) for process in processes for line in process.communicate()[0].split())
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    found = sorted(
+        float(line) for process in processes for line in process.communicate()[0].split()
+    )
     assert len(found) == 90
     # Forty-eight may start at once; the other forty-two follow twenty a second.
     assert found[-1] - found[0] >= 42 * 60 / 1200 * 0.9
@@ -105,9 +124,17 @@ def test_a_pause_that_one_process_was_told_to_make_is_made_by_all(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x", STATE.pack(10**9, 10**9, _clock_name()), STATE.pack(float("nan"), float("inf"), _clock_name())]
+    "content",
+    [
+        b"",
+        b"x",
+        STATE.pack(10**9, 10**9, _clock_name()),
+        STATE.pack(float("nan"), float("inf"), _clock_name()),
+    ],
 )
-def test_a_file_from_before_the_machine_started_or_a_broken_one_is_forgotten(tmp_path: Path, content: bytes) -> None:
+def test_a_file_from_before_the_machine_started_or_a_broken_one_is_forgotten(
+    tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "pace").write_bytes(content)
     assert starts(Imagined(600, tmp_path / "pace"), 1) == [1000.0]
 
@@ -128,13 +155,19 @@ def test_stopping_ends_every_wait_at_once() -> None:
 @given(failures=st.integers(1, 40))
 def test_pauses_double_up_to_the_longest_with_a_quarter_of_jitter(failures: int) -> None:
     patience = Patience(first_pause=1.0, longest_pause=120.0)
-    assert 0.75 * min(2 ** (failures - 1), 120) <= patience.pause(failures) <= 1.25 * min(2 ** (failures - 1), 120)
+    assert (
+        0.75 * min(2 ** (failures - 1), 120)
+        <= patience.pause(failures)
+        <= 1.25 * min(2 ** (failures - 1), 120)
+    )
 
 
 def test_a_source_with_a_limit_is_read_whole_without_meeting_it() -> None:
     found = organization(accounts=60, groups=60)
     with serving(found, requests_per_minute=600) as simulator:
-        snapshot = read(simulator, pace=Pace(600), patience=replace(QUICK, snapshot_seconds=60, list_seconds=60))
+        snapshot = read(
+            simulator, pace=Pace(600), patience=replace(QUICK, snapshot_seconds=60, list_seconds=60)
+        )
     assert snapshot.verdict is Verdict.COMPLETE
     assert all(response.attempts == 1 for response in snapshot.responses)
 

@@ -1,4 +1,6 @@
-"""Reading a real server on loopback: everything it holds, nothing it does not, and a sentence for every fault."""
+"""Reading a real server on loopback: everything it holds, nothing it does not, and a sentence for
+every fault.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError, UnavailableError
 from sonar_access_pipeline.sonarcloud.reader import Reader
-from sonar_access_pipeline_tests.support.reading import QUICK, TOKEN, access_of, organization, preflight, read, serving
+from sonar_access_pipeline_tests.support.reading import (
+    QUICK,
+    TOKEN,
+    access_of,
+    organization,
+    preflight,
+    read,
+    serving,
+)
 
 
 def test_a_complete_snapshot_says_exactly_what_is_true() -> None:
@@ -28,7 +38,9 @@ def test_a_complete_snapshot_says_exactly_what_is_true() -> None:
     assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
     content = content_of(lists_of(snapshot.responses))
     assert access_of(snapshot) == found.truth()
-    assert [grant.permission for grant in content.grants if grant.principal_type == "anyone"] == ["scan"]
+    assert [grant.permission for grant in content.grants if grant.principal_type == "anyone"] == [
+        "scan"
+    ]
     assert all(control.passed for control in snapshot.controls)
     assert snapshot.counts["admins"] == len(found.admins())
     assert snapshot.source_kind is SourceKind.SIMULATED
@@ -44,14 +56,20 @@ def test_only_get_is_sent_with_the_largest_pages_and_no_trailing_empty_one() -> 
     assert sent["GET", "organizations/search_members"] == -(-members // 500)
     assert sent["GET", "permissions/users"] == -(-members // 100)
     assert sent["GET", "user_groups/search"] == sent["GET", "permissions/groups"] == 1
-    assert sent["GET", "user_groups/users"] == groups + 1, "the group of all members has a second page"
+    assert sent["GET", "user_groups/users"] == groups + 1, (
+        "the group of all members has a second page"
+    )
     assert sum(sent.values()) == len(snapshot.responses)
 
 
 def test_bodies_are_kept_as_they_came() -> None:
     with serving(organization(accounts=5, groups=2)) as simulator:
         snapshot = read(simulator)
-    member_list = next(response for response in snapshot.responses if response.endpoint == "organizations/search_members")
+    member_list = next(
+        response
+        for response in snapshot.responses
+        if response.endpoint == "organizations/search_members"
+    )
     assert json.loads(member_list.body)["paging"] == {"pageIndex": 1, "pageSize": 500, "total": 5}
     assert member_list.server_time is not None
     assert member_list.params == {"organization": "acme", "p": "1", "ps": "500"}
@@ -78,7 +96,9 @@ def test_an_incomplete_snapshot_gives_the_numbers() -> None:
 
 
 def test_a_list_is_read_again_with_other_page_boundaries() -> None:
-    """Between two pages of one size the same people of one name would change places again and again."""
+    """Between two pages of one size the same people of one name would change places again and
+    again.
+    """
     with serving(organization(accounts=1300, groups=2)) as simulator:
         simulator.faults.add("organizations/search_members", faults.short(7), times=None)
         snapshot = read(simulator)
@@ -99,7 +119,7 @@ def test_two_lists_that_never_agree_on_who_exists_leave_the_snapshot_incomplete(
     assert "50 against 49" in str(snapshot.reason)
 
 
-def test_accounts_that_keep_rights_and_are_no_members_are_kept_as_such_once_the_lists_stand_still() -> None:
+def test_accounts_with_rights_that_are_no_members_are_kept_once_the_lists_stand_still() -> None:
     found = organization(accounts=50, groups=3)
     left = sorted(set(found.names) - {READER})[:2]
 
@@ -115,12 +135,17 @@ def test_accounts_that_keep_rights_and_are_no_members_are_kept_as_such_once_the_
     controls = {control.name: control for control in snapshot.controls}
     assert snapshot.verdict is Verdict.COMPLETE
     assert controls["members_listed_twice"].passed
-    assert (controls["holders_are_members"].passed, controls["holders_are_members"].left) == (False, 50)
+    assert (controls["holders_are_members"].passed, controls["holders_are_members"].left) == (
+        False,
+        50,
+    )
     content = content_of(lists_of(snapshot.responses))
     assert set(content.non_members) == set(left)
     assert {member.login for member in content.members} == set(found.names) - set(left)
     assert snapshot.counts["members"] == 48
-    readings = {response.reading for response in snapshot.responses if response.list_name == "members"}
+    readings = {
+        response.reading for response in snapshot.responses if response.list_name == "members"
+    }
     assert len(readings) == 4, "every reading said the same"
 
 
@@ -189,7 +214,9 @@ def test_counts_that_disagree_are_a_failed_control_of_a_complete_snapshot() -> N
         simulator.faults.add("organizations/search_members", miscounted, times=None)
         snapshot = read(simulator)
     assert snapshot.verdict is Verdict.COMPLETE
-    assert {control.name: control.passed for control in snapshot.controls}["memberships_per_member"] is False
+    assert {control.name: control.passed for control in snapshot.controls}[
+        "memberships_per_member"
+    ] is False
 
 
 def test_a_wrong_token_is_refused_at_once() -> None:
@@ -198,11 +225,18 @@ def test_a_wrong_token_is_refused_at_once() -> None:
             preflight(simulator, token="wrong")
         asked = [endpoint for _, endpoint in simulator.requests]
         assert len(asked) <= len(set(asked)) + 1, "nothing is asked twice, but once to confirm"
-        assert set(asked) <= {"users/current", "organizations/search", "user_tokens/search"}, "and no list"
+        assert set(asked) <= {
+            "users/current",
+            "organizations/search",
+            "user_tokens/search",
+        }, "and no list"
 
 
 def test_a_wrong_organization_is_named() -> None:
-    with serving(organization(20, 3)) as simulator, pytest.raises(RefusedError, match="no organization 'acne'"):
+    with (
+        serving(organization(20, 3)) as simulator,
+        pytest.raises(RefusedError, match="no organization 'acne'"),
+    ):
         preflight(simulator, key="acne")
 
 
@@ -218,7 +252,9 @@ def test_a_caller_who_is_no_admin_is_told_what_to_grant() -> None:
 def test_an_unreachable_host_is_tried_again_and_then_named() -> None:
     with (
         Client("http://127.0.0.1:9", TOKEN, patience=QUICK) as client,
-        pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached.*\(tried 3 times\)"),
+        pytest.raises(
+            UnavailableError, match=r"http://127\.0\.0\.1:9 cannot be reached.*\(tried 3 times\)"
+        ),
     ):
         Reader(client, "acme").preflight()
 
@@ -242,12 +278,17 @@ def test_a_host_whose_clock_is_not_sonarclouds_is_refused_for_the_real_source_on
 
     with serving(organization(20, 3), clock=six_minutes_slow) as simulator:
         preflight(simulator)
-        with Real(simulator.url, TOKEN, patience=QUICK) as client, pytest.raises(RefusedError, match="clock"):
+        with (
+            Real(simulator.url, TOKEN, patience=QUICK) as client,
+            pytest.raises(RefusedError, match="clock"),
+        ):
             Reader(client, "acme").preflight()
 
 
 def test_the_two_lists_of_everybody_are_read_in_opposite_directions() -> None:
-    """One who leaves and one who joins between two pages would otherwise hide a third from both of them."""
+    """One who leaves and one who joins between two pages would otherwise hide a third from both of
+    them.
+    """
     with serving(organization(6000, 3), latency=0.01) as simulator:
         assert read(simulator).verdict is Verdict.COMPLETE
         asked = {
@@ -276,7 +317,9 @@ def test_a_short_group_list_is_read_again_though_the_lists_of_everybody_disagree
             simulator.faults.add("organizations/search_members", without, times=None)
             if once:
                 simulator.faults.add(
-                    "user_groups/users", lambda answer: faults.total_off_by(-1)(faults.short(1)(answer)), times=1
+                    "user_groups/users",
+                    lambda answer: faults.total_off_by(-1)(faults.short(1)(answer)),
+                    times=1,
                 )
             return read(simulator)
 

@@ -1,7 +1,9 @@
-"""Real answers of SonarCloud, replayed: the whole pipeline must deliver the one account that they show.
+"""Real answers of SonarCloud, replayed: the whole pipeline must deliver the one account that they
+show.
 
-The recordings lie beside the project, not in it; without them these tests are skipped. Lists that nobody recorded are filled
-by the reference. The client is never patched: a real server on loopback answers with the recorded bytes.
+The recordings lie beside the project, not in it; without them these tests are skipped. Lists that
+nobody recorded are filled by the reference. The client is never patched: a real server on loopback
+answers with the recorded bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 RECORDED = Path(__file__).parents[3] / "shared" / "api" / "recorded"
-pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded answers of SonarCloud do not lie beside the project")
+pytestmark = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason="the recorded answers of SonarCloud do not lie beside the project"
+)
 KEY, LOGIN = "j1-test-organization", "teemuj1@github"
 
 
@@ -36,9 +40,9 @@ def har_bodies() -> dict[tuple[str, str], bytes]:
     for file in sorted((RECORDED / "har").glob("*.har")):
         for entry in json.loads(file.read_text())["log"]["entries"]:
             url = urlsplit(entry["request"]["url"])
-            found[url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0]] = entry["response"]["content"][
-                "text"
-            ].encode()
+            found[url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0]] = entry[
+                "response"
+            ]["content"]["text"].encode()
     return found
 
 
@@ -50,7 +54,13 @@ def filled() -> dict[tuple[str, str], bytes]:
         "organizations/search": {
             "paging": {"pageIndex": 1, "pageSize": 100, "total": 1},
             "organizations": [
-                {"key": KEY, "name": KEY, "actions": {"admin": True}, "subscription": "FREE", "alm": {"key": "github"}}
+                {
+                    "key": KEY,
+                    "name": KEY,
+                    "actions": {"admin": True},
+                    "subscription": "FREE",
+                    "alm": {"key": "github"},
+                }
             ],
         },
         "permissions/users": {
@@ -65,7 +75,9 @@ def filled() -> dict[tuple[str, str], bytes]:
             ],
         },
     }
-    return {(endpoint, ""): json.dumps(document).encode() for endpoint, document in documents.items()}
+    return {
+        (endpoint, ""): json.dumps(document).encode() for endpoint, document in documents.items()
+    }
 
 
 @pytest.fixture
@@ -75,7 +87,9 @@ def replaying() -> Iterator[str]:
     class Replay(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            body = bodies.get((url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0]))
+            body = bodies.get(
+                (url.path.removeprefix("/api/"), parse_qs(url.query).get("id", [""])[0])
+            )
             self.send_response(404 if body is None else 200)
             body = body or b'{"errors":[{"msg":"Unknown url"}]}'
             self.send_header("Content-Type", "application/json")
@@ -101,14 +115,18 @@ def test_every_recorded_list_is_parsed() -> None:
             assert page.total == len(page.records)
 
 
-def test_the_recorded_organization_is_delivered_whole(replaying: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_organization_is_delivered_whole(
+    replaying: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SONAR_TOKEN", "replayed")
     connection = Connection(name="recorded", organization=KEY, host_url=replaying)
     settings = Settings(connections=(connection,), data_dir=tmp_path / "data")
     today = datetime.now(UTC).date()
     with dg.DagsterInstance.ephemeral() as instance:
         job = build_definitions(Parts(settings)).resolve_job_def("recorded_daily")
-        assert job.execute_in_process(instance=instance, partition_key=str(today), raise_on_error=False).success
+        assert job.execute_in_process(
+            instance=instance, partition_key=str(today), raise_on_error=False
+        ).success
     warehouse = Warehouse(settings.warehouse)
     with warehouse.read() as transaction:
         observed = queries.observation_at(transaction, KEY, datetime.now(UTC))
@@ -116,14 +134,27 @@ def test_the_recorded_organization_is_delivered_whole(replaying: str, tmp_path: 
         controls = queries.controls_of_snapshot(transaction, observed.snapshot_id)
     warehouse.close()
     shown = [
-        (row["login"], row["access_type"], row["resource_name"], row["entitlement"], row["granted_via_name"]) for row in rows
+        (
+            row["login"],
+            row["access_type"],
+            row["resource_name"],
+            row["entitlement"],
+            row["granted_via_name"],
+        )
+        for row in rows
     ]
     assert shown == [
         (LOGIN, "group", "Owners", "member", None),
         (LOGIN, "group", "Members", "member", None),
         (LOGIN, "membership", KEY, "member", None),
-        *((LOGIN, "organization_permission", KEY, key, "Owners") for key in ("admin", "gateadmin", "profileadmin")),
-        *((LOGIN, "organization_permission", KEY, key, "Owners") for key in ("provisioning", "scan")),
+        *(
+            (LOGIN, "organization_permission", KEY, key, "Owners")
+            for key in ("admin", "gateadmin", "profileadmin")
+        ),
+        *(
+            (LOGIN, "organization_permission", KEY, key, "Owners")
+            for key in ("provisioning", "scan")
+        ),
     ]
     assert observed.source_kind == "other", "a replay is neither SonarCloud nor our simulator"
     assert all(control["passed"] for control in controls)

@@ -1,4 +1,6 @@
-"""Scopes: every list that the reference knows, what is read of it, and what happens when a scope comes or goes."""
+"""Scopes: every list that the reference knows, what is read of it, and what happens when a scope
+comes or goes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.simulator import faults
-from sonar_access_pipeline.simulator.organization import READER, UNKNOWN_PROJECT_PERMISSION, Organization
+from sonar_access_pipeline.simulator.organization import (
+    READER,
+    UNKNOWN_PROJECT_PERMISSION,
+    Organization,
+)
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline.warehouse.ask import queries
@@ -30,15 +36,32 @@ from sonar_access_pipeline.warehouse.schema import history_tables, raw_list
 from sonar_access_pipeline.warehouse.views import user_project_access
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.company import Company, company, metadata_of
-from sonar_access_pipeline_tests.support.reading import EVERYTHING, QUICK, TOKEN, access_of, organization, read, rows_of, serving
+from sonar_access_pipeline_tests.support.reading import (
+    EVERYTHING,
+    QUICK,
+    TOKEN,
+    access_of,
+    organization,
+    read,
+    rows_of,
+    serving,
+)
 
 PROJECTS = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
 NOW = datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.fixture
-def with_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str) -> Iterator[Company]:
-    with company(tmp_path / "data", monkeypatch.setenv, warehouse_url=warehouse_url, projects=12, brake_rows=1000) as opened:
+def with_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str
+) -> Iterator[Company]:
+    with company(
+        tmp_path / "data",
+        monkeypatch.setenv,
+        warehouse_url=warehouse_url,
+        projects=12,
+        brake_rows=1000,
+    ) as opened:
         yield opened
 
 
@@ -59,7 +82,9 @@ def project_grants(found: Organization) -> set[tuple[Any, ...]]:
 
 def project_rights(found: Organization) -> set[tuple[str, str, str, str]]:
     """Every way in which an account has a right on a project, through groups too."""
-    direct = {(login, key, permission, via) for login, _, key, permission, via in found.project_truth()}
+    direct = {
+        (login, key, permission, via) for login, _, key, permission, via in found.project_truth()
+    }
     return direct | {
         (login, project.key, permission, f"group:{number}")
         for project in found.projects.values()
@@ -85,15 +110,23 @@ def test_every_grant_on_every_project_is_read_with_unknown_keys_and_anyone() -> 
     assert snapshot.counts["projects"] == 40
 
 
-@pytest.mark.parametrize(("accounts", "groups", "projects"), [(60, 6, 5), (1240, 12, 0), (620, 130, 30)])
-def test_as_many_requests_are_sent_as_the_page_sizes_force(accounts: int, groups: int, projects: int) -> None:
+@pytest.mark.parametrize(
+    ("accounts", "groups", "projects"), [(60, 6, 5), (1240, 12, 0), (620, 130, 30)]
+)
+def test_as_many_requests_are_sent_as_the_page_sizes_force(
+    accounts: int, groups: int, projects: int
+) -> None:
     found = organization(accounts=accounts, groups=groups, projects=projects)
 
     def pages(rows: int, size: int) -> int:
         return max(1, -(-rows // size))
 
     everybody = pages(len(found.names), 500) + pages(len(found.names), 100)
-    of_groups = pages(groups, 500) + pages(groups, 100) + sum(pages(len(group.members), 500) for group in found.groups.values())
+    of_groups = (
+        pages(groups, 500)
+        + pages(groups, 100)
+        + sum(pages(len(group.members), 500) for group in found.groups.values())
+    )
     of_projects = projects * (1 + pages(groups, 100)) + (pages(projects, 500) if projects else 0)
     with serving(found) as simulator:
         snapshot = read(simulator, scopes=PROJECTS if projects else (Scope.CORE,))
@@ -106,8 +139,12 @@ def test_a_projects_users_are_read_to_the_first_without_grants_and_the_list_says
         snapshot = read(simulator, scopes=PROJECTS)
     stopped = [found for found in snapshot.lists if found.name == "project_user_permissions"]
     assert len(stopped) == 3
-    assert {found.reason for found in stopped} == {"stopped at a row without grants: the other 250 rows have none"}
-    assert {(found.rows, found.reported_total, found.verdict) for found in stopped} == {(100, 350, Verdict.COMPLETE)}
+    assert {found.reason for found in stopped} == {
+        "stopped at a row without grants: the other 250 rows have none"
+    }
+    assert {(found.rows, found.reported_total, found.verdict) for found in stopped} == {
+        (100, 350, Verdict.COMPLETE)
+    }
 
 
 def test_without_a_proof_that_grants_come_first_every_list_is_read_whole() -> None:
@@ -123,7 +160,9 @@ def test_without_a_proof_that_grants_come_first_every_list_is_read_whole() -> No
 
 
 def test_where_grants_turn_out_not_to_come_first_what_was_stopped_is_read_whole() -> None:
-    """The organization's own list is in the promised order, but projects are sorted by name alone: one of them shows it."""
+    """The organization's own list is in the promised order, but projects are sorted by name alone:
+    one of them shows it.
+    """
     found = organization(accounts=230, groups=4, projects=8)
     by_name = sorted(found.names, key=lambda login: found.names[login].lower())
     for project in found.projects.values():
@@ -131,15 +170,27 @@ def test_where_grants_turn_out_not_to_come_first_what_was_stopped_is_read_whole(
     found.projects[max(found.projects)].users = {by_name[50]: {"admin"}}
 
     def sorted_by_name(answer: faults.Answer) -> faults.Answer:
-        project, first = found.projects[answer.params["projectKey"]], (int(answer.params["p"]) - 1) * int(answer.params["ps"])
+        project, first = (
+            found.projects[answer.params["projectKey"]],
+            (int(answer.params["p"]) - 1) * int(answer.params["ps"]),
+        )
         rows = [
-            {"login": login, "name": found.names[login], "permissions": sorted(project.users.get(login, ()))}
+            {
+                "login": login,
+                "name": found.names[login],
+                "permissions": sorted(project.users.get(login, ())),
+            }
             for login in by_name[first : first + int(answer.params["ps"])]
         ]
         return replace(answer, document={**answer.document, "users": rows})  # type: ignore[dict-item]
 
     with serving(found) as simulator:
-        simulator.faults.add("permissions/users", sorted_by_name, times=None, when=lambda params: "projectKey" in params)
+        simulator.faults.add(
+            "permissions/users",
+            sorted_by_name,
+            times=None,
+            when=lambda params: "projectKey" in params,
+        )
         snapshot = read(simulator, scopes=PROJECTS)
     assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
     assert access_of(snapshot) == found.truth() | found.project_truth()
@@ -150,7 +201,10 @@ def test_templates_and_the_callers_own_tokens_are_kept_and_counted() -> None:
         snapshot = read(simulator, scopes=PROJECTS)
     kept = {response.endpoint: json.loads(response.body) for response in snapshot.responses}
     assert kept["permissions/search_templates"]["permissionTemplates"]
-    assert [token["name"] for token in kept["user_tokens/search"]["userTokens"]] == ["access-reader", "never used"]
+    assert [token["name"] for token in kept["user_tokens/search"]["userTokens"]] == [
+        "access-reader",
+        "never used",
+    ]
     assert snapshot.counts["own_tokens"] == 2
     assert snapshot.counts["oldest_own_token_days"] >= 500
     assert "own_token_expires_in_days" in snapshot.counts
@@ -177,7 +231,8 @@ def test_account_details_are_read_where_the_host_gives_them() -> None:
     assert snapshot.scopes == EVERYTHING
     content = content_of(lists_of(snapshot.responses), snapshot.scopes)
     assert {(d.login, d.account_id, d.email, d.provider) for d in content.account_details} == {
-        (login, *(lambda d: (d.account_id, d.email, d.provider))(found.details_of(login))) for login in found.names
+        (login, *(lambda d: (d.account_id, d.email, d.provider))(found.details_of(login)))
+        for login in found.names
     }
 
 
@@ -194,7 +249,9 @@ def test_account_details_are_read_where_the_host_gives_them() -> None:
         ("v2/organizations/organizations", faults.body(b"{}")),
     ],
 )
-def test_account_details_that_cannot_be_read_hurt_nothing_else(endpoint: str, fault: faults.Fault) -> None:
+def test_account_details_that_cannot_be_read_hurt_nothing_else(
+    endpoint: str, fault: faults.Fault
+) -> None:
     found = organization(accounts=60, groups=3)
     with serving(found) as simulator:
         simulator.faults.add(endpoint, fault, times=None)
@@ -222,7 +279,9 @@ def test_an_answer_about_everybody_in_the_service_is_not_taken_for_the_organizat
 
 
 @pytest.mark.proofs("sqlite")
-def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_without_revoking(with_projects: Company) -> None:
+def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_without_revoking(
+    with_projects: Company,
+) -> None:
     here = with_projects
     assert here.live(0).success
     here.read_scopes(Scope.PROJECT_PERMISSIONS)
@@ -244,23 +303,35 @@ def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_withou
         first = [row for row in changes if row["kind"] == "first_observed"]
         assert {row["changed_by"] for row in first} == {observed[1].observed_at}
         assert {(r["login"], r["resource"], r["entitlement"]) for r in first} == {
-            (login, key, permission) for login, _, key, permission, _ in here.truth(1).project_truth()
+            (login, key, permission)
+            for login, _, key, permission, _ in here.truth(1).project_truth()
         }
-        assert not [row for row in changes if row["changed_by"] > observed[3].observed_at], "nothing opens or closes unread"
-        # What was read says what was true, and a day that did not read projects says nothing of them.
+        assert not [row for row in changes if row["changed_by"] > observed[3].observed_at], (
+            "nothing opens or closes unread"
+        )
+        # What was read says what was true, and a day that did not read projects says nothing of
+        # them.
         for facts, number in zip(observed, (0, 1, 2, 3, 4, 7), strict=True):
             shown = {
                 (row["login"], row["resource"], row["entitlement"])
                 for row in queries.access_at(transaction, facts)
                 if (row["principal_type"], row["access_type"]) == ("user", "project_permission")
             }
-            truth = {(login, key, permission) for login, _, key, permission, _ in here.truth(number).project_truth()}
+            truth = {
+                (login, key, permission)
+                for login, _, key, permission, _ in here.truth(number).project_truth()
+            }
             assert shown == (truth if number in (1, 2, 3) else set())
         ages = transaction.execute(
-            text("SELECT access_type, MIN(last_observed_at) AS oldest FROM current_access GROUP BY access_type")
+            text(
+                "SELECT access_type, MIN(last_observed_at) AS oldest FROM current_access GROUP BY"
+                " access_type"
+            )
         ).all()
         stale = {row.access_type: str(row.oldest)[:10] for row in ages}
-    assert stale["project_permission"] == str(here.day(3)), "what is not read any more shows how old it is"
+    assert stale["project_permission"] == str(here.day(3)), (
+        "what is not read any more shows how old it is"
+    )
     assert stale["membership"] == str(here.day(7))
 
 
@@ -278,26 +349,36 @@ def test_the_view_of_project_rights_says_what_was_true_on_every_day(with_project
             shown = [
                 (row["login"], row["project_key"], row["permission"], row["granted_via"])
                 for row in rows
-                if _time(row["valid_from"]) <= moment and (row["valid_to"] is None or moment < _time(row["valid_to"]))
+                if _time(row["valid_from"]) <= moment
+                and (row["valid_to"] is None or moment < _time(row["valid_to"]))
             ]
             assert len(shown) == len(set(shown)), "no two intervals of one right overlap"
             assert set(shown) == project_rights(here.truth(number))
         for row in rows:
-            assert row["changed_after"] is None or _time(row["changed_after"]) < _time(row["valid_from"])
+            assert row["changed_after"] is None or _time(row["changed_after"]) < _time(
+                row["valid_from"]
+            )
             assert row["valid_to"] is None or _time(row["last_seen_at"]) < _time(row["valid_to"])
 
 
-def test_a_right_through_a_group_ends_with_the_grant_or_the_membership_whichever_ends_first(with_projects: Company) -> None:
+def test_a_right_through_a_group_ends_with_the_grant_or_the_membership_whichever_ends_first(
+    with_projects: Company,
+) -> None:
     here = with_projects
     here.read_scopes(Scope.PROJECT_PERMISSIONS)
     founded = here.truth(0)
-    (project, *_), (grant_first, member_first) = sorted(founded.projects), [n for n in founded.groups if n][1:3]
+    (project, *_), (grant_first, member_first) = (
+        sorted(founded.projects),
+        [n for n in founded.groups if n][1:3],
+    )
 
     def changed(day: int) -> Organization:
         found = founded.copied()
         for number, grant_ends, membership_ends in ((grant_first, 1, 2), (member_first, 2, 1)):
             found.groups[number].members = {READER} | ({"ada"} if day < membership_ends else set())
-            found.projects[project].groups[number] = {"issueadmin"} if day < grant_ends else {"user"}
+            found.projects[project].groups[number] = (
+                {"issueadmin"} if day < grant_ends else {"user"}
+            )
         found.names["ada"] = "Ada"
         return found
 
@@ -308,20 +389,25 @@ def test_a_right_through_a_group_ends_with_the_grant_or_the_membership_whichever
     with here.warehouse() as warehouse, warehouse.read() as transaction:
         rights = transaction.execute(
             text(
-                "SELECT DISTINCT r.granted_via, s.snapshot_id FROM user_project_access r "
-                "JOIN raw_snapshot s ON s.organization_key = r.organization_key AND s.observed_at = r.valid_to "
-                "WHERE r.login = 'ada' AND r.permission = 'issueadmin' AND r.project_key = :project"
+                "SELECT DISTINCT r.granted_via, s.snapshot_id FROM user_project_access r JOIN"
+                " raw_snapshot s ON s.organization_key = r.organization_key AND s.observed_at ="
+                " r.valid_to WHERE r.login = 'ada' AND r.permission = 'issueadmin' AND"
+                " r.project_key = :project"
             ),
             {"project": project},
         ).all()
-    assert sorted(map(tuple, rights)) == sorted([(f"group:{grant_first}", 2), (f"group:{member_first}", 2)])
+    assert sorted(map(tuple, rights)) == sorted(
+        [(f"group:{grant_first}", 2), (f"group:{member_first}", 2)]
+    )
 
 
 def _time(value: Any) -> datetime:
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
 
 
-def test_a_packet_shows_project_rights_once_per_group_and_says_what_was_not_read(with_projects: Company) -> None:
+def test_a_packet_shows_project_rights_once_per_group_and_says_what_was_not_read(
+    with_projects: Company,
+) -> None:
     here = with_projects
     here.read_scopes(Scope.PROJECT_PERMISSIONS, Scope.ACCOUNT_DETAILS)
     assert here.live(0).success
@@ -329,14 +415,25 @@ def test_a_packet_shows_project_rights_once_per_group_and_says_what_was_not_read
         packet = build(warehouse, "acme", Window(here.day(0), here.day(0)))
         with warehouse.read() as transaction:
             details = transaction.execute(select(history_tables["dim_account_detail"])).all()
-            stopped = transaction.execute(select(raw_list.c.reason).where(raw_list.c.reason.is_not(None))).all()
+            stopped = transaction.execute(
+                select(raw_list.c.reason).where(raw_list.c.reason.is_not(None))
+            ).all()
     found = here.truth(0)
     of_groups = [row for row in packet.facts.access if row["principal_type"] == "group"]
-    assert {(row["granted_via"].removeprefix("group:"), row["resource"], row["entitlement"]) for row in of_groups} == {
-        (principal, key, permission) for kind, principal, _, key, permission in project_grants(found) if kind == "group"
+    assert {
+        (row["granted_via"].removeprefix("group:"), row["resource"], row["entitlement"])
+        for row in of_groups
+    } == {
+        (principal, key, permission)
+        for kind, principal, _, key, permission in project_grants(found)
+        if kind == "group"
     }
-    assert {row["resource_name"] for row in of_groups} <= {project.name for project in found.projects.values()}
-    assert packet.facts.projects_of_anyone == sum(bool(project.anyone) for project in found.projects.values())
+    assert {row["resource_name"] for row in of_groups} <= {
+        project.name for project in found.projects.values()
+    }
+    assert packet.facts.projects_of_anyone == sum(
+        bool(project.anyone) for project in found.projects.values()
+    )
     assert len(details) == len(found.names)
     assert stopped == [], "sixty accounts fit one page: nothing was left unread"
     limits = packet.files["limits.csv"].decode()
@@ -344,7 +441,9 @@ def test_a_packet_shows_project_rights_once_per_group_and_says_what_was_not_read
     emails = {login: found.details_of(login).email for login in found.names}
     assert {row["login"]: row["email"] for row in packet.facts.population} == emails
     with_people = ("population.csv", "report.html", "report.pdf", "access-review.xlsx")
-    elsewhere = b"".join(body for name, body in packet.files.items() if name not in with_people).decode()
+    elsewhere = b"".join(
+        body for name, body in packet.files.items() if name not in with_people
+    ).decode()
     assert not [email for email in emails.values() if email and email in elsewhere]
 
 
@@ -356,7 +455,11 @@ def test_more_than_ten_thousand_members_are_found_and_what_is_unknown_stays_unkn
     found.direct[beyond[0]] = {"scan"}
     with serving(found, frozen=True) as simulator:
         snapshot = read(simulator)
-        refused = [answer for answer in simulator.asked if answer[0].endswith("search_members") and int(answer[1]["p"]) > 20]
+        refused = [
+            answer
+            for answer in simulator.asked
+            if answer[0].endswith("search_members") and int(answer[1]["p"]) > 20
+        ]
     assert (snapshot.verdict, snapshot.reason) == (Verdict.COMPLETE, None)
     assert refused == [], "nothing is asked that SonarCloud refuses"
     content = content_of(lists_of(snapshot.responses))
@@ -365,7 +468,10 @@ def test_more_than_ten_thousand_members_are_found_and_what_is_unknown_stays_unkn
     assert access_of(snapshot) == found.truth()
     unknown = [login for login, member in members.items() if member.is_organization_admin is None]
     assert len(unknown) == len(found.names) - 10_000
-    assert all(members[login].name == found.names[login] and members[login].group_count is None for login in unknown)
+    assert all(
+        members[login].name == found.names[login] and members[login].group_count is None
+        for login in unknown
+    )
     said = next(read for read in snapshot.lists if read.name == "members")
     assert (said.rows, said.reported_total) == (10_000, len(found.names))
     twice = next(control for control in snapshot.controls if control.name == "members_listed_twice")
@@ -386,8 +492,12 @@ def test_a_member_beyond_ten_thousand_that_is_missing_leaves_the_snapshot_incomp
     assert "10051 against 10050" in str(snapshot.reason)
 
 
-def test_no_right_through_a_group_is_stated_for_days_on_which_nobody_read_the_projects(warehouse: Warehouse) -> None:
-    """Somebody joins a group while projects are not read, and another comes and goes: nobody saw what the group might do then."""
+def test_no_right_through_a_group_is_stated_for_days_on_which_nobody_read_the_projects(
+    warehouse: Warehouse,
+) -> None:
+    """Somebody joins a group while projects are not read, and another comes and goes: nobody saw
+    what the group might do then.
+    """
     base = World(
         members={"ada": "Ada", "bob": "Bob", "cleo": "Cleo"},
         groups={"1": "Members", "2": "Owners"},
@@ -400,11 +510,17 @@ def test_no_right_through_a_group_is_stated_for_days_on_which_nobody_read_the_pr
     core, whole = (Scope.CORE,), (Scope.CORE, Scope.PROJECT_PERMISSIONS)
     days = [(base, whole), (both, core), (one, core), (one, whole), (base, core), (base, whole)]
     for number, (world, scopes) in enumerate(days):
-        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=number), scopes=scopes), lambda: EPOCH)
+        record(
+            warehouse,
+            snapshot_of(world, EPOCH + timedelta(days=number), scopes=scopes),
+            lambda: EPOCH,
+        )
     derive(warehouse, "acme")
     view = user_project_access.c
     with warehouse.read() as transaction:
-        query = select(view.login, view.valid_from, view.valid_to, view.changed_after, view.last_seen_at).order_by(view.login)
+        query = select(
+            view.login, view.valid_from, view.valid_to, view.changed_after, view.last_seen_at
+        ).order_by(view.login)
         rows = transaction.execute(query).all()
     began = [EPOCH + timedelta(days=number) for number in range(len(days))]
     ended = [moment + timedelta(seconds=10) for moment in began]
@@ -414,7 +530,9 @@ def test_no_right_through_a_group_is_stated_for_days_on_which_nobody_read_the_pr
     ]
 
 
-def test_history_and_evidence_of_a_day_before_a_scope_began_are_made_in_one_run(with_projects: Company) -> None:
+def test_history_and_evidence_of_a_day_before_a_scope_began_are_made_in_one_run(
+    with_projects: Company,
+) -> None:
     here = with_projects
     here.read_scopes()
     assert here.live(0).success
@@ -422,12 +540,18 @@ def test_history_and_evidence_of_a_day_before_a_scope_began_are_made_in_one_run(
     assert here.live(1).success
     both = dg.AssetSelection.groups("access") | dg.AssetSelection.groups("evidence")
     assets = [one for one in here.definitions.assets or () if isinstance(one, dg.AssetsDefinition)]
-    made = dg.materialize(assets, partition_key=str(here.day(0)), instance=here.instance, selection=both, raise_on_error=False)
+    made = dg.materialize(
+        assets,
+        partition_key=str(here.day(0)),
+        instance=here.instance,
+        selection=both,
+        raise_on_error=False,
+    )
     assert made.success
     assert str(here.day(0)) in str(metadata_of(made, "evidence_packet")["folder"])
 
 
-def test_a_right_through_a_group_ends_when_the_group_is_left_though_no_later_observation_read_projects(
+def test_a_right_through_a_group_ends_with_the_group_though_no_later_day_read_projects(
     warehouse: Warehouse,
 ) -> None:
     before = World(
@@ -443,6 +567,8 @@ def test_a_right_through_a_group_ends_when_the_group_is_left_though_no_later_obs
     record(warehouse, left, lambda: EPOCH)
     derive(warehouse, "acme")
     with warehouse.read() as transaction:
-        ended = dict(map(tuple, transaction.execute(text("SELECT login, valid_to FROM user_project_access"))))
+        ended = dict(
+            map(tuple, transaction.execute(text("SELECT login, valid_to FROM user_project_access")))
+        )
     assert ended["ada"] is None
     assert str(ended["bob"])[:19] == f"{left.observed_at:%Y-%m-%d %H:%M:%S}"

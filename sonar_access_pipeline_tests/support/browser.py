@@ -1,4 +1,7 @@
-"""Dagster's UI on the demo's instance, in a real browser without a screen. Used by a test and by `docs/screenshots.py`."""
+"""Dagster's UI on the demo's instance, in a real browser without a screen.
+
+Used by a test and by `docs/screenshots.py`.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def browser_page() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         # Without a sandbox of its own: tests may run as root, and only see pages of this machine.
-        browser = playwright.chromium.launch(executable_path=place_of("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=place_of("chromium"), args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
         yield page

@@ -1,4 +1,6 @@
-"""Snapshots made by hand, in the shapes in which SonarCloud answers, for tests that need no server."""
+"""Snapshots made by hand, in the shapes in which SonarCloud answers, for tests that need no
+server.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,25 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from sonar_access_pipeline.access.snapshot import Response, Scope, Snapshot, SourceKind, Verdict, packed
+from sonar_access_pipeline.access.snapshot import (
+    Response,
+    Scope,
+    Snapshot,
+    SourceKind,
+    Verdict,
+    packed,
+)
 
 EPOCH = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class World:
-    """What is true of an organization: member names by login, groups by id, direct and group permissions.
+    """What is true of an organization: member names by login, groups by id, direct and group
+    permissions.
 
-    Of projects: names by key, and who has "user" or "admin" on each, by login and by group id. `emails` are by login.
+    Of projects: names by key, and who has "user" or "admin" on each, by login and by group id.
+    `emails` are by login.
     """
 
     members: Mapping[str, str | None] = field(default_factory=dict)
@@ -47,27 +58,51 @@ def snapshot_of(
 ) -> Snapshot:
     """A snapshot of `world`, with the bodies that a server would have sent."""
     bodies: list[tuple[str, str, str, dict[str, str], dict[str, Any]]] = [
-        ("organization", "", "organizations/search", {}, _list("organizations", [{"key": key, "name": key.title()}])),
+        (
+            "organization",
+            "",
+            "organizations/search",
+            {},
+            _list("organizations", [{"key": key, "name": key.title()}]),
+        ),
         (
             "members",
             "",
             "organizations/search_members",
             {},
-            _list("users", [_without_nulls({"login": login, "name": name}) for login, name in world.members.items()]),
+            _list(
+                "users",
+                [
+                    _without_nulls({"login": login, "name": name})
+                    for login, name in world.members.items()
+                ],
+            ),
         ),
         (
             "groups",
             "",
             "user_groups/search",
             {},
-            _list("groups", [{"id": int(number), "name": name, "default": False} for number, name in world.groups.items()]),
+            _list(
+                "groups",
+                [
+                    {"id": int(number), "name": name, "default": False}
+                    for number, name in world.groups.items()
+                ],
+            ),
         ),
         (
             "user_permissions",
             "",
             "permissions/users",
             {},
-            _list("users", [{"login": login, "permissions": list(keys)} for login, keys in _permissions(world).items()]),
+            _list(
+                "users",
+                [
+                    {"login": login, "permissions": list(keys)}
+                    for login, keys in _permissions(world).items()
+                ],
+            ),
         ),
         (
             "group_permissions",
@@ -85,12 +120,18 @@ def snapshot_of(
         ),
     ]
     for number, logins in (dict.fromkeys(world.groups, ()) | dict(world.group_members)).items():
-        document = {"users": [{"login": login, "selected": True} for login in logins], "total": len(logins)}
+        document = {
+            "users": [{"login": login, "selected": True} for login in logins],
+            "total": len(logins),
+        }
         bodies.append(("group_members", number, "user_groups/users", {"id": number}, document))
     if Scope.PROJECT_PERMISSIONS in scopes:
         bodies += _project_bodies(world)
     if Scope.ACCOUNT_DETAILS in scopes:
-        users = [{"login": login, "id": f"id-{login}", "email": email} for login, email in world.emails.items()]
+        users = [
+            {"login": login, "id": f"id-{login}", "email": email}
+            for login, email in world.emails.items()
+        ]
         document = {"users": users, "page": {"pageIndex": 1, "pageSize": 500, "total": len(users)}}
         bodies.append(("account_details", "", "users-management/users", {}, document))
     return Snapshot(
@@ -136,18 +177,25 @@ def snapshot_of(
 
 
 def _permissions(world: World) -> Mapping[str, Sequence[str]]:
-    """What each account was granted itself, those with grants first: every member is listed, as SonarCloud does."""
+    """What each account was granted itself, those with grants first: every member is listed, as
+    SonarCloud does.
+    """
     listed = dict.fromkeys((*world.emails, *world.members), ()) | dict(world.user_permissions)
     return dict(sorted(listed.items(), key=lambda entry: not entry[1]))
 
 
 def _project_bodies(world: World) -> Iterator[tuple[str, str, str, dict[str, str], dict[str, Any]]]:
-    projects = [{"key": key, "name": name, "visibility": "private"} for key, name in world.projects.items()]
+    projects = [
+        {"key": key, "name": name, "visibility": "private"} for key, name in world.projects.items()
+    ]
     yield "projects", "", "projects/search", {}, _list("components", projects)
     for key in world.projects:
-        users = [{"login": login, "permissions": ["user"]} for login in world.project_users.get(key, ())]
+        users = [
+            {"login": login, "permissions": ["user"]} for login in world.project_users.get(key, ())
+        ]
         groups = [
-            {"id": number, "name": world.groups[number], "permissions": ["admin"]} for number in world.project_groups.get(key, ())
+            {"id": number, "name": world.groups[number], "permissions": ["admin"]}
+            for number in world.project_groups.get(key, ())
         ]
         asked = {"projectKey": key}
         yield "project_user_permissions", key, "permissions/users", asked, _list("users", users)
@@ -163,7 +211,9 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def unguard(transaction: Connection, table: str) -> None:
-    """Take away what keeps a table from being changed, as whoever owns a database can: for tests of what is then noticed."""
+    """Take away what keeps a table from being changed, as whoever owns a database can: for tests of
+    what is then noticed.
+    """
     on = f" ON {table}" if transaction.dialect.name == "postgresql" else ""
     for name in ("no_update", "no_delete"):
         transaction.execute(text(f"DROP TRIGGER {table}_{name}{on}"))

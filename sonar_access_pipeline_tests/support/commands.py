@@ -1,7 +1,9 @@
-"""Commands in real processes of their own, without the seconds that each would take to load Dagster and pandas.
+"""Commands in real processes of their own, without the seconds that each would take to load Dagster
+and pandas.
 
-One process loads everything once, and makes a copy of itself (`fork`) for every command. It has one thread, so that a copy is
-whole; it opens nothing, so that a copy shares nothing. `python -m sonar_access_pipeline_tests.support.commands` is that process.
+One process loads everything once, and makes a copy of itself (`fork`) for every command. It has one
+thread, so that a copy is whole; it opens nothing, so that a copy shares nothing. `python -m
+sonar_access_pipeline_tests.support.commands` is that process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ class Commands:
     """The process that makes copies of itself. Use as a context manager."""
 
     def __init__(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SONAR", "DAGSTER"))}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SONAR", "DAGSTER"))
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sonar_access_pipeline_tests.support.commands"],
             cwd=ROOT,
@@ -46,17 +52,28 @@ class Commands:
         self._process.stdin.close()
         self._process.wait()
 
-    def run(self, folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """`sonar-access` with `arguments` in `folder`, seeing `environment` and nothing else of ours."""
+    def run(
+        self, folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """`sonar-access` with `arguments` in `folder`, seeing `environment` and nothing else of
+        ours.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with tempfile.TemporaryDirectory() as place:
             files = [str(Path(place) / name) for name in ("stdout", "stderr")]
-            asked = {"folder": str(folder), "arguments": arguments, "environment": dict(environment), "files": files}
+            asked = {
+                "folder": str(folder),
+                "arguments": arguments,
+                "environment": dict(environment),
+                "files": files,
+            }
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())
-            return subprocess.CompletedProcess(arguments, status, *(Path(file).read_text() for file in files))
+            return subprocess.CompletedProcess(
+                arguments, status, *(Path(file).read_text() for file in files)
+            )
 
 
 def settings(simulator: Simulator) -> dict[str, str]:
@@ -98,7 +115,9 @@ def _become(asked: Mapping[str, Any]) -> None:
 
 
 def serve() -> None:
-    """Load what commands load, then make one copy for each line of standard input, and say its status."""
+    """Load what commands load, then make one copy for each line of standard input, and say its
+    status.
+    """
     import dagster  # noqa: F401
     import pandas  # noqa: F401
 

@@ -31,7 +31,9 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass
 class Company:
-    """The simulator, the clock both sides read, the definitions, and the Dagster instance that runs go to."""
+    """The simulator, the clock both sides read, the definitions, and the Dagster instance that runs
+    go to.
+    """
 
     simulator: Simulator
     clock: SimulatedClock
@@ -52,7 +54,9 @@ class Company:
         """What is true on a day."""
         return self.evolution.on(self.day(number))
 
-    def run(self, job: str, *, day: date | None = None, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, job: str, *, day: date | None = None, tags: dict[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Run a job of the connection, on a day's partition or with tags."""
         return self.definitions.resolve_job_def(f"company_{job}").execute_in_process(
             instance=self.instance,
@@ -104,7 +108,13 @@ def company(
     with Simulator(lambda: evolution.on(clock().date()), clock=clock, tokens=tokens) as simulator:
         settings = Settings(
             connections=(
-                Connection(name="company", organization="acme", token_env=TOKEN_ENV, host_url=simulator.url, scopes=scopes),
+                Connection(
+                    name="company",
+                    organization="acme",
+                    token_env=TOKEN_ENV,
+                    host_url=simulator.url,
+                    scopes=scopes,
+                ),
             ),
             data_dir=folder,
             warehouse_url=warehouse_url,
@@ -130,5 +140,8 @@ def metadata_of(result: dg.ExecuteInProcessResult, table: str) -> dict[str, Any]
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         if materialization.asset_key.path[-1] == table:
-            return {name: value.value if hasattr(value, "value") else value for name, value in materialization.metadata.items()}
+            return {
+                name: value.value if hasattr(value, "value") else value
+                for name, value in materialization.metadata.items()
+            }
     raise AssertionError(f"{table} was not materialized")

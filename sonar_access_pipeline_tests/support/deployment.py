@@ -1,4 +1,5 @@
-"""A whole deployment on this machine, from the files under `deploy/`: code server, web server, daemon, each a real process.
+"""A whole deployment on this machine, from the files under `deploy/`: code server, web server,
+daemon, each a real process.
 
 Talks to it as the UI does, through GraphQL. Used by tests and benchmarks.
 """
@@ -31,8 +32,12 @@ PATIENCE = 90.0
 T = TypeVar("T")
 
 
-def until(what: str, found: Callable[[], T | None], *, seconds: float = PATIENCE, every: float = 0.2) -> T:
-    """Wait until `found` gives something true, and give it. Fails with `what` that did not happen."""
+def until(
+    what: str, found: Callable[[], T | None], *, seconds: float = PATIENCE, every: float = 0.2
+) -> T:
+    """Wait until `found` gives something true, and give it. Fails with `what` that did not
+    happen.
+    """
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if answer := found():
@@ -79,9 +84,18 @@ class Deployment:
         )
 
     def start_service(self, name: str, port: int) -> None:
-        """Start a service of `deploy/compose.yaml` with the command that stands there, on another port and on loopback only."""
-        changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "3000": str(port), f"{LOCATION}.definitions": self.module}
-        self.start(name, *(changed.get(word, word) for word in COMPOSE["services"][name]["command"]))
+        """Start a service of `deploy/compose.yaml` with the command that stands there, on another
+        port and on loopback only.
+        """
+        changed = {
+            "0.0.0.0": "127.0.0.1",
+            "4000": str(port),
+            "3000": str(port),
+            f"{LOCATION}.definitions": self.module,
+        }
+        self.start(
+            name, *(changed.get(word, word) for word in COMPOSE["services"][name]["command"])
+        )
 
     def start_code(self) -> None:
         """Start the code server."""
@@ -102,7 +116,9 @@ class Deployment:
         """The answer to a GraphQL question or command: the one field that it asks for."""
         port = self.read_only_port if read_only else self.web_port
         answer = requests.post(
-            f"http://127.0.0.1:{port}/graphql", json={"query": query, "variables": variables}, timeout=60
+            f"http://127.0.0.1:{port}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=60,
         ).json()
         assert not answer.get("errors"), answer
         (found,) = answer["data"].values()
@@ -111,15 +127,23 @@ class Deployment:
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's instance, as the processes see it."""
-        with environment(self.environment), dg.DagsterInstance.from_config(str(self.home)) as opened:
+        with (
+            environment(self.environment),
+            dg.DagsterInstance.from_config(str(self.home)) as opened,
+        ):
             yield opened
 
     def switch_on(self, *, schedules: Sequence[str] = (), sensors: Sequence[str] = ()) -> None:
         """Switch schedules and sensors on, as one does in the UI."""
         for name in schedules:
-            assert self.ask(START_SCHEDULE, selector=selector(scheduleName=name))["__typename"] == "ScheduleStateResult"
+            assert (
+                self.ask(START_SCHEDULE, selector=selector(scheduleName=name))["__typename"]
+                == "ScheduleStateResult"
+            )
         for name in sensors:
-            assert self.ask(START_SENSOR, selector=selector(sensorName=name))["__typename"] == "Sensor"
+            assert (
+                self.ask(START_SENSOR, selector=selector(sensorName=name))["__typename"] == "Sensor"
+            )
 
     def launch(self, job: str, *, location: str = LOCATION, **tags: str) -> str:
         """Queue a run of a job; its id."""
@@ -136,7 +160,11 @@ class Deployment:
     def backfilled(self, backfill_id: str) -> Any:
         """A backfill that has come to its end; None while it goes on."""
         found = self.ask(BACKFILLED, id=backfill_id)
-        return found if found["status"].startswith("COMPLETED") or found["status"] == "FAILED" else None
+        return (
+            found
+            if found["status"].startswith("COMPLETED") or found["status"] == "FAILED"
+            else None
+        )
 
     def status(self, run_id: str) -> str:
         """The status of a run."""
@@ -172,7 +200,9 @@ def launch_params(job: str, tags: Mapping[str, str], location: str = LOCATION) -
     """What the UI sends to launch a run."""
     return {
         "selector": {**selector(jobName=job), "repositoryLocationName": location},
-        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        "executionMetadata": {
+            "tags": [{"key": key, "value": value} for key, value in tags.items()]
+        },
     }
 
 
@@ -186,19 +216,24 @@ def backfill_params(assets: Sequence[Sequence[str]], days: Sequence[str]) -> dic
     }
 
 
-START_SCHEDULE = "mutation($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selector) { __typename } }"
-START_SENSOR = "mutation($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
+START_SCHEDULE = (
+    "mutation($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selector) {"
+    " __typename } }"
+)
+START_SENSOR = (
+    "mutation($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }"
+)
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on UnauthorizedError { message } } }"""
+  ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on UnauthorizedError { message } } }"""  # noqa: E501
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
-  ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message } } }"""
+  ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message } } }"""  # noqa: E501
 BACKFILLED = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
   ... on PartitionBackfill { status runs { id status } error { message } } } }"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename
   ... on UnauthorizedError { message } } }"""
 LOADED = """query { workspaceOrError { __typename ... on Workspace { locationEntries { name locationOrLoadError { __typename
-  ... on PythonError { message } } } } } }"""
+  ... on PythonError { message } } } } } }"""  # noqa: E501
 
 
 @contextmanager
@@ -210,7 +245,9 @@ def deployment(
     read_only: bool = False,
     module: str = f"{LOCATION}.definitions",
 ) -> Iterator[Deployment]:
-    """A deployment whose instance lies in `home`, or in PostgreSQL; `environment` says our settings."""
+    """A deployment whose instance lies in `home`, or in PostgreSQL; `environment` says our
+    settings.
+    """
     home.mkdir(parents=True)
     source = ROOT / "deploy" / "dagster.postgres.yaml" if postgres_url else ROOT / "dagster.yaml"
     settings = source.read_text()
@@ -219,7 +256,9 @@ def deployment(
     (home / "dagster.yaml").write_text(settings)
     port = free_port()
     workspace = (ROOT / "deploy" / "workspace.yaml").read_text()
-    (home / "workspace.yaml").write_text(workspace.replace("host: code", "host: 127.0.0.1").replace("4000", str(port)))
+    (home / "workspace.yaml").write_text(
+        workspace.replace("host: code", "host: 127.0.0.1").replace("4000", str(port))
+    )
     full = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(home),

@@ -1,6 +1,5 @@
-"""The data dictionary, made anew from a PostgreSQL of its own, that of packets, the table of settings and the
-page of commands:
-`python -m sonar_access_pipeline_tests.support.dictionary`.
+"""The data dictionary, made anew from a PostgreSQL of its own, that of packets, the table of
+settings and the page of commands: `python -m sonar_access_pipeline_tests.support.dictionary`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,10 @@ from sonar_access_pipeline.warehouse.migrations import upgrade
 DOCS = Path(__file__).parents[2] / "docs"
 FILE, OF_PACKETS = DOCS / "data-dictionary.md", DOCS / "packet-dictionary.md"
 OF_SETTINGS, OF_COMMANDS = DOCS / "settings.md", DOCS / "cli.md"
-BEGIN, END = "<!-- made by `make dictionary` from the descriptions in settings.py -->", "<!-- end -->"
+BEGIN, END = (
+    "<!-- made by `make dictionary` from the descriptions in settings.py -->",
+    "<!-- end -->",
+)
 
 
 def made(url: str) -> str:
@@ -50,14 +52,22 @@ def with_settings(page: str) -> str:
 
 def commands() -> str:
     """Say what the command line offers, as its own help does."""
-    parts = ["# The command line\n\nMade by `make dictionary`; the option `--help` of each command says the same.\n"]
+    parts = [
+        "# The command line\n\nMade by `make dictionary`; the option `--help` of each command says"
+        " the same.\n"
+    ]
     for context in _contexts(sonar_access, "sonar-access", None):
         level = 2 if context.parent is None else 3
-        parts.append(f"{'#' * level} `{context.command_path}`\n\n```text\n{context.get_help().rstrip()}\n```\n")
+        parts.append(
+            f"{'#' * level}"
+            f" `{context.command_path}`\n\n```text\n{context.get_help().rstrip()}\n```\n"
+        )
     return "\n".join(parts)
 
 
-def _contexts(command: click.Command, name: str, parent: click.Context | None) -> Iterator[click.Context]:
+def _contexts(
+    command: click.Command, name: str, parent: click.Context | None
+) -> Iterator[click.Context]:
     settings = {**command.context_settings, "terminal_width": 100}
     context = click.Context(command, parent, info_name=name, **settings)
     yield context
@@ -80,7 +90,9 @@ def main() -> None:
     OF_PACKETS.write_text(markdown())
     OF_SETTINGS.write_text(with_settings(OF_SETTINGS.read_text()))
     OF_COMMANDS.write_text(commands())
-    server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
+    server = get_server(
+        Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete"
+    )
     try:
         FILE.write_text(made(server.get_uri()))
     finally:

@@ -1,4 +1,6 @@
-"""The definitions as they are, but that the sensors look every five seconds: for a deployment that lives its life in minutes."""
+"""The definitions as they are, but that the sensors look every five seconds: for a deployment that
+lives its life in minutes.
+"""
 
 from __future__ import annotations
 

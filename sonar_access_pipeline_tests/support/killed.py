@@ -1,7 +1,8 @@
 """Work on a warehouse that somebody kills: `python -m sonar_access_pipeline_tests.support.killed`.
 
-Reads lines `URL KEY` and answers each with the number of a new process, which records, derives and now and then
-rebuilds, from where the warehouse is to the end. Forking from here saves the second that importing takes.
+Reads lines `URL KEY` and answers each with the number of a new process, which records, derives and
+now and then rebuilds, from where the warehouse is to the end. Forking from here saves the second
+that importing takes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def worlds() -> list[World]:
 def snapshots(key: str) -> list[Snapshot]:
     """The snapshots of those days."""
     return [
-        snapshot_of(world, EPOCH + timedelta(days=number), key=key, scopes=tuple(Scope)) for number, world in enumerate(worlds())
+        snapshot_of(world, EPOCH + timedelta(days=number), key=key, scopes=tuple(Scope))
+        for number, world in enumerate(worlds())
     ]
 
 
@@ -63,7 +65,9 @@ def work(url: str, key: str) -> None:
     """Go on to the end; say in one sentence why that is not possible."""
     warehouse = Warehouse(url)
     with warehouse.read() as transaction:
-        recorded = transaction.execute(select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == key)).all()
+        recorded = transaction.execute(
+            select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == key)
+        ).all()
     for number, snapshot in enumerate(snapshots(key)):
         if number >= len(recorded):
             record(warehouse, snapshot, lambda: EPOCH)

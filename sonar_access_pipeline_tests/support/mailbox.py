@@ -1,4 +1,6 @@
-"""A place that alerts and heartbeats really go to: an HTTP server on loopback that can be down, full, or well."""
+"""A place that alerts and heartbeats really go to: an HTTP server on loopback that can be down,
+full, or well.
+"""
 
 from __future__ import annotations
 

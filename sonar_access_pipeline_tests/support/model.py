@@ -1,4 +1,5 @@
-"""History as `design` defines it, written for reading: the independent truth that the merge is compared with.
+"""History as `design` defines it, written for reading: the independent truth that the merge is
+compared with.
 
 No hash, no neighbour, no edit: it looks at every observation for every row.
 """
@@ -25,7 +26,9 @@ class Interval:
 
 
 def history(observations: Mapping[tuple[datetime, datetime], set[Row]]) -> set[Interval]:
-    """The smallest set of intervals for observations, each (started_at, observed_at) with the rows it shows."""
+    """The smallest set of intervals for observations, each (started_at, observed_at) with the rows
+    it shows.
+    """
     times = sorted(observations, key=lambda time: time[1])
     intervals: set[Interval] = set()
     for row in set().union(*observations.values()) if observations else set():
@@ -42,7 +45,9 @@ def history(observations: Mapping[tuple[datetime, datetime], set[Row]]) -> set[I
     return intervals
 
 
-def _interval(row: Row, times: list[tuple[datetime, datetime]], start: int, end: int | None) -> Interval:
+def _interval(
+    row: Row, times: list[tuple[datetime, datetime]], start: int, end: int | None
+) -> Interval:
     return Interval(
         row=row,
         valid_from=times[start][1],

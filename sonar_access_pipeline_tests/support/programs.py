@@ -1,4 +1,6 @@
-"""Programs that tests use and that no index of Python has: without one a test is left out, or fails. And a port for one."""
+"""Programs that tests use and that no index of Python has: without one a test is left out, or
+fails. And a port for one.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,21 @@ def needs(program: str) -> None:
 
 
 def left_out(reasons: Iterable[str]) -> str:
-    """Say in one line what was left out for want of a program, by the reasons of all that was skipped; else nothing."""
-    lacking = [reason.partition(LACKING)[2].partition(":")[0] for reason in reasons if LACKING in reason]
+    """Say in one line what was left out for want of a program, by the reasons of all that was
+    skipped; else nothing.
+    """
+    lacking = [
+        reason.partition(LACKING)[2].partition(":")[0] for reason in reasons if LACKING in reason
+    ]
     programs = sorted({program for program in lacking if program in PACKAGES})
     if not programs:
         return ""
     packages = " ".join(sorted({PACKAGES[program] for program in programs}))
     number = sum(program in PACKAGES for program in lacking)
-    return f"left out: {number} tests that need {', '.join(programs)}. They run after: apt install {packages}"
+    return (
+        f"left out: {number} tests that need {', '.join(programs)}. They run after: apt install"
+        f" {packages}"
+    )
 
 
 def of_postgresql(program: str) -> str:
@@ -61,7 +70,9 @@ def of_postgresql(program: str) -> str:
 def new_database(server: str) -> str:
     """Make an empty database on a server of PostgreSQL, and give its URL."""
     name = f"test_{uuid.uuid4().hex}"
-    engine = create_engine(make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()

@@ -54,7 +54,9 @@ def read(
 ) -> Snapshot:
     with Client(simulator.url, token, patience=patience, pace=pace or Pace(FAST)) as client:
         reader = Reader(client, key, scopes=scopes)
-        return reader.read(reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)).snapshot
+        return reader.read(
+            reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
+        ).snapshot
 
 
 def preflight(simulator: Simulator, key: str = "acme", token: str = TOKEN) -> Preflight:

@@ -1,4 +1,6 @@
-"""What a released version left: a warehouse of each database, evidence, an archive. Later versions must read it all.
+"""What a released version left: a warehouse of each database, evidence, an archive.
+
+Later versions must read it all.
 
 At a release, with that version:
 
@@ -49,7 +51,12 @@ from sonar_access_pipeline_tests.support.sealed import sealing
 from sonar_access_pipeline_tests.warehouse.test_history import Company, Day
 
 FOLDER = Path(__file__).parents[1] / "released"
-EVIDENCE, WAREHOUSE, ARCHIVE, DUMP = Path("evidence"), Path("warehouse.sqlite"), Path("archive.zip"), Path("postgresql.sql")
+EVIDENCE, WAREHOUSE, ARCHIVE, DUMP = (
+    Path("evidence"),
+    Path("warehouse.sqlite"),
+    Path("archive.zip"),
+    Path("postgresql.sql"),
+)
 ADA = World(
     members={"ada": "Ada", "bob": None},
     groups={"1": "Members"},
@@ -62,26 +69,53 @@ ADA = World(
     project_groups={"p": ["1"]},
     emails={"ada": "a@x"},
 )
-BOB = World(members={"bob": "Bob"}, groups={"1": "People"}, group_members={"1": ["bob"]}, user_permissions={"bob": []})
-VERDICTS = (Verdict.COMPLETE, Verdict.INCOMPLETE, Verdict.HELD, Verdict.COMPLETE, Verdict.HELD, Verdict.COMPLETE)
+BOB = World(
+    members={"bob": "Bob"},
+    groups={"1": "People"},
+    group_members={"1": ["bob"]},
+    user_permissions={"bob": []},
+)
+VERDICTS = (
+    Verdict.COMPLETE,
+    Verdict.INCOMPLETE,
+    Verdict.HELD,
+    Verdict.COMPLETE,
+    Verdict.HELD,
+    Verdict.COMPLETE,
+)
 DECISIONS = (None, None, "confirmed", "retracted", None, None)
 FIRST = EPOCH.date()
-WINDOWS = (Window(FIRST, FIRST), Window(FIRST, FIRST + timedelta(days=2)), Window(FIRST, FIRST + timedelta(days=5)))
+WINDOWS = (
+    Window(FIRST, FIRST),
+    Window(FIRST, FIRST + timedelta(days=2)),
+    Window(FIRST, FIRST + timedelta(days=5)),
+)
 
 
 def lived(warehouse: Warehouse) -> Company:
     """Live some days of everything that a warehouse keeps, by two policies."""
     kept = Exemption("admin-direct", identity("ada"), "eve", "founder", FIRST + timedelta(days=1))
     roster = {identity("ada"): "active", identity("a@x"): "active"}
-    record_policy(warehouse, Policy(max_admins=1, exemptions=(kept,), roster=roster), lambda: EPOCH + timedelta(days=1))
+    record_policy(
+        warehouse,
+        Policy(max_admins=1, exemptions=(kept,), roster=roster),
+        lambda: EPOCH + timedelta(days=1),
+    )
     worlds = (ADA, ADA, BOB, ADA, ADA, ADA)
     days = [Day(*day, tuple(Scope)) for day in zip(worlds, VERDICTS, DECISIONS, strict=True)]
     here = Company(warehouse, days, key="acme").record_all()
     derive(warehouse, "acme")
     attempt = begin_attempt(
-        warehouse, connection="acme", organization_key="acme", partition_date=FIRST, run_id="r", started_at=EPOCH
+        warehouse,
+        connection="acme",
+        organization_key="acme",
+        partition_date=FIRST,
+        run_id="r",
+        started_at=EPOCH,
     )
-    end_attempt(warehouse, attempt, ended_at=EPOCH, outcome="failed", error="the network", snapshot_id=None)
+    end_attempt(
+        warehouse, attempt, ended_at=EPOCH, outcome="failed", error="the network", snapshot_id=None
+    )
     return here
 
 
@@ -107,12 +141,23 @@ def make(target: Path) -> None:
         EVIDENCE.rename("elsewhere")
         # One store has one name, and one evidence folder is for both.
         shutil.copytree("elsewhere/store", EVIDENCE / "store")
-        server = get_server(Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete")
+        server = get_server(
+            Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete"
+        )
         with closing(Warehouse(server.get_uri())) as warehouse:
             migrations.upgrade(warehouse)
             lived(warehouse)
             sealed(warehouse, key)
-        subprocess.run([*_asking("pg_dump", server.get_uri()), "--no-owner", "--no-privileges", "-f", str(DUMP)], check=True)
+        subprocess.run(
+            [
+                *_asking("pg_dump", server.get_uri()),
+                "--no-owner",
+                "--no-privileges",
+                "-f",
+                str(DUMP),
+            ],
+            check=True,
+        )
         server.cleanup()
         assert _files(EVIDENCE) == _files(Path("elsewhere")), "both databases give the same packets"
         target.mkdir(exist_ok=True)
@@ -122,7 +167,11 @@ def make(target: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -146,11 +195,21 @@ def restored(url: str) -> None:
 def _asking(program: str, url: str) -> list[str]:
     """Give the beginning of a command of PostgreSQL's programs."""
     where = make_url(url)
-    return [of_postgresql(program), "-h", str(where.query["host"]), "-U", str(where.username), "-d", str(where.database)]
+    return [
+        of_postgresql(program),
+        "-h",
+        str(where.query["host"]),
+        "-U",
+        str(where.username),
+        "-d",
+        str(where.database),
+    ]
 
 
 def faults(url: str) -> Iterator[str]:
-    """Say what this version does not read, verify, derive or build of what lies here, in the warehouse of `url`."""
+    """Say what this version does not read, verify, derive or build of what lies here, in the
+    warehouse of `url`.
+    """
     store = FolderStore(EVIDENCE)
     with closing(Warehouse(url)) as warehouse:
         migrations.upgrade(warehouse)
@@ -166,7 +225,10 @@ def faults(url: str) -> Iterator[str]:
             sheet = openpyxl.load_workbook(io.BytesIO(worksheet(store.get(path))))["Review"]
             if sheet["A1"].value != "login" or sheet.max_row < 2:
                 yield "its sheet cannot be read"
-    with tempfile.TemporaryDirectory() as folder, closing(Warehouse(sqlite_url(Path(folder) / "w.sqlite"))) as other:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Warehouse(sqlite_url(Path(folder) / "w.sqlite"))) as other,
+    ):
         migrations.upgrade(other)
         import_(other, ARCHIVE, lambda: EPOCH + timedelta(days=30))
         derive(other, "acme")
@@ -175,18 +237,28 @@ def faults(url: str) -> Iterator[str]:
 
 
 def onward(url: str) -> dict[str, object]:
-    """Observe two days more and build them: the format, the columns of the population, the rules that were asked."""
+    """Observe two days more and build them: the format, the columns of the population, the rules
+    that were asked.
+    """
     with closing(Warehouse(url)) as warehouse:
         record_rules(warehouse, lambda: EPOCH + timedelta(days=9))
         for number in (10, 11):
-            record(warehouse, snapshot_of(BOB, EPOCH + timedelta(days=number), scopes=tuple(Scope)), lambda: EPOCH)
+            record(
+                warehouse,
+                snapshot_of(BOB, EPOCH + timedelta(days=number), scopes=tuple(Scope)),
+                lambda: EPOCH,
+            )
         derive(warehouse, "acme")
-        packet = build(warehouse, "acme", Window(FIRST + timedelta(days=11), FIRST + timedelta(days=11)))
+        packet = build(
+            warehouse, "acme", Window(FIRST + timedelta(days=11), FIRST + timedelta(days=11))
+        )
         assert verify_warehouse(warehouse, "acme").state is State.FINE
     return {
         "format": json.loads(packet.files["manifest.json"])["format_version"],
         "columns": packet.files["population.csv"].decode().split("\n")[0].split(","),
-        "rules": sorted({f"{row['rule_id']} {row['rule_version']}" for row in packet.facts.findings}),
+        "rules": sorted(
+            {f"{row['rule_id']} {row['rule_version']}" for row in packet.facts.findings}
+        ),
     }
 
 

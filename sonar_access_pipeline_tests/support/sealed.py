@@ -60,21 +60,34 @@ def sealing(
     clock: Callable[[], datetime] = lambda: EPOCH,
 ) -> Sealing:
     """What seals into a folder, with a key beside it."""
-    return Sealing(store or FolderStore(root), signed_by or signer(root.parent / f"{root.name}-key"), clock, stamp)
+    return Sealing(
+        store or FolderStore(root),
+        signed_by or signer(root.parent / f"{root.name}-key"),
+        clock,
+        stamp,
+    )
 
 
 def live_a_day(warehouse: Warehouse, there: Sealing, number: int, *people: str) -> str:
-    """Observe one day, in which these people are members and the first is an admin, and seal it: the place of its packet."""
+    """Observe one day, in which these people are members and the first is an admin, and seal it:
+    the place of its packet.
+    """
     at = EPOCH + timedelta(days=number)
-    world = World(members=dict.fromkeys(people, "Somebody"), user_permissions={people[0]: ["admin"]})
+    world = World(
+        members=dict.fromkeys(people, "Somebody"), user_permissions={people[0]: ["admin"]}
+    )
     record(warehouse, snapshot_of(world, at), lambda: at)
     derive(warehouse, "acme")
     sign_head(warehouse, there)
-    return seal(build(warehouse, "acme", Window(at.date(), at.date())), there, warehouse, run_id="run").place
+    return seal(
+        build(warehouse, "acme", Window(at.date(), at.date())), there, warehouse, run_id="run"
+    ).place
 
 
 class Sealings:
-    """Three days of a small organization, each signed at once, and three packets in a chain; the last is looked at."""
+    """Three days of a small organization, each signed at once, and three packets in a chain; the
+    last is looked at.
+    """
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -91,13 +104,17 @@ class Sealings:
                 group_members={"1": logins},
                 user_permissions={login: ["admin"] if login == "ada" else [] for login in logins},
             )
-            record(self.warehouse, snapshot_of(world, EPOCH + timedelta(days=number)), lambda: EPOCH)
+            record(
+                self.warehouse, snapshot_of(world, EPOCH + timedelta(days=number)), lambda: EPOCH
+            )
             derive(self.warehouse, "acme")
             sign_head(self.warehouse, self.sealing)
         self.packets = [self.seal(window) for window in WINDOWS]
 
     def seal(self, window: Window) -> Sealed:
-        return seal(build(self.warehouse, "acme", window), self.sealing, self.warehouse, run_id="run")
+        return seal(
+            build(self.warehouse, "acme", window), self.sealing, self.warehouse, run_id="run"
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +124,9 @@ class Sealings:
     def last(self) -> Path:
         return Path(self.packets[-1].place)
 
-    def verify(self, folder: Path | None = None, *, offline: bool = False, trusting: str | None = None) -> Report:
+    def verify(
+        self, folder: Path | None = None, *, offline: bool = False, trusting: str | None = None
+    ) -> Report:
         folder = folder or self.last
         store, path = FolderStore(folder.parents[2]), str(folder.relative_to(folder.parents[2]))
         warehouse = None if offline else self.warehouse
@@ -115,7 +134,9 @@ class Sealings:
 
 
 def resigned(folder: Path, key: Path | None = None) -> None:
-    """Make sums and signature anew, as somebody with a key of their own can; without one, only the sums."""
+    """Make sums and signature anew, as somebody with a key of their own can; without one, only the
+    sums.
+    """
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
     content = {name: body for name, body in files.items() if not name.startswith("SHA256SUMS")}
     (folder / "SHA256SUMS").write_bytes(sums_of(content))

@@ -1,6 +1,8 @@
-"""Object stores and time stamp authorities of our own, on loopback, as the real servers that people run.
+"""Object stores and time stamp authorities of our own, on loopback, as the real servers that people
+run.
 
-`moto` comes with the development environment; the others are used where their programs are found: `make stores` asks for all.
+`moto` comes with the development environment; the others are used where their programs are found:
+`make stores` asks for all.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ import requests
 from sonar_access_pipeline_tests.support.programs import PACKAGES, free_port, needs
 
 KEY, SECRET = "evidence", "evidence-secret"
-AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 """Of Azurite's only account, the same everywhere: its documentation names it."""
 
 
@@ -41,14 +45,19 @@ class Server:
 
 
 @contextmanager
-def running(words: list[str], port: int, environment: dict[str, str] | None = None) -> Iterator[None]:
+def running(
+    words: list[str], port: int, environment: dict[str, str] | None = None
+) -> Iterator[None]:
     """A program that listens on a port; ended afterwards."""
     if words[0] in PACKAGES:
         needs(words[0])
     elif shutil.which(words[0]) is None:
         pytest.skip(f"this machine has no {words[0]}: `make stores`")
     process = subprocess.Popen(
-        words, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         until = time.monotonic() + 30
@@ -67,7 +76,13 @@ def running(words: list[str], port: int, environment: dict[str, str] | None = No
 def server(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Start the object store of a name, with the environment that its SDK reads set."""
     port = free_port()
-    start = {"moto": _moto, "minio": _minio, "versitygw": _versitygw, "azurite": _azurite, "fake-gcs-server": _google}[name]
+    start = {
+        "moto": _moto,
+        "minio": _minio,
+        "versitygw": _versitygw,
+        "azurite": _azurite,
+        "fake-gcs-server": _google,
+    }[name]
     with start(port, folder, monkeypatch) as found:
         forget_sessions()
         yield found
@@ -75,7 +90,9 @@ def server(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def forget_sessions() -> None:
-    """Have fsspec make its file systems anew: they keep the address of the server that was there before."""
+    """Have fsspec make its file systems anew: they keep the address of the server that was there
+    before.
+    """
     import fsspec
 
     for scheme in ("s3", "gs", "az"):
@@ -100,7 +117,9 @@ def s3_at(name: str, port: int, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def s3_client() -> Any:
-    """A client of the server of the environment that is not ours: to look at what lies there, and to attack it."""
+    """A client of the server of the environment that is not ours: to look at what lies there, and
+    to attack it.
+    """
     import boto3
     from botocore.config import Config
 
@@ -132,8 +151,19 @@ def _minio(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def _versitygw(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("objects", "versions"):
         (folder / name).mkdir()
-    words = ["versitygw", "--port", f"127.0.0.1:{port}", "--access", KEY, "--secret", SECRET, "posix"]
-    with running([*words, "--versioning-dir", str(folder / "versions"), str(folder / "objects")], port):
+    words = [
+        "versitygw",
+        "--port",
+        f"127.0.0.1:{port}",
+        "--access",
+        KEY,
+        "--secret",
+        SECRET,
+        "posix",
+    ]
+    with running(
+        [*words, "--versioning-dir", str(folder / "versions"), str(folder / "objects")], port
+    ):
         yield s3_at("versitygw", port, monkeypatch)
 
 
@@ -142,7 +172,15 @@ def _azurite(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     pytest.importorskip("adlfs")
     account = "devstoreaccount1"
     said = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={AZURE_KEY};BlobEndpoint=http://127.0.0.1:{port}/{account};"
-    words = ["azurite-blob", "--silent", "--skipApiVersionCheck", "--blobPort", str(port), "--location", str(folder)]
+    words = [
+        "azurite-blob",
+        "--silent",
+        "--skipApiVersionCheck",
+        "--blobPort",
+        str(port),
+        "--location",
+        str(folder),
+    ]
     with running(words, port):
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", said)
 
@@ -158,11 +196,23 @@ def _azurite(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def _google(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     pytest.importorskip("gcsfs")
     place = f"http://127.0.0.1:{port}"
-    words = ["fake-gcs-server", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{port}"]
+    words = [
+        "fake-gcs-server",
+        "-scheme",
+        "http",
+        "-host",
+        "127.0.0.1",
+        "-port",
+        str(port),
+        "-public-host",
+        f"127.0.0.1:{port}",
+    ]
     with running([*words, "-filesystem-root", str(folder)], port):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", place)
 
         def make(bucket: str, locks: bool) -> None:
-            requests.post(f"{place}/storage/v1/b", json={"name": bucket}, timeout=10).raise_for_status()
+            requests.post(
+                f"{place}/storage/v1/b", json={"name": bucket}, timeout=10
+            ).raise_for_status()
 
         yield Server("fake-gcs-server", "gs", make)

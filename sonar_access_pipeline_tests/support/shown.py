@@ -1,4 +1,6 @@
-"""One demo for all tests that look at one, whichever process they run in: from an installed wheel, by who comes first."""
+"""One demo for all tests that look at one, whichever process they run in: from an installed wheel,
+by who comes first.
+"""
 
 from __future__ import annotations
 
@@ -41,19 +43,49 @@ def shown(factory: pytest.TempPathFactory) -> Shown:
         if not ended.exists():
             ended.write_text(json.dumps(_run(place)))
     said = json.loads(ended.read_text())
-    return Shown(place / "demo", subprocess.CompletedProcess([], said["returncode"], said["stdout"], said["stderr"]))
+    return Shown(
+        place / "demo",
+        subprocess.CompletedProcess([], said["returncode"], said["stdout"], said["stderr"]),
+    )
 
 
 def _run(place: Path) -> dict[str, str | int]:
     source, target = place / "source", place / "installed"
-    shutil.copytree(ROOT / "sonar_access_pipeline", source / "sonar_access_pipeline", dirs_exist_ok=True)
+    shutil.copytree(
+        ROOT / "sonar_access_pipeline", source / "sonar_access_pipeline", dirs_exist_ok=True
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    subprocess.run([sys.executable, "-m", "flit_core.wheel"], cwd=source, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "flit_core.wheel"], cwd=source, check=True, capture_output=True
+    )
     (wheel,) = (source / "dist").glob("*.whl")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
     subprocess.run(pip, check=True, capture_output=True)
-    command = [sys.executable, str(target / "bin" / "sonar-access"), "demo", "--days", str(DAYS), "--folder", "demo"]
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))} | {"PYTHONPATH": str(target)}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        str(target / "bin" / "sonar-access"),
+        "demo",
+        "--days",
+        str(DAYS),
+        "--folder",
+        "demo",
+    ]
+    environment = {
+        n: v for n, v in os.environ.items() if not n.startswith(("SONAR", "DAGSTER"))
+    } | {"PYTHONPATH": str(target)}
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
     return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}

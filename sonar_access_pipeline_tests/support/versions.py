@@ -1,4 +1,5 @@
-"""A packet that one set of libraries sealed, verified and built again by another: both have the same warehouse and store.
+"""A packet that one set of libraries sealed, verified and built again by another: both have the
+same warehouse and store.
 
 $ lock/bin/python -m sonar_access_pipeline_tests.support.versions seal FOLDER
 $ lowest/bin/python -m sonar_access_pipeline_tests.support.versions verify FOLDER
@@ -17,11 +18,22 @@ from sonar_access_pipeline.evidence.verify import verify_all
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline_tests.support.sealed import WINDOWS, Sealings, sealing
 
-LIBRARIES = ("cryptography", "deflate", "fsspec", "jinja2", "pandas", "reportlab", "sqlalchemy", "xlsxwriter")
+LIBRARIES = (
+    "cryptography",
+    "deflate",
+    "fsspec",
+    "jinja2",
+    "pandas",
+    "reportlab",
+    "sqlalchemy",
+    "xlsxwriter",
+)
 
 
 def main(what: str, folder: Path) -> None:
-    """Seal three packets into a folder, or verify those that lie there, build them again, and seal nothing a second time."""
+    """Seal three packets into a folder, or verify those that lie there, build them again, and seal
+    nothing a second time.
+    """
     print(f"{what} with", ", ".join(f"{name} {version(name)}" for name in LIBRARIES))  # noqa: T201
     url = sqlite_url(folder / "warehouse.sqlite")
     if what == "seal":
@@ -32,7 +44,12 @@ def main(what: str, folder: Path) -> None:
     assert len(found.reports) == len(WINDOWS)
     assert found.faults == []
     for window in WINDOWS:
-        sealed = seal(build(warehouse, "acme", window), sealing(folder / "evidence"), warehouse, run_id="another")
+        sealed = seal(
+            build(warehouse, "acme", window),
+            sealing(folder / "evidence"),
+            warehouse,
+            run_id="another",
+        )
         assert not sealed.is_new
     assert {path: store.get(path) for path in sorted(store.listing("").bundles)} == before
     warehouse.close()

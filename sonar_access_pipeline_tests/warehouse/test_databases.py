@@ -1,4 +1,6 @@
-"""Databases as they are run: other encodings and defaults, roles with few rights, poolers, files that can only be read."""
+"""Databases as they are run: other encodings and defaults, roles with few rights, poolers, files
+that can only be read.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ WORLD = World(members={"ada": "Ad\u00e4 \u0142"}, user_permissions={"ada": ["adm
 
 def ask(url: str, *statements: str) -> None:
     """Run statements, each by itself, as the owner of the server."""
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
     with engine.connect() as connection:
         for statement in statements:
             connection.execute(text(statement))
@@ -41,15 +45,25 @@ def ask(url: str, *statements: str) -> None:
 
 def named(url: str, *, database: str | None = None, username: str | None = None) -> str:
     """The URL of another database, or of another role."""
-    return make_url(url).set(database=database, username=username).render_as_string(hide_password=False)
+    return (
+        make_url(url)
+        .set(database=database, username=username)
+        .render_as_string(hide_password=False)
+    )
 
 
 def test_a_database_that_is_not_utf8_is_refused_before_the_first_name(postgresql: str) -> None:
     name = f"ascii_{uuid.uuid4().hex}"
-    ask(postgresql, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    ask(
+        postgresql,
+        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE"
+        " template0",
+    )
     warehouse = Warehouse(named(postgresql, database=name))
     for refuse in (require_suitable, upgrade):
-        with pytest.raises(WarehouseError, match=f"{name} is encoded in SQL_ASCII, which cannot hold every name"):
+        with pytest.raises(
+            WarehouseError, match=f"{name} is encoded in SQL_ASCII, which cannot hold every name"
+        ):
             refuse(warehouse)
     warehouse.close()
 
@@ -73,7 +87,13 @@ def test_nothing_of_ours_is_left_on_a_connection_that_others_get_next(postgresql
     derive(warehouse, "acme")
     plain = create_engine(make_url(postgresql_url).set(drivername="postgresql+psycopg2"))
     raw, fresh = warehouse.engine.raw_connection(), plain.raw_connection()
-    for setting in ("search_path", "timezone", "statement_timeout", "lock_timeout", "default_transaction_isolation"):
+    for setting in (
+        "search_path",
+        "timezone",
+        "statement_timeout",
+        "lock_timeout",
+        "default_transaction_isolation",
+    ):
         found = []
         for connection in (raw, fresh):
             cursor = connection.cursor()
@@ -88,36 +108,47 @@ def test_nothing_of_ours_is_left_on_a_connection_that_others_get_next(postgresql
 
 @contextmanager
 def pooled(url: str, folder: Path) -> Iterator[str]:
-    """Give the address of a PgBouncer before a database, which has one connection for all, for a transaction each."""
+    """Give the address of a PgBouncer before a database, which has one connection for all, for a
+    transaction each.
+    """
     server, port = make_url(url), free_port()
     (folder / "users").write_text('"postgres" ""\n')
     host = str(server.query["host"])
     (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={host} port={server.port or 5432}\n[pgbouncer]\npool_mode = transaction\n"
-        f"default_pool_size = 1\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = trust\nunix_socket_dir =\n"
-        f"auth_file = {folder / 'users'}\n"
+        f"[databases]\n* = host={host} port={server.port or 5432}\n[pgbouncer]\npool_mode ="
+        " transaction\ndefault_pool_size = 1\nlisten_addr = 127.0.0.1\nlisten_port ="
+        f" {port}\nauth_type = trust\nunix_socket_dir =\nauth_file = {folder / 'users'}\n"
     )
-    # It refuses to be root, and the server's socket lies in a folder that only the server's account may enter.
+    # It refuses to be root, and the server's socket lies in a folder that only the server's account
+    # may enter.
     user = ["-u", Path(host).owner()] if os.getuid() == 0 else []
     folder.chmod(0o755)
     with running(["pgbouncer", "--quiet", *user, str(folder / "pgbouncer.ini")], port):
         yield f"postgresql://postgres@127.0.0.1:{port}/{server.database}"
 
 
-def test_a_pooler_that_gives_one_connection_to_all_in_turn_changes_no_answer(postgresql_url: str) -> None:
+def test_a_pooler_that_gives_one_connection_to_all_in_turn_changes_no_answer(
+    postgresql_url: str,
+) -> None:
     folder = Path(tempfile.mkdtemp())
     with pooled(postgresql_url, folder) as url:
         warehouse, other = Warehouse(url), Warehouse(url)
         upgrade(warehouse)
         for number, world in enumerate((WORLD, World(members={"bob": "Bob"}))):
             moment = EPOCH + timedelta(days=number)
-            record((warehouse, other)[number], snapshot_of(world, moment), lambda: EPOCH + timedelta(days=2))
+            record(
+                (warehouse, other)[number],
+                snapshot_of(world, moment),
+                lambda: EPOCH + timedelta(days=2),
+            )
             derive((other, warehouse)[number], "acme")
         with warehouse.read() as transaction:
             assert transaction.execute(text("SHOW search_path")).scalar() == SCHEMA
         plain = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
         with plain.connect() as connection:
-            assert connection.execute(text("SHOW search_path")).scalar() == '"$user", public', "for others all is as it was"
+            assert connection.execute(text("SHOW search_path")).scalar() == '"$user", public', (
+                "for others all is as it was"
+            )
         plain.dispose()
         assert verify(other, "acme").state is State.FINE
         for opened in (warehouse, other):
@@ -139,14 +170,16 @@ def test_other_defaults_of_a_role_and_a_database_change_no_answer(postgresql_url
     record(warehouse, snapshot_of(WORLD, EPOCH), lambda: EPOCH)
     derive(warehouse, "acme")
     with warehouse.read() as transaction:
-        (packet,) = queries.admins_at(transaction, queries.observation_at(transaction, "acme", EPOCH + timedelta(hours=1)))
+        (packet,) = queries.admins_at(
+            transaction, queries.observation_at(transaction, "acme", EPOCH + timedelta(hours=1))
+        )
         assert (packet["login"], packet["name"]) == ("ada", WORLD.members["ada"])
         assert transaction.execute(text("SHOW search_path")).scalar() == SCHEMA
     assert verify(warehouse, "acme").state is State.FINE
     warehouse.close()
 
 
-def test_an_embedded_warehouse_that_can_only_be_read_is_asked_and_says_so_when_it_is_to_be_written() -> None:
+def test_an_embedded_warehouse_that_can_only_be_read_is_asked_and_says_so_when_written() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         url = sqlite_url(folder / "warehouse.sqlite")
@@ -194,15 +227,21 @@ def test_an_embedded_warehouse_whose_log_holds_a_part_is_not_read_without_it(
 
 
 def test_whoever_holds_our_lock_is_waited_for_only_so_long(postgresql_url: str) -> None:
-    """A role that may only read can take an advisory lock of any number: it hinders, and not for ever."""
+    """A role that may only read can take an advisory lock of any number: it hinders, and not for
+    ever.
+    """
     warehouse = Warehouse(postgresql_url, Limits(lock=1.0))
     upgrade(warehouse)
     key = zlib.crc32(b"packets:acme") - 2**31
     holding = create_engine(make_url(postgresql_url).set(drivername="postgresql+psycopg2"))
     with holding.connect() as other:
-        other.execute(text("SELECT pg_advisory_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key})
+        other.execute(
+            text("SELECT pg_advisory_lock(:class, :key)"), {"class": LOCK_CLASS, "key": key}
+        )
         with (
-            pytest.raises(WarehouseError, match="something else holds what this needs for too long"),
+            pytest.raises(
+                WarehouseError, match="something else holds what this needs for too long"
+            ),
             warehouse.write("packets:acme"),
         ):
             pass

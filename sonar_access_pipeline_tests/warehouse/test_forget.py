@@ -1,4 +1,6 @@
-"""Verifying, keeping and forgetting, on both databases: what is noticed, what stays, and what is gone for good."""
+"""Verifying, keeping and forgetting, on both databases: what is noticed, what stays, and what is
+gone for good.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,12 @@ def altered(table: Any, column: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (update(raw_body).where(raw_body.c.size_bytes > 20).values(zlib_body=zlib.compress(b'{"users": []}')), "another digest"),
+        (
+            update(raw_body)
+            .where(raw_body.c.size_bytes > 20)
+            .values(zlib_body=zlib.compress(b'{"users": []}')),
+            "another digest",
+        ),
         (update(raw_body).values(zlib_body=b"no zlib"), "another digest"),
         (altered(raw_snapshot, "token_login", "somebody-else"), "its facts have another digest"),
         (altered(raw_snapshot, "reason", "a better reason"), "its facts have another digest"),
@@ -95,17 +102,34 @@ def altered(table: Any, column: str, value: Any) -> Any:
         (delete(raw_response).where(raw_response.c.sequence == 2), "its facts have another digest"),
         (
             insert(raw_list).values(
-                snapshot_id=1, list_name="members", subject="", rows=1, distinct_keys=1, rereads=0, verdict="complete"
+                snapshot_id=1,
+                list_name="members",
+                subject="",
+                rows=1,
+                distinct_keys=1,
+                rereads=0,
+                verdict="complete",
             ),
             "its facts have another digest",
         ),
     ],
     ids=[
-        *("a body", "no body", "a fact", "a reason", "a digest", "a link", "a parameter", "no parameter"),
+        *(
+            "a body",
+            "no body",
+            "a fact",
+            "a reason",
+            "a digest",
+            "a link",
+            "a parameter",
+            "no parameter",
+        ),
         *("a scope", "a count", "an empty list", "a response", "a list more"),
     ],
 )
-def test_a_snapshot_that_was_tampered_with_is_named(warehouse: Warehouse, statement: Any, said: str) -> None:
+def test_a_snapshot_that_was_tampered_with_is_named(
+    warehouse: Warehouse, statement: Any, said: str
+) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     with warehouse.write("tampering") as transaction:
         for table in ("raw_body", "raw_snapshot", "raw_response", "raw_list"):
@@ -119,21 +143,31 @@ def test_a_snapshot_that_was_tampered_with_is_named(warehouse: Warehouse, statem
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("DELETE FROM fct_user_access WHERE login = 'bob' AND access_type = 'membership'", "is in the snapshots and not in"),
+        (
+            "DELETE FROM fct_user_access WHERE login = 'bob' AND access_type = 'membership'",
+            "is in the snapshots and not in",
+        ),
         (
             "UPDATE dim_user SET name = 'Somebody' WHERE login = 'ada'",
             "('ada') from 2026-03-01 05:00:10 still open is in",
         ),
-        ("UPDATE fct_user_access SET changed_after = valid_from WHERE login = 'ada'", "fct_user_access: "),
+        (
+            "UPDATE fct_user_access SET changed_after = valid_from WHERE login = 'ada'",
+            "fct_user_access: ",
+        ),
         ("UPDATE dim_group SET row_hash = 'x' WHERE group_id = '1'", "dim_group: ('1')"),
         ("DELETE FROM history_observation WHERE scope = 'core'", "only in part: not its core"),
     ],
 )
-def test_a_history_that_was_tampered_with_is_named_row_by_row(warehouse: Warehouse, statement: str, said: str) -> None:
+def test_a_history_that_was_tampered_with_is_named_row_by_row(
+    warehouse: Warehouse, statement: str, said: str
+) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     with warehouse.write("tampering") as transaction:
         transaction.execute(text(statement))
-    assert any(said in sentence for sentence in sentences(warehouse, here)), sentences(warehouse, here)
+    assert any(said in sentence for sentence in sentences(warehouse, here)), sentences(
+        warehouse, here
+    )
     rebuild(warehouse, here.key)
     assert verify(warehouse, here.key).state is State.FINE
 
@@ -144,22 +178,33 @@ def test_a_snapshot_that_was_removed_breaks_the_chain(warehouse: Warehouse) -> N
         for table in ("raw_response", "raw_snapshot"):
             unguard(transaction, table)
         transaction.execute(delete(raw_response).where(raw_response.c.snapshot_id == here.ids[1]))
-        transaction.execute(text("DELETE FROM history_observation WHERE snapshot_id = :id"), {"id": here.ids[1]})
+        transaction.execute(
+            text("DELETE FROM history_observation WHERE snapshot_id = :id"), {"id": here.ids[1]}
+        )
         transaction.execute(delete(raw_snapshot).where(raw_snapshot.c.snapshot_id == here.ids[1]))
-    assert f"the chain is broken before snapshot {here.ids[2]}: one was changed, removed or put in between" in sentences(
-        warehouse, here
+    assert (
+        f"the chain is broken before snapshot {here.ids[2]}: one was changed, removed or put in"
+        " between" in sentences(warehouse, here)
     )
 
 
 def test_a_retraction_that_history_does_not_know_of_is_named(warehouse: Warehouse) -> None:
     here = lived(warehouse, world("ada"), world("ada", "bob"))
     with warehouse.write("tampering") as transaction:
-        said = {"snapshot_id": here.ids[1], "decision": "retracted", "reason": "r", "decided_by": "d", "decided_at": EPOCH}
+        said = {
+            "snapshot_id": here.ids[1],
+            "decision": "retracted",
+            "reason": "r",
+            "decided_by": "d",
+            "decided_at": EPOCH,
+        }
         transaction.execute(insert(snapshot_decision).values(**said))
     assert any("which does not count" in sentence for sentence in sentences(warehouse, here))
 
 
-@given(drawn=st.lists(complete_days, min_size=1, max_size=6), horizon=st.integers(0, 6), data=st.data())
+@given(
+    drawn=st.lists(complete_days, min_size=1, max_size=6), horizon=st.integers(0, 6), data=st.data()
+)
 @pytest.mark.proofs("sqlite")
 def test_history_up_to_the_horizon_stays_as_it_is_and_beyond_it_is_derived_again(
     warehouse: Warehouse, drawn: list[Day], horizon: int, data: st.DataObject
@@ -175,13 +220,17 @@ def test_history_up_to_the_horizon_stays_as_it_is_and_beyond_it_is_derived_again
     gone = data.draw(st.integers(0, len(drawn) - 1))
     with warehouse.write(lock_of(here.key)) as transaction:
         take_out(transaction, here.key, here.ids[gone])
-    assert here.stored() == here.expected([number for number in range(len(drawn)) if number != gone])
+    assert here.stored() == here.expected(
+        [number for number in range(len(drawn)) if number != gone]
+    )
 
 
 def test_bodies_are_dropped_by_age_and_facts_and_digests_stay(warehouse: Warehouse) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"), world("ada"))
     assert drop_bodies(warehouse, here.key, EPOCH + timedelta(days=1), lambda: NOW, keep_days=1) > 0
-    assert drop_bodies(warehouse, here.key, EPOCH + timedelta(days=1), lambda: NOW, keep_days=1) == 0
+    assert (
+        drop_bodies(warehouse, here.key, EPOCH + timedelta(days=1), lambda: NOW, keep_days=1) == 0
+    )
     with warehouse.read() as transaction:
         rows = transaction.execute(select(raw_body)).all()
         assert {len(row.zlib_body) == 0 for row in rows} == {True, False}
@@ -196,7 +245,9 @@ def test_bodies_are_dropped_by_age_and_facts_and_digests_stay(warehouse: Warehou
     assert found.horizon == here.snapshots[0].observed_at
 
 
-def test_what_waits_for_a_decision_and_what_another_organization_has_keeps_its_bodies(warehouse: Warehouse) -> None:
+def test_what_waits_for_a_decision_and_what_another_organization_has_keeps_its_bodies(
+    warehouse: Warehouse,
+) -> None:
     days = [Day(world("ada", "bob")), Day(world("cleo"), verdict=Verdict.HELD), Day(world("ada"))]
     here = Company(warehouse, days).record_all()
     derive(warehouse, here.key)
@@ -207,9 +258,16 @@ def test_what_waits_for_a_decision_and_what_another_organization_has_keeps_its_b
             load(transaction, here.ids[0])
 
 
-def test_a_person_is_replaced_everywhere_and_the_record_says_who_decided(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_person_is_replaced_everywhere_and_the_record_says_who_decided(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     here = lived(
-        warehouse, world("ada", "bob"), world("ada", "bob", name="Robert"), world("ada"), world("ada", "bob"), world("ada")
+        warehouse,
+        world("ada", "bob"),
+        world("ada", "bob", name="Robert"),
+        world("ada"),
+        world("ada", "bob"),
+        world("ada"),
     )
     before = here.stored()
     done = redact(warehouse, here.key, "bob", by="dpo", basis="request 4711", clock=lambda: NOW)
@@ -218,14 +276,24 @@ def test_a_person_is_replaced_everywhere_and_the_record_says_who_decided(warehou
     found = verify(warehouse, here.key)
     assert (found.state, found.findings) == (State.REDACTED, ())
     (record,) = found.redactions
-    assert (record.pseudonym, record.decided_by, record.basis, record.redacted_at) == (done.pseudonym, "dpo", "request 4711", NOW)
+    assert (record.pseudonym, record.decided_by, record.basis, record.redacted_at) == (
+        done.pseudonym,
+        "dpo",
+        "request 4711",
+        NOW,
+    )
     assert len(record.bodies) == done.bodies
     after = here.stored()
     mine = {i.row[0] for i in after["fct_user_access"]}
     assert mine == {"ada", done.pseudonym}
     assert {i.row[1:] for i in after["dim_account_detail"]} == {(done.pseudonym, None, None)}
-    assert len(after["dim_user"]) == len(before["dim_user"]) - 1, "two names are one pseudonym, and one interval"
-    assert {i.row[:2] for i in after["dim_group"]} == {("1", "Members"), ("2", "bob")}, "a group of that name is nobody"
+    assert len(after["dim_user"]) == len(before["dim_user"]) - 1, (
+        "two names are one pseudonym, and one interval"
+    )
+    assert {i.row[:2] for i in after["dim_group"]} == {
+        ("1", "Members"),
+        ("2", "bob"),
+    }, "a group of that name is nobody"
     rebuild(warehouse, here.key)
     assert here.stored() == after
 
@@ -236,7 +304,9 @@ def test_nothing_of_the_person_is_left_in_the_file(tmp_path: Path) -> None:
 
     warehouse = Warehouse(sqlite_url(tmp_path / "warehouse.sqlite"))
     upgrade(warehouse)
-    strange = World(members={"zaphod-b": "Zaphod B", "ada": "Ada"}, emails={"zaphod-b": "z@heart.gold"})
+    strange = World(
+        members={"zaphod-b": "Zaphod B", "ada": "Ada"}, emails={"zaphod-b": "z@heart.gold"}
+    )
     here = lived(warehouse, strange, World(members={"ada": "Ada"}))
     redact(warehouse, here.key, "zaphod-b", by="dpo", basis="b", clock=lambda: NOW)
     warehouse.close()
@@ -244,11 +314,17 @@ def test_nothing_of_the_person_is_left_in_the_file(tmp_path: Path) -> None:
         content = file.read_bytes()
         assert not any(trace in content for trace in (b"zaphod", b"Zaphod", b"heart.gold"))
     with warehouse.read() as transaction:
-        bodies = [zlib.decompress(body) for body in transaction.execute(select(raw_body.c.zlib_body)).scalars() if body]
+        bodies = [
+            zlib.decompress(body)
+            for body in transaction.execute(select(raw_body.c.zlib_body)).scalars()
+            if body
+        ]
     assert not any(b"aphod" in body or b"heart.gold" in body for body in bodies)
 
 
-def test_the_same_person_gets_the_same_pseudonym_again_and_others_another(warehouse: Warehouse) -> None:
+def test_the_same_person_gets_the_same_pseudonym_again_and_others_another(
+    warehouse: Warehouse,
+) -> None:
     here = lived(warehouse, world("ada", "bob", "cleo"), world("ada"))
     first = redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     other = redact(warehouse, here.key, "cleo", by="dpo", basis="b", clock=lambda: NOW)
@@ -256,11 +332,18 @@ def test_the_same_person_gets_the_same_pseudonym_again_and_others_another(wareho
     assert verify(warehouse, here.key).state is State.REDACTED
     with pytest.raises(WarehouseError, match="Nobody of login 'bob'"):
         redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
-    again = Company(warehouse, [Day(world("ada"))] * 2 + [Day(world("ada", "bob")), Day(world("ada"))], key=here.key)
+    again = Company(
+        warehouse,
+        [Day(world("ada"))] * 2 + [Day(world("ada", "bob")), Day(world("ada"))],
+        key=here.key,
+    )
     for number in (2, 3):
         again.record(number)
     derive(warehouse, here.key)
-    assert redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW).pseudonym == first.pseudonym
+    assert (
+        redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW).pseudonym
+        == first.pseudonym
+    )
     assert verify(warehouse, here.key).state is State.REDACTED
 
 
@@ -273,14 +356,24 @@ def test_an_answer_that_was_dropped_and_comes_again_is_there_again(warehouse: Wa
     assert verify(warehouse, here.key).state is State.FINE
 
 
-def test_who_returns_is_there_again_by_name_and_before_the_redaction_a_pseudonym(warehouse: Warehouse) -> None:
+def test_who_returns_is_there_again_by_name_and_before_the_redaction_a_pseudonym(
+    warehouse: Warehouse,
+) -> None:
     """Answer for answer the same as before: what was redacted stays so, what is read now is not."""
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     done = redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
-    again = Company(warehouse, [Day(world("ada", "bob"), scopes=tuple(Scope))] * 3 + [Day(world("ada"))], key=here.key)
+    again = Company(
+        warehouse,
+        [Day(world("ada", "bob"), scopes=tuple(Scope))] * 3 + [Day(world("ada"))],
+        key=here.key,
+    )
     again.record(2)
     derive(warehouse, here.key)
-    users = {interval.row[0]: interval for interval in here.stored()["dim_user"] if interval.row[0] != "ada"}
+    users = {
+        interval.row[0]: interval
+        for interval in here.stored()["dim_user"]
+        if interval.row[0] != "ada"
+    }
     assert users["bob"].valid_from == again.snapshots[2].observed_at
     assert users[done.pseudonym].valid_to == here.snapshots[1].observed_at
     assert verify(warehouse, here.key).state is State.REDACTED
@@ -291,12 +384,22 @@ def test_who_returns_is_there_again_by_name_and_before_the_redaction_a_pseudonym
     assert verify(warehouse, here.key).state is State.REDACTED
 
 
-def test_the_same_answers_after_a_redaction_are_not_taken_for_the_redacted_ones(warehouse: Warehouse) -> None:
-    """The observation between them was retracted: what was redacted and what is read now stand side by side."""
+def test_the_same_answers_after_a_redaction_are_not_taken_for_the_redacted_ones(
+    warehouse: Warehouse,
+) -> None:
+    """The observation between them was retracted: what was redacted and what is read now stand side
+    by side.
+    """
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     done = redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     with warehouse.write(lock_of(here.key)) as transaction:
-        said = {"snapshot_id": here.ids[1], "decision": "retracted", "reason": "r", "decided_by": "d", "decided_at": EPOCH}
+        said = {
+            "snapshot_id": here.ids[1],
+            "decision": "retracted",
+            "reason": "r",
+            "decided_by": "d",
+            "decided_at": EPOCH,
+        }
         transaction.execute(insert(snapshot_decision).values(**said))
         take_out(transaction, here.key, here.ids[1])
     again = Company(warehouse, [Day(world("ada", "bob"), scopes=tuple(Scope))] * 3, key=here.key)
@@ -307,10 +410,14 @@ def test_the_same_answers_after_a_redaction_are_not_taken_for_the_redacted_ones(
     assert done.pseudonym in {interval.row[0] for interval in here.stored()["dim_user"]}
     rebuild(warehouse, here.key)
     assert verify(warehouse, here.key).state is State.REDACTED
-    assert {interval.row[0] for interval in here.stored()["dim_user"] if interval.valid_to is None} == {"ada", "bob"}
+    assert {
+        interval.row[0] for interval in here.stored()["dim_user"] if interval.valid_to is None
+    } == {"ada", "bob"}
 
 
-def test_a_person_is_taken_out_of_one_organization_and_stays_in_another_that_has_the_same_answers(warehouse: Warehouse) -> None:
+def test_a_person_is_taken_out_of_one_organization_and_stays_in_another_that_has_the_same_answers(
+    warehouse: Warehouse,
+) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     there = lived(warehouse, world("ada", "bob"), world("ada"))
     before = there.stored()
@@ -318,7 +425,11 @@ def test_a_person_is_taken_out_of_one_organization_and_stays_in_another_that_has
     assert "bob" not in {interval.row[0] for interval in here.stored()["dim_user"]}
     assert verify(warehouse, here.key).state is State.REDACTED
     others = verify(warehouse, there.key)
-    assert (others.state, others.horizon, others.observations) == (State.FINE, None, 2), "nothing of it was dropped"
+    assert (others.state, others.horizon, others.observations) == (
+        State.FINE,
+        None,
+        2,
+    ), "nothing of it was dropped"
     rebuild(warehouse, there.key)
     assert there.stored() == before
     with pytest.raises(WarehouseError, match="Nobody of login 'bob'"):
@@ -326,18 +437,26 @@ def test_a_person_is_taken_out_of_one_organization_and_stays_in_another_that_has
     redact(warehouse, there.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     assert verify(warehouse, there.key).state is State.REDACTED
     with warehouse.read() as transaction:
-        bodies = [zlib.decompress(body) for body in transaction.execute(select(raw_body.c.zlib_body)).scalars() if body]
+        bodies = [
+            zlib.decompress(body)
+            for body in transaction.execute(select(raw_body.c.zlib_body)).scalars()
+            if body
+        ]
     assert not any(MAIL.encode() in body for body in bodies), "nobody needs it any more"
 
 
-def test_a_member_is_not_redacted_because_the_next_day_would_bring_the_person_back(warehouse: Warehouse) -> None:
+def test_a_member_is_not_redacted_because_the_next_day_would_bring_the_person_back(
+    warehouse: Warehouse,
+) -> None:
     here = lived(warehouse, world("ada", "bob"))
     with pytest.raises(WarehouseError, match=r"has access to .* remove the account there"):
         redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     assert verify(warehouse, here.key).state is State.FINE
 
 
-def test_bodies_that_were_redacted_can_be_dropped_and_are_not_carried_elsewhere(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_bodies_that_were_redacted_can_be_dropped_and_are_not_carried_elsewhere(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"), world("ada", "cleo"), world("ada"))
     redact(warehouse, here.key, "bob", by="dpo", basis="b", clock=lambda: NOW)
     redact(warehouse, here.key, "cleo", by="dpo", basis="b", clock=lambda: NOW)
@@ -355,8 +474,9 @@ def test_a_body_without_the_person_is_not_touched() -> None:
     body = b'{"users":[{"login":"ada","name":"x"}],"groups":[{"name":"bob"}]}'
     assert redacted(body, "bob", "redacted-1") is None
     assert redacted(b"bob is not JSON", "bob", "redacted-1") is None
-    assert redacted(rb'{"login":"\u0062ob","name":"B","email":"e","admin":true}', "bob", "r") == (
-        b'{"login":"r","name":"r","email":null,"admin":true}'
+    assert (
+        redacted(rb'{"login":"\u0062ob","name":"B","email":"e","admin":true}', "bob", "r")
+        == b'{"login":"r","name":"r","email":null,"admin":true}'
     )
     assert pseudonym("salt", "bob") == pseudonym("salt", "bob") != pseudonym("other", "bob")
 
@@ -372,7 +492,7 @@ REAL: dict[str, tuple[str, str]] = {
         "homepage":{"type":"PROJECT","component":null}}""",
     ),
     "the caller's tokens": (
-        """{"login":"bob","userTokens":[{"name":"Bob's laptop","createdAt":"2026-01-05T10:00:00+0100","type":"USER_TOKEN"}]}""",
+        """{"login":"bob","userTokens":[{"name":"Bob's laptop","createdAt":"2026-01-05T10:00:00+0100","type":"USER_TOKEN"}]}""",  # noqa: E501
         """{"login":"r","userTokens":[{"name":"r","createdAt":"2026-01-05T10:00:00+0100","type":"USER_TOKEN"}]}""",
     ),
     "a user of the newer interface": (
@@ -405,19 +525,29 @@ def test_every_text_about_a_person_goes_whatever_its_field_and_rights_stay(name:
 
 
 def test_a_body_that_is_emptied_without_a_record_is_a_fault(warehouse: Warehouse) -> None:
-    """The guards let a body be emptied, for ageing; whoever empties one by hand would hide what is done to history then."""
+    """The guards let a body be emptied, for ageing; whoever empties one by hand would hide what is
+    done to history then.
+    """
     here = lived(warehouse, world("ada", "bob"), world("ada"))
     with warehouse.write("tampering") as transaction:
-        emptied = "UPDATE raw_body SET zlib_body = {}, dropped_at = '2026-03-04 05:00:00+00:00' WHERE dropped_at IS NULL"
+        emptied = (
+            "UPDATE raw_body SET zlib_body = {}, dropped_at = '2026-03-04 05:00:00+00:00' WHERE"
+            " dropped_at IS NULL"
+        )
         transaction.execute(text(emptied.format("''" if warehouse.is_postgresql else "x''")))
     found = verify(warehouse, here.key)
     assert found.state is State.DIFFERENT
-    assert any("was emptied, and no record says that it was dropped by age" in one.sentence for one in found.findings)
+    assert any(
+        "was emptied, and no record says that it was dropped by age" in one.sentence
+        for one in found.findings
+    )
 
 
 def test_what_was_dropped_is_on_record_with_its_setting(warehouse: Warehouse) -> None:
     here = lived(warehouse, world("ada", "bob"), world("ada"), world("ada"))
-    dropped = drop_bodies(warehouse, here.key, EPOCH + timedelta(days=1), lambda: NOW, keep_days=399)
+    dropped = drop_bodies(
+        warehouse, here.key, EPOCH + timedelta(days=1), lambda: NOW, keep_days=399
+    )
     with warehouse.read() as transaction:
         (noted,) = transaction.execute(select(body_drop)).all()
         assert len(transaction.execute(select(dropped_body)).all()) == dropped > 0
@@ -439,8 +569,16 @@ def test_what_was_dropped_is_on_record_with_its_setting(warehouse: Warehouse) ->
             "dim_user",
         ),
         ("DROP INDEX uq_dim_user_open", "DROP INDEX uq_dim_user_open", "index uq_dim_user_open"),
-        ("DROP VIEW user_project_access", "DROP VIEW user_project_access", "view user_project_access"),
-        (None, "ALTER TABLE raw_body DISABLE TRIGGER raw_body_no_delete", "trigger raw_body_no_delete"),
+        (
+            "DROP VIEW user_project_access",
+            "DROP VIEW user_project_access",
+            "view user_project_access",
+        ),
+        (
+            None,
+            "ALTER TABLE raw_body DISABLE TRIGGER raw_body_no_delete",
+            "trigger raw_body_no_delete",
+        ),
         (
             None,
             "ALTER TABLE raw_snapshot DROP CONSTRAINT uq_raw_snapshot_organization_key_observed_at",
@@ -456,7 +594,9 @@ def test_a_guard_that_is_gone_or_switched_off_is_named(
     if statement is None:
         pytest.skip("SQLite cannot take this away")
     with warehouse.write("tampering") as transaction:
-        transaction.execute(text(statement + (" CASCADE" if "DROP CONSTRAINT" in statement else "")))
+        transaction.execute(
+            text(statement + (" CASCADE" if "DROP CONSTRAINT" in statement else ""))
+        )
     found = [one.sentence for one in verify(warehouse, here.key).findings if one.table == "schema"]
     assert [sentence for sentence in found if said in sentence], found
 
@@ -467,9 +607,10 @@ def test_a_snapshot_that_is_not_complete_by_its_own_answers_is_named(warehouse: 
     record(warehouse, replace(whole, responses=cut), lambda: EPOCH)
     derive(warehouse, "acme")
     found = verify(warehouse, "acme")
-    assert "snapshot 1 is not complete by its own answers: the list group_permissions was not read" in [
-        one.sentence for one in found.findings
-    ]
+    assert (
+        "snapshot 1 is not complete by its own answers: the list group_permissions was not read"
+        in [one.sentence for one in found.findings]
+    )
 
 
 def test_a_project_or_group_that_is_called_like_a_persons_account_elsewhere_stays() -> None:
@@ -482,4 +623,6 @@ def test_a_project_or_group_that_is_called_like_a_persons_account_elsewhere_stay
         b'{"projectKey":"bob-bobson"}',
     ):
         assert redacted(body, "bob", "redacted-x", own) is None, body
-    assert redacted(b'{"author":"bob-bobson"}', "bob", "redacted-x", own) == b'{"author":"redacted-x"}'
+    assert (
+        redacted(b'{"author":"bob-bobson"}', "bob", "redacted-x", own) == b'{"author":"redacted-x"}'
+    )

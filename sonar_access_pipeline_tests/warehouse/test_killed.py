@@ -1,4 +1,5 @@
-"""Killed at any instant, the tables are as before or as after: real processes, real signals, on each database.
+"""Killed at any instant, the tables are as before or as after: real processes, real signals, on
+each database.
 
 Short here; `make proofs` kills hundreds of times.
 """
@@ -43,7 +44,9 @@ class Zygote:
         folder = Path(__file__).parents[2]
         command = [sys.executable, "-m", "sonar_access_pipeline_tests.support.killed"]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder)
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder
+        )
 
     def start(self, url: str, key: str) -> int:
         """A worker's process number."""
@@ -81,7 +84,11 @@ def finish(pid: int, seconds: float = 120) -> None:
 def marks(warehouse: Warehouse, key: str) -> set[Any]:
     with warehouse.read() as transaction:
         mark = history_observation.c
-        return set(transaction.execute(select(mark.observed_at).where(mark.organization_key == key)).scalars())
+        return set(
+            transaction.execute(
+                select(mark.observed_at).where(mark.organization_key == key)
+            ).scalars()
+        )
 
 
 class Truth:
@@ -104,14 +111,22 @@ def sigkill(warehouse: Warehouse, pid: int) -> None:
 
 
 def terminate_connections(warehouse: Warehouse, pid: int) -> None:
-    others = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sonar-access' AND pid <> pg_backend_pid()"
+    others = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'sonar-access' AND pid <>"
+        " pg_backend_pid()"
+    )
     with warehouse.engine.connect() as connection:
         connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({others}) other"))
 
 
 def crash_the_server(warehouse: Warehouse, pid: int) -> None:
-    """A backend that dies takes the whole server with it, which then recovers from its log, as after a power cut."""
-    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'sonar-access' AND pid <> pg_backend_pid()"
+    """A backend that dies takes the whole server with it, which then recovers from its log, as
+    after a power cut.
+    """
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'sonar-access' AND pid <>"
+        " pg_backend_pid()"
+    )
     with warehouse.engine.connect() as connection:
         backends = list(connection.execute(text(query)).scalars())
     for backend in backends:
@@ -134,7 +149,9 @@ def wait_for_server(warehouse: Warehouse) -> None:
     raise AssertionError("the server never came back")
 
 
-def killed_again_and_again(warehouse: Warehouse, url: str, zygote: Zygote, kill: Kill, kills: int) -> None:
+def killed_again_and_again(
+    warehouse: Warehouse, url: str, zygote: Zygote, kill: Kill, kills: int
+) -> None:
     key, rng = "acme", random.Random(kills)
     truth = Truth(key)
     for _ in range(kills):
@@ -160,7 +177,9 @@ def test_a_process_that_is_killed_leaves_history_as_before_or_as_after(
 
 
 @pytest.mark.waits
-def test_a_connection_that_is_dropped_leaves_history_as_before_or_as_after(postgresql_url: str, zygote: Zygote) -> None:
+def test_a_connection_that_is_dropped_leaves_history_as_before_or_as_after(
+    postgresql_url: str, zygote: Zygote
+) -> None:
     from sonar_access_pipeline.warehouse.migrations import upgrade
 
     warehouse = Warehouse(postgresql_url)
@@ -173,7 +192,9 @@ def test_a_connection_that_is_dropped_leaves_history_as_before_or_as_after(postg
 
 
 @pytest.mark.waits
-def test_a_server_that_crashes_leaves_history_as_before_or_as_after(postgresql_url: str, zygote: Zygote) -> None:
+def test_a_server_that_crashes_leaves_history_as_before_or_as_after(
+    postgresql_url: str, zygote: Zygote
+) -> None:
     from sonar_access_pipeline.warehouse.migrations import upgrade
 
     warehouse = Warehouse(postgresql_url)

@@ -1,4 +1,6 @@
-"""The questions of docs/queries.md, asked on both databases, against the truth of a simulated company; and the dictionary."""
+"""The questions of docs/queries.md, asked on both databases, against the truth of a simulated
+company; and the dictionary.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +49,19 @@ def way(row: Any) -> tuple[Any, ...]:
 
 def opened(here: Company) -> list[tuple[int, Any]]:
     """What was given, by the number of the day that shows it first."""
-    return [(day, row) for before, day in pairwise(DAYS) for row in everything(here, day) - everything(here, before)]
+    return [
+        (day, row)
+        for before, day in pairwise(DAYS)
+        for row in everything(here, day) - everything(here, before)
+    ]
 
 
 def left(here: Company) -> list[tuple[int, str]]:
     """Who left, by the number of the first day without them."""
     return [
-        (day, login) for before, day in pairwise(DAYS) for login in set(here.truth(before).names) - set(here.truth(day).names)
+        (day, login)
+        for before, day in pairwise(DAYS)
+        for login in set(here.truth(before).names) - set(here.truth(day).names)
     ]
 
 
@@ -73,7 +81,11 @@ def returned(here: Company) -> list[tuple[str, str, str]]:
 
 def group_permissions(here: Company) -> Rows:
     last = here.truth(DAYS[-1])
-    return [(group.name, permission, len(group.members)) for group in last.groups.values() for permission in group.permissions]
+    return [
+        (group.name, permission, len(group.members))
+        for group in last.groups.values()
+        for permission in group.permissions
+    ]
 
 
 def unchanged(here: Company) -> list[str]:
@@ -87,10 +99,14 @@ def unchanged(here: Company) -> list[str]:
 
 
 def changes(here: Company, days: tuple[int, ...]) -> list[tuple[str, str]]:
-    """What changed between observations, by the day that shows it and the login, once for each access row."""
+    """What changed between observations, by the day that shows it and the login, once for each
+    access row.
+    """
     pairs = [(before, day) for before, day in pairwise(DAYS) if day in days]
     return sorted(
-        (str(here.day(day)), row[0]) for before, day in pairs for row in everything(here, before) ^ everything(here, day)
+        (str(here.day(day)), row[0])
+        for before, day in pairs
+        for row in everything(here, before) ^ everything(here, day)
     )
 
 
@@ -101,8 +117,12 @@ def everything(here: Company, day: int) -> set[Any]:
 
 EXPECTED: dict[str, Callable[[Company], Any]] = {
     "Who had access on a date?": lambda here: sorted(everything(here, 3)),
-    "Which observation answers for that date, and how old is it?": lambda here: [(str(here.day(3)),)],
-    "What did one person have, and when?": lambda here: sorted(row[1:] for row in everything(here, 7) if row[0] == READER),
+    "Which observation answers for that date, and how old is it?": lambda here: [
+        (str(here.day(3)),)
+    ],
+    "What did one person have, and when?": lambda here: sorted(
+        row[1:] for row in everything(here, 7) if row[0] == READER
+    ),
     "Who administers the organization, and through what?": lambda here: here.truth(7).admins(),
     "Who was given what in a window, and between which two observations?": lambda here: sorted(
         (str(here.day(day)), *row) for day, row in opened(here) if day in (1, 2, 3, 5)
@@ -119,33 +139,52 @@ EXPECTED: dict[str, Callable[[Company], Any]] = {
         for login, project, permission, via in project_rights(here.truth(7))
         if permission == "admin"
     ),
-    "Which groups grant which permissions, and how many people are in them?": lambda here: sorted(group_permissions(here)),
+    "Which groups grant which permissions, and how many people are in them?": lambda here: sorted(
+        group_permissions(here)
+    ),
     "What may everybody do, signed in or not?": lambda here: sorted(
         [("organization", "", permission) for permission in here.truth(7).anyone]
-        + [("project", project.key, permission) for project in here.truth(7).projects.values() for permission in project.anyone]
+        + [
+            ("project", project.key, permission)
+            for project in here.truth(7).projects.values()
+            for permission in project.anyone
+        ]
     ),
     "How many members and admins were there, observation by observation?": lambda here: [
-        (str(here.day(day)), len(here.truth(day).names), len(here.truth(day).admins())) for day in DAYS
+        (str(here.day(day)), len(here.truth(day).names), len(here.truth(day).admins()))
+        for day in DAYS
     ],
     "Whose access has not changed for long?": unchanged,
     "Which days were not observed, and why?": lambda here: [(str(here.day(4)), "missing")],
 }
 ANSWERED: dict[str, Callable[[Rows], Any]] = {
     "Who had access on a date?": lambda rows: sorted(map(way, rows)),
-    "Which observation answers for that date, and how old is it?": lambda rows: [(str(rows[0][0])[:10],)],
-    "What did one person have, and when?": lambda rows: sorted(way(row[:4]) for row in rows if row[-1] is None),
+    "Which observation answers for that date, and how old is it?": lambda rows: [
+        (str(rows[0][0])[:10],)
+    ],
+    "What did one person have, and when?": lambda rows: sorted(
+        way(row[:4]) for row in rows if row[-1] is None
+    ),
     "Who administers the organization, and through what?": lambda rows: {row[0] for row in rows},
     "Who was given what in a window, and between which two observations?": lambda rows: sorted(
         (str(row[6])[:10], *row[:5]) for row in rows
     ),
-    "What changed in a window, of what kind?": lambda rows: sorted((str(row[8])[:10], row[1]) for row in rows),
+    "What changed in a window, of what kind?": lambda rows: sorted(
+        (str(row[8])[:10], row[1]) for row in rows
+    ),
     "Which rules fail now, and since when?": lambda rows: {
         rule: any(row[0] == rule for row in rows) for rule in ("one-admin", "too-many-admins")
     },
     "Who left?": lambda rows: sorted((str(row[2])[:10], row[0]) for row in rows),
-    "Who left and came back?": lambda rows: sorted((row[0], str(row[1])[:10], str(row[2])[:10]) for row in rows),
-    "Who may do something on a project now, directly or through a group?": lambda rows: sorted(map(way, rows)),
-    "Which groups grant which permissions, and how many people are in them?": lambda rows: sorted(map(way, rows)),
+    "Who left and came back?": lambda rows: sorted(
+        (row[0], str(row[1])[:10], str(row[2])[:10]) for row in rows
+    ),
+    "Who may do something on a project now, directly or through a group?": lambda rows: sorted(
+        map(way, rows)
+    ),
+    "Which groups grant which permissions, and how many people are in them?": lambda rows: sorted(
+        map(way, rows)
+    ),
     "What may everybody do, signed in or not?": lambda rows: sorted(way(row[:3]) for row in rows),
     "How many members and admins were there, observation by observation?": lambda rows: [
         (str(row[0])[:10], row[1], row[2]) for row in rows
@@ -156,11 +195,23 @@ ANSWERED: dict[str, Callable[[Rows], Any]] = {
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def lived(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Company]:
     """Eight days of a company, one of them not observed."""
     with pytest.MonkeyPatch.context() as patch:
-        url = new_database(request.getfixturevalue("postgresql")) if request.param == "postgresql" else None
-        options = {"accounts": 40, "groups": 5, "projects": 6, "scopes": (Scope.PROJECT_PERMISSIONS,), "brake_rows": 1000}
+        url = (
+            new_database(request.getfixturevalue("postgresql"))
+            if request.param == "postgresql"
+            else None
+        )
+        options = {
+            "accounts": 40,
+            "groups": 5,
+            "projects": 6,
+            "scopes": (Scope.PROJECT_PERMISSIONS,),
+            "brake_rows": 1000,
+        }
         folder = tmp_path_factory.mktemp("questions")
         with company(folder, patch.setenv, warehouse_url=url, **options) as here:  # type: ignore[arg-type]  # options
             real = here.simulator.organization
@@ -188,7 +239,9 @@ def test_every_question_is_compared() -> None:
 
 def test_every_answer_is_what_was_true(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
-        rows = {question: transaction.execute(text(sql)).all() for question, sql in questions().items()}
+        rows = {
+            question: transaction.execute(text(sql)).all() for question, sql in questions().items()
+        }
     for question, found in rows.items():
         assert ANSWERED[question](found) == EXPECTED[question](lived), question  # type: ignore[arg-type]  # rows are tuples
     empty = [question for question, truth in EXPECTED.items() if not truth(lived)]
@@ -206,7 +259,10 @@ def test_the_page_of_settings_says_what_the_model_says() -> None:
 
 
 def test_the_page_of_commands_says_what_their_help_says() -> None:
-    if f"click=={version('click')} " not in (dictionary.DOCS.parent / "requirements.lock").read_text():
+    if (
+        f"click=={version('click')} "
+        not in (dictionary.DOCS.parent / "requirements.lock").read_text()
+    ):
         pytest.skip("another version of click breaks lines elsewhere")
     assert dictionary.OF_COMMANDS.read_text() == dictionary.commands(), "make dictionary"
 
@@ -230,34 +286,52 @@ def asked_abroad(here: Company, question: str) -> Rows:
         return [tuple(row) for row in transaction.execute(text(questions()[question]))]
 
 
-def test_the_sql_of_a_date_and_the_command_of_it_give_the_same_rows_in_every_time_zone(lived: Company) -> None:
+def test_the_sql_of_a_date_and_the_command_of_it_give_the_same_rows_in_every_time_zone(
+    lived: Company,
+) -> None:
     with lived.warehouse() as warehouse:
         frame = frames.access(warehouse, "acme", lived.day(3))
     users = frame[frame["principal_type"] == "user"]
     columns = ["login", "access_type", "resource", "entitlement", "granted_via"]
-    assert asked_abroad(lived, "Who had access on a date?") == [tuple(row) for row in users[columns].to_numpy()]
+    assert asked_abroad(lived, "Who had access on a date?") == [
+        tuple(row) for row in users[columns].to_numpy()
+    ]
 
 
-def test_the_sql_of_changes_the_command_and_a_packet_count_each_kind_alike_in_every_time_zone(lived: Company) -> None:
+def test_the_sql_of_changes_the_command_and_a_packet_count_each_kind_alike_in_every_time_zone(
+    lived: Company,
+) -> None:
     window = Window(lived.day(1), lived.day(5))
-    counted = Counter(row[0] for row in asked_abroad(lived, "What changed in a window, of what kind?"))
+    counted = Counter(
+        row[0] for row in asked_abroad(lived, "What changed in a window, of what kind?")
+    )
     with lived.warehouse() as warehouse:
         frame = frames.changes(warehouse, "acme", window)
         facts = gather(warehouse, "acme", window)
     by_command = Counter(frame[frame["login"].notna()]["kind"])
-    assert counted == by_command == Counter(row["kind"] for row in facts.changes if row["login"] is not None)
+    assert (
+        counted
+        == by_command
+        == Counter(row["kind"] for row in facts.changes if row["login"] is not None)
+    )
     assert {"joined", "left", "returned"} <= set(counted)
 
 
 def test_readme_asks_as_the_documented_questions_do() -> None:
     """The README's SQL of a date is the one that is compared, but for its date and order."""
     readme = (DOCS.parent / "README.md").read_text()
-    ours = questions()["Who had access on a date?"].replace("2026-02-05", "2026-10-01").replace(", a.granted_via;", ";")
+    ours = (
+        questions()["Who had access on a date?"]
+        .replace("2026-02-05", "2026-10-01")
+        .replace(", a.granted_via;", ";")
+    )
     assert ours.strip() in readme
 
 
 def test_times_are_told_in_utc_whatever_the_session_says(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
-        (moment,) = transaction.execute(text("SELECT MIN(observed_at) FROM history_observation")).one()
+        (moment,) = transaction.execute(
+            text("SELECT MIN(observed_at) FROM history_observation")
+        ).one()
     told = datetime.fromisoformat(moment) if isinstance(moment, str) else moment.astimezone(UTC)
     assert told.date() == lived.day(0)

@@ -1,4 +1,6 @@
-"""What each kind of role may do in a warehouse on PostgreSQL, and above all what it may not: as that role, on a real server."""
+"""What each kind of role may do in a warehouse on PostgreSQL, and above all what it may not: as
+that role, on a real server.
+"""
 
 from __future__ import annotations
 
@@ -118,11 +120,17 @@ OWNERS = (
 
 
 @pytest.mark.parametrize("role", [Role.PIPELINE, Role.OPERATOR])
-def test_who_derives_can_verify_and_rebuild_where_the_public_may_nothing(as_role: As, role: Role) -> None:
+def test_who_derives_can_verify_and_rebuild_where_the_public_may_nothing(
+    as_role: As, role: Role
+) -> None:
     other, opened = as_role(Role.ANALYST), as_role(role)
     database = opened.url.database
     ask(opened, f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
-    ask(opened, f'GRANT CONNECT ON DATABASE "{database}" TO "{opened.url.username}", "{other.url.username}"')
+    ask(
+        opened,
+        f'GRANT CONNECT ON DATABASE "{database}" TO "{opened.url.username}",'
+        f' "{other.url.username}"',
+    )
     assert verify(opened, "acme").state is State.FINE
     rebuild(opened, "acme")
     assert verify(opened, "acme").state is State.FINE
@@ -136,7 +144,9 @@ def test_who_derives_can_verify_and_rebuild_where_the_public_may_nothing(as_role
 
 def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:
     analyst = as_role(Role.ANALYST)
-    readable = {name for name in (*tables(), *VIEWS) if may(analyst, f"SELECT * FROM {name} LIMIT 1")}
+    readable = {
+        name for name in (*tables(), *VIEWS) if may(analyst, f"SELECT * FROM {name} LIMIT 1")
+    }
     assert readable == {*history_tables, *VIEWS, "history_observation"} - {"dim_account_detail"}
     for name in tables():
         assert [statement for statement in changes(name) if may(analyst, statement)] == []
@@ -144,35 +154,56 @@ def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:
     with analyst.read() as transaction:
         answering = queries.observation_at(transaction, "acme", EPOCH + timedelta(days=1))
         assert len(queries.access_at(transaction, answering)) > 2
-        assert queries.coverage(transaction, "acme", EPOCH.date(), EPOCH.date())[0]["status"] == "observed"
+        assert (
+            queries.coverage(transaction, "acme", EPOCH.date(), EPOCH.date())[0]["status"]
+            == "observed"
+        )
 
 
 def test_a_reviewer_reads_how_everything_came_to_be_and_no_raw_answer(as_role: As) -> None:
     reviewer = as_role(Role.REVIEWER)
-    hidden = {name for name in (*tables(), *VIEWS) if not may(reviewer, f"SELECT * FROM {name} LIMIT 1")}
+    hidden = {
+        name for name in (*tables(), *VIEWS) if not may(reviewer, f"SELECT * FROM {name} LIMIT 1")
+    }
     assert hidden == {"alert_delivery", "raw_body", "raw_response", "redaction", "redacted_body"}
     for name in tables():
         assert [statement for statement in changes(name) if may(reviewer, statement)] == []
     assert not any(may(reviewer, statement) for statement in OWNERS)
 
 
-def test_the_pipeline_does_its_work_and_can_neither_rewrite_nor_delete_what_is_append_only(as_role: As, tmp_path: Path) -> None:
+def test_the_pipeline_does_its_work_and_can_neither_rewrite_nor_delete_what_is_append_only(
+    as_role: As, tmp_path: Path
+) -> None:
     pipeline = as_role(Role.PIPELINE)
     assert migrations.upgrade(pipeline) is False
     day = EPOCH + timedelta(days=1)
     attempt = begin_attempt(
-        pipeline, connection="acme", organization_key="acme", partition_date=day.date(), run_id="r", started_at=day
+        pipeline,
+        connection="acme",
+        organization_key="acme",
+        partition_date=day.date(),
+        run_id="r",
+        started_at=day,
     )
     gone = World(members={"ada": "Ada"}, groups={"1": "Members"}, group_members={"1": ["ada"]})
     stored = record(pipeline, snapshot_of(gone, day, scopes=tuple(Scope)), lambda: day)
-    end_attempt(pipeline, attempt, ended_at=day, outcome="complete", error=None, snapshot_id=stored.snapshot_id)
+    end_attempt(
+        pipeline,
+        attempt,
+        ended_at=day,
+        outcome="complete",
+        error=None,
+        snapshot_id=stored.snapshot_id,
+    )
     assert derive(pipeline, "acme") == [2]
     assert rebuild(pipeline, "acme") == 2
     assert verify(pipeline, "acme").state is State.FINE
     export(pipeline, "acme", tmp_path / "acme.zip", Window(EPOCH.date(), day.date()))
     drop_bodies(pipeline, "acme", day, lambda: day, keep_days=1)
     for table in APPEND_ONLY:
-        assert not may(pipeline, f"UPDATE {table.name} SET {table.columns[1].name} = NULL WHERE false")
+        assert not may(
+            pipeline, f"UPDATE {table.name} SET {table.columns[1].name} = NULL WHERE false"
+        )
         assert not may(pipeline, f"DELETE FROM {table.name} WHERE false")
         assert not may(pipeline, f"TRUNCATE {table.name} CASCADE")
     assert not may(pipeline, "DELETE FROM raw_body WHERE false")
@@ -185,16 +216,28 @@ def decides(warehouse: Warehouse) -> None:
 
 def test_the_pipeline_decides_nothing_in_anybodys_name_and_an_operator_does(as_role: As) -> None:
     pipeline, operator = as_role(Role.PIPELINE), as_role(Role.OPERATOR)
-    with pytest.raises(WarehouseError, match=r"permission denied for table snapshot_decision; .* of an operator"):
+    with pytest.raises(
+        WarehouseError, match=r"permission denied for table snapshot_decision; .* of an operator"
+    ):
         decides(pipeline)
-    record(pipeline, snapshot_of(World(members={"ada": "Ada"}), EPOCH + timedelta(days=1)), lambda: EPOCH + timedelta(days=1))
+    record(
+        pipeline,
+        snapshot_of(World(members={"ada": "Ada"}), EPOCH + timedelta(days=1)),
+        lambda: EPOCH + timedelta(days=1),
+    )
     derive(pipeline, "acme")
     with pytest.raises(WarehouseError, match="permission denied for table redaction"):
         redact(pipeline, "acme", "bob", by="ceo", basis="b", clock=lambda: EPOCH)
     added = {name for name in tables() if may(operator, changes(name)[1])} - {
         name for name in tables() if may(pipeline, changes(name)[1])
     }
-    assert added == {"snapshot_decision", "organization_end", "redaction", "redacted_body", "evidence_statement"}
+    assert added == {
+        "snapshot_decision",
+        "organization_end",
+        "redaction",
+        "redacted_body",
+        "evidence_statement",
+    }
     redact(operator, "acme", "bob", by="dpo", basis="b", clock=lambda: EPOCH)
     decides(operator)
     assert verify(operator, "acme").state is State.REDACTED
@@ -207,14 +250,23 @@ def test_bytes_that_were_dropped_come_back_only_with_their_digest(as_role: As, s
     digest = hashlib.sha256(body).hexdigest()
 
     def put(stored: bytes) -> None:
-        again = update(raw_body).where(raw_body.c.body_sha256 == digest).values(zlib_body=stored, dropped_at=None)
+        again = (
+            update(raw_body)
+            .where(raw_body.c.body_sha256 == digest)
+            .values(zlib_body=stored, dropped_at=None)
+        )
         with pipeline.write("test") as transaction:
             transaction.execute(again)
 
     with pipeline.write("test") as transaction:
-        transaction.execute(insert(raw_body).values(body_sha256=digest, size_bytes=size, zlib_body=b"", dropped_at=EPOCH))
+        transaction.execute(
+            insert(raw_body).values(
+                body_sha256=digest, size_bytes=size, zlib_body=b"", dropped_at=EPOCH
+            )
+        )
     stored = zlib.compress(body, 0)
-    # Of another kind, of another length, with another sum, and those that cannot be unpacked though their content is right.
+    # Of another kind, of another length, with another sum, and those that cannot be unpacked though
+    # their content is right.
     others = (
         zlib.compress(body + b"x", 0),
         zlib.compress(body),
@@ -232,8 +284,14 @@ def test_bytes_that_were_dropped_come_back_only_with_their_digest(as_role: As, s
     with pipeline.engine.connect() as connection:
         name = connection.execute(text("SELECT current_user")).scalar_one()
     ask(pipeline, f'CREATE SCHEMA "{name}" AUTHORIZATION "{name}"')
-    lies = f"CREATE FUNCTION sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT decode('{digest}', 'hex') $$"
-    with pipeline.engine.begin() as connection, pytest.raises(IntegrityError, match="not the bytes of this body"):
+    lies = (
+        f"CREATE FUNCTION sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT decode('{digest}',"
+        " 'hex') $$"
+    )
+    with (
+        pipeline.engine.begin() as connection,
+        pytest.raises(IntegrityError, match="not the bytes of this body"),
+    ):
         connection.execute(text(f'SET search_path = "{name}", pg_catalog, sonar_access'))
         connection.execute(text(lies))
         again = update(raw_body).where(raw_body.c.body_sha256 == digest)
@@ -243,7 +301,9 @@ def test_bytes_that_were_dropped_come_back_only_with_their_digest(as_role: As, s
         put(stored)
 
 
-def test_a_role_that_is_not_there_and_a_database_without_roles_are_said_in_one_sentence(as_role: As, tmp_path: Path) -> None:
+def test_a_role_that_is_not_there_and_a_database_without_roles_are_said_in_one_sentence(
+    as_role: As, tmp_path: Path
+) -> None:
     owner_like = as_role(Role.PIPELINE)
     with pytest.raises(WarehouseError, match="has no role 'nobody'; make it with CREATE ROLE"):
         grant(owner_like, "nobody", Role.ANALYST)
@@ -265,8 +325,14 @@ def made(owner: Warehouse, name: str, *statements: str) -> str:
     ("statements", "said"),
     [
         (('ALTER ROLE "{name}" SUPERUSER',), "is a superuser"),
-        (('GRANT pg_write_all_data TO "{name}"',), "more than kind analyst is for: DELETE alert, INSERT alert, UPDATE alert and"),
-        (("GRANT SELECT ON sonar_access.raw_body TO PUBLIC",), "more than kind analyst is for: SELECT raw_body"),
+        (
+            ('GRANT pg_write_all_data TO "{name}"',),
+            "more than kind analyst is for: DELETE alert, INSERT alert, UPDATE alert and",
+        ),
+        (
+            ("GRANT SELECT ON sonar_access.raw_body TO PUBLIC",),
+            "more than kind analyst is for: SELECT raw_body",
+        ),
         (("GRANT CREATE ON SCHEMA sonar_access TO PUBLIC",), "CREATE in the schema"),
     ],
 )

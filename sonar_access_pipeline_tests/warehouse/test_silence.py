@@ -1,4 +1,6 @@
-"""A database that takes connections and never answers, or stops in the middle: every wait ends, with a sentence."""
+"""A database that takes connections and never answers, or stops in the middle: every wait ends,
+with a sentence.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,14 @@ def silent() -> Iterator[str]:
             one.close()
 
 
-def test_a_server_that_takes_connections_and_says_nothing_is_given_up_with_a_sentence(silent: str) -> None:
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up_with_a_sentence(
+    silent: str,
+) -> None:
     began = time.monotonic()
-    with pytest.raises(WarehouseError, match="takes connections and does not answer") as caught, Warehouse(silent, QUICK).read():
+    with (
+        pytest.raises(WarehouseError, match="takes connections and does not answer") as caught,
+        Warehouse(silent, QUICK).read(),
+    ):
         pass
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
@@ -61,7 +68,9 @@ def test_a_command_ends_where_the_warehouse_is_silent(silent: str, tmp_path: Pat
         "SONAR_ACCESS_DATA_DIR": str(tmp_path),
         "SONAR_ORGANIZATION": "acme",
     }
-    done = subprocess.run([str(script), "coverage"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [str(script), "coverage"], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1
     assert "does not answer" in done.stderr
     assert "Traceback" not in done.stderr
@@ -78,7 +87,10 @@ def test_a_server_that_stops_in_the_middle_of_a_statement_is_given_up(
         process = transaction.execute(text("SELECT pg_backend_pid()")).scalar_one()
     try:
         began = time.monotonic()
-        with pytest.raises(WarehouseError, match="does not answer: it took the question"), warehouse.read() as transaction:
+        with (
+            pytest.raises(WarehouseError, match="does not answer: it took the question"),
+            warehouse.read() as transaction,
+        ):
             os.kill(process, signal.SIGSTOP)
             transaction.execute(text("SELECT 1"))
         assert time.monotonic() - began < 10

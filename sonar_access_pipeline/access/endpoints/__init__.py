@@ -1,7 +1,9 @@
-"""SonarCloud's endpoints, one adapter per file: what is asked, and from the bytes of an answer to a page of records.
+"""SonarCloud's endpoints, one adapter per file: what is asked, and from the bytes of an answer to a
+page of records.
 
-An endpoint that SonarCloud removes is one file's change. Its adapter stays for the snapshots that hold its answers: the raw
-archive is parsed again years later. Where the facts come from: docs/sonarcloud.md.
+An endpoint that SonarCloud removes is one file's change. Its adapter stays for the snapshots that
+hold its answers: the raw archive is parsed again years later. Where the facts come from:
+docs/sonarcloud.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`organizations/search` (internal): the organization, and what the caller may do there. Source: reference 4.1.
+"""`organizations/search` (internal): the organization, and what the caller may do there.
+
+Source: reference 4.1.
 
 An unknown key is an empty list with status 200.
 """

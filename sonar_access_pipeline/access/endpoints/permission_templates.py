@@ -1,17 +1,34 @@
-"""`permissions/search_templates`: what a new project will be granted, as counts per permission. Source: reference 4.8."""
+"""`permissions/search_templates`: what a new project will be granted, as counts per permission.
+
+Source: reference 4.8.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, optional_texts, rows, texts
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    optional_texts,
+    rows,
+    texts,
+)
 from sonar_access_pipeline.access.records import PermissionTemplate
 
 
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "permissionTemplates")
     return Page(
-        tuple(map(PermissionTemplate, texts(found, "id"), texts(found, "name"), optional_texts(found, "projectKeyPattern")))
+        tuple(
+            map(
+                PermissionTemplate,
+                texts(found, "id"),
+                texts(found, "name"),
+                optional_texts(found, "projectKeyPattern"),
+            )
+        )
     )
 
 

@@ -1,5 +1,6 @@
-"""`permissions/groups` (internal): every group, and `Anyone`, with the permissions granted to it, on the organization or, with
-`projectKey`, on a project. Those with grants come first. Not capped. Source: reference 4.7.
+"""`permissions/groups` (internal): every group, and `Anyone`, with the permissions granted to it,
+on the organization or, with `projectKey`, on a project. Those with grants come first. Not capped.
+Source: reference 4.7.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from sonar_access_pipeline.access.records import GroupPermissions
 def _parse(document: Any, params: Params) -> Page:
     found, project = rows(document, "groups"), repeat(params.get("projectKey"))
     names, permissions = texts(found, "name"), text_lists(found, "permissions")
-    return paged(object_of(document), map(GroupPermissions, optional_identifiers(found, "id"), names, permissions, project))
+    return paged(
+        object_of(document),
+        map(GroupPermissions, optional_identifiers(found, "id"), names, permissions, project),
+    )
 
 
-ENDPOINT = Endpoint("permissions/groups", _parse, ("organization", "projectKey", "p", "ps"), page_size=100)
+ENDPOINT = Endpoint(
+    "permissions/groups", _parse, ("organization", "projectKey", "p", "ps"), page_size=100
+)

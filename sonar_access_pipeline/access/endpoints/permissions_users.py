@@ -1,5 +1,6 @@
-"""`permissions/users` (internal): every member with the permissions granted to the account itself, on the organization or,
-with `projectKey`, on a project. Those with grants come first. Not capped. Source: reference 4.6.
+"""`permissions/users` (internal): every member with the permissions granted to the account itself,
+on the organization or, with `projectKey`, on a project. Those with grants come first. Not capped.
+Source: reference 4.6.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from sonar_access_pipeline.access.records import UserPermissions
 def _parse(document: Any, params: Params) -> Page:
     found, project = rows(document, "users"), repeat(params.get("projectKey"))
     logins, permissions = texts(found, "login"), text_lists(found, "permissions")
-    return paged(object_of(document), map(UserPermissions, logins, permissions, optional_texts(found, "name"), project))
+    return paged(
+        object_of(document),
+        map(UserPermissions, logins, permissions, optional_texts(found, "name"), project),
+    )
 
 
-ENDPOINT = Endpoint("permissions/users", _parse, ("organization", "projectKey", "p", "ps"), page_size=100)
+ENDPOINT = Endpoint(
+    "permissions/users", _parse, ("organization", "projectKey", "p", "ps"), page_size=100
+)

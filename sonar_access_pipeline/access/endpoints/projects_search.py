@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, object_of, optional_texts, paged, rows, texts
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    object_of,
+    optional_texts,
+    paged,
+    rows,
+    texts,
+)
 from sonar_access_pipeline.access.records import Project
 
 
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "components")
-    records = map(Project, texts(found, "key"), optional_texts(found, "name"), optional_texts(found, "visibility"))
+    records = map(
+        Project,
+        texts(found, "key"),
+        optional_texts(found, "name"),
+        optional_texts(found, "visibility"),
+    )
     return paged(object_of(document), records)
 
 
-# Nobody says whether it stops at 10,000 rows as its siblings do: it is asked for all, and its own refusal would be passed on.
+# Nobody says whether it stops at 10,000 rows as its siblings do: it is asked for all, and its own
+# refusal would be passed on.
 ENDPOINT = Endpoint("projects/search", _parse, ("organization", "p", "ps"), page_size=500)

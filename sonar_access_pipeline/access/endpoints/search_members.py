@@ -1,6 +1,8 @@
-"""`organizations/search_members` (internal): the member list, of which only the first 10,000 rows are shown.
+"""`organizations/search_members` (internal): the member list, of which only the first 10,000 rows
+are shown.
 
-Sorted by display name alone, so two of one name may swap between pages. Source: reference 1.5 and 4.2, recorded.
+Sorted by display name alone, so two of one name may swap between pages. Source: reference 1.5 and
+4.2, recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +27,16 @@ from sonar_access_pipeline.access.records import Member
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "users")
     counts, marks = optional_numbers(found, "groupCount"), optional_bools(found, "isOrgAdmin")
-    return paged(object_of(document), map(Member, texts(found, "login"), optional_texts(found, "name"), counts, marks))
+    return paged(
+        object_of(document),
+        map(Member, texts(found, "login"), optional_texts(found, "name"), counts, marks),
+    )
 
 
-ENDPOINT = Endpoint("organizations/search_members", _parse, ("organization", "p", "ps"), page_size=500, window=10_000)
+ENDPOINT = Endpoint(
+    "organizations/search_members",
+    _parse,
+    ("organization", "p", "ps"),
+    page_size=500,
+    window=10_000,
+)

@@ -1,4 +1,5 @@
-"""What every adapter is made of: the description of an endpoint, a page of records, and reading values of a checked type.
+"""What every adapter is made of: the description of an endpoint, a page of records, and reading
+values of a checked type.
 
 Unknown fields are ignored, absent and null ones are None, wrong types are a `ShapeError`.
 """
@@ -20,14 +21,16 @@ Object = dict[str, Any]
 Rows = Sequence[Object]
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-"""Code points that JSON can carry and a database text cannot: NUL, and halves of surrogate pairs."""
+"""Code points that JSON can carry and a database text cannot: NUL, and halves of surrogate pairs.
+"""
 
 
 LARGEST_NUMBER = 2**63 - 1
 
 
 class ShapeError(ValueError):
-    """A body that is not what the endpoint answers: not JSON, a list missing, a value of the wrong type.
+    """A body that is not what the endpoint answers: not JSON, a list missing, a value of the wrong
+    type.
 
     Says what is wrong, never the value that is wrong: bodies hold personal data.
     """
@@ -35,7 +38,8 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: its records in the order given, and what the page says of the list (None where it says nothing).
+    """One page of a list: its records in the order given, and what the page says of the list (None
+    where it says nothing).
 
     `number` and `size` are the page's number from 1 and the rows per page that were really used.
     """
@@ -47,7 +51,9 @@ class Page:
 
 
 def require_named(page: Page) -> None:
-    """Nothing where every permission of a page has a key. Raises `ShapeError`: an empty text is no key of anything.
+    """Nothing where every permission of a page has a key.
+
+    Raises `ShapeError`: an empty text is no key of anything.
 
     Of what is read now. What an older version kept stays readable; an empty key of it is no right.
     """
@@ -56,7 +62,9 @@ def require_named(page: Page) -> None:
 
 
 class Api(Enum):
-    """The two interfaces: where they are, and the names of their paging parameters (number, size)."""
+    """The two interfaces: where they are, and the names of their paging parameters (number,
+    size).
+    """
 
     V1 = ("p", "ps")
     V2 = ("pageIndex", "pageSize")
@@ -64,10 +72,12 @@ class Api(Enum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint: where it is, how large its pages may be, which parameters we rely on, and what its answers mean.
+    """One endpoint: where it is, how large its pages may be, which parameters we rely on, and what
+    its answers mean.
 
-    `path` is below `api/` for V1, below the v2 address for V2. `page_size` is the largest that SonarCloud accepts, None where
-    an answer has no pages; `window` is the last row that it shows at all, None where there is no such limit.
+    `path` is below `api/` for V1, below the v2 address for V2. `page_size` is the largest that
+    SonarCloud accepts, None where an answer has no pages; `window` is the last row that it shows at
+    all, None where there is no such limit.
     """
 
     path: str
@@ -90,7 +100,12 @@ def paged(document: Object, records: Iterable[Record], paging: str = "paging") -
     with pageIndex, pageSize and total.
     """
     about = mapping(document, paging)
-    return Page(tuple(records), total(about), optional_number(about, "pageIndex"), optional_number(about, "pageSize"))
+    return Page(
+        tuple(records),
+        total(about),
+        optional_number(about, "pageIndex"),
+        optional_number(about, "pageSize"),
+    )
 
 
 def object_of(document: Any) -> Object:
@@ -138,7 +153,10 @@ def texts(rows: Rows, name: str) -> list[str]:
 
 
 def optional_texts(rows: Rows, name: str) -> list[str | None]:
-    """Texts, or None. What no database text can hold is written as `\\u0000`; all else is kept as the source wrote it."""
+    """Texts, or None.
+
+    What no database text can hold is written as `\\u0000`; all else is kept as the source wrote it.
+    """
     values = _column(rows, name, str, "a text")
     if UNSTORABLE.search("".join(filter(None, values))) is None:
         return values
@@ -148,7 +166,9 @@ def optional_texts(rows: Rows, name: str) -> list[str | None]:
 def text_lists(rows: Rows, name: str) -> list[tuple[str, ...]]:
     """Lists of texts, whatever they are: unknown permission keys pass through."""
     lists: list[Any] = [row.get(name) for row in rows]
-    if not set(map(type, lists)) <= {list} or not {type(value) for values in lists for value in values} <= {str}:
+    if not set(map(type, lists)) <= {list} or not {
+        type(value) for values in lists for value in values
+    } <= {str}:
         raise ShapeError(f"'{name}' is not a list of texts")
     return [tuple(map(storable, values)) for values in lists]
 
@@ -186,7 +206,11 @@ def optional_times(rows: Rows, name: str) -> list[datetime | None]:
     """v1 times such as 2022-08-04T11:04:55+0200 in UTC, or None."""
     try:
         return [
-            None if value is None else datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
+            (
+                None
+                if value is None
+                else datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
+            )
             for value in optional_texts(rows, name)
         ]
     except (ValueError, OverflowError):
@@ -212,5 +236,7 @@ def optional_number(row: Object, name: str) -> int | None:
 
 
 def storable(value: str) -> str:
-    r"""`value` with the code points no database text can hold written as `\u0000`; all else is kept as the source wrote it."""
+    r"""`value` with the code points no database text can hold written as `\u0000`; all else is kept
+    as the source wrote it.
+    """
     return UNSTORABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", value)

@@ -1,4 +1,7 @@
-"""`user_groups/search`: the groups, of which only the first 10,000 are shown. Source: reference 4.3, recorded."""
+"""`user_groups/search`: the groups, of which only the first 10,000 are shown.
+
+Source: reference 4.3, recorded.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +36,6 @@ def _parse(document: Any, _: Params) -> Page:
     return paged(object_of(document), records)
 
 
-ENDPOINT = Endpoint("user_groups/search", _parse, ("organization", "p", "ps"), page_size=500, window=10_000)
+ENDPOINT = Endpoint(
+    "user_groups/search", _parse, ("organization", "p", "ps"), page_size=500, window=10_000
+)

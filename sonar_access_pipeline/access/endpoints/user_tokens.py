@@ -1,4 +1,6 @@
-"""`user_tokens/search`: the caller's own tokens, whatever `login` is asked for. Source: reference 4.13.
+"""`user_tokens/search`: the caller's own tokens, whatever `login` is asked for.
+
+Source: reference 4.13.
 
 Nobody else's tokens can be listed: an answer for another login than the caller's is refused.
 """
@@ -8,7 +10,16 @@ from __future__ import annotations
 from itertools import repeat
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, object_of, optional_times, rows, text, texts
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    object_of,
+    optional_times,
+    rows,
+    text,
+    texts,
+)
 from sonar_access_pipeline.access.records import CallerToken
 
 

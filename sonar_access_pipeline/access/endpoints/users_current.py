@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonar_access_pipeline.access.endpoints.shape import Endpoint, Page, Params, ShapeError, object_of, text
+from sonar_access_pipeline.access.endpoints.shape import (
+    Endpoint,
+    Page,
+    Params,
+    ShapeError,
+    object_of,
+    text,
+)
 from sonar_access_pipeline.access.records import Caller
 
 

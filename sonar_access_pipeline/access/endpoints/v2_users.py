@@ -1,6 +1,9 @@
-"""v2 `users-management/users`: durable id, e-mail and provider of each account. Source: reference 5, third-party only.
+"""v2 `users-management/users`: durable id, e-mail and provider of each account.
 
-Nobody has confirmed it in public: it is read as a scope of its own, and its absence hurts nothing else.
+Source: reference 5, third-party only.
+
+Nobody has confirmed it in public: it is read as a scope of its own, and its absence hurts nothing
+else.
 """
 
 from __future__ import annotations
@@ -24,8 +27,16 @@ from sonar_access_pipeline.access.records import AccountDetail
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "users")
     ids, emails = optional_texts(found, "id"), optional_texts(found, "email")
-    records = map(AccountDetail, texts(found, "login"), ids, emails, optional_texts(found, "externalProvider"))
+    records = map(
+        AccountDetail, texts(found, "login"), ids, emails, optional_texts(found, "externalProvider")
+    )
     return paged(object_of(document), records, paging="page")
 
 
-ENDPOINT = Endpoint("users-management/users", _parse, ("organizationIds", "pageIndex", "pageSize"), page_size=500, api=Api.V2)
+ENDPOINT = Endpoint(
+    "users-management/users",
+    _parse,
+    ("organizationIds", "pageIndex", "pageSize"),
+    page_size=500,
+    api=Api.V2,
+)

@@ -1,4 +1,6 @@
-"""The same answers as DataFrames, for notebooks and for the command line. Times are timezone-aware UTC; unknown is missing.
+"""The same answers as DataFrames, for notebooks and for the command line.
+
+Times are timezone-aware UTC; unknown is missing.
 
 Kept apart from `queries.py` because loading pandas costs more than a daily sync's own work.
 """
@@ -15,7 +17,9 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 def access(warehouse: Warehouse, organization_key: str, as_of: datetime | date) -> pd.DataFrame:
-    """Tell who had access at `as_of`, a moment or a day's end: columns of `queries.access_at`, and which observation answers."""
+    """Tell who had access at `as_of`, a moment or a day's end: columns of `queries.access_at`, and
+    which observation answers.
+    """
     with warehouse.read() as transaction:
         answering = queries.observation_at(transaction, organization_key, as_of)
         rows = queries.access_at(transaction, answering)
@@ -24,10 +28,12 @@ def access(warehouse: Warehouse, organization_key: str, as_of: datetime | date) 
 
 
 def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.DataFrame:
-    """List what changed in a window of days, as a packet of it says. Columns: `queries.CHANGES`; order of `proof.changes`.
+    """List what changed in a window of days, as a packet of it says.
 
-    `attrs` say why nobody knows (`no_comparison`), of which parts (`unknown_parts`), and what may be older (`reaches_back`).
-    Raises `NothingObservedError`.
+    Columns: `queries.CHANGES`; order of `proof.changes`.
+
+    `attrs` say why nobody knows (`no_comparison`), of which parts (`unknown_parts`), and what may
+    be older (`reaches_back`). Raises `NothingObservedError`.
     """
     with warehouse.read() as transaction:
         rests_on = queries.window_observations(transaction, organization_key, window)
@@ -44,7 +50,10 @@ def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.D
 def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
     """Read which days were observed: the columns of `queries.coverage`."""
     with warehouse.read() as transaction:
-        return pd.DataFrame(queries.coverage(transaction, organization_key, first, last), columns=list(queries.COVERAGE))
+        return pd.DataFrame(
+            queries.coverage(transaction, organization_key, first, last),
+            columns=list(queries.COVERAGE),
+        )
 
 
 def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
@@ -59,4 +68,13 @@ def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
         return pd.DataFrame(queries.packets(transaction, organization_key), columns=PACKETS)
 
 
-PACKETS = ["packet_id", "first_day", "last_day", "digest", "previous_digest", "source_kind", "location", "sealed_at"]
+PACKETS = [
+    "packet_id",
+    "first_day",
+    "last_day",
+    "digest",
+    "previous_digest",
+    "source_kind",
+    "location",
+    "sealed_at",
+]

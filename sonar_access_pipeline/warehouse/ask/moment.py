@@ -17,8 +17,8 @@ from sonar_access_pipeline.warehouse.schema import history_tables
 class _Scanned(FunctionElement[Any]):
     """A column that SQLite looks for in no index.
 
-    Of what shows at a moment it would look each row up by the time it began, which takes twice as long as going through all.
-    PostgreSQL knows by itself how much of the table it is going to read.
+    Of what shows at a moment it would look each row up by the time it began, which takes twice as
+    long as going through all. PostgreSQL knows by itself how much of the table it is going to read.
     """
 
     inherit_cache = True
@@ -53,7 +53,14 @@ class Names:
     With `of_all_times`, things that are gone by then have the last name they had.
     """
 
-    def __init__(self, transaction: Connection, organization_key: str, moment: datetime, *, of_all_times: bool = False) -> None:
+    def __init__(
+        self,
+        transaction: Connection,
+        organization_key: str,
+        moment: datetime,
+        *,
+        of_all_times: bool = False,
+    ) -> None:
         self._transaction = transaction
         self._organization_key = organization_key
         self._moment = moment
@@ -83,12 +90,21 @@ class Names:
         """Return the name of the thing that an access row is a right on."""
         if access_type == "group":
             return self.groups.get(resource)
-        return self.projects.get(resource) if access_type == "project_permission" else self.organization
+        return (
+            self.projects.get(resource)
+            if access_type == "project_permission"
+            else self.organization
+        )
 
     def _read(self, name: str, key: str) -> dict[str, str]:
         table = history_tables[name]
         is_meant = shown_at(table, self._organization_key, self._moment)
         if self._of_all_times:
-            is_meant = and_(table.c.organization_key == self._organization_key, table.c.valid_from <= self._moment)
-        rows = self._transaction.execute(select(table.c[key], table.c.name).where(is_meant).order_by(table.c.valid_from))
+            is_meant = and_(
+                table.c.organization_key == self._organization_key,
+                table.c.valid_from <= self._moment,
+            )
+        rows = self._transaction.execute(
+            select(table.c[key], table.c.name).where(is_meant).order_by(table.c.valid_from)
+        )
         return {row[0]: row[1] for row in rows}

@@ -1,5 +1,6 @@
-"""The questions of an evidence packet, besides those that everybody asks (`queries.py`): who an account is and since when, what
-a change is called, what rules answer, which requests are behind an observation, and whether all numbers tie.
+"""The questions of an evidence packet, besides those that everybody asks (`queries.py`): who an
+account is and since when, what a change is called, what rules answer, which requests are behind an
+observation, and whether all numbers tie.
 
 Every answer is ordered, in UTC, and belongs to an observation.
 """
@@ -84,13 +85,26 @@ FINDINGS = (
     "exception_until",
     "exception_ended",
 )
-RECONCILIATION = ("check", "what", "reported", "extracted", "stored", "delivered", "passed", "detail")
+RECONCILIATION = (
+    "check",
+    "what",
+    "reported",
+    "extracted",
+    "stored",
+    "delivered",
+    "passed",
+    "detail",
+)
 
 
 def requests(transaction: Connection, answering: ObservationFacts) -> Rows:
     """Return every response behind an observation. Columns: `REQUESTS`; ordered by sequence."""
     columns = [raw_response.c[name] for name in REQUESTS]
-    query = select(*columns).where(raw_response.c.snapshot_id == answering.snapshot_id).order_by(raw_response.c.sequence)
+    query = (
+        select(*columns)
+        .where(raw_response.c.snapshot_id == answering.snapshot_id)
+        .order_by(raw_response.c.sequence)
+    )
     return [dict(row) for row in transaction.execute(query).mappings()]
 
 
@@ -107,8 +121,12 @@ def redactions(transaction: Connection, answering: ObservationFacts) -> Rows:
     return [dict(row) for row in transaction.execute(query).mappings()]
 
 
-def details(transaction: Connection, answering: ObservationFacts) -> dict[str, tuple[str | None, str | None]]:
-    """E-mail and identity provider by login, as far as an observation that read them says; empty where it did not."""
+def details(
+    transaction: Connection, answering: ObservationFacts
+) -> dict[str, tuple[str | None, str | None]]:
+    """E-mail and identity provider by login, as far as an observation that read them says; empty
+    where it did not.
+    """
     if Scope.ACCOUNT_DETAILS not in answering.scopes:
         return {}
     table = history_tables["dim_account_detail"]
@@ -118,7 +136,9 @@ def details(transaction: Connection, answering: ObservationFacts) -> dict[str, t
     return {login: (email, provider) for login, email, provider in transaction.execute(query)}
 
 
-def lives(transaction: Connection, answering: ObservationFacts) -> dict[str, tuple[datetime, datetime, datetime | None]]:
+def lives(
+    transaction: Connection, answering: ObservationFacts
+) -> dict[str, tuple[datetime, datetime, datetime | None]]:
     """Return, by login, when access was first seen, since when it is unchanged, and when a change
     was last seen (None: never).
 
@@ -130,7 +150,9 @@ def lives(transaction: Connection, answering: ObservationFacts) -> dict[str, tup
     if Scope.PROJECT_PERMISSIONS not in answering.scopes:
         ours.append(table.c.access_type != "project_permission")
     by_login = table.c.login
-    first = select(by_login, func.min(table.c.valid_from), func.max(table.c.valid_from)).where(*ours, table.c.valid_from <= until)
+    first = select(by_login, func.min(table.c.valid_from), func.max(table.c.valid_from)).where(
+        *ours, table.c.valid_from <= until
+    )
     began = select(by_login, func.max(table.c.valid_from)).where(
         *ours, table.c.valid_from <= until, table.c.changed_after.is_not(None)
     )
@@ -156,12 +178,16 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
     at = (answering.organization_key, answering.observed_at)
     admin = and_(shown_at(grants, *at), grants.c.scope == "project", grants.c.permission == "admin")
     members: dict[str, list[str]] = defaultdict(list)
-    for group_id, login in transaction.execute(select(bridge.c.group_id, bridge.c.login).where(shown_at(bridge, *at))):
+    for group_id, login in transaction.execute(
+        select(bridge.c.group_id, bridge.c.login).where(shown_at(bridge, *at))
+    ):
         members[group_id].append(login)
     found: dict[str, set[str]] = defaultdict(set)
     held = select(grants.c.principal_type, grants.c.principal, grants.c.project_key).where(admin)
     for kind, principal, project_key in transaction.execute(held):
-        for login in [principal] if kind == "user" else members.get(principal, ()) if kind == "group" else ():
+        for login in (
+            [principal] if kind == "user" else members.get(principal, ()) if kind == "group" else ()
+        ):
             found[login].add(project_key)
     return Counter({login: len(projects) for login, projects in found.items()})
 
@@ -169,13 +195,23 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
 def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
     """List what changed in a window, with renamed groups and scopes that ended among it.
 
-    Columns: `CHANGES`, and whether a row `closes`; ordered by changed_by, kind, login and the rest of the row.
+    Columns: `CHANGES`, and whether a row `closes`; ordered by changed_by, kind, login and the rest
+    of the row.
     """
     key, until = rests_on.as_of.organization_key, rests_on.as_of.observed_at
     found = changes_between(transaction, key, rests_on.after, until)
     found += _renamed_groups(transaction, key, rests_on.after, until)
     found += _ended_scopes(rests_on)
-    order = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via", "detail")
+    order = (
+        "changed_by",
+        "kind",
+        "login",
+        "access_type",
+        "resource",
+        "entitlement",
+        "granted_via",
+        "detail",
+    )
     return sorted(found, key=lambda row: [row[order[0]], *(row[name] or "" for name in order[1:])])
 
 
@@ -190,17 +226,26 @@ def _blank() -> dict[str, Any]:
     return {**dict.fromkeys(CHANGES), "closes": False}
 
 
-def _renamed_groups(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
+def _renamed_groups(
+    transaction: Connection, organization_key: str, after: datetime, until: datetime
+) -> Rows:
     group = history_tables["dim_group"].c
-    query = select(group.group_id, group.name, group.valid_from, group.valid_to, group.changed_after).where(
-        group.organization_key == organization_key, group.valid_from <= until
+    query = select(
+        group.group_id, group.name, group.valid_from, group.valid_to, group.changed_after
+    ).where(group.organization_key == organization_key, group.valid_from <= until)
+    versions = _grouped(
+        (row[0], row) for row in rows(transaction, query.order_by(group.group_id, group.valid_from))
     )
-    versions = _grouped((row[0], row) for row in rows(transaction, query.order_by(group.group_id, group.valid_from)))
     found = []
     for of_group in versions.values():
         for old, new in pairwise(of_group):
             if old[3] == new[2] and old[1] != new[1] and after < new[2] <= until:
-                about = {"kind": "renamed", "access_type": "group", "resource": new[0], "resource_name": new[1]}
+                about = {
+                    "kind": "renamed",
+                    "access_type": "group",
+                    "resource": new[0],
+                    "resource_name": new[1],
+                }
                 times = {"changed_after": new[4], "changed_by": new[2]}
                 found.append(_blank() | about | times | {"detail": f"was {old[1]}"})
     return found
@@ -214,7 +259,9 @@ def _ended_scopes(rests_on: WindowObservations) -> Rows:
             times = {"changed_after": earlier.started_at, "changed_by": later.observed_at}
             said = {
                 "kind": "scope_ended",
-                "detail": f"scope {scope.value} is not read any more: what it showed is unknown from here",
+                "detail": (
+                    f"scope {scope.value} is not read any more: what it showed is unknown from here"
+                ),
             }
             found.append(_blank() | said | times)
     return found
@@ -233,7 +280,12 @@ def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[Cal
     return list(lists_of(responses).of(CALLER_TOKENS))
 
 
-def findings(transaction: Connection, answering: ObservationFacts, in_force: PolicyInForce, window_facts: WindowFacts) -> Rows:
+def findings(
+    transaction: Connection,
+    answering: ObservationFacts,
+    in_force: PolicyInForce,
+    window_facts: WindowFacts,
+) -> Rows:
     """Return what every rule answers: rules about the observation from their history, rules about
     the window now.
 
@@ -256,15 +308,27 @@ def findings(transaction: Connection, answering: ObservationFacts, in_force: Pol
     names = Names(transaction, answering.organization_key, answering.observed_at)
     found: Rows = []
     for rule in judging(STATE_RULES, in_force.rules):
-        found += kept.get(rule.rule_id) or [_asked(rule, _unasked(answering.organization_key), None)]
+        found += kept.get(rule.rule_id) or [
+            _asked(rule, _unasked(answering.organization_key), None)
+        ]
     for window_rule in judging(WINDOW_RULES, in_force.rules):
         answers = window_rule.answers(window_facts, in_force.policy)
         found += [_asked(window_rule, answer, in_force.version) for answer in answers]
     day = answering.started_at.date()
     order = {rule_id: place for place, rule_id in enumerate(RULES)}
-    finished = [_finished(row, in_force, names) | _since(row, failing) | _exception(row, policies, day) for row in found]
+    finished = [
+        _finished(row, in_force, names) | _since(row, failing) | _exception(row, policies, day)
+        for row in found
+    ]
     return sorted(
-        finished, key=lambda row: (order[row["rule_id"]], row["result"], row["subject_type"], row["subject"], row["detail"] or "")
+        finished,
+        key=lambda row: (
+            order[row["rule_id"]],
+            row["result"],
+            row["subject_type"],
+            row["subject"],
+            row["detail"] or "",
+        ),
     )
 
 
@@ -275,19 +339,34 @@ def _unasked(organization_key: str) -> Answer:
 
 def _asked(rule: Rule, answer: Answer, version: int | None) -> dict[str, Any]:
     """Build from an answer a row as `fct_finding` has them, without a history."""
-    about = {"rule_id": rule.rule_id, "rule_version": str(rule.version), "severity": rule.severity.value}
+    about = {
+        "rule_id": rule.rule_id,
+        "rule_version": str(rule.version),
+        "severity": rule.severity.value,
+    }
     policy = {"policy_version": None if version is None else str(version)}
-    return {**about, **policy, **answer._asdict(), "result": answer.result.value, "detail": answer.detail or None}
+    return {
+        **about,
+        **policy,
+        **answer._asdict(),
+        "result": answer.result.value,
+        "detail": answer.detail or None,
+    }
 
 
 Failing = dict[tuple[str, str, str], tuple[datetime, datetime | None]]
 
 
 def _failing(transaction: Connection, answering: ObservationFacts) -> Failing:
-    """Since when each rule fails for each subject, and the begin of the observation before: by rule, subject type and subject."""
+    """Since when each rule fails for each subject, and the begin of the observation before: by
+    rule, subject type and subject.
+    """
     view = finding_period.c
-    query = select(view.rule_id, view.subject_type, view.subject, view.valid_from, view.changed_after).where(
-        shown_at(finding_period, answering.organization_key, answering.observed_at), view.result == Result.FAIL.value
+    query = select(
+        view.rule_id, view.subject_type, view.subject, view.valid_from, view.changed_after
+    ).where(
+        shown_at(finding_period, answering.organization_key, answering.observed_at),
+        view.result == Result.FAIL.value,
     )
     return {tuple(row[:3]): (row[3], row[4]) for row in transaction.execute(query)}
 
@@ -299,9 +378,15 @@ def _since(row: dict[str, Any], failing: Failing) -> dict[str, datetime | None]:
     return {"failing_since": since, "changed_after": after}
 
 
-def _exception(row: dict[str, Any], policies: Sequence[tuple[date, Policy]], day: date) -> dict[str, Any]:
+def _exception(
+    row: dict[str, Any], policies: Sequence[tuple[date, Policy]], day: date
+) -> dict[str, Any]:
     subject = "" if row["subject_type"] == "organization" else row["subject"]
-    found = excepted(policies, row["rule_id"], subject, day) if row["result"] == Result.FAIL.value else None
+    found = (
+        excepted(policies, row["rule_id"], subject, day)
+        if row["result"] == Result.FAIL.value
+        else None
+    )
     return {
         "exception_by": found.exemption.by if found else None,
         "exception_why": found.exemption.why if found else None,
@@ -331,30 +416,53 @@ def reconciliation(
     controls: Rows,
     tied: Sequence[Tie],
 ) -> Rows:
-    """Tie all numbers: what SonarCloud reports, what came, what is stored, what the packet delivers; every table with
-    the answers; list against list; and what was before, with what changed, against what is now.
+    """Tie all numbers: what SonarCloud reports, what came, what is stored, what the packet
+    delivers; every table with the answers; list against list; and what was before, with what
+    changed, against what is now.
 
-    Columns: `RECONCILIATION`; in the order in which they are checked. `passed` is NULL where a number is not known.
+    Columns: `RECONCILIATION`; in the order in which they are checked. `passed` is NULL where a
+    number is not known.
     """
     answering = rests_on.as_of
     lists = lists_of_snapshot(transaction, answering.snapshot_id)
     kinds = Counter(row["access_type"] for row in access if row["principal_type"] == "user")
     found = [
-        _tied("members", lists, _stored(transaction, "dim_user", answering), sum(row["is_member"] for row in population)),
+        _tied(
+            "members",
+            lists,
+            _stored(transaction, "dim_user", answering),
+            sum(row["is_member"] for row in population),
+        ),
         _tied("groups", lists, _stored(transaction, "dim_group", answering), None),
-        _tied("group_members", lists, _stored(transaction, "bridge_group_member", answering), kinds["group"]),
+        _tied(
+            "group_members",
+            lists,
+            _stored(transaction, "bridge_group_member", answering),
+            kinds["group"],
+        ),
     ]
     if Scope.PROJECT_PERMISSIONS in answering.scopes:
         found.append(_tied("projects", lists, _stored(transaction, "dim_project", answering), None))
     rows_of_accounts = _stored(transaction, "fct_user_access", answering)
-    found.append(_row("delivered", "access rows of accounts", stored=rows_of_accounts, delivered=kinds.total()))
+    found.append(
+        _row(
+            "delivered", "access rows of accounts", stored=rows_of_accounts, delivered=kinds.total()
+        )
+    )
     for tie in tied:
         numbers: dict[str, int | None] = {"extracted": tie.answered, "stored": tie.shown}
-        found.append(_row("answers against tables", f"{tie.table.name}: {tie.table.meaning}", **numbers) | {"detail": tie.detail})
+        found.append(
+            _row("answers against tables", f"{tie.table.name}: {tie.table.meaning}", **numbers)
+            | {"detail": tie.detail}
+        )
     for control in controls:
         numbers = {"reported": control["left_count"], "extracted": control["right_count"]}
         found.append(
-            _row("list against list", control["compares"], **numbers) | {"passed": control["passed"], "detail": control["detail"]}
+            _row("list against list", control["compares"], **numbers)
+            | {
+                "passed": control["passed"],
+                "detail": control["detail"],
+            }
         )
     found += _rolled_forward(transaction, rests_on, changes, population, rows_of_accounts)
     return found
@@ -363,7 +471,12 @@ def reconciliation(
 def _row(check: str, what: str, **numbers: int | None) -> dict[str, Any]:
     known = [value for value in numbers.values() if value is not None]
     passed = len(set(known)) == 1 if len(known) > 1 else None
-    return dict.fromkeys(RECONCILIATION) | {"check": check, "what": what, "passed": passed, **numbers}
+    return dict.fromkeys(RECONCILIATION) | {
+        "check": check,
+        "what": what,
+        "passed": passed,
+        **numbers,
+    }
 
 
 def _tied(name: str, lists: Rows, stored: int, delivered: int | None) -> dict[str, Any]:
@@ -377,7 +490,12 @@ def _tied(name: str, lists: Rows, stored: int, delivered: int | None) -> dict[st
     extracted = sum(row["distinct_keys"] for row in ours) if ours else None
     partial = [row["reason"] for row in ours if row["reason"]]
     row = _row(
-        "reported, extracted, stored, delivered", name, reported=reported, extracted=extracted, stored=stored, delivered=delivered
+        "reported, extracted, stored, delivered",
+        name,
+        reported=reported,
+        extracted=extracted,
+        stored=stored,
+        delivered=delivered,
     )
     if partial:
         row |= {"passed": None if delivered in (None, stored) else False, "detail": partial[0]}
@@ -386,20 +504,30 @@ def _tied(name: str, lists: Rows, stored: int, delivered: int | None) -> dict[st
 
 def _stored(transaction: Connection, name: str, answering: ObservationFacts) -> int:
     table = history_tables[name]
-    query = select(func.count()).select_from(table).where(shown_at(table, answering.organization_key, answering.observed_at))
+    query = (
+        select(func.count())
+        .select_from(table)
+        .where(shown_at(table, answering.organization_key, answering.observed_at))
+    )
     if name == "fct_user_access" and Scope.PROJECT_PERMISSIONS not in answering.scopes:
         query = query.where(table.c.access_type != "project_permission")
     return transaction.execute(query).scalar_one()
 
 
 def _rolled_forward(
-    transaction: Connection, rests_on: WindowObservations, changes: Rows, population: Rows, rows_now: int
+    transaction: Connection,
+    rests_on: WindowObservations,
+    changes: Rows,
+    population: Rows,
+    rows_now: int,
 ) -> Rows:
     before = rests_on.before
     reads_projects = Scope.PROJECT_PERMISSIONS in rests_on.as_of.scopes
     opened, closed = Counter[bool](), Counter[bool]()
     for row in changes:
-        if row["login"] is None or (row["access_type"] == "project_permission" and not reads_projects):
+        if row["login"] is None or (
+            row["access_type"] == "project_permission" and not reads_projects
+        ):
             continue
         is_membership = row["access_type"] == "membership"
         (closed if row["closes"] else opened)[is_membership] += 1
@@ -431,4 +559,7 @@ def _rolled_forward(
 
 def _sum(what: str, before: int, came: int, went: int) -> str:
     """Write a sum so that it can be read by itself."""
-    return f"{before} {what} + {came} seen for the first time or again - {went} not seen any more = {before + came - went}"
+    return (
+        f"{before} {what} + {came} seen for the first time or again - {went} not seen any more ="
+        f" {before + came - went}"
+    )

@@ -1,7 +1,8 @@
-"""The questions people ask, one function each: who had access, what changed, which days were observed, who administers.
+"""The questions people ask, one function each: who had access, what changed, which days were
+observed, who administers.
 
-Every answer is ordered, in UTC, and belongs to an observation: `observation_at` says which one, and how old it is.
-Rows come back as mappings; `frames.py` makes DataFrames of them.
+Every answer is ordered, in UTC, and belongs to an observation: `observation_at` says which one, and
+how old it is. Rows come back as mappings; `frames.py` makes DataFrames of them.
 """
 
 from __future__ import annotations
@@ -49,8 +50,18 @@ RIGHT = (
 ACCESS = ("principal_type", *RIGHT, "changed_after", "valid_from")
 CHANGES = ("kind", *RIGHT, "changed_after", "changed_by", "detail")
 NOT_EXPECTED = "not_expected"
-"""The status of a day before the first try to observe an organization, or after its recorded end."""
-COVERAGE = ("day", "status", "snapshots", "attempts", "observed_at", "run_id", "error", "imported_from")
+"""The status of a day before the first try to observe an organization, or after its recorded end.
+"""
+COVERAGE = (
+    "day",
+    "status",
+    "snapshots",
+    "attempts",
+    "observed_at",
+    "run_id",
+    "error",
+    "imported_from",
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,16 @@ def organizations(transaction: Connection) -> list[str]:
 
 
 def the_organization(transaction: Connection, wanted: str | None) -> str:
-    """`wanted`, or the only organization there is. Raises `WarehouseError` when there is none, or a choice."""
+    """`wanted`, or the only organization there is.
+
+    Raises `WarehouseError` when there is none, or a choice.
+    """
     known = organizations(transaction)
     if wanted is not None and wanted not in known:
-        raise WarehouseError(f"The warehouse has no snapshot of organization '{wanted}'; it has: {', '.join(known) or 'none'}.")
+        raise WarehouseError(
+            f"The warehouse has no snapshot of organization '{wanted}'; it has:"
+            f" {', '.join(known) or 'none'}."
+        )
     if not known:
         raise WarehouseError("The warehouse has no snapshot yet; run `sonar-access sync` first.")
     if wanted is None and len(known) > 1:
@@ -93,7 +110,9 @@ def the_organization(transaction: Connection, wanted: str | None) -> str:
     return wanted or known[0]
 
 
-def observation_at(transaction: Connection, organization_key: str, moment: datetime | date) -> ObservationFacts:
+def observation_at(
+    transaction: Connection, organization_key: str, moment: datetime | date
+) -> ObservationFacts:
     """Find the last observation that history shows at or before a moment; for a day, the last one
     that began by its end.
 
@@ -103,20 +122,30 @@ def observation_at(transaction: Connection, organization_key: str, moment: datet
         found = observations(transaction, organization_key, until=moment)
         said = f"at or before {moment:%Y-%m-%d %H:%M} UTC"
     else:
-        found = [facts for facts in observations(transaction, organization_key) if facts.started_at.date() <= moment]
+        found = [
+            facts
+            for facts in observations(transaction, organization_key)
+            if facts.started_at.date() <= moment
+        ]
         said = f"on or before {moment}"
     if not found:
         raise NothingObservedError(
-            f"Organization '{organization_key}' was not observed {said}, and the past cannot be fetched: SonarCloud only ever "
-            "shows the present."
+            f"Organization '{organization_key}' was not observed {said}, and the past cannot be"
+            " fetched: SonarCloud only ever shows the present."
         )
     return found[-1]
 
 
 def observations(
-    transaction: Connection, organization_key: str, *, after: datetime | None = None, until: datetime | None = None
+    transaction: Connection,
+    organization_key: str,
+    *,
+    after: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[ObservationFacts]:
-    """Return the observations that history shows with after < observed_at <= until, oldest first."""
+    """Return the observations that history shows with after < observed_at <= until, oldest
+    first.
+    """
     query = (
         select(observation)
         .join(
@@ -149,7 +178,10 @@ def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     order = {"group": 0, "anyone": 1}
     principals = sorted(
         _principals_at(transaction, answering, names),
-        key=lambda row: (order[row["principal_type"]], *(row[name] for name in ("access_type", *WAY))),
+        key=lambda row: (
+            order[row["principal_type"]],
+            *(row[name] for name in ("access_type", *WAY)),
+        ),
     )
     return _user_access_at(transaction, answering, names) + principals
 
@@ -160,7 +192,13 @@ WAY = ("resource", "entitlement", "granted_via")
 def _user_access_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
     access = history_tables["fct_user_access"]
     column = access.c
-    unread = set().union(*(part.values or set() for part in FCT_USER_ACCESS.parts if part.scope not in answering.scopes))
+    unread = set().union(
+        *(
+            part.values or set()
+            for part in FCT_USER_ACCESS.parts
+            if part.scope not in answering.scopes
+        )
+    )
     query = select(
         column.login,
         column.access_type,
@@ -169,7 +207,10 @@ def _user_access_at(transaction: Connection, answering: ObservationFacts, names:
         column.granted_via,
         column.changed_after,
         column.valid_from,
-    ).where(shown_at(access, answering.organization_key, answering.observed_at), column.access_type.not_in(sorted(unread)))
+    ).where(
+        shown_at(access, answering.organization_key, answering.observed_at),
+        column.access_type.not_in(sorted(unread)),
+    )
     # There may be a hundred thousand: sorted as the tuples they are, by their key, which is unique.
     return [
         {
@@ -178,11 +219,15 @@ def _user_access_at(transaction: Connection, answering: ObservationFacts, names:
             "changed_after": changed_after,
             "valid_from": valid_from,
         }
-        for login, access_type, resource, entitlement, granted_via, changed_after, valid_from in sorted(rows(transaction, query))
+        for login, access_type, resource, entitlement, granted_via, changed_after, valid_from in (
+            sorted(rows(transaction, query))
+        )
     ]
 
 
-def _right(names: Names, login: str, access_type: str, resource: str, entitlement: str, granted_via: str) -> dict[str, Any]:
+def _right(
+    names: Names, login: str, access_type: str, resource: str, entitlement: str, granted_via: str
+) -> dict[str, Any]:
     """Build the row of a right of an account, with names. Columns: `RIGHT`."""
     return {
         "login": login,
@@ -202,12 +247,17 @@ def _principals_at(transaction: Connection, answering: ObservationFacts, names: 
     Per login, the project rights through groups would be millions.
     """
     grants = history_tables["fct_permission_grant"]
-    scopes = ["organization"] + (["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else [])
+    scopes = ["organization"] + (
+        ["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else []
+    )
     found = transaction.execute(
         select(grants).where(
             shown_at(grants, answering.organization_key, answering.observed_at),
             grants.c.scope.in_(scopes),
-            or_(grants.c.principal_type == "anyone", and_(grants.c.principal_type == "group", grants.c.scope == "project")),
+            or_(
+                grants.c.principal_type == "anyone",
+                and_(grants.c.principal_type == "group", grants.c.scope == "project"),
+            ),
         )
     )
     answer: Rows = []
@@ -240,7 +290,9 @@ def members_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     """
     users = history_tables["dim_user"]
     shown = shown_at(users, answering.organization_key, answering.observed_at)
-    rows = transaction.execute(select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown)).mappings()
+    rows = transaction.execute(
+        select(users.c.login, users.c.name, users.c.is_organization_admin).where(shown)
+    ).mappings()
     return _sorted([dict(row) for row in rows], "login")
 
 
@@ -261,7 +313,9 @@ def admins_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     ]
 
 
-def changes_between(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> Rows:
+def changes_between(
+    transaction: Connection, organization_key: str, after: datetime, until: datetime
+) -> Rows:
     """Return every access row that opened or closed with after < changed_by <= until, with the last
     names known by `until`.
 
@@ -269,8 +323,11 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
     changed_by. Ordered by changed_by, kind, login and the rest of the access row.
     """
     view = fct_access_change.c
-    ordered = ("changed_by", "kind", "login", "access_type", "resource", "entitlement", "granted_via")
-    query = select(*(view[name] for name in ordered), view.changed_after, view.detail, view.closes).where(
+    right = ("login", "access_type", "resource", "entitlement", "granted_via")
+    ordered = ("changed_by", "kind", *right)
+    query = select(
+        *(view[name] for name in ordered), view.changed_after, view.detail, view.closes
+    ).where(
         view.organization_key == organization_key, view.changed_by > after, view.changed_by <= until
     )
     names = Names(transaction, organization_key, until, of_all_times=True)
@@ -279,13 +336,13 @@ def changes_between(transaction: Connection, organization_key: str, after: datet
     return [
         {
             "kind": kind,
-            **_right(names, login, access_type, resource, entitlement, granted_via),
-            "changed_after": changed_after,
+            **_right(names, *row[: len(right)]),
+            "changed_after": row[-3],
             "changed_by": changed_by,
-            "detail": detail,
-            "closes": bool(closes),
+            "detail": row[-2],
+            "closes": bool(row[-1]),
         }
-        for changed_by, kind, login, access_type, resource, entitlement, granted_via, changed_after, detail, closes in found
+        for changed_by, kind, *row in found
     ]
 
 
@@ -299,7 +356,9 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
     found = {
         row["partition_date"]: row
         for row in transaction.execute(
-            select(sync_coverage).where(view.organization_key == organization_key, view.partition_date.between(first, last))
+            select(sync_coverage).where(
+                view.organization_key == organization_key, view.partition_date.between(first, last)
+            )
         ).mappings()
     }
     answer: Rows = []
@@ -321,7 +380,9 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
     return answer
 
 
-def missing_days(transaction: Connection, organization_key: str, first: date, last: date) -> list[date]:
+def missing_days(
+    transaction: Connection, organization_key: str, first: date, last: date
+) -> list[date]:
     """Find the gaps from `first` to `last`: the days that were expected to be observed, and were
     not.
     """
@@ -347,16 +408,25 @@ class WindowObservations:
 
     @property
     def no_comparison(self) -> str | None:
-        """Why nobody knows what changed in the window; None where two observations tell: one of it, and one before that."""
+        """Why nobody knows what changed in the window; None where two observations tell: one of it,
+        and one before that.
+        """
         if not self.within:
-            return f"nothing was observed in the window; the last observation before it ended {_said(self.as_of)}"
+            return (
+                "nothing was observed in the window; the last observation before it ended"
+                f" {_said(self.as_of)}"
+            )
         if self.before is None and len(self.within) == 1:
-            return "its only observation is the first there ever was, and there is none before it to compare it with"
+            return (
+                "its only observation is the first there ever was, and there is none before it to"
+                " compare it with"
+            )
         return None
 
     @property
     def unknown_parts(self) -> list[str]:
-        """The parts of the window, before its first observation and after its last, of which nobody knows what changed.
+        """The parts of the window, before its first observation and after its last, of which nobody
+        knows what changed.
 
         No part, where nothing of it is known anyway (`no_comparison`).
         """
@@ -371,12 +441,18 @@ class WindowObservations:
 
     @property
     def reaches_back(self) -> str | None:
-        """A sentence where the first changes of the window may be older than it, because days before it were not observed."""
-        if self.before is None or not self.within or self.before.started_at.date() >= self.window.first - timedelta(days=1):
+        """A sentence where the first changes of the window may be older than it, because days
+        before it were not observed.
+        """
+        if (
+            self.before is None
+            or not self.within
+            or self.before.started_at.date() >= self.window.first - timedelta(days=1)
+        ):
             return None
         return (
-            f"What {_said(self.within[0])} shows first changed after {_said(self.before)}, the last observation before the "
-            "window: it may have changed before the window began."
+            f"What {_said(self.within[0])} shows first changed after {_said(self.before)}, the last"
+            " observation before the window: it may have changed before the window began."
         )
 
     @property
@@ -389,7 +465,9 @@ def _said(observed: ObservationFacts) -> str:
     return f"{observed.observed_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def window_observations(transaction: Connection, organization_key: str, window: Window) -> WindowObservations:
+def window_observations(
+    transaction: Connection, organization_key: str, window: Window
+) -> WindowObservations:
     """Find what a window rests on, by the day each observation began.
 
     Raises `NothingObservedError` when there is nothing.
@@ -397,7 +475,9 @@ def window_observations(transaction: Connection, organization_key: str, window: 
     as_of = observation_at(transaction, organization_key, window.last)
     known = observations(transaction, organization_key, until=as_of.observed_at)
     earlier = [facts for facts in known if facts.started_at.date() < window.first]
-    return WindowObservations(window, known[-1], earlier[-1] if earlier else None, known[len(earlier) :])
+    return WindowObservations(
+        window, known[-1], earlier[-1] if earlier else None, known[len(earlier) :]
+    )
 
 
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
@@ -436,7 +516,9 @@ def snapshots(transaction: Connection, organization_key: str) -> Rows:
 def held(transaction: Connection, organization_key: str) -> Rows:
     """Return the snapshots that wait for a person's decision. Columns and order of `snapshots`."""
     return [
-        row for row in snapshots(transaction, organization_key) if row["verdict"] == Verdict.HELD.value and row["decided"] is None
+        row
+        for row in snapshots(transaction, organization_key)
+        if row["verdict"] == Verdict.HELD.value and row["decided"] is None
     ]
 
 
@@ -459,13 +541,17 @@ def lists_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
 
     Columns of `raw_list`; ordered by list and subject.
     """
-    rows = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
+    rows = transaction.execute(
+        select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)
+    ).mappings()
     return _sorted([dict(row) for row in rows], "list_name", "subject")
 
 
 def controls_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
     """Return the comparisons of a snapshot. Columns of `raw_control`; ordered by control."""
-    rows = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
+    rows = transaction.execute(
+        select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)
+    ).mappings()
     return _sorted([dict(row) for row in rows], "control")
 
 
@@ -476,52 +562,84 @@ def packets(transaction: Connection, organization_key: str) -> Rows:
     """
     table = evidence_packet.c
     rows = transaction.execute(
-        select(evidence_packet).where(table.organization_key == organization_key).order_by(table.packet_id)
+        select(evidence_packet)
+        .where(table.organization_key == organization_key)
+        .order_by(table.packet_id)
     ).mappings()
     return [dict(row) for row in rows]
 
 
 def history_faults(transaction: Connection, organization_key: str) -> dict[str, int]:
-    """Per history table, how many pairs of intervals of one row overlap or touch: none, in a history that keeps its promise."""
+    """Per history table, how many pairs of intervals of one row overlap or touch: none, in a
+    history that keeps its promise.
+    """
     faults: dict[str, int] = {}
     for name, table in history_tables.items():
         keys = [column for column in table.primary_key.columns if column.name != "valid_from"]
-        next_from = func.lead(table.c.valid_from).over(partition_by=keys, order_by=table.c.valid_from)
+        next_from = func.lead(table.c.valid_from).over(
+            partition_by=keys, order_by=table.c.valid_from
+        )
         next_hash = func.lead(table.c.row_hash).over(partition_by=keys, order_by=table.c.valid_from)
         pairs = (
-            select(table.c.valid_to, table.c.row_hash, next_from.label("next_from"), next_hash.label("next_hash"))
+            select(
+                table.c.valid_to,
+                table.c.row_hash,
+                next_from.label("next_from"),
+                next_hash.label("next_hash"),
+            )
             .where(table.c.organization_key == organization_key)
             .subquery()
         )
         overlapping = or_(pairs.c.valid_to.is_(None), pairs.c.valid_to > pairs.c.next_from)
-        touching = and_(pairs.c.valid_to == pairs.c.next_from, pairs.c.row_hash == pairs.c.next_hash)
-        query = select(func.count()).where(pairs.c.next_from.is_not(None), or_(overlapping, touching))
+        touching = and_(
+            pairs.c.valid_to == pairs.c.next_from, pairs.c.row_hash == pairs.c.next_hash
+        )
+        query = select(func.count()).where(
+            pairs.c.next_from.is_not(None), or_(overlapping, touching)
+        )
         faults[name] = transaction.execute(query).scalar_one()
     return faults
 
 
 def _sorted(rows: Rows, *columns: str) -> Rows:
-    # In Python, by code point: databases sort text by locales of their own, and an answer must not depend on one.
+    # In Python, by code point: databases sort text by locales of their own, and an answer must not
+    # depend on one.
     return sorted(rows, key=lambda row: [row[column] for column in columns])
 
 
 @dataclass(frozen=True)
 class Movement:
-    """What happened in one history table: rows shown at the end, and intervals opened and closed on the way there."""
+    """What happened in one history table: rows shown at the end, and intervals opened and closed on
+    the way there.
+    """
 
     rows: int
     opened: int
     closed: int
 
 
-def movement(transaction: Connection, organization_key: str, after: datetime, until: datetime) -> dict[str, Movement]:
-    """Per history table, the rows at `until`, and those opened and closed with after < time <= until."""
+def movement(
+    transaction: Connection, organization_key: str, after: datetime, until: datetime
+) -> dict[str, Movement]:
+    """Per history table, the rows at `until`, and those opened and closed with after < time <=
+    until.
+    """
     answer = {}
     for name, table in history_tables.items():
-        ours = select(func.count()).select_from(table).where(table.c.organization_key == organization_key)
+        ours = (
+            select(func.count())
+            .select_from(table)
+            .where(table.c.organization_key == organization_key)
+        )
         answer[name] = Movement(
-            rows=transaction.execute(ours.where(shown_at(table, organization_key, until))).scalar_one(),
-            opened=transaction.execute(ours.where(table.c.valid_from > after, table.c.valid_from <= until)).scalar_one(),
-            closed=transaction.execute(ours.where(table.c.valid_to > after, table.c.valid_to <= until)).scalar_one(),
+            rows=transaction.execute(
+                ours.where(shown_at(table, organization_key, until))
+            ).scalar_one(),
+            opened=transaction.execute(
+                ours.where(table.c.valid_from > after, table.c.valid_from <= until)
+            ).scalar_one(),
+            closed=transaction.execute(
+                ours.where(table.c.valid_to > after, table.c.valid_to <= until)
+            ).scalar_one(),
         )
     return answer

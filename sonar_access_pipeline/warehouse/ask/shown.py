@@ -1,4 +1,6 @@
-"""One snapshot as a person must see it before deciding: who and what would disappear or appear with it, by name, admins first."""
+"""One snapshot as a person must see it before deciding: who and what would disappear or appear with
+it, by name, admins first.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ LOGIN, TYPE, RESOURCE, RIGHT, VIA = range(5)
 
 @dataclass(frozen=True)
 class Shown:
-    """A snapshot: its facts, the decisions about it, the comparisons that failed, what it was compared with, and what changes.
+    """A snapshot: its facts, the decisions about it, the comparisons that failed, what it was
+    compared with, and what changes.
 
-    `changes` has the columns `CHANGED`: what disappears first, of admins first, then by login and right.
+    `changes` has the columns `CHANGED`: what disappears first, of admins first, then by login and
+    right.
     """
 
     about: Mapping[str, Any]
@@ -42,22 +46,37 @@ class Shown:
 
 
 def shown(transaction: Connection, snapshot_id: int) -> Shown:
-    """Show what a person must know of a snapshot. Raises `WarehouseError` where there is none, or its answers were dropped."""
+    """Show what a person must know of a snapshot.
+
+    Raises `WarehouseError` where there is none, or its answers were dropped.
+    """
     found = select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)
     row = transaction.execute(found).mappings().one_or_none()
     if row is None:
-        raise WarehouseError(f"There is no snapshot {snapshot_id}; `sonar-access snapshot list` shows those there are.")
+        raise WarehouseError(
+            f"There is no snapshot {snapshot_id}; `sonar-access snapshot list` shows those there"
+            " are."
+        )
     about: dict[str, Any] = dict(row)
     key = about["organization_key"]
-    decided = [row for row in queries.decisions(transaction, key) if row["snapshot_id"] == snapshot_id]
-    failed = [row for row in queries.controls_of_snapshot(transaction, snapshot_id) if row["passed"] is False]
+    decided = [
+        row for row in queries.decisions(transaction, key) if row["snapshot_id"] == snapshot_id
+    ]
+    failed = [
+        row
+        for row in queries.controls_of_snapshot(transaction, snapshot_id)
+        if row["passed"] is False
+    ]
     compared, changes = _changes(transaction, about)
     return Shown(about, decided, failed, compared, changes)
 
 
 def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, queries.Rows]:
     if about["verdict"] == Verdict.INCOMPLETE.value:
-        return "It is incomplete: nothing follows from it, and nobody can tell who would be gone.", []
+        return (
+            "It is incomplete: nothing follows from it, and nobody can tell who would be gone.",
+            [],
+        )
     key, scopes = about["organization_key"], set(scopes_of(about["scopes"]))
     time = ObservationTime(about["started_at"], about["observed_at"])
     before = neighbours_of(transaction, key, Scope.CORE, time).before
@@ -65,19 +84,35 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
         return "There is no observation before it to compare it with.", []
     observed = Observation(about["snapshot_id"], time, scopes_of(about["scopes"]))
     content = Contents(transaction, key).of(observed)
-    new = {row for part in FCT_USER_ACCESS.parts if part.scope in scopes for row in part.rows(content)}
+    new = {
+        row for part in FCT_USER_ACCESS.parts if part.scope in scopes for row in part.rows(content)
+    }
     old = _rows_at(transaction, key, scopes, before)
     was, now = Names(transaction, key, before.observed_at), _Said(content)
     changes = [
         *_named(DISAPPEARS, old - new, _admins(old), was.users, was.groups, was.projects),
         *_named(APPEARS, new - old, _admins(new), now.users, now.groups, now.projects),
     ]
-    people = len({row["login"] for row in changes if (row["what"], row["access_type"]) == (DISAPPEARS, "membership")})
-    said = f"Against the observation of {before.observed_at:%Y-%m-%d %H:%M} UTC: {people} members would disappear"
-    return f"{said}, {len(old - new)} access rows would disappear and {len(new - old)} would appear.", changes
+    people = len(
+        {
+            row["login"]
+            for row in changes
+            if (row["what"], row["access_type"]) == (DISAPPEARS, "membership")
+        }
+    )
+    said = (
+        f"Against the observation of {before.observed_at:%Y-%m-%d %H:%M} UTC: {people} members"
+        " would disappear"
+    )
+    return (
+        f"{said}, {len(old - new)} access rows would disappear and {len(new - old)} would appear.",
+        changes,
+    )
 
 
-def _rows_at(transaction: Connection, key: str, scopes: set[Scope], at: ObservationTime) -> set[Row]:
+def _rows_at(
+    transaction: Connection, key: str, scopes: set[Scope], at: ObservationTime
+) -> set[Row]:
     read = (part for part in FCT_USER_ACCESS.parts if part.scope in scopes)
     of_parts = (rows_at(transaction, FCT_USER_ACCESS, part, key, at.observed_at) for part in read)
     return set(chain.from_iterable(of_parts))
@@ -93,7 +128,11 @@ class _Said:
 
 
 def _admins(rows: Iterable[Row]) -> set[Any]:
-    return {row[LOGIN] for row in rows if (row[TYPE], row[RIGHT]) == ("organization_permission", "admin")}
+    return {
+        row[LOGIN]
+        for row in rows
+        if (row[TYPE], row[RIGHT]) == ("organization_permission", "admin")
+    }
 
 
 def _named(
@@ -105,7 +144,15 @@ def _named(
     projects: Mapping[str, str],
 ) -> queries.Rows:
     order = {"membership": 0, "organization_permission": 1, "group": 2, "project_permission": 3}
-    in_order = sorted(rows, key=lambda row: (row[LOGIN] not in admins, str(row[LOGIN]), order[str(row[TYPE])], *map(str, row)))
+    in_order = sorted(
+        rows,
+        key=lambda row: (
+            row[LOGIN] not in admins,
+            str(row[LOGIN]),
+            order[str(row[TYPE])],
+            *map(str, row),
+        ),
+    )
     found = []
     for row in in_order:
         login, access_type, resource, right, via = map(str, row)
@@ -119,7 +166,11 @@ def _named(
                 "access_type": access_type,
                 "right": right,
                 "on": on or resource,
-                "through": "direct" if via == "direct" else f"group {groups.get(via.removeprefix('group:'), via)}",
+                "through": (
+                    "direct"
+                    if via == "direct"
+                    else f"group {groups.get(via.removeprefix('group:'), via)}"
+                ),
             }
         )
     return found

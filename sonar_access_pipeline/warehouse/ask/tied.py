@@ -1,6 +1,8 @@
-"""Do the tables say what SonarCloud answered? What a packet rests on, compared row by row with the stored answers.
+"""Do the tables say what SonarCloud answered? What a packet rests on, compared row by row with the
+stored answers.
 
-Here: the comparison at single observations, and of all history. Digests of what is stored are `verify.py`'s business.
+Here: the comparison at single observations, and of all history. Digests of what is stored are
+`verify.py`'s business.
 """
 
 from __future__ import annotations
@@ -25,14 +27,16 @@ from sonar_access_pipeline.warehouse.raw.snapshots import StandIns, load
 from sonar_access_pipeline.warehouse.schema import raw_snapshot
 
 MENDED = (
-    "nothing is sealed of it. `sonar-access warehouse verify` names each row; find out who changed the tables, then "
-    "`sonar-access warehouse rebuild` derives them again"
+    "nothing is sealed of it. `sonar-access warehouse verify` names each row; find out who changed"
+    " the tables, then `sonar-access warehouse rebuild` derives them again"
 )
 
 
 @dataclass(frozen=True)
 class Tie:
-    """One history table at one observation: the rows that the answers give, and those that it shows. None: nobody can tell."""
+    """One history table at one observation: the rows that the answers give, and those that it
+    shows. None: nobody can tell.
+    """
 
     table: HistoryTable
     answered: int | None
@@ -67,25 +71,39 @@ def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) 
             _require_history(transaction, as_of)
     except UNREADABLE:
         raise UntiedError(
-            f"The stored answers behind the observation of {rests_on.as_of.observed_at:%Y-%m-%d %H:%M} UTC cannot be read any "
-            f"more: {MENDED}."
+            "The stored answers behind the observation of"
+            f" {rests_on.as_of.observed_at:%Y-%m-%d %H:%M} UTC cannot be read any more: {MENDED}."
         ) from None
-    return [replace(tie, detail=tie.detail or f"at the last observation only: {dropped}") for tie in found] if dropped else found
+    return (
+        [
+            replace(tie, detail=tie.detail or f"at the last observation only: {dropped}")
+            for tie in found
+        ]
+        if dropped
+        else found
+    )
 
 
 def require_recorded(transaction: Connection, snapshot_id: int) -> None:
-    """Nothing where the facts and answers of a snapshot have the digests that they were recorded with.
+    """Nothing where the facts and answers of a snapshot have the digests that they were recorded
+    with.
 
     Raises `UntiedError` where they do not, `BodyDroppedError` where answers were dropped by age.
     """
     snapshot = load(transaction, snapshot_id)
-    recorded = select(raw_snapshot.c.content_sha256).where(raw_snapshot.c.snapshot_id == snapshot_id)
+    recorded = select(raw_snapshot.c.content_sha256).where(
+        raw_snapshot.c.snapshot_id == snapshot_id
+    )
     stand_ins = StandIns(transaction)
     is_whole = all(
-        hashlib.sha256(answer.body).hexdigest() == stand_ins.of(snapshot_id, answer.body_sha256) for answer in snapshot.responses
+        hashlib.sha256(answer.body).hexdigest() == stand_ins.of(snapshot_id, answer.body_sha256)
+        for answer in snapshot.responses
     )
     if not is_whole or snapshot.content_sha256 != transaction.execute(recorded).scalar_one():
-        raise UntiedError(f"Snapshot {snapshot_id} is not what was recorded: somebody changed its facts or answers; {MENDED}.")
+        raise UntiedError(
+            f"Snapshot {snapshot_id} is not what was recorded: somebody changed its facts or"
+            f" answers; {MENDED}."
+        )
 
 
 def _ties_at(transaction: Connection, at: Sequence[ObservationFacts]) -> list[Tie]:
@@ -94,8 +112,13 @@ def _ties_at(transaction: Connection, at: Sequence[ObservationFacts]) -> list[Ti
     """
     found: list[Tie] = []
     content: SnapshotContent | None = None
-    asked = [Observation(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes) for one in at]
-    for facts, (_, said) in zip(at, Contents(transaction, at[-1].organization_key).each(asked), strict=True):
+    asked = [
+        Observation(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes)
+        for one in at
+    ]
+    for facts, (_, said) in zip(
+        at, Contents(transaction, at[-1].organization_key).each(asked), strict=True
+    ):
         # None: answer by answer what the one before it said.
         content = said or content
         assert content is not None, "the first observation is always derived"
@@ -107,18 +130,36 @@ def _read(facts: ObservationFacts) -> list[HistoryTable]:
     return [description for description in HISTORY_TABLES if description.scopes & set(facts.scopes)]
 
 
-def _tie(transaction: Connection, description: HistoryTable, content: SnapshotContent, facts: ObservationFacts) -> Tie:
-    answered = {row for part in description.parts if part.scope in facts.scopes for row in part.rows(content)}
+def _tie(
+    transaction: Connection,
+    description: HistoryTable,
+    content: SnapshotContent,
+    facts: ObservationFacts,
+) -> Tie:
+    answered = {
+        row
+        for part in description.parts
+        if part.scope in facts.scopes
+        for row in part.rows(content)
+    }
     shown = _shown(transaction, description, facts)
     if description.is_never_empty and not shown:
-        return Tie(description, None, 0, "it was not asked of this observation, which was read before there was the table")
+        return Tie(
+            description,
+            None,
+            0,
+            "it was not asked of this observation, which was read before there was the table",
+        )
     if answered == shown:
         return Tie(description, len(answered), len(shown))
     missing, added = len(answered - shown), len(shown - answered)
-    said = [f"lacks {missing} rows"] * bool(missing) + [f"has {added} rows that they do not give"] * bool(added)
+    said = [f"lacks {missing} rows"] * bool(missing) + [
+        f"has {added} rows that they do not give"
+    ] * bool(added)
     raise UntiedError(
-        f"Table {description.name} does not say what SonarCloud answered on {facts.observed_at:%Y-%m-%d %H:%M} UTC: it "
-        f"{' and '.join(said)} ({len(answered)} by the answers, {len(shown)} in the table); {MENDED}."
+        f"Table {description.name} does not say what SonarCloud answered on"
+        f" {facts.observed_at:%Y-%m-%d %H:%M} UTC: it {' and '.join(said)} ({len(answered)} by the"
+        f" answers, {len(shown)} in the table); {MENDED}."
     )
 
 
@@ -128,11 +169,16 @@ def _shown(transaction: Connection, description: HistoryTable, facts: Observatio
     They are read by value: a hash may have been left behind.
     """
     read = (part for part in description.parts if part.scope in facts.scopes)
-    of_parts = (rows_at(transaction, description, part, facts.organization_key, facts.observed_at) for part in read)
+    of_parts = (
+        rows_at(transaction, description, part, facts.organization_key, facts.observed_at)
+        for part in read
+    )
     return set(chain.from_iterable(of_parts))
 
 
-def _untold(transaction: Connection, description: HistoryTable, facts: ObservationFacts, why: str) -> Tie:
+def _untold(
+    transaction: Connection, description: HistoryTable, facts: ObservationFacts, why: str
+) -> Tie:
     return Tie(description, None, len(_shown(transaction, description, facts)), why)
 
 
@@ -140,4 +186,6 @@ def _require_history(transaction: Connection, facts: ObservationFacts) -> None:
     with rebuilt(transaction, facts.organization_key, only_merged=True) as again:
         found = list(differing_rows(transaction, facts.organization_key, again))
     if found:
-        raise UntiedError(f"History is not what the stored answers give: {found[0].sentence}; {MENDED}.")
+        raise UntiedError(
+            f"History is not what the stored answers give: {found[0].sentence}; {MENDED}."
+        )

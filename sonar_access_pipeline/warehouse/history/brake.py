@@ -1,7 +1,8 @@
-"""The removal brake, asked of a warehouse: what the last observation shows, against what was read now.
+"""The removal brake, asked of a warehouse: what the last observation shows, against what was read
+now.
 
-What is too much is decided by `access/brake.py`. The last observation is the last one that counts, whether the tables show it
-already or not: of one that they do not show, its own answers are asked.
+What is too much is decided by `access/brake.py`. The last observation is the last one that counts,
+whether the tables show it already or not: of one that they do not show, its own answers are asked.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class LastShown:
     def __init__(self, transaction: Connection, organization_key: str, moment: datetime) -> None:
         self._transaction = transaction
         self._organization_key = organization_key
-        self._last = {scope: last_observation(transaction, organization_key, scope, moment) for scope in Scope}
+        self._last = {
+            scope: last_observation(transaction, organization_key, scope, moment) for scope in Scope
+        }
         marks = select(history_observation.c.snapshot_id, history_observation.c.scope).where(
             history_observation.c.organization_key == organization_key
         )
@@ -43,15 +46,26 @@ class LastShown:
         self._contents: dict[int, SnapshotContent] = {}
 
     def rows(self, description: HistoryTable, part: Part) -> Iterable[Row] | None:
-        """Return the keys of a part of a history table as its last observation shows them; None where there is none."""
+        """Return the keys of a part of a history table as its last observation shows them; None
+        where there is none.
+        """
         last = self._last[part.scope]
         if last is None:
             return None
         if (last.snapshot_id, part.scope.value) in self._merged:
             names = [column.name for column in description.key]
-            return rows_at(self._transaction, description, part, self._organization_key, last.time.observed_at, names)
+            return rows_at(
+                self._transaction,
+                description,
+                part,
+                self._organization_key,
+                last.time.observed_at,
+                names,
+            )
         if last.snapshot_id not in self._contents:
-            self._contents[last.snapshot_id] = Contents(self._transaction, self._organization_key).of(last)
+            self._contents[last.snapshot_id] = Contents(
+                self._transaction, self._organization_key
+            ).of(last)
         return part.rows(self._contents[last.snapshot_id])
 
     def measures(self, scopes: Set[Scope]) -> Iterator[Measure]:
@@ -67,9 +81,15 @@ class LastShown:
 
 
 def why_held(
-    transaction: Connection, organization_key: str, content: SnapshotContent, moment: datetime, brake: Brake
+    transaction: Connection,
+    organization_key: str,
+    content: SnapshotContent,
+    moment: datetime,
+    brake: Brake,
 ) -> str | None:
-    """Say in one sentence why a person must look before what was read until `moment` counts; None where nobody must."""
+    """Say in one sentence why a person must look before what was read until `moment` counts; None
+    where nobody must.
+    """
     last = LastShown(transaction, organization_key, moment)
     removed = removals(last.measures(content.scopes), measured(content, content.scopes), brake)
     reasons = [

@@ -1,7 +1,9 @@
-"""What an observation says: the one way from stored answers to content, and from there to the rows of history tables.
+"""What an observation says: the one way from stored answers to content, and from there to the rows
+of history tables.
 
-Which of its rows change a table is decided by `merge.py` and `rebuild.py`. Two observations say the same where their scopes,
-their answers, what was replaced of them, and what judges them are the same: then nothing need be parsed.
+Which of its rows change a table is decided by `merge.py` and `rebuild.py`. Two observations say the
+same where their scopes, their answers, what was replaced of them, and what judges them are the
+same: then nothing need be parsed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from sonar_access_pipeline.warehouse.raw.snapshots import (
 from sonar_access_pipeline.warehouse.views import observation
 
 SNAPSHOTS_AT_ONCE = 16
-"""Snapshots whose answers are in memory: few enough for large ones, many enough that asking for them costs nothing."""
+"""Snapshots whose answers are in memory: few enough for large ones, many enough that asking for
+them costs nothing.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,28 @@ class Observation:
     scopes: tuple[Scope, ...]
 
 
-def observations(transaction: Connection, organization_key: str, *, after: datetime | None = None) -> list[Observation]:
-    """List the observations of an organization, those that ended after a moment where one is given, oldest first."""
+def observations(
+    transaction: Connection, organization_key: str, *, after: datetime | None = None
+) -> list[Observation]:
+    """List the observations of an organization, those that ended after a moment where one is given,
+    oldest first.
+    """
     query = _ours(organization_key).order_by(observation.c.observed_at)
     if after is not None:
         query = query.where(observation.c.observed_at > after)
     return list(starmap(_observation, transaction.execute(query)))
 
 
-def last_observation(transaction: Connection, organization_key: str, scope: Scope, before: datetime) -> Observation | None:
-    """Return the last observation that read a scope and ended before a moment; None where there is none."""
+def last_observation(
+    transaction: Connection, organization_key: str, scope: Scope, before: datetime
+) -> Observation | None:
+    """Return the last observation that read a scope and ended before a moment; None where there is
+    none.
+    """
     is_meant = and_(observation.c.scopes.contains(scope.value), observation.c.observed_at < before)
-    query = _ours(organization_key).where(is_meant).order_by(observation.c.observed_at.desc()).limit(1)
+    query = (
+        _ours(organization_key).where(is_meant).order_by(observation.c.observed_at.desc()).limit(1)
+    )
     return next(starmap(_observation, transaction.execute(query)), None)
 
 
@@ -62,12 +76,16 @@ def _ours(organization_key: str) -> Select[tuple[int, datetime, datetime, str]]:
     )
 
 
-def _observation(snapshot_id: int, started_at: datetime, observed_at: datetime, scopes: str) -> Observation:
+def _observation(
+    snapshot_id: int, started_at: datetime, observed_at: datetime, scopes: str
+) -> Observation:
     return Observation(snapshot_id, ObservationTime(started_at, observed_at), scopes_of(scopes))
 
 
 class Contents:
-    """What observations of one organization say, by the policies that were in force and without who was taken out."""
+    """What observations of one organization say, by the policies that were in force and without who
+    was taken out.
+    """
 
     def __init__(self, transaction: Connection, organization_key: str) -> None:
         self._transaction = transaction
@@ -78,21 +96,35 @@ class Contents:
         """Parse what one observation says. Raises `BodyDroppedError`."""
         return self._parsed(one, responses_of(self._transaction, one.snapshot_id))
 
-    def each(self, several: Sequence[Observation]) -> Iterator[tuple[Observation, SnapshotContent | None]]:
-        """Yield what each observation says; None where that is what the one before it said. Raises `BodyDroppedError`."""
+    def each(
+        self, several: Sequence[Observation]
+    ) -> Iterator[tuple[Observation, SnapshotContent | None]]:
+        """Yield what each observation says; None where that is what the one before it said.
+
+        Raises `BodyDroppedError`.
+        """
         last: object = None
         for start in range(0, len(several), SNAPSHOTS_AT_ONCE):
             some = several[start : start + SNAPSHOTS_AT_ONCE]
             responses = responses_of_many(self._transaction, [one.snapshot_id for one in some])
             for one in some:
                 said = self._fingerprint(one, responses[one.snapshot_id])
-                yield one, None if said == last else self._parsed(one, responses.pop(one.snapshot_id))
+                yield (
+                    one,
+                    (None if said == last else self._parsed(one, responses.pop(one.snapshot_id))),
+                )
                 last = said
 
     def are_alike(self, one: Observation, other: Observation) -> bool:
-        """Tell whether two observations say the same, answer by answer; no answer need be there any more."""
-        responses = responses_of_many(self._transaction, [one.snapshot_id, other.snapshot_id], bodies=False)
-        return self._fingerprint(one, responses[one.snapshot_id]) == self._fingerprint(other, responses[other.snapshot_id])
+        """Tell whether two observations say the same, answer by answer; no answer need be there any
+        more.
+        """
+        responses = responses_of_many(
+            self._transaction, [one.snapshot_id, other.snapshot_id], bodies=False
+        )
+        return self._fingerprint(one, responses[one.snapshot_id]) == self._fingerprint(
+            other, responses[other.snapshot_id]
+        )
 
     def _parsed(self, one: Observation, responses: Sequence[Response]) -> SnapshotContent:
         in_force = policy_at(self._transaction, one.time.observed_at)
@@ -101,4 +133,9 @@ class Contents:
     def _fingerprint(self, one: Observation, responses: Sequence[Response]) -> object:
         """Equal for two observations that say the same."""
         replaced = self._stand_ins.number_for(one.snapshot_id)
-        return one.scopes, answers(responses), replaced, policy_at(self._transaction, one.time.observed_at).judges
+        return (
+            one.scopes,
+            answers(responses),
+            replaced,
+            policy_at(self._transaction, one.time.observed_at).judges,
+        )

@@ -1,8 +1,10 @@
-"""History derived again from the snapshots, in one pass over time, and compared with the tables, or put in their place.
+"""History derived again from the snapshots, in one pass over time, and compared with the tables, or
+put in their place.
 
-The pass writes into temporary tables. Replacing is one transaction: whoever reads meanwhile sees the old history whole, then
-the new one. Rows are replaced rather than tables, so that views, privileges and other organizations stay as they are.
-Where answers were dropped by age, history up to that horizon is what it is: neither derived again nor touched.
+The pass writes into temporary tables. Replacing is one transaction: whoever reads meanwhile sees
+the old history whole, then the new one. Rows are replaced rather than tables, so that views,
+privileges and other organizations stay as they are. Where answers were dropped by age, history up
+to that horizon is what it is: neither derived again nor touched.
 """
 
 from __future__ import annotations
@@ -13,13 +15,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, and_, delete, func, insert, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from sonar_access_pipeline.access.history import Begun, Interval, ObservationTime, Timeline
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
 from sonar_access_pipeline.warehouse.bulk import AT_ONCE, insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.history.merge import TIMES, alive_at, derive_in, lock_of, mark, neighbours_of, ours
+from sonar_access_pipeline.warehouse.history.merge import (
+    TIMES,
+    alive_at,
+    derive_in,
+    lock_of,
+    mark,
+    neighbours_of,
+    ours,
+)
 from sonar_access_pipeline.warehouse.history.observations import Contents, Observation, observations
 from sonar_access_pipeline.warehouse.raw.snapshots import StandIns
 from sonar_access_pipeline.warehouse.schema import (
@@ -34,7 +56,9 @@ from sonar_access_pipeline.warehouse.views import observation
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """History as the snapshots have it: one temporary table per history table, for what lies beyond the horizon."""
+    """History as the snapshots have it: one temporary table per history table, for what lies beyond
+    the horizon.
+    """
 
     tables: dict[str, Table]
     observations: Sequence[Observation]
@@ -49,8 +73,13 @@ class Rebuilt:
 
 
 def rebuild(warehouse: Warehouse, organization_key: str) -> int:
-    """Derive the history of an organization again and put it in the place of what is there; from how many observations."""
-    with warehouse.write(lock_of(organization_key)) as transaction, rebuilt(transaction, organization_key) as again:
+    """Derive the history of an organization again and put it in the place of what is there; from
+    how many observations.
+    """
+    with (
+        warehouse.write(lock_of(organization_key)) as transaction,
+        rebuilt(transaction, organization_key) as again,
+    ):
         _put_in_place(transaction, again, organization_key)
         marks = history_observation.c
         is_replaced = marks.organization_key == organization_key
@@ -63,9 +92,11 @@ def rebuild(warehouse: Warehouse, organization_key: str) -> int:
     return len(again.observations)
 
 
-def rebuild_table(transaction: Connection, organization_key: str, description: HistoryTable) -> None:
-    """Derive one history table again, of what the others show, and put it in the place of what is there. The caller holds
-    `lock_of` and commits.
+def rebuild_table(
+    transaction: Connection, organization_key: str, description: HistoryTable
+) -> None:
+    """Derive one history table again, of what the others show, and put it in the place of what is
+    there. The caller holds `lock_of` and commits.
     """
     with rebuilt(transaction, organization_key, only_merged=True, tables=(description,)) as again:
         _put_in_place(transaction, again, organization_key)
@@ -76,7 +107,9 @@ def _put_in_place(transaction: Connection, again: Rebuilt, organization_key: str
         table = history_tables[name]
         columns = _columns(table)
         transaction.execute(delete(table).where(again.beyond(table, organization_key)))
-        transaction.execute(insert(table).from_select(columns, select(*(new.c[column] for column in columns))))
+        transaction.execute(
+            insert(table).from_select(columns, select(*(new.c[column] for column in columns)))
+        )
 
 
 def horizon_of(transaction: Connection, organization_key: str) -> datetime | None:
@@ -91,11 +124,18 @@ def horizon_of(transaction: Connection, organization_key: str) -> datetime | Non
     )
     dropped = select(raw_body.c.body_sha256).where(raw_body.c.dropped_at.is_not(None))
     gone = answers_of.with_only_columns(raw_response.c.snapshot_id).where(
-        raw_response.c.body_sha256.in_(dropped), raw_response.c.body_sha256.not_in(stand_ins.replaced)
+        raw_response.c.body_sha256.in_(dropped),
+        raw_response.c.body_sha256.not_in(stand_ins.replaced),
     )
-    replaced = transaction.execute(answers_of.where(raw_response.c.body_sha256.in_(stand_ins.replaced))).all()
+    replaced = transaction.execute(
+        answers_of.where(raw_response.c.body_sha256.in_(stand_ins.replaced))
+    ).all()
     dropped_now = set(transaction.execute(dropped).scalars()) if replaced else set()
-    gone_too = {row.snapshot_id for row in replaced if stand_ins.of(row.snapshot_id, row.body_sha256) in dropped_now}
+    gone_too = {
+        row.snapshot_id
+        for row in replaced
+        if stand_ins.of(row.snapshot_id, row.body_sha256) in dropped_now
+    }
     query = select(func.max(observation.c.observed_at)).where(
         observation.c.organization_key == organization_key,
         or_(observation.c.snapshot_id.in_(gone), observation.c.snapshot_id.in_(gone_too)),
@@ -111,7 +151,8 @@ def rebuilt(
     only_merged: bool = False,
     tables: Sequence[HistoryTable] = HISTORY_TABLES,
 ) -> Iterator[Rebuilt]:
-    """Derive history again into temporary tables, which are gone afterwards; `only_merged`: from what the live ones show.
+    """Derive history again into temporary tables, which are gone afterwards; `only_merged`: from
+    what the live ones show.
 
     Raises `BodyDroppedError`.
     """
@@ -174,7 +215,11 @@ def _intervals(
 
 
 def _timeline(
-    transaction: Connection, description: HistoryTable, part: Part, organization_key: str, horizon: datetime | None
+    transaction: Connection,
+    description: HistoryTable,
+    part: Part,
+    organization_key: str,
+    horizon: datetime | None,
 ) -> Timeline[Row]:
     """Build a timeline that begins where answers do: with what the table shows at the horizon,
     which cannot be derived any more.
@@ -182,14 +227,20 @@ def _timeline(
     if horizon is None:
         return Timeline()
     just_after = horizon + timedelta(microseconds=1)
-    last = neighbours_of(transaction, organization_key, part.scope, ObservationTime(just_after, just_after)).before
+    last = neighbours_of(
+        transaction, organization_key, part.scope, ObservationTime(just_after, just_after)
+    ).before
     if last is None:
         return Timeline()
     table = history_tables[description.name]
-    shown = transaction.execute(select(table).where(ours(table, part, organization_key), alive_at(table, last.observed_at)))
+    shown = transaction.execute(
+        select(table).where(ours(table, part, organization_key), alive_at(table, last.observed_at))
+    )
     names = [column.name for column in description.columns]
     begun = {
-        bytes(row["row_hash"]): Begun(tuple(row[name] for name in names), row["valid_from"], row["changed_after"])
+        bytes(row["row_hash"]): Begun(
+            tuple(row[name] for name in names), row["valid_from"], row["changed_after"]
+        )
         for row in shown.mappings()
     }
     return Timeline() if description.is_never_empty and not begun else Timeline(begun, last)
@@ -203,12 +254,21 @@ class _Writer:
         self._table = table
         self._organization_key = organization_key
         self._names = ["row_hash", *TIMES]
-        self._rest = [column.name for column in table.columns if column.name not in ("organization_key", *self._names)]
+        self._rest = [
+            column.name
+            for column in table.columns
+            if column.name not in ("organization_key", *self._names)
+        ]
         self._waiting: list[tuple[Any, ...]] = []
 
     def add(self, interval: Interval[Row]) -> None:
         """Add one more interval."""
-        times = (interval.valid_from, interval.valid_to, interval.changed_after, interval.last_seen_at)
+        times = (
+            interval.valid_from,
+            interval.valid_to,
+            interval.changed_after,
+            interval.last_seen_at,
+        )
         self._waiting.append((self._organization_key, *interval.row, interval.key, *times))
         if len(self._waiting) >= AT_ONCE:
             self.flush()

@@ -1,9 +1,11 @@
-"""Is the warehouse what was recorded? Bodies, snapshots and their chain against their digests, verdicts against the answers,
-tables against a rebuild, and the database's own guards against the schema.
+"""Is the warehouse what was recorded? Bodies, snapshots and their chain against their digests,
+verdicts against the answers, tables against a rebuild, and the database's own guards against the
+schema.
 
-Whoever can write the database can also write this answer's other half; what a signature adds is `evidence`'s business. Four
-outcomes: fine, redacted (a person was taken out, on record; everything else is as recorded), behind (so far as it was derived,
-and something still waits for that), or different, with the findings.
+Whoever can write the database can also write this answer's other half; what a signature adds is
+`evidence`'s business. Four outcomes: fine, redacted (a person was taken out, on record; everything
+else is as recorded), behind (so far as it was derived, and something still waits for that), or
+different, with the findings.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline.warehouse.views import VIEWS, observation
 
 UNREADABLE = (zlib.error, ValueError, LookupError, TypeError)
-"""What reading stored facts and answers raises when somebody changed them: such a change is a finding like any other."""
+"""What reading stored facts and answers raises when somebody changed them: such a change is a
+finding like any other.
+"""
 MARKS = history_observation.name
 NAMED = 20
 """Rows of one table that are named; of more, only the number is told."""
@@ -58,7 +62,9 @@ class State(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that is not as recorded: the table it is in, and a sentence, in which there may be a login."""
+    """One thing that is not as recorded: the table it is in, and a sentence, in which there may be
+    a login.
+    """
 
     table: str
     sentence: str
@@ -66,7 +72,9 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Redaction:
-    """One person taken out: who decided, when, on what basis, and the bodies that were replaced, old digest and new."""
+    """One person taken out: who decided, when, on what basis, and the bodies that were replaced,
+    old digest and new.
+    """
 
     pseudonym: str
     decided_by: str
@@ -77,7 +85,10 @@ class Redaction:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was compared, and what differs. `horizon`: history up to it cannot be derived again, its answers were dropped."""
+    """What was compared, and what differs.
+
+    `horizon`: history up to it cannot be derived again, its answers were dropped.
+    """
 
     observations: int
     snapshots: int
@@ -87,11 +98,15 @@ class Verified:
     redactions: tuple[Redaction, ...]
     findings: tuple[Finding, ...]
     waiting: int = 0
-    """Observations that history does not show yet: no difference, the next sync or rebuild derives them."""
+    """Observations that history does not show yet: no difference, the next sync or rebuild derives
+    them.
+    """
 
     @property
     def state(self) -> State:
-        """Different, behind, redacted or fine, the first that holds: never fine where a person was taken out."""
+        """Different, behind, redacted or fine, the first that holds: never fine where a person was
+        taken out.
+        """
         if self.findings:
             return State.DIFFERENT
         if self.waiting:
@@ -100,7 +115,8 @@ class Verified:
 
 
 def verify(warehouse: Warehouse, organization_key: str) -> Verified:
-    """Compare everything that the warehouse has of an organization with its digests, and its tables with a rebuild.
+    """Compare everything that the warehouse has of an organization with its digests, and its tables
+    with a rebuild.
 
     Changes nothing; others read and write meanwhile. Raises `WarehouseError`.
     """
@@ -108,7 +124,10 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
         bodies, dropped, body_findings = _bodies(transaction, organization_key)
         snapshots, snapshot_findings = _snapshots(transaction, organization_key)
         absent = guards.missing(transaction, VIEWS)
-        findings = [Finding("schema", f"the database has no {what}, or has switched it off") for what in absent]
+        findings = [
+            Finding("schema", f"the database has no {what}, or has switched it off")
+            for what in absent
+        ]
         findings += [*body_findings, *snapshot_findings]
         waiting = len(pending(transaction, organization_key))
         try:
@@ -118,12 +137,15 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
                 findings += differing_rows(transaction, organization_key, again)
                 observations, horizon = len(again.observations), again.horizon
         except (BodyDroppedError, *UNREADABLE) as error:
-            # A body that was tampered with need not be readable any more; which one is among the findings already.
+            # A body that was tampered with need not be readable any more; which one is among the
+            # findings already.
             said = str(error) if isinstance(error, BodyDroppedError) else "an answer cannot be read"
             findings.append(Finding("raw_body", f"history cannot be derived again: {said}"))
             observations, horizon = 0, None
         redactions = _redactions(transaction, organization_key)
-    return Verified(observations, snapshots, bodies, dropped, horizon, redactions, tuple(findings), waiting)
+    return Verified(
+        observations, snapshots, bodies, dropped, horizon, redactions, tuple(findings), waiting
+    )
 
 
 def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, list[Finding]]:
@@ -136,14 +158,24 @@ def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, l
         .where(raw_snapshot.c.organization_key == organization_key)
     )
     in_place = select(redacted_body.c.new_sha256)
-    query = select(raw_body).where(raw_body.c.body_sha256.in_(used) | raw_body.c.body_sha256.in_(in_place))
+    query = select(raw_body).where(
+        raw_body.c.body_sha256.in_(used) | raw_body.c.body_sha256.in_(in_place)
+    )
     redacted, on_record = StandIns(transaction).replaced, _drops(transaction)
     there, dropped, findings = 0, 0, []
-    for row in transaction.execute(query.order_by(raw_body.c.body_sha256).execution_options(yield_per=200)):
+    for row in transaction.execute(
+        query.order_by(raw_body.c.body_sha256).execution_options(yield_per=200)
+    ):
         if row.dropped_at is not None:
             dropped += row.body_sha256 not in redacted
-            if row.body_sha256 not in redacted and not on_record.get(row.body_sha256, set()) & {row.dropped_at, None}:
-                said = f"body {row.body_sha256} was emptied, and no record says that it was dropped by age, or by which setting"
+            if row.body_sha256 not in redacted and not on_record.get(row.body_sha256, set()) & {
+                row.dropped_at,
+                None,
+            }:
+                said = (
+                    f"body {row.body_sha256} was emptied, and no record says that it was dropped by"
+                    " age, or by which setting"
+                )
                 findings.append(Finding("raw_body", said))
             continue
         there += 1
@@ -167,10 +199,13 @@ def _drops(transaction: Connection) -> dict[str, set[datetime | None]]:
 
 
 def _verdicts(transaction: Connection, organization_key: str) -> Iterator[Finding]:
-    """Snapshots that claim to be complete, and are not by their own answers, as far as these are there."""
+    """Snapshots that claim to be complete, and are not by their own answers, as far as these are
+    there.
+    """
     columns = (raw_snapshot.c.snapshot_id, raw_snapshot.c.scopes)
     claimed = select(*columns).where(
-        raw_snapshot.c.organization_key == organization_key, raw_snapshot.c.verdict != Verdict.INCOMPLETE.value
+        raw_snapshot.c.organization_key == organization_key,
+        raw_snapshot.c.verdict != Verdict.INCOMPLETE.value,
     )
     last: object = None
     for row in transaction.execute(claimed.order_by(raw_snapshot.c.snapshot_id)).all():
@@ -184,7 +219,10 @@ def _verdicts(transaction: Connection, organization_key: str) -> Iterator[Findin
         last = said
         verdict, reason, _ = judged(scopes_of(row.scopes), responses)
         if verdict is not Verdict.COMPLETE:
-            yield Finding("raw_snapshot", f"snapshot {row.snapshot_id} is not complete by its own answers: {reason}")
+            yield Finding(
+                "raw_snapshot",
+                f"snapshot {row.snapshot_id} is not complete by its own answers: {reason}",
+            )
 
 
 def _is_what_it_says(zlib_body: bytes, sha256: str) -> bool:
@@ -199,17 +237,29 @@ def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, lis
     chain of all.
     """
     findings, head = [], CHAIN_START
-    columns = (raw_snapshot.c.snapshot_id, raw_snapshot.c.organization_key, raw_snapshot.c.content_sha256)
-    rows = transaction.execute(select(*columns, raw_snapshot.c.previous_sha256).order_by(raw_snapshot.c.snapshot_id)).all()
+    columns = (
+        raw_snapshot.c.snapshot_id,
+        raw_snapshot.c.organization_key,
+        raw_snapshot.c.content_sha256,
+    )
+    rows = transaction.execute(
+        select(*columns, raw_snapshot.c.previous_sha256).order_by(raw_snapshot.c.snapshot_id)
+    ).all()
     ours = [row for row in rows if row.organization_key == organization_key]
     for row in rows:
         if row.previous_sha256 != head:
-            said = f"the chain is broken before snapshot {row.snapshot_id}: one was changed, removed or put in between"
+            said = (
+                f"the chain is broken before snapshot {row.snapshot_id}: one was changed, removed"
+                " or put in between"
+            )
             findings.append(Finding("raw_snapshot", said))
         head = chain_head(row.previous_sha256, row.content_sha256)
     for row in ours:
         if _content_of(transaction, row.snapshot_id) != row.content_sha256:
-            said = f"snapshot {row.snapshot_id} is not what was recorded: its facts have another digest"
+            said = (
+                f"snapshot {row.snapshot_id} is not what was recorded: its facts have another"
+                " digest"
+            )
             findings.append(Finding("raw_snapshot", said))
     return len(ours), findings
 
@@ -228,21 +278,35 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
     """Observations that the tables show and should not, or show by half."""
     for one in pending(transaction, organization_key):
         if one.scopes != frozenset(one.observation.scopes):
-            said = f"history shows snapshot {one.observation.snapshot_id} only in part: not its {', '.join(sorted(one.scopes))}"
+            said = (
+                f"history shows snapshot {one.observation.snapshot_id} only in part: not its"
+                f" {', '.join(sorted(one.scopes))}"
+            )
             yield Finding(MARKS, said)
     marks = history_observation.c
-    counting = select(observation.c.snapshot_id).where(observation.c.organization_key == organization_key)
-    shown = select(marks.snapshot_id).where(marks.organization_key == organization_key, marks.snapshot_id.not_in(counting))
+    counting = select(observation.c.snapshot_id).where(
+        observation.c.organization_key == organization_key
+    )
+    shown = select(marks.snapshot_id).where(
+        marks.organization_key == organization_key, marks.snapshot_id.not_in(counting)
+    )
     for snapshot_id in sorted(set(transaction.execute(shown).scalars())):
-        said = f"history shows snapshot {snapshot_id}, which does not count: it is held, incomplete or retracted"
+        said = (
+            f"history shows snapshot {snapshot_id}, which does not count: it is held, incomplete or"
+            " retracted"
+        )
         yield Finding(MARKS, said)
 
 
-def differing_rows(transaction: Connection, organization_key: str, again: Rebuilt) -> Iterator[Finding]:
+def differing_rows(
+    transaction: Connection, organization_key: str, again: Rebuilt
+) -> Iterator[Finding]:
     """Yield the rows in which a live table and its rebuild differ."""
     for name, table in history_tables.items():
         new = again.tables[name]
-        live = select(*(table.c[column.name] for column in new.columns)).where(again.beyond(table, organization_key))
+        live = select(*(table.c[column.name] for column in new.columns)).where(
+            again.beyond(table, organization_key)
+        )
         derived = select(*new.columns)
         for query, words in (
             (except_(live, derived), "is in the table and not in the snapshots"),
@@ -254,11 +318,17 @@ def differing_rows(transaction: Connection, organization_key: str, again: Rebuil
                 continue
             keys = [column.name for column in table.primary_key]
             order = [differing.c[key] for key in keys]
-            rows = transaction.execute(select(*order, differing.c.valid_to).order_by(*order).limit(NAMED)).all()
+            rows = transaction.execute(
+                select(*order, differing.c.valid_to).order_by(*order).limit(NAMED)
+            ).all()
             for row in rows:
-                yield Finding(name, f"{name}: {_described(row[1:-2], row.valid_from, row.valid_to)} {words}")
+                yield Finding(
+                    name, f"{name}: {_described(row[1:-2], row.valid_from, row.valid_to)} {words}"
+                )
             if number > len(rows):
-                yield Finding(name, f"{name}: and {number - len(rows)} rows more, each of which {words}")
+                yield Finding(
+                    name, f"{name}: and {number - len(rows)} rows more, each of which {words}"
+                )
 
 
 def _described(key: Sequence[str], begins: datetime, ends: datetime | None) -> str:
@@ -268,10 +338,18 @@ def _described(key: Sequence[str], begins: datetime, ends: datetime | None) -> s
 
 def _redactions(transaction: Connection, organization_key: str) -> tuple[Redaction, ...]:
     rows = transaction.execute(
-        select(redaction).where(redaction.c.organization_key == organization_key).order_by(redaction.c.redaction_id)
+        select(redaction)
+        .where(redaction.c.organization_key == organization_key)
+        .order_by(redaction.c.redaction_id)
     ).all()
     return tuple(
-        Redaction(row.pseudonym, row.decided_by, row.redacted_at, row.basis, _replaced(transaction, row.redaction_id))
+        Redaction(
+            row.pseudonym,
+            row.decided_by,
+            row.redacted_at,
+            row.basis,
+            _replaced(transaction, row.redaction_id),
+        )
         for row in rows
     )
 
@@ -279,4 +357,7 @@ def _redactions(transaction: Connection, organization_key: str) -> tuple[Redacti
 def _replaced(transaction: Connection, redaction_id: int) -> tuple[tuple[str, str], ...]:
     bodies = redacted_body.c
     query = select(bodies.body_sha256, bodies.new_sha256).where(bodies.redaction_id == redaction_id)
-    return tuple((row.body_sha256, row.new_sha256) for row in transaction.execute(query.order_by(bodies.body_sha256)))
+    return tuple(
+        (row.body_sha256, row.new_sha256)
+        for row in transaction.execute(query.order_by(bodies.body_sha256))
+    )

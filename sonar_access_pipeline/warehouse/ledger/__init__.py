@@ -1,1 +1,4 @@
-"""What was said and sealed: alerts, packets and keys, policies and rules. Append-only but for what is told of alerts."""
+"""What was said and sealed: alerts, packets and keys, policies and rules.
+
+Append-only but for what is told of alerts.
+"""

@@ -1,6 +1,8 @@
-"""What the warehouse knows of syncs that went wrong, the alerts that were raised about them, and their way to the channels.
+"""What the warehouse knows of syncs that went wrong, the alerts that were raised about them, and
+their way to the channels.
 
-It survives Dagster's own retention: what is open, what was told and what was not taken yet is read from here.
+It survives Dagster's own retention: what is open, what was told and what was not taken yet is read
+from here.
 """
 
 from __future__ import annotations
@@ -61,7 +63,12 @@ def sync_facts(transaction: Transaction, organization_key: str, expected: Expect
     due = _due_days(transaction, organization_key, expected)
     is_missing = bool(due) and (last is None or last.partition_date < due[-1])
     attempt = _last_attempt(transaction, organization_key, observed_at)
-    if attempt and last and attempt.cause is Cause.CANCELLED and attempt.partition_date == last.partition_date:
+    if (
+        attempt
+        and last
+        and attempt.cause is Cause.CANCELLED
+        and attempt.partition_date == last.partition_date
+    ):
         # Somebody cancelled what the day did not need.
         attempt = None
     return SyncFacts(
@@ -76,7 +83,9 @@ def sync_facts(transaction: Transaction, organization_key: str, expected: Expect
 
 
 def standing(transaction: Transaction, organization_key: str, due_day: date) -> list[str]:
-    """List what is wrong with an organization by the warehouse alone, alert or not: one sentence each."""
+    """List what is wrong with an organization by the warehouse alone, alert or not: one sentence
+    each.
+    """
     view = sync_coverage.c
     days = transaction.execute(
         select(view.partition_date, view.status)
@@ -90,11 +99,14 @@ def standing(transaction: Transaction, organization_key: str, due_day: date) -> 
         found.append(f"{organization_key} was never read, and nothing tried to.")
     elif lost:
         were = "1 day was" if len(lost) == 1 else f"{len(lost)} days were"
-        found.append(f"{were} not observed of {organization_key}, from {lost[-1].partition_date} to {lost[0].partition_date}.")
+        found.append(
+            f"{were} not observed of {organization_key}, from {lost[-1].partition_date} to"
+            f" {lost[0].partition_date}."
+        )
     for row in queries.held(transaction, organization_key):
         found.append(
-            f"Snapshot {row['snapshot_id']} of {organization_key}, {row['partition_date']}, is held and waits for a person: "
-            f"{row['reason']}."
+            f"Snapshot {row['snapshot_id']} of {organization_key}, {row['partition_date']}, is held"
+            f" and waits for a person: {row['reason']}."
         )
     return found
 
@@ -113,7 +125,8 @@ def last_look(transaction: Transaction) -> datetime | None:
 
 @dataclass(frozen=True)
 class Expected:
-    """The days on which a connection was expected to be observed: due by now, and not yet looked at after `looked_until`.
+    """The days on which a connection was expected to be observed: due by now, and not yet looked at
+    after `looked_until`.
 
     `since` is when it began to be watched, should it never have been read.
     """
@@ -135,17 +148,28 @@ def _due_days(transaction: Transaction, organization_key: str, expected: Expecte
             snapshots.organization_key == organization_key
         )
     ).one()
-    ended = transaction.execute(select(func.max(ends.last_day)).where(ends.organization_key == organization_key)).scalar()
+    ended = transaction.execute(
+        select(func.max(ends.last_day)).where(ends.organization_key == organization_key)
+    ).scalar()
     if ended is not None and (last is None or last <= ended < expected.due_day):
         return []
-    begin = max(min(expected.looked_until + timedelta(days=1), expected.due_day), first or expected.since + timedelta(days=1))
+    begin = max(
+        min(expected.looked_until + timedelta(days=1), expected.due_day),
+        first or expected.since + timedelta(days=1),
+    )
     return expected.calendar.expected(begin, expected.due_day)
 
 
-def _untold(transaction: Transaction, organization_key: str, connection: str, days: Sequence[date]) -> list[date]:
-    """Those of some days that were not observed, and that no alert told of, or will when it says that a problem is over."""
+def _untold(
+    transaction: Transaction, organization_key: str, connection: str, days: Sequence[date]
+) -> list[date]:
+    """Those of some days that were not observed, and that no alert told of, or will when it says
+    that a problem is over.
+    """
     shown = observation.c
-    seen = select(shown.partition_date).where(shown.organization_key == organization_key, shown.partition_date.in_(days))
+    seen = select(shown.partition_date).where(
+        shown.organization_key == organization_key, shown.partition_date.in_(days)
+    )
     known = set(transaction.execute(seen).scalars())
     left = [day for day in days if day not in known]
     if not left:
@@ -154,7 +178,10 @@ def _untold(transaction: Transaction, organization_key: str, connection: str, da
     since: date | None = None
     rows = transaction.execute(
         select(alert.c.problem, alert.c.event, alert.c.partition_date, alert.c.noted_at)
-        .where(alert.c.problem.in_([f"{connection}:sync", f"{connection}:gap"]), alert.c.partition_date.is_not(None))
+        .where(
+            alert.c.problem.in_([f"{connection}:sync", f"{connection}:gap"]),
+            alert.c.partition_date.is_not(None),
+        )
         .order_by(alert.c.alert_id)
     )
     for row in rows:
@@ -190,7 +217,9 @@ def _token_expires_on(heard: RowMapping) -> date | None:
     return day + timedelta(days=left) if left is not None else None
 
 
-def _last_attempt(transaction: Transaction, organization_key: str, observed_at: datetime | None) -> Attempt | None:
+def _last_attempt(
+    transaction: Transaction, organization_key: str, observed_at: datetime | None
+) -> Attempt | None:
     """Return the last try that ended, unless an observation came after it."""
     table = sync_attempt.c
     row = transaction.execute(
@@ -201,10 +230,18 @@ def _last_attempt(transaction: Transaction, organization_key: str, observed_at: 
     ).one_or_none()
     if row is None or (observed_at is not None and row.ended_at < observed_at):
         return None
-    return Attempt(row.partition_date, row.run_id, row.outcome, Cause(row.cause) if row.cause else None, row.error)
+    return Attempt(
+        row.partition_date,
+        row.run_id,
+        row.outcome,
+        Cause(row.cause) if row.cause else None,
+        row.error,
+    )
 
 
-def _waiting(transaction: Transaction, organization_key: str, observed_at: datetime | None) -> Waiting | None:
+def _waiting(
+    transaction: Transaction, organization_key: str, observed_at: datetime | None
+) -> Waiting | None:
     table = raw_snapshot.c
     query = (
         select(raw_snapshot)
@@ -221,7 +258,9 @@ def _waiting(transaction: Transaction, organization_key: str, observed_at: datet
     row = transaction.execute(query).one_or_none()
     if row is None:
         return None
-    sentence = f"Snapshot {row.snapshot_id} is held: {row.reason}. {what_to_decide(row.snapshot_id)}"
+    sentence = (
+        f"Snapshot {row.snapshot_id} is held: {row.reason}. {what_to_decide(row.snapshot_id)}"
+    )
     return Waiting(row.partition_date, row.run_id, sentence)
 
 
@@ -237,12 +276,20 @@ def _reason(transaction: Transaction, organization_key: str, day: date) -> str |
     return "nothing tried to" if last is None else last.error
 
 
-def gaps_since(transaction: Transaction, organization_key: str, day: date, until: date) -> list[date]:
+def gaps_since(
+    transaction: Transaction, organization_key: str, day: date, until: date
+) -> list[date]:
     """List the days from `day` to before `until` that stay gaps."""
-    return queries.missing_days(transaction, organization_key, day, until - timedelta(days=1)) if day < until else []
+    return (
+        queries.missing_days(transaction, organization_key, day, until - timedelta(days=1))
+        if day < until
+        else []
+    )
 
 
-def attempts_of(transaction: Transaction, organization_key: str, day: date) -> list[tuple[str, Tried]]:
+def attempts_of(
+    transaction: Transaction, organization_key: str, day: date
+) -> list[tuple[str, Tried]]:
     """Return the tries of a day with their runs, oldest first.
 
     Whether a run did all the rest of its work is not known here.
@@ -254,7 +301,14 @@ def attempts_of(transaction: Transaction, organization_key: str, day: date) -> l
         .order_by(table.attempt_id)
     )
     return [
-        (row.run_id, Tried(row.ended_at, Cause(row.cause) if row.cause else None, done=row.outcome == Verdict.COMPLETE.value))
+        (
+            row.run_id,
+            Tried(
+                row.ended_at,
+                Cause(row.cause) if row.cause else None,
+                done=row.outcome == Verdict.COMPLETE.value,
+            ),
+        )
         for row in rows
     ]
 
@@ -262,20 +316,35 @@ def attempts_of(transaction: Transaction, organization_key: str, day: date) -> l
 def outcomes_of(transaction: Transaction, run_ids: Sequence[str]) -> dict[str, str | None]:
     """Return the outcomes of the tries of runs; a run that noted no try is left out."""
     table = sync_attempt.c
-    rows = transaction.execute(select(table.run_id, table.outcome).where(table.run_id.in_(run_ids)).order_by(table.attempt_id))
+    rows = transaction.execute(
+        select(table.run_id, table.outcome)
+        .where(table.run_id.in_(run_ids))
+        .order_by(table.attempt_id)
+    )
     return {row.run_id: row.outcome for row in rows}
 
 
-def unended_runs(transaction: Transaction, connections: Iterable[str]) -> list[tuple[str, datetime]]:
+def unended_runs(
+    transaction: Transaction, connections: Iterable[str]
+) -> list[tuple[str, datetime]]:
     """Return the runs of these connections' tries that have no end, with the time each began: they
     go on, or were killed.
     """
     table = sync_attempt.c
     mine = (table.ended_at.is_(None), table.connection.in_(list(connections)))
-    return [(row.run_id, row.started_at) for row in transaction.execute(select(table.run_id, table.started_at).where(*mine))]
+    return [
+        (row.run_id, row.started_at)
+        for row in transaction.execute(select(table.run_id, table.started_at).where(*mine))
+    ]
 
 
-def sealed_since(transaction: Transaction, organization_key: str, first_day: date, last_day: date, since: datetime) -> bool:
+def sealed_since(
+    transaction: Transaction,
+    organization_key: str,
+    first_day: date,
+    last_day: date,
+    since: datetime,
+) -> bool:
     """Tell whether a window got a packet after a time, whoever made it."""
     table = evidence_packet.c
     query = select(table.packet_id).where(
@@ -295,14 +364,21 @@ def recovered_before(transaction: Transaction, groups: Iterable[str]) -> dict[st
     for group in set(groups):
         of_it = (alert.c.shared_with == group, alert.c.event == Event.RECOVERED.value)
         last = (
-            transaction.execute(select(func.max(alert.c.alert_id)).where(*of_it, alert.c.message_id.is_not(None))).scalar() or 0
+            transaction.execute(
+                select(func.max(alert.c.alert_id)).where(*of_it, alert.c.message_id.is_not(None))
+            ).scalar()
+            or 0
         )
-        rows = transaction.execute(select(alert).where(*of_it, alert.c.alert_id > last).order_by(alert.c.alert_id)).mappings()
+        rows = transaction.execute(
+            select(alert).where(*of_it, alert.c.alert_id > last).order_by(alert.c.alert_id)
+        ).mappings()
         found[group] = [_problem(row) for row in rows]
     return found
 
 
-def end_killed_attempt(warehouse: Warehouse, run_id: str, ended_at: datetime, cause: Cause, error: str) -> None:
+def end_killed_attempt(
+    warehouse: Warehouse, run_id: str, ended_at: datetime, cause: Cause, error: str
+) -> None:
     """Note the end of a try whose process could not do so itself."""
     table = sync_attempt.c
     with warehouse.write(RECORDING) as transaction:
@@ -314,12 +390,16 @@ def end_killed_attempt(warehouse: Warehouse, run_id: str, ended_at: datetime, ca
 
 
 def call_cancelled(warehouse: Warehouse, run_id: str, error: str) -> None:
-    """Say of a try that was stopped from outside that a person did it: Dagster knows, its process did not."""
+    """Say of a try that was stopped from outside that a person did it: Dagster knows, its process
+    did not.
+    """
     table = sync_attempt.c
     with warehouse.write(RECORDING) as transaction:
         transaction.execute(
             update(sync_attempt)
-            .where(table.run_id == run_id, table.cause.in_([Cause.LOST.value, Cause.UNEXPECTED.value]))
+            .where(
+                table.run_id == run_id, table.cause.in_([Cause.LOST.value, Cause.UNEXPECTED.value])
+            )
             .values(cause=Cause.CANCELLED.value, error=error)
         )
 
@@ -357,7 +437,9 @@ def note_attempt(
 def open_problems(transaction: Transaction) -> list[Open]:
     """Return every problem that was raised and is not over, sorted by its key."""
     last = select(func.max(alert.c.alert_id)).group_by(alert.c.problem)
-    rows = transaction.execute(select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(STILL)))
+    rows = transaction.execute(
+        select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(STILL))
+    )
     keys = list(rows.scalars())
     said = select(alert).where(alert.c.problem.in_(keys)).order_by(alert.c.alert_id)
     by_key: dict[str, list[RowMapping]] = defaultdict(list)
@@ -375,7 +457,9 @@ def _open(said: Sequence[RowMapping]) -> Open:
     problem = replace(_problem(last), day=said[0]["partition_date"], since=said[0]["noted_at"])
     # What was written without being told does not put off the next repetition.
     said_at = next(row["noted_at"] for row in said if row["message_id"] == last["message_id"])
-    return Open(problem, said_at, last["message_id"], frozenset(Cause(row["cause"]) for row in said))
+    return Open(
+        problem, said_at, last["message_id"], frozenset(Cause(row["cause"]) for row in said)
+    )
 
 
 def _problem(row: RowMapping) -> Problem:
@@ -393,9 +477,14 @@ def _problem(row: RowMapping) -> Problem:
 
 
 def note(
-    transaction: Transaction, entries: Sequence[Entry], messages: Sequence[Message], channels: Iterable[str], now: datetime
+    transaction: Transaction,
+    entries: Sequence[Entry],
+    messages: Sequence[Message],
+    channels: Iterable[str],
+    now: datetime,
 ) -> list[Entry]:
-    """Write down what happened to problems, and put every message on its way to every channel; the entries with their messages.
+    """Write down what happened to problems, and put every message on its way to every channel; the
+    entries with their messages.
 
     The caller holds the lock `ALERTING` and commits: what is written is told, sooner or later.
     """
@@ -455,10 +544,14 @@ class Delivery:
 def undelivered(transaction: Transaction, channels: Iterable[str]) -> dict[str, list[Delivery]]:
     """List what each channel has not taken yet, in the order it was said."""
     table = alert_delivery.c
-    query = select(alert_delivery).where(table.delivered_at.is_(None), table.channel.in_(list(channels)))
+    query = select(alert_delivery).where(
+        table.delivered_at.is_(None), table.channel.in_(list(channels))
+    )
     found: dict[str, list[Delivery]] = defaultdict(list)
     for row in transaction.execute(query.order_by(table.message_id)):
-        found[row.channel].append(Delivery(row.message_id, row.channel, row.title, row.body, row.tries, row.next_try_at))
+        found[row.channel].append(
+            Delivery(row.message_id, row.channel, row.title, row.body, row.tries, row.next_try_at)
+        )
     return found
 
 
@@ -484,7 +577,9 @@ def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
 
 
 def delivered(warehouse: Warehouse, delivery: Delivery, error: str | None, now: datetime) -> None:
-    """Note that a channel took a message, or why it did not; then it is due again after a pause that grows."""
+    """Note that a channel took a message, or why it did not; then it is due again after a pause
+    that grows.
+    """
     table = alert_delivery.c
     pause = min(FIRST_PAUSE * 2 ** min(delivery.tries, 10), LONGEST_PAUSE)
     with warehouse.write(ALERTING) as transaction:
@@ -520,7 +615,9 @@ def history(transaction: Transaction, *, limit: int | None) -> queries.Rows:
 
     Columns: `ALERTS`; `told` says what became of its message at the channels.
     """
-    rows = transaction.execute(select(alert).order_by(alert.c.alert_id.desc()).limit(limit)).mappings()
+    rows = transaction.execute(
+        select(alert).order_by(alert.c.alert_id.desc()).limit(limit)
+    ).mappings()
     fared = _fared(transaction)
     answer = [{**row, "told": fared.get(row["message_id"], "")} for row in rows]
     return [{name: row[name] for name in ALERTS} for row in reversed(answer)]
@@ -529,20 +626,49 @@ def history(transaction: Transaction, *, limit: int | None) -> queries.Rows:
 def _fared(transaction: Transaction) -> Mapping[int, str]:
     table = alert_delivery.c
     by_message: dict[int, list[str]] = defaultdict(list)
-    for row in transaction.execute(select(alert_delivery).order_by(table.message_id, table.channel)):
-        how = "taken" if row.delivered_at else f"not taken after {row.tries} tries" + (f": {row.error}" if row.error else "")
+    for row in transaction.execute(
+        select(alert_delivery).order_by(table.message_id, table.channel)
+    ):
+        how = (
+            "taken"
+            if row.delivered_at
+            else f"not taken after {row.tries} tries" + (f": {row.error}" if row.error else "")
+        )
         by_message[row.message_id].append(f"{row.channel} {how}")
     return {message_id: "; ".join(said) for message_id, said in by_message.items()}
 
 
 def end_organization(
-    transaction: Transaction, organization_key: str, *, last_day: date, reason: str, by: str, now: datetime
+    transaction: Transaction,
+    organization_key: str,
+    *,
+    last_day: date,
+    reason: str,
+    by: str,
+    now: datetime,
 ) -> None:
-    """Record that an organization is not observed after a day, so that later days are no gaps; its problems are closed.
+    """Record that an organization is not observed after a day, so that later days are no gaps; its
+    problems are closed.
 
     The caller holds the lock `ALERTING` and commits.
     """
-    values = {"organization_key": organization_key, "last_day": last_day, "reason": reason, "decided_by": by, "decided_at": now}
+    values = {
+        "organization_key": organization_key,
+        "last_day": last_day,
+        "reason": reason,
+        "decided_by": by,
+        "decided_at": now,
+    }
     transaction.execute(insert(organization_end).values(values))
-    theirs = [one.problem for one in open_problems(transaction) if one.problem.organization_key == organization_key]
-    note(transaction, [Entry(Event.CLOSED, problem, is_told=False) for problem in theirs], (), (), now)
+    theirs = [
+        one.problem
+        for one in open_problems(transaction)
+        if one.problem.organization_key == organization_key
+    ]
+    note(
+        transaction,
+        [Entry(Event.CLOSED, problem, is_told=False) for problem in theirs],
+        (),
+        (),
+        now,
+    )

@@ -1,5 +1,6 @@
-"""The register of what was sealed and signed: packets, each naming the one before it, and heads of the chain of snapshots; and
-the outbox, in which the bytes of all that wait until they lie in the evidence store.
+"""The register of what was sealed and signed: packets, each naming the one before it, and heads of
+the chain of snapshots; and the outbox, in which the bytes of all that wait until they lie in the
+evidence store.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
 
 @dataclass(frozen=True)
 class Header:
-    """The place of a bundle of evidence, and when it was entered. `completed_by` is the file without which it is none."""
+    """The place of a bundle of evidence, and when it was entered.
+
+    `completed_by` is the file without which it is none.
+    """
 
     path: str
     location: str
@@ -82,24 +86,33 @@ class Bundle:
 
 
 def enter(warehouse: Warehouse, organization_key: str, entry: Entry, bundle: Bundle) -> bool:
-    """Enter a finished packet behind the last one, with its bytes; False where another was entered behind that meanwhile.
+    """Enter a finished packet behind the last one, with its bytes; False where another was entered
+    behind that meanwhile.
 
-    What is entered can be published by whoever comes next: nothing need be built, signed or stamped for it again.
+    What is entered can be published by whoever comes next: nothing need be built, signed or stamped
+    for it again.
     """
     with warehouse.write(f"packets:{organization_key}") as transaction:
         before = entries(transaction, organization_key)
         if entry.previous_digest != (before[-1].digest if before else None):
             return False
-        transaction.execute(insert(evidence_packet).values(organization_key=organization_key, **vars(entry)))
+        transaction.execute(
+            insert(evidence_packet).values(organization_key=organization_key, **vars(entry))
+        )
         _put(transaction, bundle)
     return True
 
 
 def take_in(warehouse: Warehouse, organization_key: str, entry: Entry) -> None:
-    """Enter a packet that lies in the store already, as its seal has it, once. Its predecessor is the one of its seal."""
+    """Enter a packet that lies in the store already, as its seal has it, once.
+
+    Its predecessor is the one of its seal.
+    """
     with warehouse.write(f"packets:{organization_key}") as transaction:
         if entry.digest not in {one.digest for one in entries(transaction, organization_key)}:
-            transaction.execute(insert(evidence_packet).values(organization_key=organization_key, **vars(entry)))
+            transaction.execute(
+                insert(evidence_packet).values(organization_key=organization_key, **vars(entry))
+            )
 
 
 def wait(warehouse: Warehouse, bundle: Bundle) -> None:
@@ -138,7 +151,9 @@ def _unpacked(packed: bytes) -> dict[str, bytes]:
 def waiting(transaction: Connection) -> list[Header]:
     """List the bundles that wait to be published, in the order in which they were entered."""
     table = evidence_outbox.c
-    query = select(table.path, table.location, table.completed_by, table.entered_at, table.bundle_id)
+    query = select(
+        table.path, table.location, table.completed_by, table.entered_at, table.bundle_id
+    )
     return [Header(*row) for row in transaction.execute(query.order_by(table.bundle_id))]
 
 
@@ -153,41 +168,71 @@ def _is(header: Header) -> ColumnElement[bool]:
 
     SQLite gives a number again once the outbox was empty, so the path says which bundle it is.
     """
-    return and_(evidence_outbox.c.bundle_id == header.bundle_id, evidence_outbox.c.path == header.path)
+    return and_(
+        evidence_outbox.c.bundle_id == header.bundle_id, evidence_outbox.c.path == header.path
+    )
 
 
 def was_published(transaction: Connection, path: str) -> bool:
     """Tell whether a bundle at this path came to lie in the store, or waits to."""
     is_noted = select(publication.c.path).where(publication.c.path == path)
-    return transaction.execute(is_noted).first() is not None or path in {one.path for one in waiting(transaction)}
+    return transaction.execute(is_noted).first() is not None or path in {
+        one.path for one in waiting(transaction)
+    }
 
 
 def note_there(warehouse: Warehouse, header: Header) -> None:
-    """Note that a bundle lies in the store which nobody noted: it was brought there before publishing was on record."""
+    """Note that a bundle lies in the store which nobody noted: it was brought there before
+    publishing was on record.
+    """
     with warehouse.write("outbox") as transaction:
         if not was_published(transaction, header.path):
-            values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
-            transaction.execute(insert(publication).values(**values, published_at=header.entered_at))
+            values = {
+                "path": header.path,
+                "location": header.location,
+                "entered_at": header.entered_at,
+            }
+            transaction.execute(
+                insert(publication).values(**values, published_at=header.entered_at)
+            )
 
 
-def note_published(warehouse: Warehouse, header: Header, published_at: datetime, locked_until: datetime | None) -> None:
-    """Note that a bundle lies in the store and was read back, and when its lock ends; its bytes may go."""
+def note_published(
+    warehouse: Warehouse, header: Header, published_at: datetime, locked_until: datetime | None
+) -> None:
+    """Note that a bundle lies in the store and was read back, and when its lock ends; its bytes may
+    go.
+    """
     with warehouse.write("outbox") as transaction:
         gone = delete(evidence_outbox).where(_is(header))
         if transaction.execute(gone).rowcount:
-            values = {"path": header.path, "location": header.location, "entered_at": header.entered_at}
-            transaction.execute(insert(publication).values(**values, published_at=published_at, locked_until=locked_until))
+            values = {
+                "path": header.path,
+                "location": header.location,
+                "entered_at": header.entered_at,
+            }
+            transaction.execute(
+                insert(publication).values(
+                    **values, published_at=published_at, locked_until=locked_until
+                )
+            )
 
 
 def locks(transaction: Connection) -> dict[str, datetime]:
-    """Give the end of each lock, by the place of the published bundle; only of those that were locked."""
+    """Give the end of each lock, by the place of the published bundle; only of those that were
+    locked.
+    """
     table = publication.c
-    rows = transaction.execute(select(table.location, table.locked_until).where(table.locked_until.is_not(None)))
+    rows = transaction.execute(
+        select(table.location, table.locked_until).where(table.locked_until.is_not(None))
+    )
     return {row.location: row.locked_until for row in rows}
 
 
 def published_below(transaction: Connection, place: str, most: int = 3) -> list[str]:
-    """List the paths under the root of the newest packets that were sealed into the store at a place, newest first."""
+    """List the paths under the root of the newest packets that were sealed into the store at a
+    place, newest first.
+    """
     table = evidence_packet.c
     query = select(table.location).where(table.location.startswith(place, autoescape=True))
     found = transaction.execute(query.order_by(table.packet_id.desc()).limit(most)).scalars()
@@ -197,7 +242,9 @@ def published_below(transaction: Connection, place: str, most: int = 3) -> list[
 def store_name(transaction: Connection, location: str) -> str | None:
     """Give the name of the store at a place, as it was noted last; None where none was."""
     table = evidence_store.c
-    query = select(table.name).where(table.location == location).order_by(table.note_id.desc()).limit(1)
+    query = (
+        select(table.name).where(table.location == location).order_by(table.note_id.desc()).limit(1)
+    )
     return transaction.execute(query).scalar()
 
 
@@ -205,7 +252,9 @@ def note_store(warehouse: Warehouse, location: str, name: str, noted_at: datetim
     """Note the name of the store at a place, once."""
     with warehouse.write("outbox") as transaction:
         if store_name(transaction, location) != name:
-            transaction.execute(insert(evidence_store).values(location=location, name=name, noted_at=noted_at))
+            transaction.execute(
+                insert(evidence_store).values(location=location, name=name, noted_at=noted_at)
+            )
 
 
 def enter_statement(
@@ -237,7 +286,9 @@ def enter_statement(
 def entries(transaction: Connection, organization_key: str) -> list[Entry]:
     """Read the register of an organization, in the order of entering."""
     table = evidence_packet.c
-    query = select(*ENTRY).where(table.organization_key == organization_key).order_by(table.packet_id)
+    query = (
+        select(*ENTRY).where(table.organization_key == organization_key).order_by(table.packet_id)
+    )
     return [Entry(*row) for row in transaction.execute(query)]
 
 
@@ -276,7 +327,9 @@ def heads(transaction: Connection) -> dict[int, Head]:
     """Return the head after every snapshot of the warehouse, as its rows have it, by snapshot and
     in recording order.
     """
-    found = map(_head, transaction.execute(select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id)))
+    found = map(
+        _head, transaction.execute(select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id))
+    )
     return {head.snapshot_id: head for head in found}
 
 
@@ -303,11 +356,24 @@ def _is_signed(transaction: Connection, head: Head) -> bool:
 
 def signed_heads(transaction: Connection) -> list[dict[str, Any]]:
     """Return every head that was signed. Columns of `signed_head`; ordered by snapshot."""
-    return [dict(row) for row in transaction.execute(select(signed_head).order_by(signed_head.c.snapshot_id)).mappings()]
+    return [
+        dict(row)
+        for row in transaction.execute(
+            select(signed_head).order_by(signed_head.c.snapshot_id)
+        ).mappings()
+    ]
 
 
-def enter_head(warehouse: Warehouse, head: Head, header: Header, key_fingerprint: str, files: Mapping[str, bytes] | None) -> None:
-    """Enter a signed head of the chain, once: with its bytes, or without where it lies in the store already."""
+def enter_head(
+    warehouse: Warehouse,
+    head: Head,
+    header: Header,
+    key_fingerprint: str,
+    files: Mapping[str, bytes] | None,
+) -> None:
+    """Enter a signed head of the chain, once: with its bytes, or without where it lies in the store
+    already.
+    """
     with warehouse.write("heads") as transaction:
         if _is_signed(transaction, head):
             return

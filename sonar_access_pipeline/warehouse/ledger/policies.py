@@ -1,4 +1,6 @@
-"""Policies, and the rules that judge by them, as they were from a time on: recorded when they change, found for any moment."""
+"""Policies, and the rules that judge by them, as they were from a time on: recorded when they
+change, found for any moment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from sonar_access_pipeline.warehouse.schema import policy_version, rule_version
 
 
 def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], datetime]) -> bool:
-    """Have a policy be in force from now on; whether that is news. What was observed before is judged as it was."""
+    """Have a policy be in force from now on; whether that is news.
+
+    What was observed before is judged as it was.
+    """
     with warehouse.read() as transaction:
         if _newest(transaction).policy.sha256 == policy.sha256:
             return False
@@ -25,22 +30,33 @@ def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], date
         if _newest(transaction).policy.sha256 == policy.sha256:
             return False
         transaction.execute(
-            insert(policy_version).values(policy_sha256=policy.sha256, document=policy.document.decode(), in_force_from=clock())
+            insert(policy_version).values(
+                policy_sha256=policy.sha256,
+                document=policy.document.decode(),
+                in_force_from=clock(),
+            )
         )
     return True
 
 
 def record_rules(warehouse: Warehouse, clock: Callable[[], datetime]) -> bool:
-    """Have the rules of this version judge from now on; whether any is new. What was observed before is judged as it was.
+    """Have the rules of this version judge from now on; whether any is new.
 
-    Raises `WarehouseError` where a newer version has judged here: an older one would leave its rules out.
+    What was observed before is judged as it was.
+
+    Raises `WarehouseError` where a newer version has judged here: an older one would leave its
+    rules out.
     """
     with warehouse.read() as transaction:
         if not _unmet(transaction):
             return False
     with warehouse.write("policy") as transaction:
         for rule in _unmet(transaction):
-            values = {"rule_id": rule.rule_id, "rule_version": rule.version, "in_force_from": clock()}
+            values = {
+                "rule_id": rule.rule_id,
+                "rule_version": rule.version,
+                "in_force_from": clock(),
+            }
             transaction.execute(insert(rule_version).values(**values))
     return True
 
@@ -82,7 +98,9 @@ def _policy(document: str) -> Policy:
 
 def _rules(transaction: Connection, until: datetime | None = None) -> frozenset[tuple[str, int]]:
     table = rule_version.c
-    query = select(table.rule_id, table.rule_version).order_by(table.in_force_from, table.introduction)
+    query = select(table.rule_id, table.rule_version).order_by(
+        table.in_force_from, table.introduction
+    )
     if until is not None:
         query = query.where(table.in_force_from <= until)
     later = dict(tuple(row) for row in transaction.execute(query))
@@ -91,17 +109,20 @@ def _rules(transaction: Connection, until: datetime | None = None) -> frozenset[
 
 
 def require_known(rules: Iterable[tuple[str, int]]) -> None:
-    """Raise `WarehouseError` for a version of a rule that this version of the pipeline does not know."""
+    """Raise `WarehouseError` for a version of a rule that this version of the pipeline does not
+    know.
+    """
     for rule_id, version in rules:
         if (rule_id, version) not in RULE_VERSIONS:
             raise WarehouseError(
-                f"Days were judged by version {version} of the rule '{rule_id}', which this version does not know: a newer "
-                "version has been here; upgrade sonar-access-pipeline."
+                f"Days were judged by version {version} of the rule '{rule_id}', which this version"
+                " does not know: a newer version has been here; upgrade sonar-access-pipeline."
             )
 
 
 def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInForce:
-    # By time, not by number: a policy that came in an archive is older than those recorded before it came.
+    # By time, not by number: a policy that came in an archive is older than those recorded before
+    # it came.
     newest = (policy_version.c.in_force_from.desc(), policy_version.c.version.desc())
     query = select(policy_version.c.version, policy_version.c.document).order_by(*newest).limit(1)
     if until is not None:

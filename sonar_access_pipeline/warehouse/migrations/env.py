@@ -1,4 +1,6 @@
-"""How Alembic runs here: always on the connection, and inside the transaction, that `migrations.upgrade` hands over."""
+"""How Alembic runs here: always on the connection, and inside the transaction, that
+`migrations.upgrade` hands over.
+"""
 
 from alembic import context
 

@@ -1,9 +1,10 @@
-"""Raw snapshots in a file, to carry them from one warehouse to another: every fact, every body, every decision, and what judges
-them: policies, tries, and ends of organizations.
+"""Raw snapshots in a file, to carry them from one warehouse to another: every fact, every body,
+every decision, and what judges them: policies, tries, and ends of organizations.
 
-A ZIP file with `snapshots.jsonl` (one snapshot a line, canonical JSON, oldest first), `bodies/<SHA-256>` and, since format 2,
-`ledger.json`. Importing trusts nothing: each body must have the digest in its name, each snapshot the digest that its facts and
-bodies give, each verdict is judged again from the answers, and no time may lie in the future. An imported snapshot says so for
+A ZIP file with `snapshots.jsonl` (one snapshot a line, canonical JSON, oldest first),
+`bodies/<SHA-256>` and, since format 2, `ledger.json`. Importing trusts nothing: each body must have
+the digest in its name, each snapshot the digest that its facts and bodies give, each verdict is
+judged again from the answers, and no time may lie in the future. An imported snapshot says so for
 ever: `imported_from` is the digest of its archive.
 """
 
@@ -41,7 +42,13 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.brake import LastShown
 from sonar_access_pipeline.warehouse.ledger.policies import require_known
-from sonar_access_pipeline.warehouse.raw.snapshots import RECORDING, SNAPSHOT, append, load, require_same_source
+from sonar_access_pipeline.warehouse.raw.snapshots import (
+    RECORDING,
+    SNAPSHOT,
+    append,
+    load,
+    require_same_source,
+)
 from sonar_access_pipeline.warehouse.schema import (
     organization_end,
     policy_version,
@@ -54,14 +61,18 @@ from sonar_access_pipeline.warehouse.schema import (
 FORMAT, FORMER = "sonar-access-snapshots-2", "sonar-access-snapshots-1"
 SNAPSHOTS, LEDGER = "snapshots.jsonl", "ledger.json"
 LARGEST_BODY, LARGEST_LIST = 64 * 2**20, 512 * 2**20
-"""Bytes that a file of an archive may unpack to: a body as large as any that is read, and the list of years of snapshots."""
+"""Bytes that a file of an archive may unpack to: a body as large as any that is read, and the list
+of years of snapshots.
+"""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """The contents of an archive: its digest, the organizations, snapshots written or taken in, and those that were there before.
+    """The contents of an archive: its digest, the organizations, snapshots written or taken in, and
+    those that were there before.
 
-    `policies` are those that came with it; `lacking` says, in sentences, what did not, and what follows.
+    `policies` are those that came with it; `lacking` says, in sentences, what did not, and what
+    follows.
     """
 
     sha256: str
@@ -72,11 +83,14 @@ class Carried:
     lacking: tuple[str, ...] = ()
 
 
-def export(warehouse: Warehouse, organization_key: str, file: Path, window: Window | None = None) -> Carried:
-    """Write the snapshots of an organization, those of a window of days if one is given, to a new file, private to its owner.
+def export(
+    warehouse: Warehouse, organization_key: str, file: Path, window: Window | None = None
+) -> Carried:
+    """Write the snapshots of an organization, those of a window of days if one is given, to a new
+    file, private to its owner.
 
-    The same snapshots give the same bytes. Raises `WarehouseError` when there are none, the file is there already, or a stored
-    snapshot is not what was recorded.
+    The same snapshots give the same bytes. Raises `WarehouseError` when there are none, the file is
+    there already, or a stored snapshot is not what was recorded.
     """
     with warehouse.read() as transaction:
         query = select(raw_snapshot).where(raw_snapshot.c.organization_key == organization_key)
@@ -84,7 +98,10 @@ def export(warehouse: Warehouse, organization_key: str, file: Path, window: Wind
             query = query.where(raw_snapshot.c.partition_date.between(window.first, window.last))
         rows = transaction.execute(query.order_by(raw_snapshot.c.observed_at)).mappings().all()
         if not rows:
-            raise WarehouseError(f"There is no snapshot of organization '{organization_key}' to export; choose other days.")
+            raise WarehouseError(
+                f"There is no snapshot of organization '{organization_key}' to export; choose other"
+                " days."
+            )
         try:
             with new_private_file(file) as opened:
                 try:
@@ -94,7 +111,9 @@ def export(warehouse: Warehouse, organization_key: str, file: Path, window: Wind
                     file.unlink()
                     raise
         except OSError as error:
-            raise WarehouseError(f"The file {file} cannot be written: {error.strerror}; choose another.") from None
+            raise WarehouseError(
+                f"The file {file} cannot be written: {error.strerror}; choose another."
+            ) from None
     return Carried(_digest(file), (organization_key,), len(rows))
 
 
@@ -105,15 +124,15 @@ def _write(transaction: Connection, archive: zipfile.ZipFile, rows: Sequence[Row
         snapshot = load(transaction, row["snapshot_id"])
         if snapshot.content_sha256 != row["content_sha256"]:
             raise WarehouseError(
-                f"Snapshot {row['snapshot_id']} is not what was recorded: its content has another digest. Somebody changed the "
-                "warehouse; restore it from a backup."
+                f"Snapshot {row['snapshot_id']} is not what was recorded: its content has another"
+                " digest. Somebody changed the warehouse; restore it from a backup."
             )
         for response in snapshot.responses:
             if response.body_sha256 not in there:
                 if hashlib.sha256(response.body).hexdigest() != response.body_sha256:
                     raise WarehouseError(
-                        f"Snapshot {row['snapshot_id']} cannot be carried: an answer of it was redacted or changed; choose "
-                        "other days, or copy the database as it is."
+                        f"Snapshot {row['snapshot_id']} cannot be carried: an answer of it was"
+                        " redacted or changed; choose other days, or copy the database as it is."
                     )
                 there.add(response.body_sha256)
                 _put(archive, f"bodies/{response.body_sha256}", response.body)
@@ -129,7 +148,9 @@ def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 def _line(transaction: Connection, snapshot: Snapshot, row: RowMapping) -> bytes:
     decided = transaction.execute(
-        select(snapshot_decision).where(snapshot_decision.c.snapshot_id == row["snapshot_id"]).order_by("decision_id")
+        select(snapshot_decision)
+        .where(snapshot_decision.c.snapshot_id == row["snapshot_id"])
+        .order_by("decision_id")
     ).mappings()
     return canonical_json(
         {
@@ -147,17 +168,36 @@ def _line(transaction: Connection, snapshot: Snapshot, row: RowMapping) -> bytes
 DECISION = ("decision", "reason", "decided_by", "decided_at")
 POLICY = ("policy_sha256", "document", "in_force_from")
 RULE = ("rule_id", "rule_version", "in_force_from")
-ATTEMPT = ("connection", "partition_date", "run_id", "started_at", "ended_at", "outcome", "cause", "error", "due_at")
+ATTEMPT = (
+    "connection",
+    "partition_date",
+    "run_id",
+    "started_at",
+    "ended_at",
+    "outcome",
+    "cause",
+    "error",
+    "due_at",
+)
 END = ("last_day", "reason", "decided_by", "decided_at")
 
 
 def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, Any]:
-    """Gather what judges some snapshots: policies and rules until the last of them, tries of their days, recorded ends."""
+    """Gather what judges some snapshots: policies and rules until the last of them, tries of their
+    days, recorded ends.
+    """
     first, last = rows[0]["partition_date"], rows[-1]["partition_date"]
     key, until = rows[0]["organization_key"], max(row["observed_at"] for row in rows)
-    policy, rule, attempt, end = policy_version.c, rule_version.c, sync_attempt.c, organization_end.c
+    policy, rule, attempt, end = (
+        policy_version.c,
+        rule_version.c,
+        sync_attempt.c,
+        organization_end.c,
+    )
 
-    def found(table: Table, names: Sequence[str], condition: ColumnElement[bool], order: Any) -> list[dict[str, Any]]:
+    def found(
+        table: Table, names: Sequence[str], condition: ColumnElement[bool], order: Any
+    ) -> list[dict[str, Any]]:
         query = select(*(table.c[name] for name in names)).where(condition).order_by(order)
         return [dict(row) for row in transaction.execute(query).mappings()]
 
@@ -174,10 +214,11 @@ def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, An
 
 
 def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> Carried:
-    """Take in every snapshot of an archive that the warehouse does not have, all or none, with the decisions about them.
+    """Take in every snapshot of an archive that the warehouse does not have, all or none, with the
+    decisions about them.
 
-    Raises `WarehouseError` for a file that is no archive, was changed, or contradicts what the warehouse has, and
-    `SourceMismatchError` when its organization's history comes from elsewhere.
+    Raises `WarehouseError` for a file that is no archive, was changed, or contradicts what the
+    warehouse has, and `SourceMismatchError` when its organization's history comes from elsewhere.
     """
     try:
         if not stat.S_ISREG(file.stat().st_mode):
@@ -185,14 +226,25 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
             raise WarehouseError(f"The file {file} cannot be read: it is no plain file.")
         sha256 = _digest(file)
         with zipfile.ZipFile(file) as archive, warehouse.write(RECORDING) as transaction:
-            lines = [_loaded(line) for line in _entry(archive, SNAPSHOTS, LARGEST_LIST).splitlines()]
+            lines = [
+                _loaded(line) for line in _entry(archive, SNAPSHOTS, LARGEST_LIST).splitlines()
+            ]
             found = [_read(archive, line, clock()) for line in lines]
             _require_believable(transaction, found)
-            ledger = _loaded(_entry(archive, LEDGER, LARGEST_LIST)) if any(line["format"] == FORMAT for line in lines) else None
+            ledger = (
+                _loaded(_entry(archive, LEDGER, LARGEST_LIST))
+                if any(line["format"] == FORMAT for line in lines)
+                else None
+            )
             if ledger is not None:
-                _require_of_these(ledger, {snapshot.organization_key for snapshot, _, _ in found}, clock())
+                _require_of_these(
+                    ledger, {snapshot.organization_key for snapshot, _, _ in found}, clock()
+                )
             policies, lacking = _take_policies(transaction, ledger)
-            taken = [_take(transaction, snapshot, decisions, sha256, clock()) for snapshot, decisions, _ in found]
+            taken = [
+                _take(transaction, snapshot, decisions, sha256, clock())
+                for snapshot, decisions, _ in found
+            ]
             if ledger is not None:
                 _take_tries_and_ends(transaction, ledger)
     except OSError as error:
@@ -210,7 +262,9 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
         EOFError,
         RuntimeError,
     ):
-        raise WarehouseError(f"{file} is no archive of snapshots, or it is damaged; export it again.") from None
+        raise WarehouseError(
+            f"{file} is no archive of snapshots, or it is damaged; export it again."
+        ) from None
     organizations = tuple(sorted({snapshot.organization_key for snapshot, _, _ in found}))
     return Carried(sha256, organizations, sum(taken), len(taken) - sum(taken), policies, lacking)
 
@@ -254,7 +308,8 @@ Read = tuple[Snapshot, list[dict[str, Any]], SnapshotContent | None]
 def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> Read:
     if line["format"] not in (FORMAT, FORMER):
         raise WarehouseError("The archive was written by another version; import it with that one.")
-    # A body's own digest takes the place of the one it claims: the snapshot's digest tells when they differ.
+    # A body's own digest takes the place of the one it claims: the snapshot's digest tells when
+    # they differ.
     responses = [
         {**response, **packed(_entry(archive, f"bodies/{response['body_sha256']}", LARGEST_BODY))}
         for response in line["snapshot"]["responses"]
@@ -262,12 +317,22 @@ def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> R
     snapshot = SNAPSHOT.of({**line["snapshot"], "responses": responses})
     if snapshot.content_sha256 != line["content_sha256"]:
         raise WarehouseError(
-            f"The archive was changed: the snapshot of {snapshot.organization_key} at {snapshot.observed_at:%Y-%m-%d %H:%M} has "
-            "another digest than it says. Nothing was imported."
+            f"The archive was changed: the snapshot of {snapshot.organization_key} at"
+            f" {snapshot.observed_at:%Y-%m-%d %H:%M} has another digest than it says. Nothing was"
+            " imported."
         )
-    decisions = [{**_only(DECISION, decision), "decided_at": _time(decision["decided_at"])} for decision in line["decisions"]]
-    if any(decision["decided_at"].tzinfo is None or decision["decided_at"] > now + CLOCKS_DIFFER for decision in decisions):
-        raise WarehouseError("The archive has decisions of a time that has not come. Nothing was imported; export it again.")
+    decisions = [
+        {**_only(DECISION, decision), "decided_at": _time(decision["decided_at"])}
+        for decision in line["decisions"]
+    ]
+    if any(
+        decision["decided_at"].tzinfo is None or decision["decided_at"] > now + CLOCKS_DIFFER
+        for decision in decisions
+    ):
+        raise WarehouseError(
+            "The archive has decisions of a time that has not come. Nothing was imported; export it"
+            " again."
+        )
     return snapshot, decisions, _judged(snapshot, now)
 
 
@@ -276,28 +341,32 @@ def _judged(snapshot: Snapshot, now: datetime) -> SnapshotContent | None:
 
     Raises `WarehouseError` where the claim is false, or the snapshot lies in the future.
     """
-    what = f"the snapshot of {snapshot.organization_key} at {snapshot.observed_at:%Y-%m-%d %H:%M} UTC"
+    what = (
+        f"the snapshot of {snapshot.organization_key} at {snapshot.observed_at:%Y-%m-%d %H:%M} UTC"
+    )
     if max(snapshot.started_at, snapshot.observed_at) > now + CLOCKS_DIFFER:
         raise WarehouseError(
-            f"The archive holds a future that nobody can have seen: {what}, and it is {now:%Y-%m-%d %H:%M} here. Nothing was "
-            "imported; look at the clock of the machine that read it, and at this one's."
+            f"The archive holds a future that nobody can have seen: {what}, and it is"
+            f" {now:%Y-%m-%d %H:%M} here. Nothing was imported; look at the clock of the machine"
+            " that read it, and at this one's."
         )
     if snapshot.verdict is Verdict.INCOMPLETE:
         return None
     verdict, reason, content = judged(snapshot.scopes, snapshot.responses)
     if verdict is not Verdict.COMPLETE:
         raise WarehouseError(
-            f"The archive claims that {what} is {snapshot.verdict.value}, and by its own answers it is incomplete: {reason}. "
-            "Nothing was imported."
+            f"The archive claims that {what} is {snapshot.verdict.value}, and by its own answers it"
+            f" is incomplete: {reason}. Nothing was imported."
         )
     return content
 
 
 def _require_believable(transaction: Connection, found: Iterable[Read]) -> None:
-    """Refuse members that vanish from one list alone without that anybody decided so: a held snapshot takes a person's word.
+    """Refuse members that vanish from one list alone without that anybody decided so: a held
+    snapshot takes a person's word.
 
-    They are compared with the observation that counted when the snapshot was read: of the archive, or else of this warehouse.
-    Where neither has one before it, nobody can compare.
+    They are compared with the observation that counted when the snapshot was read: of the archive,
+    or else of this warehouse. Where neither has one before it, nobody can compare.
     """
     earlier: dict[str, list[Read]] = defaultdict(list)
     for read in found:
@@ -305,15 +374,20 @@ def _require_believable(transaction: Connection, found: Iterable[Read]) -> None:
         if content is None:
             continue
         key = snapshot.organization_key
-        before = next((one for one in reversed(earlier[key]) if _counted(one, snapshot.observed_at)), None)
+        before = next(
+            (one for one in reversed(earlier[key]) if _counted(one, snapshot.observed_at)), None
+        )
         members = LastShown(transaction, key, snapshot.started_at).members()
         if before is not None and before[2] is not None:
             members = {member.login for member in before[2].members}
-        doubt = left_behind_reason(content.non_members.keys(), members) if members is not None else None
+        doubt = (
+            left_behind_reason(content.non_members.keys(), members) if members is not None else None
+        )
         if doubt is not None and snapshot.verdict is Verdict.COMPLETE:
             raise WarehouseError(
-                f"The archive claims that the snapshot of {key} at {snapshot.observed_at:%Y-%m-%d %H:%M} UTC needed nobody's "
-                f"decision, and it did: {doubt}. Nothing was imported."
+                f"The archive claims that the snapshot of {key} at"
+                f" {snapshot.observed_at:%Y-%m-%d %H:%M} UTC needed nobody's decision, and it did:"
+                f" {doubt}. Nothing was imported."
             )
         earlier[key].append(read)
 
@@ -327,10 +401,14 @@ def _counted(read: Read, moment: datetime) -> bool:
     return "retracted" not in said and (snapshot.verdict is Verdict.COMPLETE or "confirmed" in said)
 
 
-def _require_of_these(ledger: Mapping[str, Any], organization_keys: Set[str], now: datetime) -> None:
-    """Nothing where a ledger is of the snapshots that came with it, and no time of it lies in the future.
+def _require_of_these(
+    ledger: Mapping[str, Any], organization_keys: Set[str], now: datetime
+) -> None:
+    """Nothing where a ledger is of the snapshots that came with it, and no time of it lies in the
+    future.
 
-    Raises `WarehouseError`: what is taken in here can end an organization's days, and judge all of them.
+    Raises `WarehouseError`: what is taken in here can end an organization's days, and judge all of
+    them.
     """
     times = [
         one[name]
@@ -343,11 +421,19 @@ def _require_of_these(ledger: Mapping[str, Any], organization_keys: Set[str], no
     is_ours = {ledger["organization_key"]} == organization_keys
     documents = [(one["document"].encode(), one["policy_sha256"]) for one in ledger["policies"]]
     require_known((one["rule_id"], one["rule_version"]) for one in ledger.get("rules", ()))
-    is_true = all(Policy.of(document) and hashlib.sha256(document).hexdigest() == sha256 for document, sha256 in documents)
-    if not is_ours or not is_true or any(moment.tzinfo is None or moment > now + CLOCKS_DIFFER for moment in moments):
+    is_true = all(
+        Policy.of(document) and hashlib.sha256(document).hexdigest() == sha256
+        for document, sha256 in documents
+    )
+    if (
+        not is_ours
+        or not is_true
+        or any(moment.tzinfo is None or moment > now + CLOCKS_DIFFER for moment in moments)
+    ):
         raise WarehouseError(
-            "The archive's policies, tries or ends are not those of its snapshots: another organization's, of another digest, or "
-            "of a time that has not come. Nothing was imported; export it again."
+            "The archive's policies, tries or ends are not those of its snapshots: another"
+            " organization's, of another digest, or of a time that has not come. Nothing was"
+            " imported; export it again."
         )
 
 
@@ -360,27 +446,48 @@ LEDGER_TIMES = {
 """The times of a ledger that cannot lie in the future, by its part."""
 
 
-def _take_policies(transaction: Connection, ledger: Mapping[str, Any] | None) -> tuple[int, tuple[str, ...]]:
-    """Take in the policies and rules of an archive, where they can hold; how many policies, what is lacking and what follows.
+def _take_policies(
+    transaction: Connection, ledger: Mapping[str, Any] | None
+) -> tuple[int, tuple[str, ...]]:
+    """Take in the policies and rules of an archive, where they can hold; how many policies, what is
+    lacking and what follows.
 
-    They can hold only where nothing was judged yet: they are of the whole warehouse, and what was judged stays so.
+    They can hold only where nothing was judged yet: they are of the whole warehouse, and what was
+    judged stays so.
     """
     follows = (
-        "the days that came are judged by the policy and the rules that this warehouse had on them, by the defaults before its "
-        "first one"
+        "the days that came are judged by the policy and the rules that this warehouse had on them,"
+        " by the defaults before its first one"
     )
     if ledger is None:
         return 0, (f"The archive is of an older version, which carried no policies: {follows}.",)
-    policies = [{**_only(POLICY, one), "in_force_from": _time(one["in_force_from"])} for one in ledger["policies"]]
-    rules = [{**_only(RULE, one), "in_force_from": _time(one["in_force_from"])} for one in ledger.get("rules", ())]
+    policies = [
+        {**_only(POLICY, one), "in_force_from": _time(one["in_force_from"])}
+        for one in ledger["policies"]
+    ]
+    rules = [
+        {**_only(RULE, one), "in_force_from": _time(one["in_force_from"])}
+        for one in ledger.get("rules", ())
+    ]
     own, new = _new(transaction, policy_version, POLICY, policies)
     own_rules, new_rules = _new(transaction, rule_version, RULE, rules)
     if not new and not new_rules:
         return 0, ()
-    if own or own_rules or transaction.execute(select(raw_snapshot.c.snapshot_id).limit(1)).first() is not None:
-        counted = [f"{len(said)} {what}" for said, what in ((new, "policies"), (new_rules, "rules")) if said]
+    if (
+        own
+        or own_rules
+        or transaction.execute(select(raw_snapshot.c.snapshot_id).limit(1)).first() is not None
+    ):
+        counted = [
+            f"{len(said)} {what}"
+            for said, what in ((new, "policies"), (new_rules, "rules"))
+            if said
+        ]
         return 0, (
-            f"{' and '.join(counted)} of the archive were not taken, because this warehouse has judged days already: {follows}.",
+            (
+                f"{' and '.join(counted)} of the archive were not taken, because this warehouse has"
+                f" judged days already: {follows}."
+            ),
         )
     for table, said in ((policy_version, new), (rule_version, new_rules)):
         if said:
@@ -399,20 +506,32 @@ def _new(
 def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> None:
     """Take in the tries and the recorded ends that are not there yet."""
     key = ledger["organization_key"]
-    ours = select(raw_snapshot.c.content_sha256, raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == key)
+    ours = select(raw_snapshot.c.content_sha256, raw_snapshot.c.snapshot_id).where(
+        raw_snapshot.c.organization_key == key
+    )
     snapshots = {row.content_sha256: row.snapshot_id for row in transaction.execute(ours)}
     attempt, end = sync_attempt.c, organization_end.c
     tries = select(attempt.run_id, attempt.started_at).where(attempt.organization_key == key)
     known = {tuple(row) for row in transaction.execute(tries)}
     for one in ledger["attempts"]:
         times = {name: _time(one[name]) for name in ("started_at", "ended_at", "due_at")}
-        values = {**_only(ATTEMPT, one), **times, "partition_date": date.fromisoformat(one["partition_date"])}
+        values = {
+            **_only(ATTEMPT, one),
+            **times,
+            "partition_date": date.fromisoformat(one["partition_date"]),
+        }
         if (one["run_id"], values["started_at"]) not in known:
             values["snapshot_id"] = snapshots.get(one["snapshot_id"])
             transaction.execute(insert(sync_attempt).values(organization_key=key, **values))
-    ended = set(transaction.execute(select(end.decided_at).where(end.organization_key == key)).scalars())
+    ended = set(
+        transaction.execute(select(end.decided_at).where(end.organization_key == key)).scalars()
+    )
     for one in ledger["ends"]:
-        values = {**_only(END, one), "decided_at": _time(one["decided_at"]), "last_day": date.fromisoformat(one["last_day"])}
+        values = {
+            **_only(END, one),
+            "decided_at": _time(one["decided_at"]),
+            "last_day": date.fromisoformat(one["last_day"]),
+        }
         if values["decided_at"] not in ended:
             transaction.execute(insert(organization_end).values(organization_key=key, **values))
 
@@ -423,7 +542,11 @@ def _only(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take(
-    transaction: Connection, snapshot: Snapshot, decisions: list[dict[str, Any]], archive_sha256: str, now: datetime
+    transaction: Connection,
+    snapshot: Snapshot,
+    decisions: list[dict[str, Any]],
+    archive_sha256: str,
+    now: datetime,
 ) -> bool:
     """Take a snapshot in, and tell whether that was done; False when it was there before."""
     source = (snapshot.source_url, snapshot.source_kind.value)
@@ -440,12 +563,16 @@ def _take(
         return False
     if there:
         raise WarehouseError(
-            f"The warehouse has another snapshot of '{snapshot.organization_key}' of the same time, "
-            f"{snapshot.observed_at:%Y-%m-%d %H:%M}; nothing was imported, because only one of the two can be true."
+            f"The warehouse has another snapshot of '{snapshot.organization_key}' of the same time,"
+            f" {snapshot.observed_at:%Y-%m-%d %H:%M}; nothing was imported, because only one of the"
+            " two can be true."
         )
     recorded = append(transaction, snapshot, now, archive_sha256)
     if decisions:
-        transaction.execute(insert(snapshot_decision), [{"snapshot_id": recorded.snapshot_id, **d} for d in decisions])
+        transaction.execute(
+            insert(snapshot_decision),
+            [{"snapshot_id": recorded.snapshot_id, **d} for d in decisions],
+        )
     return True
 
 

@@ -1,4 +1,6 @@
-"""The record of every try to read: noted before anything can go wrong, and ended whatever happens."""
+"""The record of every try to read: noted before anything can go wrong, and ended whatever
+happens.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,18 @@ def end_attempt(
     snapshot_id: int | None,
     cause: str | None = None,
 ) -> None:
-    """Note how a try ended: the verdict of its snapshot, or `failed`, with the kind of what went wrong and the sentence."""
+    """Note how a try ended: the verdict of its snapshot, or `failed`, with the kind of what went
+    wrong and the sentence.
+    """
     with warehouse.write(RECORDING) as transaction:
         transaction.execute(
             update(sync_attempt)
             .where(sync_attempt.c.attempt_id == attempt_id)
-            .values(ended_at=ended_at, outcome=outcome, error=error, snapshot_id=snapshot_id, cause=cause)
+            .values(
+                ended_at=ended_at,
+                outcome=outcome,
+                error=error,
+                snapshot_id=snapshot_id,
+                cause=cause,
+            )
         )

@@ -1,7 +1,10 @@
-"""What people say of snapshots: a held one is confirmed, any one is retracted. Append-only, and history follows at once.
+"""What people say of snapshots: a held one is confirmed, any one is retracted.
 
-A decision and everything that follows from it are one transaction. Snapshots held after the one decided upon were compared
-with what was the last observation then; they are judged again, and one that would no longer be held is confirmed by rule.
+Append-only, and history follows at once.
+
+A decision and everything that follows from it are one transaction. Snapshots held after the one
+decided upon were compared with what was the last observation then; they are judged again, and one
+that would no longer be held is confirmed by rule.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ BY_RULE = "sonar-access"
 
 @dataclass(frozen=True)
 class Decided:
-    """What a decision did: snapshots confirmed by rule because of it, in order, and those that are still held."""
+    """What a decision did: snapshots confirmed by rule because of it, in order, and those that are
+    still held.
+    """
 
     organization_key: str
     released: tuple[int, ...]
@@ -48,7 +53,8 @@ def decide(
     brake: Brake,
     clock: Callable[[], datetime],
 ) -> Decided:
-    """Record that somebody confirms a held snapshot or retracts any, and derive history accordingly.
+    """Record that somebody confirms a held snapshot or retracts any, and derive history
+    accordingly.
 
     Raises `WarehouseError` when there is no such snapshot, or nothing to decide.
     """
@@ -74,14 +80,23 @@ def decide(
 
 
 def _snapshot(transaction: Connection, snapshot_id: int) -> RowMapping:
-    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one_or_none()
+    row = (
+        transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id))
+        .mappings()
+        .one_or_none()
+    )
     if row is None:
-        raise WarehouseError(f"There is no snapshot {snapshot_id}; `sonar-access snapshot list` shows those there are.")
+        raise WarehouseError(
+            f"There is no snapshot {snapshot_id}; `sonar-access snapshot list` shows those there"
+            " are."
+        )
     return row
 
 
 def _decisions(transaction: Connection, snapshot_id: int) -> set[str]:
-    decided = select(snapshot_decision.c.decision).where(snapshot_decision.c.snapshot_id == snapshot_id)
+    decided = select(snapshot_decision.c.decision).where(
+        snapshot_decision.c.snapshot_id == snapshot_id
+    )
     return set(transaction.execute(decided).scalars())
 
 
@@ -90,17 +105,30 @@ def _require_open(transaction: Connection, snapshot: RowMapping, decision: str) 
     before = _decisions(transaction, snapshot_id)
     if decision in before or RETRACTED in before:
         said = RETRACTED if RETRACTED in before else decision
-        raise WarehouseError(f"Snapshot {snapshot_id} was {said} already; a decision is never taken back, sync again instead.")
+        raise WarehouseError(
+            f"Snapshot {snapshot_id} was {said} already; a decision is never taken back, sync again"
+            " instead."
+        )
     if decision == CONFIRMED and verdict != Verdict.HELD.value:
-        raise WarehouseError(f"Snapshot {snapshot_id} is {verdict}, and only a held one can be confirmed.")
+        raise WarehouseError(
+            f"Snapshot {snapshot_id} is {verdict}, and only a held one can be confirmed."
+        )
     if decision == RETRACTED and verdict == Verdict.INCOMPLETE.value:
         raise WarehouseError(
-            f"Snapshot {snapshot_id} is incomplete: nothing was derived from it, so there is nothing to retract."
+            f"Snapshot {snapshot_id} is incomplete: nothing was derived from it, so there is"
+            " nothing to retract."
         )
 
 
-def _record(transaction: Connection, snapshot_id: int, decision: str, by: str, reason: str, at: datetime) -> None:
-    values: dict[str, Any] = {"snapshot_id": snapshot_id, "decision": decision, "reason": reason, "decided_by": by}
+def _record(
+    transaction: Connection, snapshot_id: int, decision: str, by: str, reason: str, at: datetime
+) -> None:
+    values: dict[str, Any] = {
+        "snapshot_id": snapshot_id,
+        "decision": decision,
+        "reason": reason,
+        "decided_by": by,
+    }
     transaction.execute(insert(snapshot_decision).values(**values, decided_at=at))
 
 
@@ -123,4 +151,7 @@ def _would_be_held(transaction: Connection, held: RowMapping, brake: Brake) -> b
     time = ObservationTime(held["started_at"], held["observed_at"])
     observed = Observation(held["snapshot_id"], time, scopes_of(held["scopes"]))
     content = Contents(transaction, held["organization_key"]).of(observed)
-    return why_held(transaction, held["organization_key"], content, time.observed_at, brake) is not None
+    return (
+        why_held(transaction, held["organization_key"], content, time.observed_at, brake)
+        is not None
+    )

@@ -1,4 +1,5 @@
-"""Keeping and forgetting: bodies that are old enough lose their bytes, and a person is replaced by a pseudonym, on record.
+"""Keeping and forgetting: bodies that are old enough lose their bytes, and a person is replaced by
+a pseudonym, on record.
 
 Neither takes anything from the chain of snapshots: that is made of digests, and they stay.
 """
@@ -12,7 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, not_, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from sonar_access_pipeline.access.redaction import identifiers, pseudonym, redacted
 from sonar_access_pipeline.access.rows import (
@@ -52,29 +66,45 @@ PERSONAL: Mapping[HistoryTable, tuple[str, Mapping[str, bool]]] = {
     FCT_USER_ACCESS: ("login", {}),
     FCT_FINDING: ("subject", {}),
 }
-"""Where a login stands in a history table, and what else tells who it is: replaced by the pseudonym, or by nothing."""
-IS_A_PERSON = {FCT_PERMISSION_GRANT: (("principal_type", "user"),), FCT_FINDING: (("subject_type", "account"),)}
+"""Where a login stands in a history table, and what else tells who it is: replaced by the
+pseudonym, or by nothing.
+"""
+IS_A_PERSON = {
+    FCT_PERMISSION_GRANT: (("principal_type", "user"),),
+    FCT_FINDING: (("subject_type", "account"),),
+}
 """Where that column may be about something else: what makes it a person."""
 
 
 def drop_bodies(
-    warehouse: Warehouse, organization_key: str, before: datetime, clock: Callable[[], datetime], *, keep_days: int
+    warehouse: Warehouse,
+    organization_key: str,
+    before: datetime,
+    clock: Callable[[], datetime],
+    *,
+    keep_days: int,
 ) -> int:
-    """Drop the bodies of an organization that only snapshots read before a moment have, on record; how many.
+    """Drop the bodies of an organization that only snapshots read before a moment have, on record;
+    how many.
 
-    `keep_days` is the setting that asks for it: a body that is dropped without a record of why is a fault.
+    `keep_days` is the setting that asks for it: a body that is dropped without a record of why is a
+    fault.
 
-    Of those snapshots, only of such that history shows or never will: what waits for a decision, or to be derived, keeps its own.
+    Of those snapshots, only of such that history shows or never will: what waits for a decision, or
+    to be derived, keeps its own.
     """
     settled = or_(
         raw_snapshot.c.verdict == Verdict.INCOMPLETE.value,
         exists().where(history_observation.c.snapshot_id == raw_snapshot.c.snapshot_id),
         exists().where(
-            snapshot_decision.c.snapshot_id == raw_snapshot.c.snapshot_id, snapshot_decision.c.decision == "retracted"
+            snapshot_decision.c.snapshot_id == raw_snapshot.c.snapshot_id,
+            snapshot_decision.c.decision == "retracted",
         ),
     )
     old = select(raw_snapshot.c.snapshot_id).where(
-        raw_snapshot.c.organization_key == organization_key, raw_snapshot.c.observed_at < before, settled
+        raw_snapshot.c.organization_key == organization_key,
+        raw_snapshot.c.observed_at < before,
+        settled,
     )
     with warehouse.write(RECORDING) as transaction:
         is_old = raw_response.c.snapshot_id.in_(old)
@@ -82,10 +112,20 @@ def drop_bodies(
         now = clock()
         dropped = _drop(transaction, chosen, now)
         if dropped:
-            values = {"organization_key": organization_key, "older_than": before, "keep_days": keep_days, "dropped_at": now}
-            noted = insert(body_drop).values(**values, reason=f"older than the {keep_days} days that bodies are kept")
+            values = {
+                "organization_key": organization_key,
+                "older_than": before,
+                "keep_days": keep_days,
+                "dropped_at": now,
+            }
+            noted = insert(body_drop).values(
+                **values, reason=f"older than the {keep_days} days that bodies are kept"
+            )
             drop_id = transaction.execute(noted.returning(body_drop.c.drop_id)).scalar_one()
-            transaction.execute(insert(dropped_body), [{"drop_id": drop_id, "body_sha256": digest} for digest in dropped])
+            transaction.execute(
+                insert(dropped_body),
+                [{"drop_id": drop_id, "body_sha256": digest} for digest in dropped],
+            )
     return len(dropped)
 
 
@@ -94,8 +134,14 @@ def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
     that stand in their place.
     """
     stand_ins, answer = StandIns(transaction), raw_response.c
-    came = select(answer.body_sha256).where(chosen, answer.body_sha256.not_in(stand_ins.replaced)).distinct()
-    replaced = select(answer.snapshot_id, answer.body_sha256).where(chosen, answer.body_sha256.in_(stand_ins.replaced))
+    came = (
+        select(answer.body_sha256)
+        .where(chosen, answer.body_sha256.not_in(stand_ins.replaced))
+        .distinct()
+    )
+    replaced = select(answer.snapshot_id, answer.body_sha256).where(
+        chosen, answer.body_sha256.in_(stand_ins.replaced)
+    )
     now = {stand_ins.of(row.snapshot_id, row.body_sha256) for row in transaction.execute(replaced)}
     return now | set(transaction.execute(came).scalars())
 
@@ -104,7 +150,10 @@ def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> lis
     """Take the bytes of bodies that have them; the digests of those."""
     left, dropped = sorted(digests), list[str]()
     for start in range(0, len(left), IN_LIST):
-        chosen = and_(raw_body.c.body_sha256.in_(left[start : start + IN_LIST]), raw_body.c.dropped_at.is_(None))
+        chosen = and_(
+            raw_body.c.body_sha256.in_(left[start : start + IN_LIST]),
+            raw_body.c.dropped_at.is_(None),
+        )
         there = sorted(transaction.execute(select(raw_body.c.body_sha256).where(chosen)).scalars())
         transaction.execute(update(raw_body).where(chosen).values(zlib_body=b"", dropped_at=now))
         dropped += there
@@ -113,7 +162,10 @@ def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> lis
 
 @dataclass(frozen=True)
 class Redacted:
-    """What taking a person out did. `read_by`: snapshots that the person's own token read, and which go on saying so."""
+    """What taking a person out did.
+
+    `read_by`: snapshots that the person's own token read, and which go on saying so.
+    """
 
     pseudonym: str
     bodies: int
@@ -122,12 +174,20 @@ class Redacted:
 
 
 def redact(
-    warehouse: Warehouse, organization_key: str, login: str, *, by: str, basis: str, clock: Callable[[], datetime]
+    warehouse: Warehouse,
+    organization_key: str,
+    login: str,
+    *,
+    by: str,
+    basis: str,
+    clock: Callable[[], datetime],
 ) -> Redacted:
-    """Replace a person by a pseudonym in every body and every history table, and note who decided that, when and why.
+    """Replace a person by a pseudonym in every body and every history table, and note who decided
+    that, when and why.
 
-    All of it in one transaction. The same person gets the same pseudonym again. Packets that were sealed stay as they are.
-    Raises `WarehouseError` for somebody who is not there, or is a member still.
+    All of it in one transaction. The same person gets the same pseudonym again. Packets that were
+    sealed stay as they are. Raises `WarehouseError` for somebody who is not there, or is a member
+    still.
     """
     with warehouse.write(lock_of(organization_key)) as transaction:
         warehouse.lock(transaction, RECORDING)
@@ -138,15 +198,29 @@ def redact(
         salt = _salt_of(transaction, organization_key, login) or secrets.token_hex(16)
         stands, now = pseudonym(salt, login), clock()
         last = transaction.execute(select(func.max(raw_snapshot.c.snapshot_id))).scalar()
-        values = {"organization_key": organization_key, "pseudonym": stands, "salt": salt, "basis": basis, "decided_by": by}
-        noted = insert(redaction).values(**values, redacted_at=now, last_snapshot_id=last).returning(redaction.c.redaction_id)
+        values = {
+            "organization_key": organization_key,
+            "pseudonym": stands,
+            "salt": salt,
+            "basis": basis,
+            "decided_by": by,
+        }
+        noted = (
+            insert(redaction)
+            .values(**values, redacted_at=now, last_snapshot_id=last)
+            .returning(redaction.c.redaction_id)
+        )
         redaction_id = transaction.execute(noted).scalar_one()
         bodies = _replace_bodies(transaction, organization_key, login, stands, redaction_id, now)
-        rows = sum(_replace_rows(transaction, table, organization_key, login, stands) for table in PERSONAL)
+        rows = sum(
+            _replace_rows(transaction, table, organization_key, login, stands) for table in PERSONAL
+        )
         # What the rules say of others may change with it.
         rebuild_table(transaction, organization_key, FCT_FINDING)
         if not bodies and not rows:
-            raise WarehouseError(f"Nobody of login '{login}' is in what the warehouse has of '{organization_key}'.")
+            raise WarehouseError(
+                f"Nobody of login '{login}' is in what the warehouse has of '{organization_key}'."
+            )
         own = select(raw_snapshot.c.snapshot_id).where(
             raw_snapshot.c.organization_key == organization_key, raw_snapshot.c.token_login == login
         )
@@ -157,17 +231,25 @@ def redact(
 
 
 def _require_gone(transaction: Connection, organization_key: str, login: str) -> None:
-    """Refuse a person of whom the last observation shows anything; what an ended scope showed last is no obstacle."""
+    """Refuse a person of whom the last observation shows anything; what an ended scope showed last
+    is no obstacle.
+    """
     for description in PERSONAL:
         table = history_tables[description.name]
         for part in description.parts:
             if part.scope is Scope.CORE:
-                theirs = and_(_theirs(description, organization_key, login), ours(table, part, organization_key))
-                present = select(table.c.valid_from).where(theirs, table.c.valid_to.is_(None)).limit(1)
+                theirs = and_(
+                    _theirs(description, organization_key, login),
+                    ours(table, part, organization_key),
+                )
+                present = (
+                    select(table.c.valid_from).where(theirs, table.c.valid_to.is_(None)).limit(1)
+                )
                 if transaction.execute(present).first() is not None:
                     raise WarehouseError(
-                        f"'{login}' has access to '{organization_key}' by the last observation, and the next one would bring the "
-                        "person back; remove the account there, sync, then redact."
+                        f"'{login}' has access to '{organization_key}' by the last observation, and"
+                        " the next one would bring the person back; remove the account there,"
+                        " sync, then redact."
                     )
 
 
@@ -180,28 +262,55 @@ def _theirs(description: HistoryTable, organization_key: str, login: str) -> Col
 
 def _salt_of(transaction: Connection, organization_key: str, login: str) -> str | None:
     """Find the salt that this person's pseudonym was made with before; None where there is none."""
-    known = select(redaction.c.salt, redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
-    return next((row.salt for row in transaction.execute(known) if pseudonym(row.salt, login) == row.pseudonym), None)
+    known = select(redaction.c.salt, redaction.c.pseudonym).where(
+        redaction.c.organization_key == organization_key
+    )
+    return next(
+        (
+            row.salt
+            for row in transaction.execute(known)
+            if pseudonym(row.salt, login) == row.pseudonym
+        ),
+        None,
+    )
 
 
 def _replace_bodies(
-    transaction: Connection, organization_key: str, login: str, stands: str, redaction_id: int, now: datetime
+    transaction: Connection,
+    organization_key: str,
+    login: str,
+    stands: str,
+    redaction_id: int,
+    now: datetime,
 ) -> int:
-    """Put bodies without a person in the place of those that count for an organization; how many. What another has too stays."""
-    of_ours = select(raw_snapshot.c.snapshot_id).where(raw_snapshot.c.organization_key == organization_key)
+    """Put bodies without a person in the place of those that count for an organization; how many.
+
+    What another has too stays.
+    """
+    of_ours = select(raw_snapshot.c.snapshot_id).where(
+        raw_snapshot.c.organization_key == organization_key
+    )
     is_ours = raw_response.c.snapshot_id.in_(of_ours)
     counting = sorted(_counting(transaction, is_ours))
-    own = frozenset().union(*(identifiers(body, login) for _, body in _bodies(transaction, counting)))
+    own = frozenset().union(
+        *(identifiers(body, login) for _, body in _bodies(transaction, counting))
+    )
     found: dict[str, dict[str, Any]] = {}
     for digest, body in _bodies(transaction, counting):
         new = redacted(body, login, stands, own)
         if new is not None:
             found[digest] = packed(new)
     for digest, values in found.items():
-        there = select(raw_body.c.body_sha256).where(raw_body.c.body_sha256 == values["body_sha256"])
+        there = select(raw_body.c.body_sha256).where(
+            raw_body.c.body_sha256 == values["body_sha256"]
+        )
         if transaction.execute(there).first() is None:
             transaction.execute(insert(raw_body).values(**values))
-        replaced = {"body_sha256": digest, "new_sha256": values["body_sha256"], "redaction_id": redaction_id}
+        replaced = {
+            "body_sha256": digest,
+            "new_sha256": values["body_sha256"],
+            "redaction_id": redaction_id,
+        }
         transaction.execute(insert(redacted_body).values(**replaced))
     _drop(transaction, found.keys() - _counting(transaction, not_(is_ours)), now)
     return len(found)
@@ -211,16 +320,30 @@ def _bodies(transaction: Connection, digests: Sequence[str]) -> Iterator[tuple[s
     """Yield the bodies with these digests that were not dropped, reading a few at a time."""
     for start in range(0, len(digests), IN_LIST):
         chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
-        for row in transaction.execute(select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))):
+        for row in transaction.execute(
+            select(raw_body).where(chosen, raw_body.c.dropped_at.is_(None))
+        ):
             yield row.body_sha256, zlib.decompress(row.zlib_body)
 
 
-def _replace_rows(transaction: Connection, description: HistoryTable, organization_key: str, login: str, stands: str) -> int:
-    """Replace a person's intervals in one table; those that were told apart by who it is alone become one."""
+def _replace_rows(
+    transaction: Connection,
+    description: HistoryTable,
+    organization_key: str,
+    login: str,
+    stands: str,
+) -> int:
+    """Replace a person's intervals in one table; those that were told apart by who it is alone
+    become one.
+    """
     table, (column, more) = history_tables[description.name], PERSONAL[description]
     theirs = _theirs(description, organization_key, login)
     order = [table.c[name.name] for name in description.key]
-    before = transaction.execute(select(table).where(theirs).order_by(*order, table.c.valid_from)).mappings().all()
+    before = (
+        transaction.execute(select(table).where(theirs).order_by(*order, table.c.valid_from))
+        .mappings()
+        .all()
+    )
     transaction.execute(delete(table).where(theirs))
     names = [name.name for name in description.columns]
     new = {column: stands} | {name: stands if is_named else None for name, is_named in more.items()}
@@ -231,7 +354,10 @@ def _replace_rows(transaction: Connection, description: HistoryTable, organizati
 
 
 def _replaced(
-    row: Mapping[Any, Any], names: list[str], new: Mapping[str, str | None], description: HistoryTable
+    row: Mapping[Any, Any],
+    names: list[str],
+    new: Mapping[str, str | None],
+    description: HistoryTable,
 ) -> dict[str, Any]:
     # What was unknown stays unknown.
     changed = {**row, **{name: value for name, value in new.items() if row[name] is not None}}
@@ -242,7 +368,11 @@ def _joined(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Intervals in order of key and time, with those joined that touch and have equal values."""
     last: dict[str, Any] | None = None
     for row in rows:
-        if last is not None and last["row_hash"] == row["row_hash"] and last["valid_to"] == row["valid_from"]:
+        if (
+            last is not None
+            and last["row_hash"] == row["row_hash"]
+            and last["valid_to"] == row["valid_from"]
+        ):
             last |= {"valid_to": row["valid_to"], "last_seen_at": row["last_seen_at"]}
             continue
         if last is not None:

@@ -28,7 +28,11 @@ from sonar_access_pipeline.access.snapshot import (
     chain_head,
 )
 from sonar_access_pipeline.warehouse.database import Warehouse
-from sonar_access_pipeline.warehouse.errors import BodyDroppedError, OutOfOrderError, SourceMismatchError
+from sonar_access_pipeline.warehouse.errors import (
+    BodyDroppedError,
+    OutOfOrderError,
+    SourceMismatchError,
+)
 from sonar_access_pipeline.warehouse.schema import (
     raw_body,
     raw_control,
@@ -41,7 +45,9 @@ from sonar_access_pipeline.warehouse.schema import (
 )
 
 RECORDING = "recording"
-"""The lock under which snapshots and tries are written: one at a time in the whole warehouse, since they form one chain."""
+"""The lock under which snapshots and tries are written: one at a time in the whole warehouse, since
+they form one chain.
+"""
 IN_LIST = 500
 """Values in one IN list: below every database's limit on parameters."""
 
@@ -68,17 +74,23 @@ RESPONSE = Codec(Response, left_out=("size_bytes", "zlib_body"))
 RECORDED = Codec(Recorded)
 
 
-def claim(warehouse: Warehouse, organization_key: str, source_url: str, source_kind: SourceKind) -> None:
+def claim(
+    warehouse: Warehouse, organization_key: str, source_url: str, source_kind: SourceKind
+) -> None:
     """Refuse a read of an organization whose history comes from elsewhere.
 
-    Raises `SourceMismatchError`: another host or kind of source would mix two truths in one history.
+    Raises `SourceMismatchError`: another host or kind of source would mix two truths in one
+    history.
     """
     with warehouse.read() as transaction:
         require_same_source(transaction, organization_key, (source_url, source_kind.value))
 
 
-def require_same_source(transaction: Connection, organization_key: str, source: tuple[str, str]) -> None:
-    """Refuse another address or kind than the organization's history has; what a connection is called is nobody's business.
+def require_same_source(
+    transaction: Connection, organization_key: str, source: tuple[str, str]
+) -> None:
+    """Refuse another address or kind than the organization's history has; what a connection is
+    called is nobody's business.
 
     Raises `SourceMismatchError`.
     """
@@ -90,8 +102,9 @@ def require_same_source(transaction: Connection, organization_key: str, source: 
     ).one_or_none()
     if first is not None and tuple(first) != source:
         raise SourceMismatchError(
-            f"The history of organization '{organization_key}' was read from {first.source_url} ({first.source_kind}); "
-            f"{source[0]} ({source[1]}) is refused: two sources never mix. Use another warehouse for it."
+            f"The history of organization '{organization_key}' was read from {first.source_url}"
+            f" ({first.source_kind}); {source[0]} ({source[1]}) is refused: two sources never mix."
+            " Use another warehouse for it."
         )
 
 
@@ -107,13 +120,24 @@ def record(warehouse: Warehouse, snapshot: Snapshot, clock: Callable[[], datetim
         return append(transaction, snapshot, clock())
 
 
-def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, imported_from: str | None = None) -> Recorded:
-    """Put a snapshot at the end of the chain: facts, lists, controls, responses, and the bodies not yet stored.
+def append(
+    transaction: Connection,
+    snapshot: Snapshot,
+    recorded_at: datetime,
+    imported_from: str | None = None,
+) -> Recorded:
+    """Put a snapshot at the end of the chain: facts, lists, controls, responses, and the bodies not
+    yet stored.
 
-    The caller holds the lock `RECORDING` and commits. `imported_from` is the digest of the archive it came in, if it did.
+    The caller holds the lock `RECORDING` and commits. `imported_from` is the digest of the archive
+    it came in, if it did.
     """
     last = transaction.execute(
-        select(raw_snapshot.c.snapshot_id, raw_snapshot.c.previous_sha256, raw_snapshot.c.content_sha256)
+        select(
+            raw_snapshot.c.snapshot_id,
+            raw_snapshot.c.previous_sha256,
+            raw_snapshot.c.content_sha256,
+        )
         .order_by(raw_snapshot.c.snapshot_id.desc())
         .limit(1)
     ).one_or_none()
@@ -126,20 +150,29 @@ def append(transaction: Connection, snapshot: Snapshot, recorded_at: datetime, i
             partition_date=snapshot.partition_date,
             recorded_at=recorded_at,
             content_sha256=snapshot.content_sha256,
-            previous_sha256=chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START,
+            previous_sha256=(
+                chain_head(last.previous_sha256, last.content_sha256) if last else CHAIN_START
+            ),
             imported_from=imported_from,
         )
     )
     _insert(transaction, raw_list, snapshot_id, map(LIST.row, snapshot.lists))
     _insert(transaction, raw_control, snapshot_id, map(CONTROL.row, snapshot.controls))
     _insert(transaction, raw_response, snapshot_id, map(RESPONSE.row, snapshot.responses))
-    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
+    row = (
+        transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id))
+        .mappings()
+        .one()
+    )
     return RECORDED.of_row(row)
 
 
 def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
-    # What was retracted, as a read by a clock that was ahead, and what never counted hold up nothing.
-    retracted = select(snapshot_decision.c.snapshot_id).where(snapshot_decision.c.decision == "retracted")
+    # What was retracted, as a read by a clock that was ahead, and what never counted hold up
+    # nothing.
+    retracted = select(snapshot_decision.c.snapshot_id).where(
+        snapshot_decision.c.decision == "retracted"
+    )
     last = transaction.execute(
         select(func.max(raw_snapshot.c.observed_at)).where(
             raw_snapshot.c.organization_key == snapshot.organization_key,
@@ -149,8 +182,9 @@ def _require_order(transaction: Connection, snapshot: Snapshot) -> None:
     ).scalar()
     if last is not None and snapshot.started_at <= last:
         raise OutOfOrderError(
-            f"This read of '{snapshot.organization_key}' began before the last one had ended: another sync ran at the same time, "
-            "or this machine's clock went back. It was not kept; check the clock, then sync again."
+            f"This read of '{snapshot.organization_key}' began before the last one had ended:"
+            " another sync ran at the same time, or this machine's clock went back. It was not"
+            " kept; check the clock, then sync again."
         )
 
 
@@ -160,14 +194,23 @@ def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> Non
     stored: dict[str, datetime | None] = {}
     for start in range(0, len(digests), IN_LIST):
         part = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
-        known = transaction.execute(select(raw_body.c.body_sha256, raw_body.c.dropped_at).where(part))
+        known = transaction.execute(
+            select(raw_body.c.body_sha256, raw_body.c.dropped_at).where(part)
+        )
         stored.update({row.body_sha256: row.dropped_at for row in known})
     for digest in [digest for digest, dropped_at in stored.items() if dropped_at is not None]:
-        # It was dropped, and now SonarCloud says the same again. Stored, not deflated: so PostgreSQL itself compares the digest.
+        # It was dropped, and now SonarCloud says the same again. Stored, not deflated: so
+        # PostgreSQL itself compares the digest.
         again = update(raw_body).where(raw_body.c.body_sha256 == digest)
-        transaction.execute(again.values(zlib_body=zlib.compress(bodies[digest].body, level=0), dropped_at=None))
+        transaction.execute(
+            again.values(zlib_body=zlib.compress(bodies[digest].body, level=0), dropped_at=None)
+        )
     new = [
-        {"body_sha256": digest, "size_bytes": bodies[digest].size_bytes, "zlib_body": bodies[digest].zlib_body}
+        {
+            "body_sha256": digest,
+            "size_bytes": bodies[digest].size_bytes,
+            "zlib_body": bodies[digest].zlib_body,
+        }
         for digest in digests
         if digest not in stored
     ]
@@ -175,12 +218,16 @@ def _store_bodies(transaction: Connection, responses: Sequence[Response]) -> Non
         transaction.execute(insert(raw_body), new)
 
 
-def _insert(transaction: Connection, table: Any, snapshot_id: int, rows: Iterable[dict[str, Any]]) -> None:
+def _insert(
+    transaction: Connection, table: Any, snapshot_id: int, rows: Iterable[dict[str, Any]]
+) -> None:
     if numbered := [{"snapshot_id": snapshot_id, **row} for row in rows]:
         transaction.execute(insert(table), numbered)
 
 
-def responses_of(transaction: Connection, snapshot_id: int, list_name: str | None = None) -> list[Response]:
+def responses_of(
+    transaction: Connection, snapshot_id: int, list_name: str | None = None
+) -> list[Response]:
     """Return every response of a snapshot, or of one list of it, with its exact body, in the order
     received.
 
@@ -190,12 +237,17 @@ def responses_of(transaction: Connection, snapshot_id: int, list_name: str | Non
 
 
 def responses_of_many(
-    transaction: Connection, snapshot_ids: Sequence[int], *, bodies: bool = True, list_name: str | None = None
+    transaction: Connection,
+    snapshot_ids: Sequence[int],
+    *,
+    bodies: bool = True,
+    list_name: str | None = None,
 ) -> dict[int, list[Response]]:
-    """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can be missing.
+    """`responses_of` for several snapshots at once; without `bodies` they are empty, and none can
+    be missing.
 
-    Where a body was redacted, the one that stands in its place is given, under the digest of the one that came.
-    Raises `BodyDroppedError`.
+    Where a body was redacted, the one that stands in its place is given, under the digest of the
+    one that came. Raises `BodyDroppedError`.
     """
     body = raw_body.c.zlib_body if bodies else literal(b"", LargeBinary)
     query = (
@@ -215,8 +267,8 @@ def responses_of_many(
             zlib_body = stand_ins.body(row["snapshot_id"], row["body_sha256"], zlib_body)
             if not zlib_body:
                 raise BodyDroppedError(
-                    f"The answers of snapshot {row['snapshot_id']} were dropped when they were old enough; nothing can be "
-                    "derived from it again. What was derived stays."
+                    f"The answers of snapshot {row['snapshot_id']} were dropped when they were old"
+                    " enough; nothing can be derived from it again. What was derived stays."
                 )
         response = RESPONSE.of_row(row, size_bytes=row["size_bytes"], zlib_body=zlib_body)
         found[row["snapshot_id"]].append(response)
@@ -230,19 +282,24 @@ def pseudonyms_of(transaction: Connection, organization_key: str) -> frozenset[s
 
 
 class StandIns:
-    """Which body stands in the place of which: a redaction counts for those snapshots of its organization that were there.
+    """Which body stands in the place of which: a redaction counts for those snapshots of its
+    organization that were there.
 
-    Organizations may share a body, and each keeps what it may keep. A body may be redacted more than once, for several people,
-    and it may come again, once a person has returned.
+    Organizations may share a body, and each keeps what it may keep. A body may be redacted more
+    than once, for several people, and it may come again, once a person has returned.
     """
 
     def __init__(self, transaction: Connection) -> None:
         self._transaction = transaction
         self._steps: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
         columns = (redaction.c.organization_key, redaction.c.last_snapshot_id)
-        query = select(redacted_body, *columns).join(redaction, redaction.c.redaction_id == redacted_body.c.redaction_id)
+        query = select(redacted_body, *columns).join(
+            redaction, redaction.c.redaction_id == redacted_body.c.redaction_id
+        )
         for row in transaction.execute(query.order_by(redaction.c.redaction_id)):
-            self._steps[row.organization_key, row.body_sha256].append((row.redaction_id, row.last_snapshot_id, row.new_sha256))
+            self._steps[row.organization_key, row.body_sha256].append(
+                (row.redaction_id, row.last_snapshot_id, row.new_sha256)
+            )
 
     @cached_property
     def _organizations(self) -> dict[int, str]:
@@ -261,14 +318,24 @@ class StandIns:
         if not self._steps:
             return 0
         ours = self._organizations[snapshot_id]
-        return sum(snapshot_id <= last for (key, _), steps in self._steps.items() if key == ours for _, last, _ in steps)
+        return sum(
+            snapshot_id <= last
+            for (key, _), steps in self._steps.items()
+            if key == ours
+            for _, last, _ in steps
+        )
 
     def of(self, snapshot_id: int, digest: str) -> str:
-        """Return the digest of the body that counts for a snapshot: most often the one that came."""
+        """Return the digest of the body that counts for a snapshot: most often the one that
+        came.
+        """
         if digest not in self.replaced:
             return digest
         done, ours = 0, self._organizations[snapshot_id]
-        while step := next((s for s in self._steps.get((ours, digest), ()) if s[0] > done and snapshot_id <= s[1]), None):
+        while step := next(
+            (s for s in self._steps.get((ours, digest), ()) if s[0] > done and snapshot_id <= s[1]),
+            None,
+        ):
             done, _, digest = step
         return digest
 
@@ -290,9 +357,17 @@ def load(transaction: Connection, snapshot_id: int, *, bodies: bool = True) -> S
 
     That digest needs no `bodies`, only their digests. Raises `BodyDroppedError`.
     """
-    row = transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)).mappings().one()
-    lists = transaction.execute(select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)).mappings()
-    controls = transaction.execute(select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)).mappings()
+    row = (
+        transaction.execute(select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id))
+        .mappings()
+        .one()
+    )
+    lists = transaction.execute(
+        select(raw_list).where(raw_list.c.snapshot_id == snapshot_id)
+    ).mappings()
+    controls = transaction.execute(
+        select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)
+    ).mappings()
     return SNAPSHOT.of_row(
         row,
         lists=list(map(LIST.of_row, lists)),
@@ -332,6 +407,8 @@ def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, byte
     found: dict[str, bytes] = {}
     for start in range(0, len(digests), IN_LIST):
         chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
-        query = select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(chosen, raw_body.c.dropped_at.is_(None))
+        query = select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(
+            chosen, raw_body.c.dropped_at.is_(None)
+        )
         found |= {digest: zlib.decompress(packed) for digest, packed in transaction.execute(query)}
     return found

@@ -1,6 +1,8 @@
-"""The tables, guards and views of version 0.1.0, from one file of SQL per database: they stay as they were released.
+"""The tables, guards and views of version 0.1.0, from one file of SQL per database: they stay as
+they were released.
 
-Its number says that nine came before it, which nobody was given: a warehouse of theirs is not brought here.
+Its number says that nine came before it, which nobody was given: a warehouse of theirs is not
+brought here.
 """
 
 from pathlib import Path
