@@ -49,10 +49,8 @@ class SimulatedClock:
 
     def go_to(self, day: date, *, hours: int = 0) -> None:
         """Start `day`, or so many hours later."""
-        self._base, self._since = (
-            datetime.combine(day, time_of_day(5 + hours), UTC),
-            time.monotonic(),
-        )
+        self._base = datetime.combine(day, time_of_day(5 + hours), UTC)
+        self._since = time.monotonic()
 
     def __call__(self) -> datetime:
         """Now, on the simulated day."""

@@ -23,7 +23,10 @@ from sonar_access_pipeline.warehouse.errors import (
     WarehouseUrlError,
 )
 
-FAILED, WRONG_USE, UNREADABLE, AROUND = 1, 2, 3, 4
+FAILED = 1
+WRONG_USE = 2
+UNREADABLE = 3
+AROUND = 4
 """Exit statuses: a finding or a failed check; wrong use; what was asked cannot be read now; a
 packet is fine, its line is not.
 """

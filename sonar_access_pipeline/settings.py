@@ -205,17 +205,13 @@ class Connection(BaseModel):
         Raises `SettingsError` when it is not there or cannot be one.
         """
         if self.token_file is None:
-            token, place, remedy = (
-                environment.get(self.token_env, ""),
-                self.token_env,
-                f"set {self.token_env} to",
-            )
+            token = environment.get(self.token_env, "")
+            place = self.token_env
+            remedy = f"set {self.token_env} to"
         else:
-            token, place, remedy = (
-                _content(self.token_file),
-                f"The file {self.token_file}",
-                f"write into {self.token_file}",
-            )
+            token = _content(self.token_file)
+            place = f"The file {self.token_file}"
+            remedy = f"write into {self.token_file}"
         token = value_of(token)
         token = value_of(token[len(BEARER) :]) if token.lower().startswith(BEARER) else token
         if not token:
@@ -745,7 +741,8 @@ def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ)
     """Name variables that look as if they were read and are not, one sentence each, with what is
     read in their place.
     """
-    said, written = _said(environment), _written(environment)
+    said = _said(environment)
+    written = _written(environment)
     tokens = {connection.token_env.upper() for connection in settings.connections}
     if (
         any(connection.name != DEFAULT_CONNECTION for connection in settings.connections)

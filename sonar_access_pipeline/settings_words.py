@@ -40,7 +40,8 @@ def sentences(error: ValidationError, written: Written) -> str:
 def _sentence(detail: ErrorDetails, written: Written) -> str:
     names = written.connections
     place = [str(part) for part in detail["loc"]]
-    kind, limits = str(detail["type"]), detail.get("ctx", {})
+    kind = str(detail["type"])
+    limits = detail.get("ctx", {})
     if place[:1] == ["connections"] and len(place) > 1 and place[1].isdigit():
         number = int(place[1])
         place[1] = names[number] if number < len(names) else f"number {number + 1}"

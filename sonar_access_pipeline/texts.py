@@ -99,5 +99,6 @@ def value_of(text: str) -> str:
 def _bare(text: str) -> str:
     before = None
     while text != before:
-        before, text = text, text.strip().strip(INVISIBLE)
+        before = text
+        text = text.strip().strip(INVISIBLE)
     return text

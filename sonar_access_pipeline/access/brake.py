@@ -99,7 +99,8 @@ def measures(description: HistoryTable, rows: Iterable[Row]) -> Iterator[Measure
 
     Only the key columns are looked at.
     """
-    width, place = len(description.key), ACCOUNT.get(description.name)
+    width = len(description.key)
+    place = ACCOUNT.get(description.name)
     for row in rows:
         key = row[:width]
         is_an_accounts = place is not None and (
@@ -145,7 +146,8 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
     `before` is what the last observation shows, as `measures` gives it, each row once.
     """
     there, gone = Counter[str](), Counter[str]()
-    owners, losers = defaultdict[str, set[Whose]](set), defaultdict[str, set[Whose]](set)
+    owners = defaultdict[str, set[Whose]](set)
+    losers = defaultdict[str, set[Whose]](set)
     for what, key, whose in before:
         there[what] += 1
         owners[what].add(whose)

@@ -40,7 +40,8 @@ from sonar_access_pipeline.access.records import (
 )
 from sonar_access_pipeline.access.snapshot import Control, ListRead, Scope, Verdict
 
-LOGIN, GROUP_ID = attrgetter("login"), attrgetter("group_id")
+LOGIN = attrgetter("login")
+GROUP_ID = attrgetter("group_id")
 
 
 def who_exists(
@@ -137,7 +138,8 @@ def lists_agree(lists: Lists, content: SnapshotContent) -> tuple[Control, ...]:
     """Controls on lists that should hold the same, though nobody's access hangs on one of them
     alone.
     """
-    members, in_groups = set(map(LOGIN, content.members)), set(map(LOGIN, content.group_members))
+    members = set(map(LOGIN, content.members))
+    in_groups = set(map(LOGIN, content.group_members))
     groups = content.groups
     with_permissions = {_group_of(row) for row in _group_rows(lists) if row.project_key is None}
     unlisted = sum(
@@ -208,12 +210,11 @@ def counts_agree(content: SnapshotContent) -> tuple[Control, ...]:
     """Controls on counts: memberships, group sizes and admins, each stated by SonarCloud in two
     places.
     """
-    members, groups = content.members, content.groups
-    memberships, sizes, admins = (
-        Counter(map(LOGIN, content.group_members)),
-        group_sizes(content.group_members),
-        admin_logins(content),
-    )
+    members = content.members
+    groups = content.groups
+    memberships = Counter(map(LOGIN, content.group_members))
+    sizes = group_sizes(content.group_members)
+    admins = admin_logins(content)
     return (
         _compare(
             "memberships_per_member",

@@ -110,7 +110,8 @@ def lists_of(responses: Iterable[Response]) -> Lists:
     The members of a group that is in no list of groups any more, and the permissions of a project
     in no list of projects, are left out: they were deleted while they were read.
     """
-    gathered, parts = Gathered(), by_part(responses)
+    gathered = Gathered()
+    parts = by_part(responses)
     for part, of_part in parts.items():
         gathered.put(part, counting(LISTS[part[0]], readings_of(of_part)).records)
     for part in gathered.orphans(parts):
@@ -161,7 +162,8 @@ def content_of(
     read = set(scopes)
     groups = lists.of(GROUPS)
     ids = {group.name: group.group_id for group in groups}
-    user_rows, group_rows = lists.of(USER_PERMISSIONS), lists.of(GROUP_PERMISSIONS)
+    user_rows = lists.of(USER_PERMISSIONS)
+    group_rows = lists.of(GROUP_PERMISSIONS)
     if Scope.PROJECT_PERMISSIONS in read:
         user_rows += lists.of(PROJECT_USER_PERMISSIONS)
         group_rows += lists.of(PROJECT_GROUP_PERMISSIONS)

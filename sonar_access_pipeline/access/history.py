@@ -70,7 +70,8 @@ def compare(
     They are read once, and of them only what nothing else has is kept: they may be a million. A row
     that comes twice is one.
     """
-    left, new_only = iter(rows), dict[bytes, R]()
+    left = iter(rows)
+    new_only = dict[bytes, R]()
     missing_before, missing_after = set(before), set(after)
     while several := list(islice(left, AT_ONCE)):
         keys = list(map(hash_of, several))
@@ -130,7 +131,8 @@ class Timeline(Generic[R]):
     ) -> Iterator[Interval[R]]:
         """Take in the next observation, and yield the intervals that end with it."""
         found = compare(self._begun.keys(), rows, hash_of)
-        last, self._last = self._last, time
+        last = self._last
+        self._last = time
         changed_after = last.started_at if last else None
         for key in found.before_only:
             begun = self._begun.pop(key)

@@ -53,7 +53,8 @@ def judged(
 
 
 def _read(responses: Iterable[Response]) -> tuple[Gathered, Reads]:
-    gathered, reads = Gathered(), dict[Part, ListRead]()
+    gathered = Gathered()
+    reads = dict[Part, ListRead]()
     for (name, subject), of_part in by_part(responses).items():
         counted = counting(LISTS[name], readings_of(of_part))
         gathered.put((name, subject), counted.records)

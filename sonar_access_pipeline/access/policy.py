@@ -101,7 +101,8 @@ class Policy:
 
     @property
     def _named(self) -> dict[str, Any]:
-        said, defaults = asdict(self), asdict(type(self)())
+        said = asdict(self)
+        defaults = asdict(type(self)())
         return {
             name: value
             for name, value in said.items()
@@ -115,7 +116,8 @@ class Policy:
     @classmethod
     def of(cls, document: bytes) -> Policy:
         """Parse the policy of a document. Raises `ValueError` for a document of another shape."""
-        said, names = json.loads(document), {one.name for one in fields(cls)}
+        said = json.loads(document)
+        names = {one.name for one in fields(cls)}
         if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
             raise ValueError("it does not have the fields of a policy")
         lists = {

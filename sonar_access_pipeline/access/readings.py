@@ -94,7 +94,8 @@ def list_read(
     nobody has any. `rereads` counts the readings before the last one; `fault` says why the last one
     ended early.
     """
-    rows, distinct = sum(len(page.records) for page in counted.pages), len(counted.by_key)
+    rows = sum(len(page.records) for page in counted.pages)
+    distinct = len(counted.by_key)
     totals = [page.total for page in counted.pages if page.total is not None]
     reported = totals[-1] if totals else None
     note = None
@@ -111,14 +112,14 @@ def list_read(
     if fault is None and reported is not None and distinct != reported:
         fault = f"it reports {reported} rows and delivers {distinct}"
         if distinct < reported and others_without_grants:
-            fault, note = (
-                None,
-                f"stopped at a row without grants: the other {reported - distinct} rows have none",
+            fault = None
+            note = (
+                f"stopped at a row without grants: the other {reported - distinct} rows have none"
             )
         elif of.continued_in and window is not None and distinct == window < reported:
-            fault, note = (
-                None,
-                f"SonarCloud shows {window} of {reported}; the others come from {of.continued_in}",
+            fault = None
+            note = (
+                f"SonarCloud shows {window} of {reported}; the others come from {of.continued_in}"
             )
         elif window is not None and distinct == window < reported:
             fault = f"it reports {reported} rows, of which SonarCloud shows the first {window}"

@@ -206,7 +206,8 @@ def _account_details(content: SnapshotContent) -> Iterator[Row]:
 
 
 def _findings(content: SnapshotContent) -> Iterator[Row]:
-    version, policy = content.in_force.version, content.in_force.policy
+    version = content.in_force.version
+    policy = content.in_force.policy
     for rule in judging(STATE_RULES, content.in_force.rules):
         for answer in rule.answers(content, policy):
             about = (rule.rule_id, answer.subject_type, answer.subject)

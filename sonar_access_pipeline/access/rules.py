@@ -119,7 +119,8 @@ def logins_of(content: SnapshotContent) -> list[str]:
 
 
 def _admins(content: SnapshotContent) -> set[str]:
-    found, groups = set[str](), set[str]()
+    found = set[str]()
+    groups = set[str]()
     for grant in content.grants:
         if grant.scope == "organization" and grant.permission == "admin":
             if grant.principal_type == "user":
@@ -358,7 +359,8 @@ def _outside_domain(content: SnapshotContent, policy: Policy) -> Iterator[Answer
             yield _fail(login, f"e-mail outside the organization's domains: {domain}")
 
 
-PROJECTS, DETAILS = frozenset({Scope.PROJECT_PERMISSIONS}), frozenset({Scope.ACCOUNT_DETAILS})
+PROJECTS = frozenset({Scope.PROJECT_PERMISSIONS})
+DETAILS = frozenset({Scope.ACCOUNT_DETAILS})
 
 STATE_RULES = (
     StateRule(

@@ -87,7 +87,8 @@ def _silenced() -> Iterator[None]:
     """Keep Apprise's own log lines, which may quote a URL, to itself."""
     import apprise
 
-    before, apprise.logger.disabled = apprise.logger.disabled, True
+    before = apprise.logger.disabled
+    apprise.logger.disabled = True
     try:
         yield
     finally:

@@ -14,7 +14,9 @@ from datetime import date, datetime, timedelta
 
 from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, Shared
 
-TOKEN_DIES_AFTER, TOKEN_IDLE_WARNING, TOKEN_EXPIRY_WARNING = 60, 50, 14
+TOKEN_DIES_AFTER = 60
+TOKEN_IDLE_WARNING = 50
+TOKEN_EXPIRY_WARNING = 14
 """Days. SonarCloud removes a token that was not used for 60 (docs/sonarcloud.md)."""
 SUCCEEDED = frozenset({"complete", "held"})
 """Outcomes of a try that read everything; what is held waits for a person and is a problem of its

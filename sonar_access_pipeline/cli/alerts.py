@@ -54,7 +54,8 @@ def alerts_list(everything: bool, form: str) -> None:
     from sonar_access_pipeline.warehouse.ask import queries
     from sonar_access_pipeline.warehouse.ledger import alerts as stored
 
-    settings, now = load(), datetime.now(UTC)
+    settings = load()
+    now = datetime.now(UTC)
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         configured = {
             connection.organization

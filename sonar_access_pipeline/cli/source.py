@@ -152,7 +152,8 @@ def sync(connection_name: str | None) -> None:
     from sonar_access_pipeline.orchestration.parts import Parts
 
     settings = load()
-    worst, ready = 0, []
+    worst = 0
+    ready = []
     for connection in connections_of(settings, connection_name):
         # What is missing is said before Dagster starts, and before anything is made; the other
         # connections go on.

@@ -17,7 +17,11 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.sshsig import KIND, PublicKey, Reader, SignatureError, string
 
 SECONDS = 30.0
-REQUEST_IDENTITIES, IDENTITIES, SIGN, SIGNATURE, SUCCESS = 11, 12, 13, 14, 6
+REQUEST_IDENTITIES = 11
+IDENTITIES = 12
+SIGN = 13
+SIGNATURE = 14
+SUCCESS = 6
 REMOVE_SSH1_KEYS = 9
 """No agent holds keys of SSH 1 any more, so this does nothing; OpenSSH's agent refuses it only
 while it is locked.

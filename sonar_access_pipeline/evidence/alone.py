@@ -104,7 +104,8 @@ def alone(
         report.own.append(report.stranger)
         return None
     report.notes.append(trust.note(key))
-    about, manifest = _parsed(files, SEAL, report), _parsed(files, MANIFEST, report)
+    about = _parsed(files, SEAL, report)
+    manifest = _parsed(files, MANIFEST, report)
     if STAMP in files:
         # Named by nobody, they are those that the sealer named: under the signature, like
         # everything else.
@@ -201,7 +202,8 @@ def _statements(
         for name in sorted(content - stated.keys() - set(RENDERINGS))
     ]
     for name in sorted(stated.keys() & content):
-        body, said = files[name], stated[name]
+        body = files[name]
+        said = stated[name]
         if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
             found.append(f"{MANIFEST} and {name} disagree")
         elif name.endswith(".csv"):
@@ -236,7 +238,8 @@ def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> It
         header, *records = parsed(files[name])
         return [dict(zip(header, record, strict=True)) for record in records]
 
-    population, findings = rows(POPULATION_CSV), rows(FINDINGS_CSV)
+    population = rows(POPULATION_CSV)
+    findings = rows(FINDINGS_CSV)
     failing = [row for row in findings if row["result"] == Result.FAIL.value]
     first = sum(row["kind"] == "first_observed" for row in rows(CHANGES_CSV))
     counted = {

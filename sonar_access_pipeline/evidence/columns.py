@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 FIRST_FORMAT = 3
 """The format of the first release."""
-WIDE, WIDER, WIDEST = 26, 40, 60
+WIDE = 26
+WIDER = 40
+WIDEST = 60
 
 
 @dataclass(frozen=True)

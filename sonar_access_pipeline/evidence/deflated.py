@@ -16,7 +16,9 @@ import deflate
 LEVEL = 6
 FIRST_DAY = 0x0021
 """1980-01-01, as zip files write it: the first day that one can have."""
-VERSION, UTF8, DEFLATED = 20, 0x0800, 8
+VERSION = 20
+UTF8 = 0x0800
+DEFLATED = 8
 
 
 def compressed(data: bytes) -> bytes:
@@ -29,9 +31,12 @@ def zipped(parts: Iterable[tuple[str, bytes]]) -> bytes:
 
     Up to 4 GB.
     """
-    body, directory, count = bytearray(), bytearray(), 0
+    body = bytearray()
+    directory = bytearray()
+    count = 0
     for name, data in parts:
-        packed, encoded = bytes(deflate.deflate_compress(data, LEVEL)), name.encode()
+        packed = bytes(deflate.deflate_compress(data, LEVEL))
+        encoded = name.encode()
         about = struct.pack(
             "<HHHHHIIIHH",
             VERSION,

@@ -302,7 +302,8 @@ def _population(
     Columns: `POPULATION`.
     """
     stated = {row["login"]: row for row in queries.members_at(transaction, as_of)}
-    details, lives = proof.details(transaction, as_of), proof.lives(transaction, as_of)
+    details = proof.details(transaction, as_of)
+    lives = proof.lives(transaction, as_of)
     project_admins = proof.project_admins(transaction, as_of)
     rows_of: dict[str, Rows] = defaultdict(list)
     for row in access:
@@ -396,7 +397,8 @@ def _window_facts(
     access: Rows,
 ) -> WindowFacts:
     """Gather the facts that the rules of a window are evaluated with."""
-    as_of, gained = rests_on.as_of, dict[str, set[str]]()
+    as_of = rests_on.as_of
+    gained = dict[str, set[str]]()
     members = {row["login"] for row in population if row["is_member"]}
     if rests_on.before is not None and rests_on.within:
         held = _held(queries.access_at(transaction, rests_on.before))

@@ -20,7 +20,8 @@ from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger import packets
 
-FOLDER, NAME = "store", "store.json"
+FOLDER = "store"
+NAME = "store.json"
 
 
 def name_of(store: Store) -> str | None:
@@ -65,7 +66,8 @@ def why_unknown(warehouse: Warehouse, store: Store) -> str | None:
     """Say why a store cannot be the one that evidence was put into before; None where it can be, or
     is new.
     """
-    place, found = store.place("").rstrip("/"), name_of(store)
+    place = store.place("").rstrip("/")
+    found = name_of(store)
     with warehouse.read() as transaction:
         known = packets.store_name(transaction, place)
         before = packets.published_below(transaction, store.place(""))
@@ -104,7 +106,8 @@ def begin_anew(
 
 
 def _name(store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
-    name, named_at = secrets.token_hex(16), iso(clock())
+    name = secrets.token_hex(16)
+    named_at = iso(clock())
     signature = signer.sign(_to_sign(name, named_at), STORES).decode()
     # One file, so that of two who name it at once one is whole.
     store.put(

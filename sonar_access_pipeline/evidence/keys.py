@@ -99,7 +99,8 @@ def endorsed(store: Store, key: PublicKey, fingerprints: Collection[str]) -> str
     if key.fingerprint in fingerprints:
         return key.fingerprint
     paths = list(store.listing("keys").bundles)
-    through, seen = [(key, "")], {key}
+    through = [(key, "")]
+    seen = {key}
     while through:
         one, first = through.pop()
         for before in _endorsers(store, paths, one):

@@ -173,8 +173,10 @@ class Line:
             for one in self.paths
             if one.rpartition("/")[0] == path.rpartition("/")[0] and one != path
         ]
-        ours, others = self.of(path, files), self.read(beside)
-        known, faults = {**ours.by_digest, **others.by_digest}, [*ours.faults, *others.faults]
+        ours = self.of(path, files)
+        others = self.read(beside)
+        known = {**ours.by_digest, **others.by_digest}
+        faults = [*ours.faults, *others.faults]
         strangers = list(others.strangers)
         previous = about["previous_digest"]
         for _ in range(FOLLOWED):
@@ -238,7 +240,8 @@ class Line:
     ) -> str | dict[str, Any]:
         """Give a signed head as it says it, or the sentence of its fault."""
         try:
-            key, said = verified(_there(body), _there(signature), HEADS), json.loads(_there(body))
+            key = verified(_there(body), _there(signature), HEADS)
+            said = json.loads(_there(body))
             if path != f"heads/{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
                 return f"the signed head at {path} is of another snapshot"
             if not self.trust.believes(key):
@@ -369,7 +372,8 @@ def _sealed(
     faults: list[Fault] = []
     for path in paths:
         try:
-            about, manifest = json.loads(_there(found[path, SEAL])), _there(found[path, MANIFEST])
+            about = json.loads(_there(found[path, SEAL]))
+            manifest = _there(found[path, MANIFEST])
             digest = hashlib.sha256(manifest).hexdigest()
             require_linked(about)
             if about["digest"] != digest or place_of(json.loads(manifest), digest) != path:
@@ -403,7 +407,8 @@ def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]])
     """Yield a sentence for each packet of the same window that was sealed after this one: whoever
     reads this one should know.
     """
-    window, ours = path.rpartition("/")[0], str(others.get(digest, {}).get("sealed_at", ""))
+    window = path.rpartition("/")[0]
+    ours = str(others.get(digest, {}).get("sealed_at", ""))
     for later, about in others.items():
         if later == digest or str(about["path"]).rpartition("/")[0] != window:
             continue

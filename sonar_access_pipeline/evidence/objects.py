@@ -278,7 +278,8 @@ class ObjectStore:
 
     def restoring(self, path: str, names: Iterable[str]) -> list[str]:
         """Give the commands that make the oldest versions of files the latest ones."""
-        bucket, found = self._bucket, self._oldest_versions(path, names)
+        bucket = self._bucket
+        found = self._oldest_versions(path, names)
         locked = ""
         if until := self._lock().get("ObjectLockRetainUntilDate"):
             locked = (
@@ -478,14 +479,16 @@ class ObjectStore:
         """Ask the store, and again while it is busy; `otherwise` where it says that nothing lies
         there.
         """
-        until, pause = time.monotonic() + self.patient_seconds, 1.0
+        until = time.monotonic() + self.patient_seconds
+        pause = 1.0
         while True:
             try:
                 return ask()
             except EvidenceError:
                 raise
             except Exception as error:  # noqa: BLE001  # each store has errors of its own, and their words may hold credentials
-                code, is_gone = code_of(error), isinstance(error, FileNotFoundError)
+                code = code_of(error)
+                is_gone = isinstance(error, FileNotFoundError)
             if is_gone and self._kind is GOOGLE and not self._is_there():
                 code = "NoSuchBucket"
             if is_gone and code not in LASTING:

@@ -36,10 +36,13 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 
 LONGEST_WINDOW = 3660
 """Days: coverage has a row for each."""
-MANIFEST, README = "manifest.json", "README.txt"
+MANIFEST = "manifest.json"
+README = "README.txt"
 RENDERINGS = ("access-review.xlsx", "report.html", "report.pdf", README)
 """What is made for people of one building's data."""
-POPULATION_CSV, FINDINGS_CSV, REQUESTS_CSV = "population.csv", "findings.csv", "requests.csv"
+POPULATION_CSV = "population.csv"
+FINDINGS_CSV = "findings.csv"
+REQUESTS_CSV = "requests.csv"
 CHANGES_CSV = "changes.csv"
 
 

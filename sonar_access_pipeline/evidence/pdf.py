@@ -34,8 +34,12 @@ from sonar_access_pipeline.evidence.tables import limits
 
 REGULAR, BOLD = "sonar-access", "sonar-access-bold"
 WIDTH, HEIGHT = landscape(A4)
-MARGIN, TOP, BOTTOM = 36.0, HEIGHT - 50, 36.0
-SIZE, LEADING, PAD = 7.5, 9.5, 4.0
+MARGIN = 36.0
+TOP = HEIGHT - 50
+BOTTOM = 36.0
+SIZE = 7.5
+LEADING = 9.5
+PAD = 4.0
 """Points: of table text, of its lines, and between columns."""
 MOST_LINES = 4
 """Lines of a cell; a longer text ends with ... and is whole in the CSV file."""
@@ -231,7 +235,10 @@ def wrapped(text: str, font: str, size: float, room: float, most: int) -> list[s
     limit = room / size
     if len(text) <= most * 100 and sum([_width(letter, font) for letter in text]) <= limit:
         return [text]
-    lines, line, width, last_space = list[str](), list[str](), 0.0, -1
+    lines = list[str]()
+    line = list[str]()
+    width = 0.0
+    last_space = -1
     for letter in text[: most * 400]:
         width += _width(letter, font)
         if width > limit and line:
@@ -323,7 +330,9 @@ class _Paper:
 
     def calendar(self, days: Sequence[tuple[str, str]]) -> None:
         """Draw a box per day, with its status in words."""
-        width, height, per_row = 62.0, 20.0, int((WIDTH - 2 * MARGIN) // 62)
+        width = 62.0
+        height = 20.0
+        per_row = int((WIDTH - 2 * MARGIN) // 62)
         for start in range(0, len(days), per_row):
             self._need(height + 2)
             self._y -= height
@@ -373,7 +382,8 @@ class _Paper:
 
     def _week_chart(self, left: float, weeks: Sequence[charts.Week]) -> None:
         self._frame(left)
-        slot, middle = CHART_WIDTH / len(weeks), self._y + CHART_HEIGHT / 2
+        slot = CHART_WIDTH / len(weeks)
+        middle = self._y + CHART_HEIGHT / 2
         for place, week in enumerate(weeks):
             x = left + place * slot + slot * 0.15
             self._bar(x, slot * 0.7, middle, week.opened_share, GOOD)
@@ -415,7 +425,8 @@ class _Paper:
             self.paragraph(empty)
 
     def _row(self, widths: Sequence[float], cells: Sequence[Sequence[str]], font: str) -> None:
-        canvas, x = self._canvas, MARGIN
+        canvas = self._canvas
+        x = MARGIN
         canvas.setFillColor(INK)
         canvas.setFont(font, SIZE)
         for width, lines in zip(widths, cells, strict=True):

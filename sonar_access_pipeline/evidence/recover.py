@@ -40,15 +40,14 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
         ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
-    line, known = (
-        Line(organization_key, Trust(store, registered=ours)),
-        {entry.digest[:12] for entry in before},
-    )
+    line = Line(organization_key, Trust(store, registered=ours))
+    known = {entry.digest[:12] for entry in before}
     entries: list[packets.Entry] = []
     refused: dict[str, str] = {}
     for name, paths in line.places.items():
         for path in paths if name not in known else ():
-            files, report = store.get(path), Report()
+            files = store.get(path)
+            report = Report()
             alone(files, line.trust, None, report)
             wrong = [*report.own, *(fault.sentence for fault in line.of(path, files).faults)]
             if wrong:

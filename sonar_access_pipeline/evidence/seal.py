@@ -34,16 +34,16 @@ from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger import packets
 
-SEAL, SIGNERS, SUMS, SIGNATURE, STAMP = (
-    "seal.json",
-    "allowed_signers",
-    "SHA256SUMS",
-    "SHA256SUMS.sig",
-    "SHA256SUMS.sig.tsr",
-)
+SEAL = "seal.json"
+SIGNERS = "allowed_signers"
+SUMS = "SHA256SUMS"
+SIGNATURE = "SHA256SUMS.sig"
+STAMP = "SHA256SUMS.sig.tsr"
 OUTSIDE = frozenset({SUMS, SIGNATURE, STAMP})
 """The files that the sums cannot hold: they, their signature, and the time stamp of that."""
-HEAD, HEAD_STAMP, STATEMENT = "head.json", "head.json.sig.tsr", "statement.json"
+HEAD = "head.json"
+HEAD_STAMP = "head.json.sig.tsr"
+STATEMENT = "statement.json"
 AUTHORITIES = "timestamp_certificates.pem"
 """The certificates of the time stamp authority, as the sealer knew them."""
 OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS, AUTHORITIES}
@@ -203,7 +203,8 @@ def _sealed_before(
     lost it because a warehouse was restored.
     """
     store = sealing.store
-    found, place = store.get(path), store.place(path)
+    found = store.get(path)
+    place = store.place(path)
     _require_unchanged(packet, found, place)
     _require_signed(store, found, ours, place)
     return entry_of(found, place)
@@ -211,7 +212,8 @@ def _sealed_before(
 
 def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
     """Make the line of the register from a packet's own files: `location` is where it lies."""
-    about, manifest = json.loads(files[SEAL]), json.loads(files[MANIFEST])
+    about = json.loads(files[SEAL])
+    manifest = json.loads(files[MANIFEST])
     first, last = (
         date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")
     )
@@ -436,7 +438,8 @@ def endorse(sealing: Sealing, endorsed_by: Signer | None = None) -> str:
 
     Raises `EvidenceError` where the endorsement cannot be read back.
     """
-    store, signer = sealing.store, sealing.signer
+    store = sealing.store
+    signer = sealing.signer
     public = f"{signer.key.line} {signer.origin}\n".encode()
     path = key_path(signer.key)
     if not store.has(path, KEY):
@@ -481,7 +484,8 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         "time_stamp": sealing.stamp is not None,
         "time_stamp_certificates_sha256": digests_of(sealing.known_authorities).get(AUTHORITIES),
     }
-    body, path = canonical_json(said), f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
+    body = canonical_json(said)
+    path = f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     endorse(sealing)
     header = packets.Header(path, sealing.store.place(path), HEAD, sealing.clock())
@@ -568,7 +572,8 @@ def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collectio
     """
     try:
         found = store.get(path)
-        key, said = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS), json.loads(found[HEAD])
+        key = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS)
+        said = json.loads(found[HEAD])
         is_this = (said["snapshot_id"], said["head_sha256"]) == (head.snapshot_id, head.head_sha256)
     except UnreadableError:
         raise

@@ -39,7 +39,8 @@ PACKETS, HEADS, KEYS, STATEMENTS, STORES = (
 """Namespaces: what is signed as one thing is never taken for another."""
 SELF_SIGNED = "self-signed on the collecting machine"
 GIVEN = "signed with a key of the operator"
-AGENT, OWN_KEY = "agent:", "signing_key"
+AGENT = "agent:"
+OWN_KEY = "signing_key"
 LARGEST_KEY = 2**16
 OTHERS = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 """A group may read a key: that is how Kubernetes hands a secret to a user who is not root."""

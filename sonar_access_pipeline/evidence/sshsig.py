@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-MAGIC, VERSION, HASH, KIND = b"SSHSIG", 1, b"sha512", b"ssh-ed25519"
+MAGIC = b"SSHSIG"
+VERSION = 1
+HASH = b"sha512"
+KIND = b"ssh-ed25519"
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 LINE = 70
 
@@ -55,7 +58,8 @@ class PublicKey:
     def raw(self) -> bytes:
         """The 32 bytes. Raises `SignatureError` for another kind of key."""
         reader = Reader(self.blob)
-        kind, raw = reader.string(), reader.string()
+        kind = reader.string()
+        raw = reader.string()
         if kind != KIND or len(raw) != 32 or reader.left:
             raise SignatureError("the key is not an Ed25519 key")
         return raw
@@ -100,14 +104,13 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     reader = Reader(_unarmored(signature_file))
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
-    key, said, reserved, algorithm = (
-        PublicKey(reader.string()),
-        reader.string(),
-        reader.string(),
-        reader.string(),
-    )
+    key = PublicKey(reader.string())
+    said = reader.string()
+    reserved = reader.string()
+    algorithm = reader.string()
     signature = Reader(reader.string())
-    kind, signed = signature.string(), signature.string()
+    kind = signature.string()
+    signed = signature.string()
     if reader.left or signature.left or reserved or kind != KIND:
         raise SignatureError("it is not what an Ed25519 key makes")
     if _lines(reader.whole) != signature_file:

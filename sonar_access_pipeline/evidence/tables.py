@@ -242,7 +242,8 @@ def limits(facts: Facts) -> Rows:
     return rows
 
 
-NO, IN_PART = "no", "in part"
+NO = "no"
+IN_PART = "in part"
 
 
 def _limit(subject: str, why: str, *, in_part: bool = False) -> dict[str, str]:

@@ -133,7 +133,8 @@ def stamp_fault(
         )
     try:
         response = decode_timestamp_response(stamp)
-        imprint, when = response.tst_info.message_imprint, response.tst_info.gen_time
+        imprint = response.tst_info.message_imprint
+        when = response.tst_info.gen_time
         name = HASHES.get(imprint.hash_algorithm.dotted_string)
         if name is None or imprint.message != hashlib.new(name, data).digest():
             return "it is a time stamp of something else", None

@@ -93,7 +93,8 @@ def verify(
     nothing to read, and `UnreadableError` where the store does not answer: then nothing is said of
     anything.
     """
-    files, report = store.get(path), Report()
+    files = store.get(path)
+    report = Report()
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(
             f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}."
@@ -149,7 +150,8 @@ def verify_all(
         raise UnreadableError(why)
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
     trust = Trust(store, fingerprints, _keys(warehouse))
-    line, found = Line(organization_key, trust, authorities), Packets()
+    line = Line(organization_key, trust, authorities)
+    found = Packets()
     seals: dict[str, Mapping[str, Any]] = {}
     faults: list[Fault] = []
     for path, files in _each(line):
@@ -255,10 +257,8 @@ def _lock_faults(
         return
     until = store.locked_until(path, files)
     if until is None or until < published:
-        name, said = (
-            str(about["digest"])[:12],
-            (f"it ends on {until:%Y-%m-%d}" if until else "there is none"),
-        )
+        name = str(about["digest"])[:12]
+        said = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
         yield Fault(
             f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}",
             f"lock:{name}",
@@ -311,7 +311,8 @@ def _follow(
     near = line.near(path, files, about)
     report.notes += [*line.notes, *near.strangers]
     yield from near.faults
-    previous, seen = about["previous_digest"], {about["digest"]}
+    previous = about["previous_digest"]
+    seen = {about["digest"]}
     for _ in range(FOLLOWED):
         if previous is None:
             break
@@ -349,7 +350,8 @@ def _warehouse_faults(
     found = list(_register_faults(line, seals, register, now, whole=whole))
     keys = {(row["snapshot_id"], row["head_sha256"]): row["key_fingerprint"] for row in now.signed}
     for said in heads:
-        number, sha256 = said["snapshot_id"], said["head_sha256"]
+        number = said["snapshot_id"]
+        sha256 = said["head_sha256"]
         key = str(said["path"]).replace("heads/", "head:")
         if number not in now.chain:
             found.append(
@@ -479,7 +481,8 @@ def _differing(files: Mapping[str, bytes], warehouse: Warehouse) -> list[str]:
     A later version may ask in other words: those of the manifest are compared only where this
     version built it.
     """
-    manifest, seal = json.loads(files[MANIFEST]), json.loads(files[SEAL])
+    manifest = json.loads(files[MANIFEST])
+    seal = json.loads(files[SEAL])
     if manifest["format_version"] not in FORMATS:
         return [MANIFEST]
     built = build(
@@ -540,7 +543,8 @@ def _register_faults(
                 f"register:{name}",
             )
         before.add(row["digest"])
-    there, is_waiting = line.places, {path.rpartition("/")[2][:12] for path in register.waiting}
+    there = line.places
+    is_waiting = {path.rpartition("/")[2][:12] for path in register.waiting}
     for row in register.rows:
         name = row["digest"][:12]
         if name not in there:

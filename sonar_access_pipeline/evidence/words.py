@@ -61,7 +61,8 @@ def about(facts: Facts) -> str:
 
 def numbers(facts: Facts) -> list[tuple[str, str]]:
     """Return the counts of the first page: number and label."""
-    days, agreeing = len(facts.coverage), sum(row["passed"] is True for row in facts.reconciliation)
+    days = len(facts.coverage)
+    agreeing = sum(row["passed"] is True for row in facts.reconciliation)
     return [
         (str(len(facts.population)), "accounts"),
         (str(facts.members), "members"),

@@ -43,7 +43,8 @@ DECISIONS = ("keep", "change", "revoke")
 TO_FILL = ("decision", "reason", "reviewer")
 A3 = 8
 """As Excel numbers papers."""
-LONGEST, MOST_ROWS = 32_000, 1_000_000
+LONGEST = 32_000
+MOST_ROWS = 1_000_000
 """Characters of a cell, rows of a sheet: a little less than Excel takes."""
 WIDTHS = {"findings": 30, "row sha256": 20, "reason": 40}
 """Of what only the review sheet has."""
@@ -113,7 +114,8 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
 
     Raises `ValueError` for files of another shape.
     """
-    about, population_csv = json.loads(packet["manifest.json"]), packet["population.csv"]
+    about = json.loads(packet["manifest.json"])
+    population_csv = packet["population.csv"]
     digest = hashlib.sha256(packet["manifest.json"]).hexdigest()
     header, *records = parsed(packet["findings.csv"])
     found: dict[str, list[str]] = defaultdict(list)
@@ -125,11 +127,9 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
             Result.FAIL.value,
         ) and not is_excepted:
             found[row["subject"]].append(row["rule_id"])
-    organization, window, kind = (
-        about["organization"]["key"],
-        about["window"],
-        about["source"]["kind"],
-    )
+    organization = about["organization"]["key"]
+    window = about["window"]
+    kind = about["source"]["kind"]
     summary = [
         ("This is a copy to work on. The sealed packet is the record.", ""),
         ("Packet", digest),

@@ -230,7 +230,8 @@ def _history_assets(
                 # A table of a scope that was not read is not materialized: nobody knows what it
                 # should show.
                 continue
-            name, change = description.name, moved[description.name]
+            name = description.name
+            change = moved[description.name]
             numbers = {
                 "dagster/row_count": change.rows,
                 "opened": change.opened,

@@ -59,7 +59,8 @@ def check(connection: Connection, parts: Parts) -> Checked:
     organization_key = connection.organization_key()
     with parts.client(connection) as client:
         reader = Reader(client, organization_key, scopes=connection.scopes or ())
-        preflight, probed = reader.preflight(), reader.probe()
+        preflight = reader.preflight()
+        probed = reader.probe()
         warnings = list(probed.warnings)
         if client.tls_bundle:
             warnings.append(NAMED_BUNDLE.format(bundle=client.tls_bundle))
@@ -95,7 +96,9 @@ def observe(
         started_at=started_at,
         due_at=parts.settings.calendar_of(organization_key).due_at(started_at.date()),
     )
-    outcome, error, snapshot_id = "failed", "stopped by an unexpected error", None
+    outcome = "failed"
+    error = "stopped by an unexpected error"
+    snapshot_id = None
     cause: Cause | None = Cause.UNEXPECTED
     try:
         policy_fault = _policy_fault(parts, warehouse)
@@ -103,11 +106,9 @@ def observe(
             parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress)
         )
         recorded = record(warehouse, snapshot, parts.clock)
-        outcome, error, snapshot_id = (
-            recorded.verdict.value,
-            recorded.reason or "",
-            recorded.snapshot_id,
-        )
+        outcome = recorded.verdict.value
+        error = recorded.reason or ""
+        snapshot_id = recorded.snapshot_id
         cause = CAUSES.get(recorded.verdict)
         if cause is Cause.INCOMPLETE and TOKEN in (recorded.reason or ""):
             # Revoked or expired while its lists were read: sooner or later is the same to whoever
@@ -118,11 +119,13 @@ def observe(
     except (SettingsError, SourceError, WarehouseError) as fault:
         # Only our own sentences: the words of an unexpected error may hold a person's data, and
         # this row goes into packets.
-        error, cause = str(fault), fact_of(fault).cause
+        error = str(fault)
+        cause = fact_of(fault).cause
         raise
     except BaseException as stop:
         if not isinstance(stop, Exception):
-            error, cause = "its process was stopped from outside", Cause.LOST
+            error = "its process was stopped from outside"
+            cause = Cause.LOST
         raise
     finally:
         end_attempt(

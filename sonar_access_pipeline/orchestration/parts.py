@@ -91,7 +91,8 @@ class Parts:
 
         Raises `EvidenceError`; `SettingsError` for unreadable certificates.
         """
-        settings, authorities = self.settings, self.authorities()
+        settings = self.settings
+        authorities = self.authorities()
         return Sealing(
             store=self.store(),
             signer=signer_of(settings.signing_key, keys or settings.data_dir),

@@ -13,8 +13,13 @@ from datetime import date, timedelta
 from PIL import Image, ImageDraw, ImageFont
 
 SCALE = 2
-CELL, GAP, MARGIN, TEXT = 13, 3, 10, 11
-BACKGROUND, INK, FAINT = "#ffffff", "#24292f", "#8c959f"
+CELL = 13
+GAP = 3
+MARGIN = 10
+TEXT = 11
+BACKGROUND = "#ffffff"
+INK = "#24292f"
+FAINT = "#8c959f"
 COLOURS = {
     "observed": "#1f6fb2",
     "held": "#e3b341",

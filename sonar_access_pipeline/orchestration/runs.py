@@ -83,7 +83,8 @@ def ended_since(
     known: Iterable[str] = (),
 ) -> EndedRuns:
     """Find the runs of connections that ended after `since`, without those `known` already."""
-    names, seen = list(connections), set(known)
+    names = list(connections)
+    seen = set(known)
     filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
     found = [
@@ -103,7 +104,8 @@ def ended_since(
 
 def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[RunInFlight]:
     """Find the runs of connections that have not ended."""
-    names, now = list(connections), datetime.now(UTC)
+    names = list(connections)
+    now = datetime.now(UTC)
     found = []
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=IN_FLIGHT)):
         for about in _about(record.dagster_run, names):
@@ -226,7 +228,8 @@ def _observes(run: dg.DagsterRun) -> bool:
     """Tell whether observing is part of a run of the daily job: a run that was executed again from
     its failure may leave it out.
     """
-    steps, assets = run.step_keys_to_execute, run.asset_selection
+    steps = run.step_keys_to_execute
+    assets = run.asset_selection
     return (steps is None or any(step.endswith("_observe") for step in steps)) and (
         not assets or any(key.path[-1] == "raw_snapshot" for key in assets)
     )

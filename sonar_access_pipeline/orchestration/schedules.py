@@ -46,7 +46,8 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
         ),
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day, today = context.scheduled_execution_time.date(), parts.clock().date()
+        day = context.scheduled_execution_time.date()
+        today = parts.clock().date()
         if day != today:
             return dg.SkipReason(
                 f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its"

@@ -20,7 +20,8 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.watch import Memory, Watch, due_retries, watching_since
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
-WATCH, RETRY = "sonar_access_watch", "sonar_access_retry"
+WATCH = "sonar_access_watch"
+RETRY = "sonar_access_retry"
 SECONDS = 30
 """Between looks."""
 
@@ -47,7 +48,8 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
             Memory.read(context.cursor)
         )
         for entry in look.entries:
-            about, problem = entry.problem.connection or "deployment", entry.problem
+            about = entry.problem.connection or "deployment"
+            problem = entry.problem
             log = (
                 context.log.error
                 if entry.event in (Event.RAISED, Event.REPEATED)

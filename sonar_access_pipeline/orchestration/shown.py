@@ -145,7 +145,9 @@ def logged(log: dg.DagsterLogManager) -> Callable[[Progress], None]:
 
     def say(progress: Progress) -> None:
         nonlocal is_waiting
-        name, rows, total = progress.list_name, progress.rows, progress.total
+        name = progress.list_name
+        rows = progress.rows
+        total = progress.total
         finished = name not in done and total is not None and rows >= total > 0
         if finished or progress.requests % 50 == 0:
             done.add(name)

@@ -77,7 +77,8 @@ def _goes_on(record: dg.RunRecord) -> bool:
 
 def _wait(instance: dg.DagsterInstance, seconds: float, say: Callable[[str], None]) -> None:
     """Return when no run goes on. Raises `BusyError`."""
-    until, has_said = time.monotonic() + seconds, False
+    until = time.monotonic() + seconds
+    has_said = False
     while working := [
         record.dagster_run.run_id[:8]
         for record in instance.get_run_records(WORKING)

@@ -284,10 +284,8 @@ class Watch:
             return SyncFacts()
         calendar = self.parts.settings.calendar_of(about.organization_key)
         due = calendar.last_due(now)
-        since, until = (
-            memory.expected_since[about.connection],
-            memory.looked_until.get(about.connection, due),
-        )
+        since = memory.expected_since[about.connection]
+        until = memory.looked_until.get(about.connection, due)
         expected = alerts.Expected(about.connection, calendar, due, since, until)
         return alerts.sync_facts(transaction, about.organization_key, expected)
 
@@ -317,7 +315,8 @@ class Watch:
             for connection in self.parts.settings.connections
         }
         for one in ended:
-            run, organization_key = one.run, organizations[one.run.connection]
+            run = one.run
+            organization_key = organizations[one.run.connection]
             if run.succeeded or not one.is_daily:
                 continue
             if run.run_id in noted:
@@ -367,7 +366,8 @@ class Watch:
 
     def _send(self, warehouse: Warehouse, channels: Mapping[str, sending.Channel]) -> list[str]:
         """Send what is due; the channels that have not taken everything."""
-        began, clock = datetime.now(UTC), self.parts.clock
+        began = datetime.now(UTC)
+        clock = self.parts.clock
         with warehouse.read() as transaction:
             waiting = alerts.undelivered(transaction, channels)
         for name, deliveries in waiting.items():
@@ -393,9 +393,13 @@ class Watch:
         be written down.
         """
         outage = memory.outage or Outage(self.home, sentence, now)
-        event, told, said_at = Event.RAISED, list(memory.outage_told), memory.outage_said_at or now
+        event = Event.RAISED
+        told = list(memory.outage_told)
+        said_at = memory.outage_said_at or now
         if now - said_at >= REPEATED_AFTER:
-            event, told, said_at = Event.REPEATED, [], now
+            event = Event.REPEATED
+            told = []
+            said_at = now
         message = messages_of([Entry(event, outage.problem)], self._link)[0]
         for name, channel in channels.items():
             if name not in told and channel.send(message.title, message.text) is None:

@@ -374,7 +374,8 @@ def _first_page_as_asked(answer: Answer) -> Answer:
     first = answer if answer.of_page is None else answer.of_page(1)
     if not isinstance(first.document, dict):
         return replace(answer, status=first.status, document=first.document)
-    index, document = _asked(answer)[0], dict(first.document)
+    index = _asked(answer)[0]
+    document = dict(first.document)
     for name in ("paging", "page"):
         if name in document:
             document[name] = {**document[name], "pageIndex": index}

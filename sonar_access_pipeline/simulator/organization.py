@@ -349,7 +349,8 @@ def _founded(
         )
     organization.join(READER, "Access reader (service)")
     owners.members.add(READER)
-    people, teams = _people(rng), _teams(organization)
+    people = _people(rng)
+    teams = _teams(organization)
     while len(organization.names) < accounts:
         login, name = next(people)
         if login not in organization.names:
@@ -390,7 +391,8 @@ def _live_a_day(rng: random.Random, organization: Organization, day: date) -> No
     """Joiners, leavers, promotions and moves of one day. Nothing happens on a weekend."""
     if day.weekday() >= 5:
         return
-    people, teams = _people(rng), _teams(organization)
+    people = _people(rng)
+    teams = _teams(organization)
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
         login, name = next(people)
         if login not in organization.names:

@@ -330,7 +330,8 @@ class Client:
     def _try(
         self, base: str, endpoint: Endpoint, params: Mapping[str, str], seconds: float
     ) -> tuple[bytes, Page, datetime | None]:
-        host, path = base.removesuffix("/api"), endpoint.path
+        host = base.removesuffix("/api")
+        path = endpoint.path
         newest = self._newest
         with self._watch.limit(min(seconds, self.patience.request_seconds)) as limit:
             try:
@@ -385,7 +386,8 @@ class Client:
         }
         response = self._adapter.send(request, **options)
         with response:
-            pieces, size = [], 0
+            pieces = []
+            size = 0
             for piece in response.iter_content(1 << 18):
                 pieces.append(piece)
                 size += len(piece)
@@ -430,7 +432,8 @@ def _is_known(base: str) -> bool:
 
     A single other address among those that are asked makes the whole another source.
     """
-    url, v2 = urlsplit(base), [urlsplit(address).hostname for address in KNOWN_HOSTS.values()]
+    url = urlsplit(base)
+    v2 = [urlsplit(address).hostname for address in KNOWN_HOSTS.values()]
     return url.scheme == "https" and url.hostname in (*KNOWN_HOSTS, *v2)
 
 

@@ -303,7 +303,8 @@ class Gathering:
 
     def _fetch(self, reading: _Reading, number: int, arrived: SimpleQueue[Arrival]) -> None:
         """In a worker: one page, or why there is none."""
-        client, endpoint = self._client, reading.plan.endpoint
+        client = self._client
+        endpoint = reading.plan.endpoint
         try:
             if self._refused:
                 raise self._refused
@@ -380,7 +381,8 @@ class Gathering:
 
     def _newest_first(self, reading: _Reading, pages: Reading) -> Iterator[Reading]:
         yield pages
-        part, number = reading.plan.part, reading.number
+        part = reading.plan.part
+        number = reading.number
         before = [
             r for r in self.responses if (r.list_name, r.subject) == part and r.reading < number
         ]
@@ -391,10 +393,8 @@ class Gathering:
         """Learn whether grants come first: a list that was read whole proves it; any list can
         disprove it.
         """
-        plan, found = (
-            reading.plan,
-            grants_come_first(record for page in pages for record in page.records),
-        )
+        plan = reading.plan
+        found = grants_come_first(record for page in pages for record in page.records)
         self._stopped.discard(plan)
         if reading.others_without_grants:
             self._stopped.add(plan)

@@ -124,7 +124,8 @@ class Pace:
             self.sleep(start - now)
             # A limit may have been met while this one waited for its turn.
             with self._shared() as state:
-                now, start = self.now(), max(start, state.closed_until)
+                now = self.now()
+                start = max(start, state.closed_until)
 
     def close_for(self, seconds: float) -> None:
         """Let nobody start for so long: the source said that there were too many requests."""
@@ -174,7 +175,8 @@ class Pace:
             self._file_lock.release()
 
     def _read(self, file: int) -> _State:
-        now, noted = self.now(), os.pread(file, STATE.size, 0)
+        now = self.now()
+        noted = os.pread(file, STATE.size, 0)
         if len(noted) != STATE.size:
             return _State(now, now)
         *moments, clock = STATE.unpack(noted)

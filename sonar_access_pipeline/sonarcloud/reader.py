@@ -208,7 +208,8 @@ class Reader:
             if failure
             else snapshot_verdict(self._needed(), settled.who_exists)
         )
-        scopes, content = self._scopes, None
+        scopes = self._scopes
+        content = None
         statistics: Mapping[str, int] = {}
         if verdict is Verdict.COMPLETE and settled.content is not None:
             content = settled.content

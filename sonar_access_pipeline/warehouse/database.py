@@ -42,7 +42,8 @@ class Limits:
     statement: float = 7200.0
 
 
-WORKING, ASKING = Limits(), Limits(lock=60.0, statement=60.0)
+WORKING = Limits()
+ASKING = Limits(lock=60.0, statement=60.0)
 """For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 GRACE = 5.0
 """Seconds after which a server that has not ended a statement by its own limit is taken to be

@@ -221,10 +221,8 @@ def _quoted(name: str) -> str:
 def _statements(
     transaction: Connection, name: str, granted: Mapping[str, str], role: Role
 ) -> Iterator[str]:
-    quoted, database = (
-        _quoted(name),
-        _quoted(str(transaction.execute(text("SELECT current_database()")).scalar())),
-    )
+    quoted = _quoted(name)
+    database = _quoted(str(transaction.execute(text("SELECT current_database()")).scalar()))
     yield f"REVOKE TEMPORARY ON DATABASE {database} FROM {quoted}"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {quoted}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} FROM {quoted}"

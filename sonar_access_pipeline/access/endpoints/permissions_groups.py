@@ -23,8 +23,10 @@ from sonar_access_pipeline.access.records import GroupPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    found, project = rows(document, "groups"), repeat(params.get("projectKey"))
-    names, permissions = texts(found, "name"), text_lists(found, "permissions")
+    found = rows(document, "groups")
+    project = repeat(params.get("projectKey"))
+    names = texts(found, "name")
+    permissions = text_lists(found, "permissions")
     return paged(
         object_of(document),
         map(GroupPermissions, optional_identifiers(found, "id"), names, permissions, project),

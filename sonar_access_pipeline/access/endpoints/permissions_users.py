@@ -23,8 +23,10 @@ from sonar_access_pipeline.access.records import UserPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    found, project = rows(document, "users"), repeat(params.get("projectKey"))
-    logins, permissions = texts(found, "login"), text_lists(found, "permissions")
+    found = rows(document, "users")
+    project = repeat(params.get("projectKey"))
+    logins = texts(found, "login")
+    permissions = text_lists(found, "permissions")
     return paged(
         object_of(document),
         map(UserPermissions, logins, permissions, optional_texts(found, "name"), project),

@@ -26,7 +26,8 @@ from sonar_access_pipeline.access.records import Member
 
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "users")
-    counts, marks = optional_numbers(found, "groupCount"), optional_bools(found, "isOrgAdmin")
+    counts = optional_numbers(found, "groupCount")
+    marks = optional_bools(found, "isOrgAdmin")
     return paged(
         object_of(document),
         map(Member, texts(found, "login"), optional_texts(found, "name"), counts, marks),

@@ -24,7 +24,8 @@ from sonar_access_pipeline.access.records import CallerToken
 
 
 def _parse(document: Any, _: Params) -> Page:
-    login, found = text(object_of(document), "login"), rows(document, "userTokens")
+    login = text(object_of(document), "login")
+    found = rows(document, "userTokens")
     records = map(
         CallerToken,
         repeat(login),

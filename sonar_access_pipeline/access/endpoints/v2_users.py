@@ -26,7 +26,8 @@ from sonar_access_pipeline.access.records import AccountDetail
 
 def _parse(document: Any, _: Params) -> Page:
     found = rows(document, "users")
-    ids, emails = optional_texts(found, "id"), optional_texts(found, "email")
+    ids = optional_texts(found, "id")
+    emails = optional_texts(found, "email")
     records = map(
         AccountDetail, texts(found, "login"), ids, emails, optional_texts(found, "externalProvider")
     )

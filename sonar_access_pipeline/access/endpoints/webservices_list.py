@@ -22,7 +22,8 @@ from sonar_access_pipeline.access.records import CatalogueEntry
 def _parse(document: Any, _: Params) -> Page:
     entries = []
     for service in rows(document, "webServices"):
-        path, actions = text(service, "path").removeprefix("api/"), rows(service, "actions")
+        path = text(service, "path").removeprefix("api/")
+        actions = rows(service, "actions")
         for action, key, deprecated in zip(
             actions, texts(actions, "key"), optional_texts(actions, "deprecatedSince"), strict=True
         ):

@@ -145,7 +145,8 @@ def lives(
     Only the scopes that the observation read are looked at; each time is the end of the first
     observation that showed it.
     """
-    table, until = history_tables["fct_user_access"], answering.observed_at
+    table = history_tables["fct_user_access"]
+    until = answering.observed_at
     ours = [table.c.organization_key == answering.organization_key]
     if Scope.PROJECT_PERMISSIONS not in answering.scopes:
         ours.append(table.c.access_type != "project_permission")
@@ -174,7 +175,8 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
     """
     if Scope.PROJECT_PERMISSIONS not in answering.scopes:
         return None
-    grants, bridge = history_tables["fct_permission_grant"], history_tables["bridge_group_member"]
+    grants = history_tables["fct_permission_grant"]
+    bridge = history_tables["bridge_group_member"]
     at = (answering.organization_key, answering.observed_at)
     admin = and_(shown_at(grants, *at), grants.c.scope == "project", grants.c.permission == "admin")
     members: dict[str, list[str]] = defaultdict(list)
@@ -198,7 +200,8 @@ def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
     Columns: `CHANGES`, and whether a row `closes`; ordered by changed_by, kind, login and the rest
     of the row.
     """
-    key, until = rests_on.as_of.organization_key, rests_on.as_of.observed_at
+    key = rests_on.as_of.organization_key
+    until = rests_on.as_of.observed_at
     found = changes_between(transaction, key, rests_on.after, until)
     found += _renamed_groups(transaction, key, rests_on.after, until)
     found += _ended_scopes(rests_on)

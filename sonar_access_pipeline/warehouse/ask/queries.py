@@ -262,7 +262,8 @@ def _principals_at(transaction: Connection, answering: ObservationFacts, names: 
     )
     answer: Rows = []
     for row in found:
-        is_group, access_type = row.principal_type == "group", f"{row.scope}_permission"
+        is_group = row.principal_type == "group"
+        access_type = f"{row.scope}_permission"
         resource = row.project_key or answering.organization_key
         group_name = names.groups.get(row.principal) if is_group else None
         answer.append(

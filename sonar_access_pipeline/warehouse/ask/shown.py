@@ -77,7 +77,8 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
             "It is incomplete: nothing follows from it, and nobody can tell who would be gone.",
             [],
         )
-    key, scopes = about["organization_key"], set(scopes_of(about["scopes"]))
+    key = about["organization_key"]
+    scopes = set(scopes_of(about["scopes"]))
     time = ObservationTime(about["started_at"], about["observed_at"])
     before = neighbours_of(transaction, key, Scope.CORE, time).before
     if before is None:

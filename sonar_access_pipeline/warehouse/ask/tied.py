@@ -54,14 +54,16 @@ def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) 
     """
     observed = [*([rests_on.before] if rests_on.before else []), *rests_on.within]
     as_of = rests_on.as_of
-    earlier, dropped = observed[:1] if len(observed) > 1 else [], None
+    earlier = observed[:1] if len(observed) > 1 else []
+    dropped = None
     try:
         if earlier:
             try:
                 require_recorded(transaction, earlier[0].snapshot_id)
             except BodyDroppedError as error:
                 # What was dropped of an earlier observation hides nothing of the last one.
-                earlier, dropped = [], str(error)
+                earlier = []
+                dropped = str(error)
         try:
             require_recorded(transaction, as_of.snapshot_id)
         except BodyDroppedError as error:

@@ -92,7 +92,8 @@ def pending(
     """Find the observations that are not merged, oldest first; with `snapshot_id`, only that one of
     them.
     """
-    mark, ours = history_observation.c, observation.c
+    mark = history_observation.c
+    ours = observation.c
     marks = (
         select(func.count())
         .where(
@@ -110,7 +111,8 @@ def pending(
         query = query.where(ours.snapshot_id == snapshot_id)
     found = []
     for row in transaction.execute(query.order_by(ours.observed_at)).all():
-        read, shown = scopes_of(row.scopes), _marked(transaction, row.snapshot_id)
+        read = scopes_of(row.scopes)
+        shown = _marked(transaction, row.snapshot_id)
         time = ObservationTime(row.started_at, row.observed_at)
         found.append(Pending(Observation(row.snapshot_id, time, read), frozenset(read) - shown))
     return found
@@ -319,7 +321,10 @@ class Splice:
 
     def put_in(self, rows: Iterable[Row]) -> None:
         """Put the observation into the table: it shows `rows`."""
-        table, time, before, after = self._table.c, self._time, self._before, self._after
+        table = self._table.c
+        time = self._time
+        before = self._before
+        after = self._after
         shown_before = self._shown(before, is_newest=after is None)
         found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
         # Of an observation that shows nothing where all show something, nobody knows what it would
@@ -352,7 +357,10 @@ class Splice:
 
     def take_out(self) -> None:
         """Take the observation out of the table, as if it had never been."""
-        table, time, before, after = self._table.c, self._time, self._before, self._after
+        table = self._table.c
+        time = self._time
+        before = self._before
+        after = self._after
         found = compare(
             self._shown(before),
             self._shown(time, is_newest=after is None),

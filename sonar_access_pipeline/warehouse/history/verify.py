@@ -135,13 +135,15 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
             findings += _marks(transaction, organization_key)
             with rebuilt(transaction, organization_key, only_merged=True) as again:
                 findings += differing_rows(transaction, organization_key, again)
-                observations, horizon = len(again.observations), again.horizon
+                observations = len(again.observations)
+                horizon = again.horizon
         except (BodyDroppedError, *UNREADABLE) as error:
             # A body that was tampered with need not be readable any more; which one is among the
             # findings already.
             said = str(error) if isinstance(error, BodyDroppedError) else "an answer cannot be read"
             findings.append(Finding("raw_body", f"history cannot be derived again: {said}"))
-            observations, horizon = 0, None
+            observations = 0
+            horizon = None
         redactions = _redactions(transaction, organization_key)
     return Verified(
         observations, snapshots, bodies, dropped, horizon, redactions, tuple(findings), waiting
@@ -161,8 +163,11 @@ def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, l
     query = select(raw_body).where(
         raw_body.c.body_sha256.in_(used) | raw_body.c.body_sha256.in_(in_place)
     )
-    redacted, on_record = StandIns(transaction).replaced, _drops(transaction)
-    there, dropped, findings = 0, 0, []
+    redacted = StandIns(transaction).replaced
+    on_record = _drops(transaction)
+    there = 0
+    dropped = 0
+    findings = []
     for row in transaction.execute(
         query.order_by(raw_body.c.body_sha256).execution_options(yield_per=200)
     ):
@@ -236,7 +241,8 @@ def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, lis
     """Count the snapshots, and find those that are not what was recorded or do not follow in the
     chain of all.
     """
-    findings, head = [], CHAIN_START
+    findings = []
+    head = CHAIN_START
     columns = (
         raw_snapshot.c.snapshot_id,
         raw_snapshot.c.organization_key,

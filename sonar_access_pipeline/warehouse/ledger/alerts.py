@@ -142,7 +142,8 @@ def _due_days(transaction: Transaction, organization_key: str, expected: Expecte
     """List the days that became due since the last look, with the last due day among them in any
     case, but no days before there is history.
     """
-    snapshots, ends = raw_snapshot.c, organization_end.c
+    snapshots = raw_snapshot.c
+    ends = organization_end.c
     first, last = transaction.execute(
         select(func.min(snapshots.partition_date), func.max(snapshots.partition_date)).where(
             snapshots.organization_key == organization_key

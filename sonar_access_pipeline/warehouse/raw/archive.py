@@ -58,9 +58,12 @@ from sonar_access_pipeline.warehouse.schema import (
     sync_attempt,
 )
 
-FORMAT, FORMER = "sonar-access-snapshots-2", "sonar-access-snapshots-1"
-SNAPSHOTS, LEDGER = "snapshots.jsonl", "ledger.json"
-LARGEST_BODY, LARGEST_LIST = 64 * 2**20, 512 * 2**20
+FORMAT = "sonar-access-snapshots-2"
+FORMER = "sonar-access-snapshots-1"
+SNAPSHOTS = "snapshots.jsonl"
+LEDGER = "ledger.json"
+LARGEST_BODY = 64 * 2**20
+LARGEST_LIST = 512 * 2**20
 """Bytes that a file of an archive may unpack to: a body as large as any that is read, and the list
 of years of snapshots.
 """
@@ -187,13 +190,12 @@ def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, An
     days, recorded ends.
     """
     first, last = rows[0]["partition_date"], rows[-1]["partition_date"]
-    key, until = rows[0]["organization_key"], max(row["observed_at"] for row in rows)
-    policy, rule, attempt, end = (
-        policy_version.c,
-        rule_version.c,
-        sync_attempt.c,
-        organization_end.c,
-    )
+    key = rows[0]["organization_key"]
+    until = max(row["observed_at"] for row in rows)
+    policy = policy_version.c
+    rule = rule_version.c
+    attempt = sync_attempt.c
+    end = organization_end.c
 
     def found(
         table: Table, names: Sequence[str], condition: ColumnElement[bool], order: Any
@@ -510,7 +512,8 @@ def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> 
         raw_snapshot.c.organization_key == key
     )
     snapshots = {row.content_sha256: row.snapshot_id for row in transaction.execute(ours)}
-    attempt, end = sync_attempt.c, organization_end.c
+    attempt = sync_attempt.c
+    end = organization_end.c
     tries = select(attempt.run_id, attempt.started_at).where(attempt.organization_key == key)
     known = {tuple(row) for row in transaction.execute(tries)}
     for one in ledger["attempts"]:

@@ -101,7 +101,8 @@ def _decisions(transaction: Connection, snapshot_id: int) -> set[str]:
 
 
 def _require_open(transaction: Connection, snapshot: RowMapping, decision: str) -> None:
-    snapshot_id, verdict = snapshot["snapshot_id"], snapshot["verdict"]
+    snapshot_id = snapshot["snapshot_id"]
+    verdict = snapshot["verdict"]
     before = _decisions(transaction, snapshot_id)
     if decision in before or RETRACTED in before:
         said = RETRACTED if RETRACTED in before else decision

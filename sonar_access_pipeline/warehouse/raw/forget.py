@@ -133,7 +133,8 @@ def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
     """Find the digests of the bodies that count for chosen responses: those that came, or those
     that stand in their place.
     """
-    stand_ins, answer = StandIns(transaction), raw_response.c
+    stand_ins = StandIns(transaction)
+    answer = raw_response.c
     came = (
         select(answer.body_sha256)
         .where(chosen, answer.body_sha256.not_in(stand_ins.replaced))
@@ -148,7 +149,8 @@ def _counting(transaction: Connection, chosen: ColumnElement[bool]) -> set[str]:
 
 def _drop(transaction: Connection, digests: Iterable[str], now: datetime) -> list[str]:
     """Take the bytes of bodies that have them; the digests of those."""
-    left, dropped = sorted(digests), list[str]()
+    left = sorted(digests)
+    dropped = list[str]()
     for start in range(0, len(left), IN_LIST):
         chosen = and_(
             raw_body.c.body_sha256.in_(left[start : start + IN_LIST]),
@@ -196,7 +198,8 @@ def redact(
             transaction.execute(text("PRAGMA secure_delete = ON"))
         _require_gone(transaction, organization_key, login)
         salt = _salt_of(transaction, organization_key, login) or secrets.token_hex(16)
-        stands, now = pseudonym(salt, login), clock()
+        stands = pseudonym(salt, login)
+        now = clock()
         last = transaction.execute(select(func.max(raw_snapshot.c.snapshot_id))).scalar()
         values = {
             "organization_key": organization_key,

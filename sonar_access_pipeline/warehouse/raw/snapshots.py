@@ -331,7 +331,8 @@ class StandIns:
         """
         if digest not in self.replaced:
             return digest
-        done, ours = 0, self._organizations[snapshot_id]
+        done = 0
+        ours = self._organizations[snapshot_id]
         while step := next(
             (s for s in self._steps.get((ours, digest), ()) if s[0] > done and snapshot_id <= s[1]),
             None,
