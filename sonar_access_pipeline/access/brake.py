@@ -25,6 +25,7 @@ from sonar_access_pipeline.access.rows import (
     Part,
     Row,
     Value,
+    parts_of,
 )
 from sonar_access_pipeline.access.snapshot import Scope
 
@@ -131,12 +132,7 @@ def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
 
 def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
     """List the measured parts of history tables that `scopes` feed."""
-    return [
-        (description, part)
-        for description in MEASURED
-        for part in description.parts
-        if part.scope in scopes
-    ]
+    return list(parts_of(scopes, MEASURED))
 
 
 def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Removal]:

@@ -100,7 +100,8 @@ def rows_of_unknown_groups(lists: Lists) -> list[GroupPermissions]:
     """Find the permissions, on the organization or on a project, of groups that are not in the list
     of groups.
     """
-    known = {name for group in lists.of(GROUPS) for name in (group.group_id, group.name)}
+    groups = lists.of(GROUPS)
+    known = {group.group_id for group in groups} | {group.name for group in groups}
     return [row for row in _group_rows(lists) if _group_of(row) not in known]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar, cast
+from itertools import chain
+from typing import Literal, TypeVar, cast
 
 from sonar_access_pipeline.access.endpoints import page_of
 from sonar_access_pipeline.access.lists import (
@@ -33,6 +34,7 @@ from sonar_access_pipeline.access.records import (
     Grant,
     GroupPermissions,
     Member,
+    PrincipalType,
     Record,
     SnapshotContent,
     UserPermissions,
@@ -167,17 +169,8 @@ def content_of(
     if Scope.PROJECT_PERMISSIONS in read:
         user_rows += lists.of(PROJECT_USER_PERMISSIONS)
         group_rows += lists.of(PROJECT_GROUP_PERMISSIONS)
-    # An empty key, which an older version took in, is no right.
-    user_grants = (
-        _grant("user", row.login, row, permission)
-        for row in user_rows
-        for permission in filter(None, row.permissions)
-    )
-    group_grants = (
-        _group_grant(row, ids, permission)
-        for row in group_rows
-        for permission in filter(None, row.permissions)
-    )
+    user_grants = chain.from_iterable(_grants("user", row.login, row) for row in user_rows)
+    group_grants = chain.from_iterable(_group_grants(row, ids) for row in group_rows)
     return SnapshotContent(
         scopes=frozenset(read),
         in_force=in_force or PolicyInForce(),
@@ -265,17 +258,20 @@ def _unlisted(lists: Lists) -> list[UserPermissions]:
     return [row for row in lists.of(USER_PERMISSIONS) if row.login not in logins]
 
 
-def _grant(
-    kind: str, principal: str, row: UserPermissions | GroupPermissions, permission: str
-) -> Grant:
+def _grants(
+    kind: PrincipalType, principal: str, row: UserPermissions | GroupPermissions
+) -> Iterator[Grant]:
+    scope: Literal["organization", "project"]
     scope = "organization" if row.project_key is None else "project"
-    return Grant(kind, principal, scope, row.project_key, permission)  # type: ignore[arg-type]  # one of the few words
+    # An empty key, which an older version took in, is no right.
+    for permission in filter(None, row.permissions):
+        yield Grant(kind, principal, scope, row.project_key, permission)
 
 
-def _group_grant(row: GroupPermissions, ids: Mapping[str, str], permission: str) -> Grant:
+def _group_grants(row: GroupPermissions, ids: Mapping[str, str]) -> Iterator[Grant]:
     if is_anyone(row):
-        return _grant("anyone", ANYONE, row, permission)
-    return _grant("group", row.group_id or ids.get(row.name, row.name), row, permission)
+        return _grants("anyone", ANYONE, row)
+    return _grants("group", row.group_id or ids.get(row.name, row.name), row)
 
 
 def is_anyone(row: GroupPermissions) -> bool:

@@ -9,6 +9,7 @@ For whoever did not see it read: an import, a verification. How a list is read i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 
 from sonar_access_pipeline.access.completeness import (
     details_are_of_members,
@@ -77,7 +78,7 @@ def _ends_without_grants(counted: Counting) -> bool:
     """Tell whether a list was stopped at a row without grants, behind which nobody has any
     grants.
     """
-    records = [record for page in counted.pages for record in page.records]
+    records = list(chain.from_iterable(page.records for page in counted.pages))
     last = records[-1] if records else None
     is_without = isinstance(last, UserPermissions | GroupPermissions) and not last.permissions
     return is_without and grants_come_first(records) is not False

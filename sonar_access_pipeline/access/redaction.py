@@ -156,7 +156,9 @@ def _is_plain(value: Any) -> bool:
 def _said_of(name: str, said: Any, stands: str) -> Any:
     """Return what stays of a field of an object about the person, or of an object inside it."""
     if isinstance(said, str):
-        return said if name in KEPT else stands if name in NAMES else None
+        if name in KEPT:
+            return said
+        return stands if name in NAMES else None
     if isinstance(said, list):
         if name in KEPT_LISTS:
             return said

@@ -8,7 +8,7 @@ documentation its list. What a row means is decided here and nowhere else.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -76,6 +76,12 @@ class HistoryTable:
     def scopes(self) -> frozenset[Scope]:
         """The scopes that feed it."""
         return frozenset(part.scope for part in self.parts)
+
+    def rows(self, content: SnapshotContent) -> Iterator[Row]:
+        """Yield the rows that an observation shows, as far as its scopes reach."""
+        for part in self.parts:
+            if part.scope in content.scopes:
+                yield from part.rows(content)
 
     @cached_property
     def hash_of(self) -> Callable[[Row], bytes]:
@@ -380,3 +386,13 @@ HISTORY_TABLES = (
     FCT_FINDING,
 )
 """Every history table, dimensions first."""
+
+
+def parts_of(
+    scopes: Set[Scope], tables: Iterable[HistoryTable] = HISTORY_TABLES
+) -> Iterator[tuple[HistoryTable, Part]]:
+    """Yield the parts of history tables that `scopes` feed, each with its table."""
+    for description in tables:
+        for part in description.parts:
+            if part.scope in scopes:
+                yield description, part

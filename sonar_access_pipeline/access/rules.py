@@ -323,12 +323,7 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
 
 def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -> bool:
     """Tell whether a word of a login or a name is one of the words of service accounts."""
-    found = {
-        word
-        for text in (login, name or "")
-        for word in re.split(r"[^a-z]+", text.casefold())
-        if word
-    }
+    found = set(re.findall(r"[a-z]+", f"{login} {name or ''}".casefold()))
     return not found.isdisjoint(words)
 
 

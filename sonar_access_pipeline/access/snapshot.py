@@ -168,7 +168,9 @@ class Snapshot:
         return canonical_digest(self.facts())
 
     def facts(self) -> dict[str, Any]:
-        """Everything this snapshot says, bodies by their digest, ready for canonical JSON."""
+        """Return everything this snapshot says, bodies by their digest, ready for canonical
+        JSON.
+        """
         return {
             "connection": self.connection,
             "organization_key": self.organization_key,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 
 from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, runbook_section
 from sonar_access_pipeline.alerts.problems import Problem, owner
@@ -185,7 +186,9 @@ def messages_of(
     messages = []
     for (event, cause), found in together.items():
         groups = {entry.problem.group for entry in found} if event is Event.RECOVERED else set()
-        before = [problem for group in sorted(groups) for problem in (earlier or {}).get(group, ())]
+        before = list(
+            chain.from_iterable((earlier or {}).get(group, ()) for group in sorted(groups))
+        )
         messages.append(_message(event, cause, tuple(found), before, link))
     return messages
 
@@ -194,11 +197,9 @@ def numbered(entries: Sequence[Entry], messages: Sequence[Message], first_id: in
     """Give each entry the number of the message that tells of it; an entry that joined an earlier
     message keeps the number of that one.
     """
-    ids = {
-        id(entry): first_id + number
-        for number, message in enumerate(messages)
-        for entry in message.entries
-    }
+    ids: dict[int, int] = {}
+    for number, message in enumerate(messages, first_id):
+        ids |= dict.fromkeys(map(id, message.entries), number)
     return [replace(entry, message_id=ids.get(id(entry), entry.message_id)) for entry in entries]
 
 

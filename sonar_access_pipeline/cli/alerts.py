@@ -71,13 +71,8 @@ def alerts_list(everything: bool, form: str) -> None:
                 " right."
             ]
         )
-        wrong += [
-            sentence
-            for key in keys
-            for sentence in stored.standing(
-                transaction, key, settings.calendar_of(key).last_due(now)
-            )
-        ]
+        for key in keys:
+            wrong += stored.standing(transaction, key, settings.calendar_of(key).last_due(now))
         wrong += _unwatched(stored.last_look(transaction), now)
         rows: list[dict[str, Any]] = stored.history(transaction, limit=500 if everything else None)
         open_keys = {(one.problem.key, one.said_at) for one in stored.open_problems(transaction)}
@@ -85,13 +80,8 @@ def alerts_list(everything: bool, form: str) -> None:
         rows = [row for row in rows if (row["problem"], row["noted_at"]) in open_keys]
     frame = pd.DataFrame(rows, columns=list(stored.ALERTS))
     if form == "table" and frame.empty:
-        say(
-            "There was no alert yet."
-            if everything
-            else "No alert is open."
-            if wrong
-            else "Nothing is wrong."
-        )
+        nothing = "No alert is open." if wrong else "Nothing is wrong."
+        say("There was no alert yet." if everything else nothing)
     else:
         print_frame(
             console,

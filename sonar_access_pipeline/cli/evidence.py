@@ -8,6 +8,7 @@ import os
 import re
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -519,11 +520,9 @@ def _registered_keys(inside: str) -> tuple[str, ...]:
         return ()
     begins = inside.rpartition("/")[2].partition("-")[0]
     with closing(warehouse), warehouse.read() as transaction:
-        found = [
-            row
-            for key in queries.organizations(transaction)
-            for row in queries.packets(transaction, key)
-        ]
+        organizations = queries.organizations(transaction)
+        of_each = (queries.packets(transaction, key) for key in organizations)
+        found = list(chain.from_iterable(of_each))
         keys = packets.keys(transaction)
     is_known = any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found)
     return tuple(sorted(keys)) if is_known else ()

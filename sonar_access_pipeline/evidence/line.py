@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from sonar_access_pipeline.access.snapshot import SourceKind
@@ -134,10 +135,7 @@ class Line:
 
         Raises `UnreadableError`.
         """
-        found = read_all(
-            self.store,
-            [(path, name) for path in paths for name in (SEAL, MANIFEST, SUMS, SIGNATURE)],
-        )
+        found = read_all(self.store, list(product(paths, (SEAL, MANIFEST, SUMS, SIGNATURE))))
         signed = [path for path in paths if self._is_signed(path, found)]
         others = [path for path in paths if path not in signed]
         strangers = [
@@ -224,9 +222,7 @@ class Line:
         """Read signed heads: what they say, and what is wrong with them. Raises
         `UnreadableError`.
         """
-        found = read_all(
-            self.store, [(path, name) for path in paths for name in (HEAD, f"{HEAD}.sig")]
-        )
+        found = read_all(self.store, list(product(paths, (HEAD, f"{HEAD}.sig"))))
         said: list[dict[str, Any]] = []
         faults: list[Fault] = []
         for path in paths:
@@ -284,9 +280,7 @@ class Line:
         paths = [
             one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))
         ]
-        found = read_all(
-            self.store, [(path, name) for path in paths for name in (STATEMENT, f"{STATEMENT}.sig")]
-        )
+        found = read_all(self.store, list(product(paths, (STATEMENT, f"{STATEMENT}.sig"))))
         said = []
         for path in paths:
             try:
@@ -441,7 +435,7 @@ def place_of(manifest: Mapping[str, Any], digest: str) -> str:
 
 
 def require_linked(about: Mapping[str, Any]) -> None:
-    """Nothing where what a seal points to is a digest, or nothing. Raises `ValueError`."""
+    """Refuse a seal that points to what is no digest. Raises `ValueError`."""
     for name in ("previous_digest", "snapshot_chain_head"):
         if about[name] is not None and not DIGEST.fullmatch(about[name]):
             raise ValueError(name)

@@ -286,11 +286,11 @@ class ObjectStore:
                 " --object-lock-mode COMPLIANCE --object-lock-retain-until-date"
                 f" {until:%Y-%m-%dT%H:%M:%SZ}"
             )
+        versions = {self._key(path, name): version for name, version in found.items()}
         return [
             f"aws s3api copy-object --bucket {quote(bucket)} --key {quote(key)} "
             f"--copy-source {quote(f'{bucket}/{encoded(key)}?versionId={version}')}{locked}"
-            for name, version in found.items()
-            for key in [self._key(path, name)]
+            for key, version in versions.items()
         ]
 
     def locked_until(self, path: str, names: Iterable[str]) -> datetime | None:
@@ -315,8 +315,8 @@ class ObjectStore:
         return min(known) if known and len(known) == len(found) else None
 
     def require_lockable(self) -> None:
-        """Nothing where the bucket locks objects, or nobody asked for that: before anything is put
-        there.
+        """Refuse a bucket that locks no objects, where somebody asked for that: before anything is
+        put there.
         """
         if self.retention_days is None:
             return

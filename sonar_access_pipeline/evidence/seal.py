@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 from urllib.parse import quote
 
 from sonar_access_pipeline import __version__
@@ -405,7 +406,7 @@ def _require_unchanged(packet: Packet, found: Mapping[str, bytes], place: str) -
     added = sorted(found.keys() - packet.data.keys() - {*RENDERINGS} - OF_ONE_SEAL)
     if not changed and not added and found.get(SUMS) == sums_of(content):
         return
-    what = changed[0] if changed else added[0] if added else SUMS
+    what = next(chain(changed, added), SUMS)
     raise EvidenceError(
         f"A packet with this digest lies at {place} and has been changed: {what} is not what it"
         " was; `sonar-access evidence verify` says more. Bring back what was sealed: from a copy,"

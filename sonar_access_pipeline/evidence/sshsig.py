@@ -36,12 +36,12 @@ class PublicKey:
 
     @classmethod
     def of(cls, raw: bytes) -> PublicKey:
-        """From its 32 bytes."""
+        """Make it of its 32 bytes."""
         return cls(string(KIND) + string(raw))
 
     @classmethod
     def parsed(cls, text: str) -> PublicKey:
-        """From a line of an authorized_keys, .pub or allowed_signers file. Raises
+        """Read a line of an authorized_keys, .pub or allowed_signers file. Raises
         `SignatureError`.
         """
         fields = text.split()

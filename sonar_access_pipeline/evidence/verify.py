@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import product
 from typing import Any
 
 from sonar_access_pipeline import __version__
@@ -72,7 +73,9 @@ class Packets:
     @property
     def faults(self) -> list[str]:
         """All faults, each packet's with its path."""
-        own = [f"{path}: {fault}" for path, report in self.reports.items() for fault in report.own]
+        own: list[str] = []
+        for path, report in self.reports.items():
+            own += [f"{path}: {fault}" for fault in report.own]
         return [*own, *self.around]
 
 
@@ -200,7 +203,10 @@ def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
     """
     for begin in range(0, len(line.paths), TOGETHER):
         paths = line.paths[begin : begin + TOGETHER]
-        read = read_all(line.store, [(path, name) for path in paths for name in line.names(path)])
+        files: list[tuple[str, str]] = []
+        for path in paths:
+            files += product([path], line.names(path))
+        read = read_all(line.store, files)
         for path in paths:
             # A folder in a packet is none of its files: what is there and is not listed is named.
             yield (
@@ -374,13 +380,16 @@ def _warehouse_faults(
             )
     there = {path.removeprefix("heads/") for path in line.head_paths}
     is_waiting = {path.removeprefix("heads/") for path in register.waiting}
+    named = {
+        f"{row['snapshot_id']:08d}-{row['head_sha256'][:12]}": row["snapshot_id"]
+        for row in register.signed
+    }
     found += [
         Fault(
-            f"the signed head of snapshot {row['snapshot_id']} is not in the evidence store",
+            f"the signed head of snapshot {snapshot_id} is not in the evidence store",
             f"head:{name}",
         )
-        for row in register.signed
-        for name in [f"{row['snapshot_id']:08d}-{row['head_sha256'][:12]}"]
+        for name, snapshot_id in named.items()
         if name not in there | is_waiting
     ]
     chain = {None, *(head.head_sha256 for head in now.chain.values())}

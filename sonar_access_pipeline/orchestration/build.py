@@ -4,6 +4,10 @@ the demo and the tests call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+from typing import TypeVar
+
 import dagster as dg
 
 from sonar_access_pipeline.orchestration.assets import assets_of
@@ -14,27 +18,23 @@ from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.schedules import schedules_of
 from sonar_access_pipeline.orchestration.sensors import sensors_of
 
+T = TypeVar("T")
+
 
 def build_definitions(parts: Parts) -> dg.Definitions:
-    """Everything Dagster shows, for every connection of the settings.
+    """Build everything that Dagster shows, for every connection of the settings.
 
     Connects to nothing and writes nothing.
     """
     partitions = daily(parts.settings.first_day)
     connections = {connection: jobs_of(connection) for connection in parts.settings.connections}
     return dg.Definitions(
-        assets=[
-            asset
-            for connection in connections
-            for asset in assets_of(connection, parts, partitions)
-        ],
+        assets=_together(assets_of(connection, parts, partitions) for connection in connections),
         asset_checks=[recorded_check(connection, parts) for connection in connections],
-        jobs=[job for jobs in connections.values() for job in jobs.all()],
-        schedules=[
-            s
-            for connection, jobs in connections.items()
-            for s in schedules_of(connection, jobs, parts)
-        ],
+        jobs=_together(jobs.all() for jobs in connections.values()),
+        schedules=_together(
+            schedules_of(connection, jobs, parts) for connection, jobs in connections.items()
+        ),
         sensors=sensors_of(parts, list(connections.values())),
     )
 
@@ -46,3 +46,7 @@ def build_location(parts: Parts) -> dg.Definitions:
     return dg.Definitions.merge(
         build_definitions(parts), dg.Definitions(executor=dg.in_process_executor)
     )
+
+
+def _together(several: Iterable[Iterable[T]]) -> list[T]:
+    return list(chain.from_iterable(several))

@@ -4,6 +4,12 @@ Nothing is decided here.
 
 Runs are looked for by what they are about, not by a tag: a run that somebody starts on assets in
 the UI carries none of ours.
+
+Dagster's own `run_status_sensor` would follow ended runs for us, and is not taken: it hands over
+one run at a time and five in a tick, so that thirty failures for one reason could not be one
+message; it begins with the last event when it is switched on, so that what ended before is not
+told; and each status needs a sensor of its own, each of which costs the daemon a look every half
+minute.
 """
 
 from __future__ import annotations
@@ -87,13 +93,12 @@ def ended_since(
     seen = set(known)
     filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
-    found = [
-        _ended(instance, record, about)
-        for record in records
+    found: list[Ended] = []
+    for record in records:
         # One that ended long ago was only tagged since.
-        if record.dagster_run.run_id not in seen and _ended_at(record) >= since - RETAGGED
-        for about in _about(record.dagster_run, names)
-    ]
+        if record.dagster_run.run_id not in seen and _ended_at(record) >= since - RETAGGED:
+            abouts = _about(record.dagster_run, names)
+            found += [_ended(instance, record, about) for about in abouts]
     until = max([since, *(_utc(record.update_timestamp) for record in records)])
     return EndedRuns(
         found,
@@ -265,7 +270,9 @@ def _ended(instance: dg.DagsterInstance, record: dg.RunRecord, about: _About) ->
     ]
     cause = _cause(record, failures)
     succeeded = run.status is dg.DagsterRunStatus.SUCCESS
-    sentence = "" if succeeded else _step_sentence(failures[0]) if failures else SENTENCES[cause]
+    sentence = ""
+    if not succeeded:
+        sentence = _step_sentence(failures[0]) if failures else SENTENCES[cause]
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or run.tags.get(PARTITION_NAME_TAG) or ""
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or first
     return Ended(
@@ -273,7 +280,7 @@ def _ended(instance: dg.DagsterInstance, record: dg.RunRecord, about: _About) ->
             run_id=run.run_id,
             connection=about.connection,
             job=about.job,
-            subject=(f"{first}_{last}" if first else "") if about.has_range else "",
+            subject=f"{first}_{last}" if first and about.has_range else "",
             succeeded=succeeded,
             sentence=sentence,
             told_once=_is_by_hand(run),

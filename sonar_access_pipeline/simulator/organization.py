@@ -251,12 +251,12 @@ class Organization:
 
     def project_truth(self) -> set[Access]:
         """Return every permission on a project that an account holds itself."""
-        return {
-            (login, "project_permission", project.key, permission, "direct")
-            for project in self.projects.values()
-            for login, permissions in project.users.items()
-            for permission in permissions
-        }
+        rows: set[Access] = set()
+        for project in self.projects.values():
+            for login, permissions in project.users.items():
+                for permission in permissions:
+                    rows.add((login, "project_permission", project.key, permission, "direct"))
+        return rows
 
     def admins(self) -> set[str]:
         """Find every login that administers the organization."""
@@ -475,7 +475,9 @@ def _live_a_day_of_projects(rng: random.Random, organization: Organization, day:
     if staff and rng.random() < 0.5:
         users = organization.projects[rng.choice(keys)].users
         users.setdefault(rng.choice(staff), set()).add(rng.choice(PROJECT_PERMISSIONS))
-    granted = [(key, login) for key in keys for login in sorted(organization.projects[key].users)]
+    granted: list[tuple[str, str]] = []
+    for key in keys:
+        granted += [(key, login) for login in sorted(organization.projects[key].users)]
     if granted and rng.random() < 0.4:
         key, login = rng.choice(granted)
         del organization.projects[key].users[login]

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -96,9 +97,8 @@ class View:
     @cached_property
     def group_counts(self) -> Counter[str]:
         """In how many groups each login is."""
-        return Counter(
-            login for group in self.organization.groups.values() for login in group.members
-        )
+        groups = self.organization.groups.values()
+        return Counter(chain.from_iterable(group.members for group in groups))
 
     @cached_property
     def admins(self) -> set[str]:
@@ -377,12 +377,11 @@ def _organizations_search(view: View, params: Params, caller: Caller) -> Documen
         {
             "key": found.key,
             "name": found.name,
-            "actions": {"admin": admin, "delete": admin, "provision": admin},
+            "actions": dict.fromkeys(("admin", "delete", "provision"), _is_admin(view, caller)),
             "subscription": "PAID",
             "alm": {"key": "github", "url": f"https://github.com/{found.key}", "personal": False},
         }
         for found in visible
-        for admin in [_is_admin(view, caller)]
     ]
     return _paged(params, "organizations", items, default=100, most=500)
 
@@ -496,7 +495,7 @@ def _search_templates(view: View, params: Params, caller: Caller) -> Document:
         ],
         "permissions": [
             {"key": key, "name": key.capitalize(), "description": f"Ability to {key}"}
-            for key in sorted({key for template in templates for key in template.permissions})
+            for key in sorted(set(chain.from_iterable(each.permissions for each in templates)))
         ],
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -125,7 +126,7 @@ class Client:
         self.pace = pace or Pace()
         beside = f"{self.host_url}/api/v2"
         known = KNOWN_HOSTS.get(urlsplit(self.host_url).hostname or "")
-        newer = (api_url.rstrip("/"),) if api_url else (known, beside) if known else (beside,)
+        newer = (api_url.rstrip("/"),) if api_url else tuple(filter(None, (known, beside)))
         self._bases: dict[Api, tuple[str, ...]] = {Api.V1: (f"{self.host_url}/api",), Api.V2: newer}
         self._found: dict[str, str] = {}
         self._watch = Watch()
@@ -153,8 +154,7 @@ class Client:
                     base, dict(_proxies(base)), True, None, None
                 )
             )
-            for bases in self._bases.values()
-            for base in bases
+            for base in chain.from_iterable(self._bases.values())
         }
 
     def __enter__(self) -> Client:
@@ -175,7 +175,7 @@ class Client:
         """What kind of source answered: a known host over verified TLS, the simulator by its own
         word, or something else.
         """
-        if all(_is_known(base) for bases in self._bases.values() for base in bases):
+        if all(map(_is_known, chain.from_iterable(self._bases.values()))):
             return SourceKind.SONARCLOUD
         return SourceKind.SIMULATED if self.server_name == SIMULATOR else SourceKind.OTHER
 
@@ -407,8 +407,8 @@ class Client:
         )
 
     def _judge(self, answered: Answered, said: str, asked: float | None) -> None:
-        """Nothing for an answer to parse, else the error that says whether trying again can help,
-        and when it `asked` for it.
+        """Return nothing for an answer to parse, else the error that says whether trying again can
+        help, and when it `asked` for it.
         """
         fault = fault_of(answered)
         if fault is None:

@@ -79,12 +79,12 @@ class WatchedAdapter(HTTPAdapter):
     """The library's adapter, on connections that can be watched, directly and through a proxy."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """As the library does, with our pools."""
+        """Do as the library does, with our pools."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-        """As the library does, with our pools."""
+        """Do as the library does, with our pools."""
         manager = super().proxy_manager_for(*args, **options)
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
         return manager

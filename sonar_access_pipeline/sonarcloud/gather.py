@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
@@ -394,7 +395,7 @@ class Gathering:
         disprove it.
         """
         plan = reading.plan
-        found = grants_come_first(record for page in pages for record in page.records)
+        found = grants_come_first(chain.from_iterable(page.records for page in pages))
         self._stopped.discard(plan)
         if reading.others_without_grants:
             self._stopped.add(plan)

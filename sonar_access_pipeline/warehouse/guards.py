@@ -9,6 +9,7 @@ as after a restore that brought back half of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, product, starmap
 
 from sqlalchemy import Connection, text
 
@@ -156,6 +157,7 @@ def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
     """
     is_postgresql = transaction.dialect.name == "postgresql"
     there = _on_postgresql(transaction) if is_postgresql else _on_sqlite(transaction)
+    indexes = (table.indexes for table in metadata.sorted_tables)
     promised = {
         "table": [table.name for table in metadata.sorted_tables],
         "view": list(views),
@@ -163,16 +165,14 @@ def missing(transaction: Connection, views: Sequence[str]) -> list[str]:
             *_constraints(),
             *(f"ex_{name}_overlap" for name in history_tables if is_postgresql),
         ],
-        "index": [str(index.name) for table in metadata.sorted_tables for index in table.indexes],
+        "index": [str(index.name) for index in chain.from_iterable(indexes)],
         "trigger": list(_triggers(is_postgresql=is_postgresql)),
         "function": list(FUNCTIONS) if is_postgresql else [],
     }
-    return [
-        f"{kind} {name}"
-        for kind, names in promised.items()
-        for name in sorted(names)
-        if not _is_in(name, there[kind])
-    ]
+    absent: list[str] = []
+    for kind, names in promised.items():
+        absent += [f"{kind} {name}" for name in sorted(names) if not _is_in(name, there[kind])]
+    return absent
 
 
 def _is_in(name: str, there: set[str]) -> bool:
@@ -195,15 +195,12 @@ def _triggers(*, is_postgresql: bool) -> Iterator[str]:
     refused = (
         ("no_update", "no_delete", "no_truncate") if is_postgresql else ("no_update", "no_delete")
     )
-    yield from (f"{table}_{name}" for table in GUARDED for name in refused)
+    yield from starmap("{}_{}".format, product(GUARDED, refused))
     if is_postgresql:
         yield f"{raw_body.name}_its_own_bytes"
     else:
-        yield from (
-            f"{table}_no_overlap_{name}"
-            for table in history_tables
-            for name in ("insert", "update")
-        )
+        pairs = product(history_tables, ("insert", "update"))
+        yield from starmap("{}_no_overlap_{}".format, pairs)
 
 
 def _on_postgresql(transaction: Connection) -> Mapping[str, set[str]]:

@@ -54,7 +54,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """From the database: aware, UTC."""
+        """Read it from the database: aware, UTC."""
         if value is None:
             return None
         moment: datetime = value

@@ -27,7 +27,7 @@ class Statements:
 
     @contextmanager
     def behind(self, name: str) -> Iterator[None]:
-        """Everything that runs in here is behind a file."""
+        """Mark everything that runs in here as behind a file."""
         found = self.of.setdefault(name, [])
 
         def note(_: Connection, statement: Any, *__: Any, **___: Any) -> None:

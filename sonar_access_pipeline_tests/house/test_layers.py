@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from benchmarks.house import without_a_verb
+from benchmarks.house import dense, without_a_verb
 from sonar_access_pipeline.orchestration import unpublished
 
 ROOT = Path(__file__).parents[2] / "sonar_access_pipeline"
@@ -172,6 +172,11 @@ def test_what_keeps_snapshots_derives_nothing() -> None:
             for one in known
             for room in ("history", "ask")
         )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_line_has_two_loops_or_two_conditions_in_one_expression(file: Path) -> None:
+    assert dense(ast.parse(file.read_text())) == 0
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from itertools import chain
 from types import NoneType
 from typing import Any
 
@@ -51,7 +52,7 @@ class Page:
 
 
 def require_named(page: Page) -> None:
-    """Nothing where every permission of a page has a key.
+    """Refuse a page with a permission that has no key.
 
     Raises `ShapeError`: an empty text is no key of anything.
 
@@ -166,9 +167,8 @@ def optional_texts(rows: Rows, name: str) -> list[str | None]:
 def text_lists(rows: Rows, name: str) -> list[tuple[str, ...]]:
     """Lists of texts, whatever they are: unknown permission keys pass through."""
     lists: list[Any] = [row.get(name) for row in rows]
-    if not set(map(type, lists)) <= {list} or not {
-        type(value) for values in lists for value in values
-    } <= {str}:
+    are_lists = set(map(type, lists)) <= {list}
+    if not are_lists or not set(map(type, chain.from_iterable(lists))) <= {str}:
         raise ShapeError(f"'{name}' is not a list of texts")
     return [tuple(map(storable, values)) for values in lists]
 

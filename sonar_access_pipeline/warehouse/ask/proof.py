@@ -187,9 +187,9 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
     found: dict[str, set[str]] = defaultdict(set)
     held = select(grants.c.principal_type, grants.c.principal, grants.c.project_key).where(admin)
     for kind, principal, project_key in transaction.execute(held):
-        for login in (
-            [principal] if kind == "user" else members.get(principal, ()) if kind == "group" else ()
-        ):
+        # Anyone is nobody's login.
+        logins = {"user": [principal], "group": members[principal]}.get(kind, [])
+        for login in logins:
             found[login].add(project_key)
     return Counter({login: len(projects) for login, projects in found.items()})
 

@@ -85,9 +85,7 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
         return "There is no observation before it to compare it with.", []
     observed = Observation(about["snapshot_id"], time, scopes_of(about["scopes"]))
     content = Contents(transaction, key).of(observed)
-    new = {
-        row for part in FCT_USER_ACCESS.parts if part.scope in scopes for row in part.rows(content)
-    }
+    new = set(FCT_USER_ACCESS.rows(content))
     old = _rows_at(transaction, key, scopes, before)
     was, now = Names(transaction, key, before.observed_at), _Said(content)
     changes = [

@@ -87,10 +87,9 @@ def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) 
 
 
 def require_recorded(transaction: Connection, snapshot_id: int) -> None:
-    """Nothing where the facts and answers of a snapshot have the digests that they were recorded
-    with.
+    """Refuse a snapshot whose facts or answers have other digests than were recorded.
 
-    Raises `UntiedError` where they do not, `BodyDroppedError` where answers were dropped by age.
+    Raises `UntiedError`; `BodyDroppedError` where answers were dropped by age.
     """
     snapshot = load(transaction, snapshot_id)
     recorded = select(raw_snapshot.c.content_sha256).where(
@@ -138,12 +137,7 @@ def _tie(
     content: SnapshotContent,
     facts: ObservationFacts,
 ) -> Tie:
-    answered = {
-        row
-        for part in description.parts
-        if part.scope in facts.scopes
-        for row in part.rows(content)
-    }
+    answered = set(description.rows(content))
     shown = _shown(transaction, description, facts)
     if description.is_never_empty and not shown:
         return Tie(

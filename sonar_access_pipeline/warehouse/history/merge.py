@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from sonar_access_pipeline.access.history import Compared, ObservationTime, compare
-from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
+from sonar_access_pipeline.access.rows import HistoryTable, Part, Row, parts_of
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tuples
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -137,7 +137,7 @@ def merge(transaction: Connection, organization_key: str, one: Pending) -> None:
     contents = Contents(transaction, organization_key)
     if not _repeats(transaction, one, list(neighbours.values()), contents):
         content = contents.of(one.observation)
-        for description, part in _parts(one.scopes):
+        for description, part in parts_of(one.scopes):
             splice = Splice(
                 transaction, description, part, organization_key, time, neighbours[part.scope]
             )
@@ -159,7 +159,7 @@ def _repeats(
         return False
     if any(
         _is_empty(transaction, description, one.observation.snapshot_id)
-        for description, _ in _parts(one.scopes)
+        for description, _ in parts_of(one.scopes)
     ):
         return False
     return contents.are_alike(
@@ -185,15 +185,6 @@ def _is_empty(transaction: Connection, description: HistoryTable, snapshot_id: i
         .limit(1)
     )
     return transaction.execute(shown).first() is None
-
-
-def _parts(scopes: Set[Scope]) -> Iterator[tuple[HistoryTable, Part]]:
-    return (
-        (description, part)
-        for description in HISTORY_TABLES
-        for part in description.parts
-        if part.scope in scopes
-    )
 
 
 def mark(
@@ -230,7 +221,7 @@ def take_out(transaction: Connection, organization_key: str, snapshot_id: int) -
     for scope, started_at, observed_at in shown:
         time = ObservationTime(started_at, observed_at)
         neighbours = neighbours_of(transaction, organization_key, Scope(scope), time)
-        for description, part in _parts({Scope(scope)}):
+        for description, part in parts_of({Scope(scope)}):
             Splice(transaction, description, part, organization_key, time, neighbours).take_out()
     transaction.execute(delete(history_observation).where(marks.snapshot_id == snapshot_id))
 
@@ -439,11 +430,11 @@ class Splice:
 
     def _rows(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> list[dict[str, Any]]:
         columns = [column for column in self._table.c if column.computed is None]
-        return [
-            {**row, "row_hash": bytes(row["row_hash"])}
-            for chosen in self._chosen(hashes, condition)
-            for row in self._transaction.execute(select(*columns).where(chosen)).mappings()
-        ]
+        found: list[dict[str, Any]] = []
+        for chosen in self._chosen(hashes, condition):
+            rows = self._transaction.execute(select(*columns).where(chosen)).mappings()
+            found += [{**row, "row_hash": bytes(row["row_hash"])} for row in rows]
+        return found
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         names = [column.name for column in self._table.c if column.computed is None]

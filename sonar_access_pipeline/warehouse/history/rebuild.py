@@ -30,7 +30,8 @@ from sqlalchemy import (
 )
 
 from sonar_access_pipeline.access.history import Begun, Interval, ObservationTime, Timeline
-from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row
+from sonar_access_pipeline.access.rows import HISTORY_TABLES, HistoryTable, Part, Row, parts_of
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import AT_ONCE, insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import (
@@ -197,8 +198,7 @@ def _intervals(
     """
     timelines = [
         (description, part, _timeline(transaction, description, part, organization_key, horizon))
-        for description in tables
-        for part in description.parts
+        for description, part in parts_of(frozenset(Scope), tables)
     ]
     for one, content in Contents(transaction, organization_key).each(derived):
         for description, part, timeline in timelines:

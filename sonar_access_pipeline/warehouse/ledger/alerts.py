@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import takewhile
+from itertools import product, takewhile
 from typing import Any
 
 from sqlalchemy import RowMapping, func, insert, select, update
@@ -453,7 +453,9 @@ def open_problems(transaction: Transaction) -> list[Open]:
 
 
 def _open(said: Sequence[RowMapping]) -> Open:
-    """From its rows since it was raised: it is about the first day, and as it was told last."""
+    """Make it of its rows since it was raised: it is about the first day, and as it was told
+    last.
+    """
     last = said[-1]
     problem = replace(_problem(last), day=said[0]["partition_date"], since=said[0]["noted_at"])
     # What was written without being told does not put off the next repetition.
@@ -496,7 +498,7 @@ def note(
     transaction.execute(insert(alert), [_row(entry, now) for entry in written])
     deliveries = [
         {
-            "message_id": last + 1 + number,
+            "message_id": number,
             "channel": channel,
             "title": message.title,
             "body": message.text,
@@ -504,8 +506,7 @@ def note(
             "tries": 0,
             "next_try_at": now,
         }
-        for number, message in enumerate(messages)
-        for channel in channels
+        for (number, message), channel in product(enumerate(messages, last + 1), channels)
     ]
     if deliveries:
         transaction.execute(insert(alert_delivery), deliveries)

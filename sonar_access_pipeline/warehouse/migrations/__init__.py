@@ -44,7 +44,7 @@ def is_current(warehouse: Warehouse) -> bool:
 
 
 def require_current(warehouse: Warehouse) -> None:
-    """Nothing when the tables are there and of this version.
+    """Refuse a warehouse whose tables are not there, or not of this version.
 
     Raises `WarehouseError` with what to do otherwise.
     """

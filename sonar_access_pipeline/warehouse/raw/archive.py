@@ -406,19 +406,15 @@ def _counted(read: Read, moment: datetime) -> bool:
 def _require_of_these(
     ledger: Mapping[str, Any], organization_keys: Set[str], now: datetime
 ) -> None:
-    """Nothing where a ledger is of the snapshots that came with it, and no time of it lies in the
-    future.
+    """Refuse a ledger that is not of the snapshots it came with, or of a time that has not come.
 
     Raises `WarehouseError`: what is taken in here can end an organization's days, and judge all of
     them.
     """
-    times = [
-        one[name]
-        for part, names in LEDGER_TIMES.items()
-        for one in ledger.get(part, ())
-        for name in names
-        if one[name] is not None
-    ]
+    times: list[str] = []
+    for part, names in LEDGER_TIMES.items():
+        for one in ledger.get(part, ()):
+            times += [one[name] for name in names if one[name] is not None]
     moments = [datetime.fromisoformat(text) for text in times]
     is_ours = {ledger["organization_key"]} == organization_keys
     documents = [(one["document"].encode(), one["policy_sha256"]) for one in ledger["policies"]]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, func, insert, literal, select, update
@@ -318,12 +319,8 @@ class StandIns:
         if not self._steps:
             return 0
         ours = self._organizations[snapshot_id]
-        return sum(
-            snapshot_id <= last
-            for (key, _), steps in self._steps.items()
-            if key == ours
-            for _, last, _ in steps
-        )
+        of_ours = (steps for (key, _), steps in self._steps.items() if key == ours)
+        return sum(snapshot_id <= last for _, last, _ in chain.from_iterable(of_ours))
 
     def of(self, snapshot_id: int, digest: str) -> str:
         """Return the digest of the body that counts for a snapshot: most often the one that
