@@ -25,7 +25,7 @@ ROUNDS = 5
 def child(kind: str, folder: Path) -> None:
     """One process: run the daily job once, print what it took as JSON."""
     began = time.perf_counter()
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
     from sonar_access_pipeline.settings import load
 
     settings = load().model_copy(update={"data_dir": folder})
@@ -33,23 +33,23 @@ def child(kind: str, folder: Path) -> None:
     if kind == "ours":
         from sonar_access_pipeline.orchestration.launch import Launcher
 
-        with Launcher(Parts(settings)) as launcher:
+        with Launcher(Resources(settings)) as launcher:
             outcome = launcher.sync(settings.connections[0], day)
         assert outcome.success, outcome.sentence
     else:
-        run_empty(Parts(settings), day)
+        run_empty(Resources(settings), day)
     times = os.times()
     print(json.dumps({"wall": time.perf_counter() - began, "cpu": times.user + times.system}))
 
 
-def run_empty(parts: Any, day: str) -> None:
+def run_empty(resources: Any, day: str) -> None:
     """The same job with the same assets and checks, which do nothing."""
     import dagster as dg
 
     from sonar_access_pipeline.orchestration.build import build_definitions
     from sonar_access_pipeline.orchestration.launch import QUIET, dagster_home
 
-    ours = build_definitions(parts)
+    ours = build_definitions(resources)
 
     def emptied(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
         @dg.multi_asset(
@@ -74,7 +74,7 @@ def run_empty(parts: Any, day: str) -> None:
     ]
     job = dg.define_asset_job("empty", executor_def=dg.in_process_executor)
     definitions = dg.Definitions(assets=assets, jobs=[job])
-    with dg.DagsterInstance.from_config(str(dagster_home(parts.settings))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(resources.settings))) as instance:
         done = definitions.resolve_job_def("empty").execute_in_process(
             instance=instance, partition_key=day, run_config=QUIET
         )

@@ -72,11 +72,11 @@ def _measured(command: list[str]) -> dict[str, float]:
 def read(url: str, *, per_minute: int = 10**9, scopes: Any = ()) -> tuple[Any, float]:
     """One read of the whole organization, and the seconds it took."""
     from sonar_access_pipeline.sonarcloud.client import Client
-    from sonar_access_pipeline.sonarcloud.pace import Pace
+    from sonar_access_pipeline.sonarcloud.rate_limit import RateLimit
     from sonar_access_pipeline.sonarcloud.reader import Reader
 
     began = time.perf_counter()
-    with Client(url, "simulated-token", pace=Pace(per_minute)) as client:
+    with Client(url, "simulated-token", rate_limit=RateLimit(per_minute)) as client:
         reader = Reader(client, "acme", scopes=scopes)
         observed = reader.read(
             reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
@@ -102,8 +102,8 @@ def run_cpu(url: str) -> dict[str, float]:
     from sonar_access_pipeline.access.lists import GROUP_MEMBERS, GROUPS, MEMBERS
     from sonar_access_pipeline.access.snapshot import Snapshot, SourceKind, Verdict
     from sonar_access_pipeline.sonarcloud.client import Client
-    from sonar_access_pipeline.sonarcloud.gather import Gathering, ListPlan
-    from sonar_access_pipeline.sonarcloud.pace import Pace
+    from sonar_access_pipeline.sonarcloud.pagination import Gathering, ListPlan
+    from sonar_access_pipeline.sonarcloud.rate_limit import RateLimit
     from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
     from sonar_access_pipeline.warehouse.migrations import upgrade
     from sonar_access_pipeline.warehouse.raw.snapshots import record
@@ -112,7 +112,7 @@ def run_cpu(url: str) -> dict[str, float]:
         warehouse = Warehouse(sqlite_url(Path(folder) / "warehouse.sqlite"))
         upgrade(warehouse)
         began, started_at = time.process_time(), datetime.now(UTC)
-        with Client(url, "simulated-token", pace=Pace(10**9)) as client:
+        with Client(url, "simulated-token", rate_limit=RateLimit(10**9)) as client:
             gathering = Gathering(client, lambda _: None)
             asked = {"organization": "acme"}
             gathering.read([ListPlan(GROUPS, asked)])
@@ -156,7 +156,7 @@ def run_memory(url: str, *scopes: str) -> dict[str, float]:
     """Peak memory of one observation as the asset makes it, and how long it took."""
     from sonar_access_pipeline.access.snapshot import Scope
     from sonar_access_pipeline.orchestration.observe import observe
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
     from sonar_access_pipeline.settings import Connection, Settings
 
     os.environ["BENCHMARK_TOKEN"] = "simulated-token"
@@ -168,14 +168,14 @@ def run_memory(url: str, *scopes: str) -> dict[str, float]:
         scopes=tuple(map(Scope, scopes)),
     )
     with tempfile.TemporaryDirectory() as folder:
-        parts = Parts(
+        resources = Resources(
             Settings(
                 connections=(connection,), data_dir=Path(folder) / "data", requests_per_minute=10**9
             )
         )
         began = time.perf_counter()
-        with parts.warehouse() as warehouse:
-            recorded, snapshot = observe(connection, parts, warehouse, "run", lambda _: None)
+        with resources.warehouse() as warehouse:
+            recorded, snapshot = observe(connection, resources, warehouse, "run", lambda _: None)
         seconds = time.perf_counter() - began
     assert snapshot is not None
     assert recorded.verdict == "complete", recorded.reason

@@ -8,12 +8,12 @@ import dagster as dg
 
 from sonar_access_pipeline.orchestration import sensors
 from sonar_access_pipeline.orchestration.build import build_location
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import load
 
 sensors.SECONDS = 3
-parts = Parts(load())
-daily = f"{parts.settings.connections[0].name}_daily"
+resources = Resources(load())
+daily = f"{resources.settings.connections[0].name}_daily"
 
 
 @dg.schedule(
@@ -24,4 +24,4 @@ def every_minute() -> dg.SkipReason:
     return dg.SkipReason("only to tick")
 
 
-defs = dg.Definitions.merge(build_location(parts), dg.Definitions(schedules=[every_minute]))
+defs = dg.Definitions.merge(build_location(resources), dg.Definitions(schedules=[every_minute]))

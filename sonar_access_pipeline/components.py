@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from sonar_access_pipeline.orchestration.build import build_definitions
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings, given
 
 
@@ -30,7 +30,7 @@ def sonar_access(
     rest. Merge what this returns with `dg.Definitions.merge`. Connects to nothing. Raises
     `SettingsError`.
     """
-    return build_definitions(Parts(given(connections, **settings)))
+    return build_definitions(Resources(given(connections, **settings)))
 
 
 class ConnectionModel(dg.Model, dg.Resolvable):

@@ -6,7 +6,7 @@ Reads settings, and nothing else.
 from __future__ import annotations
 
 from sonar_access_pipeline.orchestration.build import build_location
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import load
 
-defs = build_location(Parts(load()))
+defs = build_location(Resources(load()))

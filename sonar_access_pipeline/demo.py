@@ -22,13 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.launch import Launcher
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import SettingsError, load
 from sonar_access_pipeline.simulator.faults import short
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
-from sonar_access_pipeline.sonarcloud.pace import Patience
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience
 from sonar_access_pipeline.terminal import print_rows, say
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -80,11 +80,11 @@ def run(console: Console, folder: Path, days: int) -> int:
         ):
             os.environ.pop(name, None)
         settings = load()
-        parts = Parts(
+        resources = Resources(
             settings, clock=clock, patience=Patience(first_pause=0.01), progress=lambda _: None
         )
-        with Launcher(parts) as launcher, _bar(console) as bar:
-            failed = _live(launcher, parts, window, clock, simulator, bar)
+        with Launcher(resources) as launcher, _bar(console) as bar:
+            failed = _live(launcher, resources, window, clock, simulator, bar)
             if failed:
                 say(failed, to=console, label="A run failed that was to work:", style="red")
                 return 1
@@ -135,7 +135,7 @@ def _bar(console: Console) -> Progress:
 
 def _live(
     launcher: Launcher,
-    parts: Parts,
+    resources: Resources,
     window: Window,
     clock: SimulatedClock,
     simulator: Simulator,
@@ -146,7 +146,7 @@ def _live(
 
     Return the sentence of a run that failed and was not meant to.
     """
-    connection = parts.settings.connections[0]
+    connection = resources.settings.connections[0]
     task = bar.add_task("simulated days", total=len(list(window.days())))
     for day in window.days():
         clock.go_to(day)

@@ -2,7 +2,7 @@
 proof.
 
 For whoever did not see it read: an import, a verification. How a list is read is
-`sonarcloud/gather.py`; what makes one whole is `readings.py`, and what must agree is
+`sonarcloud/pagination.py`; what makes one whole is `readings.py`, and what must agree is
 `completeness.py`, for both.
 """
 

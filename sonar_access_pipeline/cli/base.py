@@ -19,7 +19,7 @@ from sonar_access_pipeline import terminal
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.errors import EXPECTED, fact_of
 from sonar_access_pipeline.settings import Connection, Settings, load
-from sonar_access_pipeline.warehouse.database import ASKING, Limits, Warehouse
+from sonar_access_pipeline.warehouse.database import ASKING, TimeLimits, Warehouse
 
 console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
@@ -82,7 +82,7 @@ def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ..
 
 
 @contextmanager
-def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
+def opened_warehouse(limits: TimeLimits = ASKING) -> Iterator[Warehouse]:
     """Hold the warehouse of the settings open; it must be there."""
     from sonar_access_pipeline.warehouse.migrations import require_current
 
@@ -92,7 +92,9 @@ def opened_warehouse(limits: Limits = ASKING) -> Iterator[Warehouse]:
 
 
 @contextmanager
-def opened(organization: str | None, limits: Limits = ASKING) -> Iterator[tuple[Warehouse, str]]:
+def opened(
+    organization: str | None, limits: TimeLimits = ASKING
+) -> Iterator[tuple[Warehouse, str]]:
     """Hold the warehouse to ask open, and choose the organization: the one named, the one in the
     settings, or the only one there is.
     """

@@ -79,7 +79,7 @@ def evidence_build(
     """
     from sonar_access_pipeline.evidence.packet import build
     from sonar_access_pipeline.evidence.seal import seal
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     window = _asked_window(first, last, month, quarter)
     if window.last > datetime.now(UTC).date():
@@ -88,7 +88,7 @@ def evidence_build(
         )
     with opened(organization, WORKING) as (warehouse, organization_key):
         packet = build(warehouse, organization_key, window)
-        sealed = seal(packet, Parts(load()).sealing(), warehouse, run_id="command line")
+        sealed = seal(packet, Resources(load()).sealing(), warehouse, run_id="command line")
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
     say(f"{word}: {sealed.place}")
     say(f"Digest: {sealed.digest}")
@@ -177,11 +177,11 @@ def _verify_all(
     organization: str | None, fingerprints: tuple[str, ...], authorities: bytes | None
 ) -> None:
     from sonar_access_pipeline.evidence.verify import verify_all
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     with opened(organization, WORKING) as (warehouse, organization_key):
         found = verify_all(
-            Parts(load()).store(),
+            Resources(load()).store(),
             organization_key,
             fingerprints=fingerprints,
             authorities=authorities,
@@ -220,10 +220,10 @@ def evidence_publish() -> None:
     """
     from sonar_access_pipeline.cli.base import opened_warehouse
     from sonar_access_pipeline.evidence.seal import publish
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     with opened_warehouse(WORKING) as warehouse:
-        published = publish(warehouse, Parts(load()).sealing())
+        published = publish(warehouse, Resources(load()).sealing())
     for place in published.places:
         say(f"Published: {place}")
     if published.waiting:
@@ -261,11 +261,11 @@ def evidence_acknowledge(
     """
     from sonar_access_pipeline.evidence.seal import state
     from sonar_access_pipeline.evidence.verify import verify_all
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
-    parts = Parts(load())
+    resources = Resources(load())
     with opened(organization, WORKING) as (warehouse, organization_key):
-        found = verify_all(parts.store(), organization_key, warehouse=warehouse).keys
+        found = verify_all(resources.store(), organization_key, warehouse=warehouse).keys
         if not faults:
             for key, sentence in found.items():
                 say(f"{key}  {sentence}")
@@ -278,7 +278,7 @@ def evidence_acknowledge(
             )
         if not why:
             raise click.UsageError("Say with --why what happened.")
-        place = state(warehouse, parts.sealing(), organization_key, faults, by=by, why=why)
+        place = state(warehouse, resources.sealing(), organization_key, faults, by=by, why=why)
     say(f"Stated and signed: {place}")
 
 
@@ -292,10 +292,10 @@ def evidence_recover(organization: str | None) -> None:
     Example:  sonar-access evidence recover
     """
     from sonar_access_pipeline.evidence.recover import recover
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     with opened(organization, WORKING) as (warehouse, organization_key):
-        recovered = recover(warehouse, Parts(load()).sealing(), organization_key)
+        recovered = recover(warehouse, Resources(load()).sealing(), organization_key)
     for place in recovered.entered:
         say(f"Entered: {place}")
     for place, why in recovered.refused.items():
@@ -328,10 +328,10 @@ def evidence_new_store(yes: bool) -> None:
     """
     from sonar_access_pipeline.cli.base import opened_warehouse
     from sonar_access_pipeline.evidence.identity import begin_anew
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     with opened_warehouse(WORKING) as warehouse:
-        sealing = Parts(load()).sealing()
+        sealing = Resources(load()).sealing()
         name = begin_anew(warehouse, sealing.store, sealing.signer, sealing.clock)
     say(
         f"The evidence store at {sealing.store.place('')} is called {name[:12]}, and is the one"
@@ -439,10 +439,10 @@ def evidence_rotate_key(new: str) -> None:
     from sonar_access_pipeline.evidence.identity import require_known
     from sonar_access_pipeline.evidence.seal import endorse
     from sonar_access_pipeline.evidence.signers import signer_of
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     settings = load()
-    sealing = Parts(settings).sealing()
+    sealing = Resources(settings).sealing()
     warehouse = _known_warehouse("mend it before the key is changed.")
     if warehouse is not None:
         with closing(warehouse):
@@ -474,12 +474,12 @@ def _opened_store(path: str) -> tuple[Store, str]:
             f"{path} is a link to {Path(whole).resolve()}; name the folder itself, so that what is"
             " said is of it."
         )
-    parts = whole.rsplit("/", 3)
-    if len(parts) < 4:
+    steps = whole.rsplit("/", 3)
+    if len(steps) < 4:
         raise EvidenceError(
             f"{path} is no packet: a packet lies in <organization>/<window>/<digest>."
         )
-    return store_of(parts[0] or "/"), "/".join(parts[1:])
+    return store_of(steps[0] or "/"), "/".join(steps[1:])
 
 
 def _known_warehouse(otherwise: str) -> Warehouse | None:

@@ -27,7 +27,7 @@ from sonar_access_pipeline.terminal import Day, print_frame
 from sonar_access_pipeline.warehouse.database import WORKING
 
 if TYPE_CHECKING:
-    from sonar_access_pipeline.warehouse.ask.shown import Shown
+    from sonar_access_pipeline.warehouse.ask.preview import Shown
 
 
 @click.group()
@@ -77,7 +77,7 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
     """
     import pandas as pd
 
-    from sonar_access_pipeline.warehouse.ask.shown import CHANGED, shown
+    from sonar_access_pipeline.warehouse.ask.preview import CHANGED, shown
 
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         found = shown(transaction, snapshot_id)
@@ -224,11 +224,11 @@ def snapshot_import(file: Path) -> None:
     \b
     Example:  sonar-access snapshot import acme-2026Q1.zip
     """
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
     from sonar_access_pipeline.warehouse.history.merge import derive
     from sonar_access_pipeline.warehouse.raw.archive import import_
 
-    with Parts(load()).warehouse() as warehouse:
+    with Resources(load()).warehouse() as warehouse:
         carried = import_(warehouse, file, lambda: datetime.now(UTC))
         for organization_key in carried.organizations:
             derive(warehouse, organization_key)

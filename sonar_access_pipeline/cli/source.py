@@ -23,7 +23,7 @@ from sonar_access_pipeline.cli.base import (
 from sonar_access_pipeline.errors import FAILED, STATUS_OF_KIND, UNREADABLE, WRONG_USE
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load, passed_over
 from sonar_access_pipeline.sonarcloud.errors import SourceError
-from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.terminal import print_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 
@@ -47,7 +47,7 @@ def check(connection_name: str | None) -> None:
     Example:  sonar-access check --connection default
     """
     from sonar_access_pipeline.orchestration.observe import check as check_connection
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     settings = load()
     worst = 0
@@ -55,7 +55,7 @@ def check(connection_name: str | None) -> None:
         say(sentence, label="Warning:", style="bold yellow", to=errors)
     for connection in connections_of(settings, connection_name):
         try:
-            checked = check_connection(connection, Parts(settings, only_asks=True))
+            checked = check_connection(connection, Resources(settings, only_asks=True))
         except (SettingsError, SourceError) as error:
             _say_wrong(connection, str(error))
             worst = max(worst, WRONG_USE if isinstance(error, SettingsError) else UNREADABLE)
@@ -76,16 +76,16 @@ def _check_rest(settings: Settings) -> int:
     Nothing is written, in the store neither.
     """
     from sonar_access_pipeline.orchestration import ready
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
-    parts = Parts(settings, only_asks=True)
-    found = list(ready.faults(parts))
+    resources = Resources(settings, only_asks=True)
+    found = list(ready.faults(resources))
     for hindrance in found:
         say(hindrance.sentence, label=f"{hindrance.part}:", style="bold red", to=errors)
     if not {"evidence", "warehouse"} & {hindrance.part for hindrance in found}:
         key = "a key to be made"
-        if ready.has_key(parts):
-            signer = parts.sealing().signer
+        if ready.has_key(resources):
+            signer = resources.sealing().signer
             key = f"{signer.key.fingerprint} ({signer.origin})"
         stamps = f", stamped by {settings.timestamp_url}" if settings.timestamp_url else ""
         locks = (
@@ -149,7 +149,7 @@ def sync(connection_name: str | None) -> None:
     Example:  sonar-access sync
     """
     from sonar_access_pipeline.orchestration.launch import Launcher
-    from sonar_access_pipeline.orchestration.parts import Parts
+    from sonar_access_pipeline.orchestration.resources import Resources
 
     settings = load()
     worst = 0
@@ -169,10 +169,10 @@ def sync(connection_name: str | None) -> None:
     # An address that is none is refused before anything is made.
     Warehouse(settings.warehouse).close()
     with console.status("starting Dagster ...") as status:
-        parts = Parts(settings, progress=lambda progress: _show(status, progress))
-        with Launcher(parts) as launcher:
+        resources = Resources(settings, progress=lambda progress: _show(status, progress))
+        with Launcher(resources) as launcher:
             for connection in ready:
-                outcome = launcher.sync(connection, str(parts.clock().date()))
+                outcome = launcher.sync(connection, str(resources.clock().date()))
                 status.update("")
                 if not outcome.success:
                     _say_wrong(connection, outcome.sentence)

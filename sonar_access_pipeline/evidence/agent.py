@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.sshsig import KIND, PublicKey, Reader, SignatureError, string
+from sonar_access_pipeline.evidence.sshsig import (
+    KIND,
+    PublicKey,
+    SignatureError,
+    WireReader,
+    string,
+)
 
 SECONDS = 30.0
 REQUEST_IDENTITIES = 11
@@ -81,7 +87,7 @@ def _signed(agent: socket.socket, key: PublicKey, message: bytes) -> bytes:
         raise EvidenceError(
             "The SSH agent refuses to sign: somebody declined, or the key may not be used for this."
         )
-    signature = Reader(answer.string())
+    signature = WireReader(answer.string())
     if signature.string() != KIND:
         raise SignatureError("it is not what an Ed25519 key makes")
     return signature.string()
@@ -98,13 +104,13 @@ def _held(agent: socket.socket) -> set[bytes]:
     return found
 
 
-def _ask(agent: socket.socket, request: bytes) -> tuple[int, Reader]:
+def _ask(agent: socket.socket, request: bytes) -> tuple[int, WireReader]:
     agent.sendall(string(request))
     (length,) = struct.unpack(">I", _received(agent, 4))
     if not 0 < length < 1 << 20:
         raise SignatureError("it is no answer")
     answer = _received(agent, length)
-    return answer[0], Reader(answer[1:])
+    return answer[0], WireReader(answer[1:])
 
 
 def _received(agent: socket.socket, count: int) -> bytes:

@@ -15,7 +15,7 @@ from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A count per observation: points from 0 to 1 in both directions, upwards, and its first, last,
     least and most value.
 
@@ -55,16 +55,16 @@ class Week:
     closed_share: float
 
 
-def lines(facts: Facts) -> list[Line]:
+def lines(facts: Facts) -> list[ChartLine]:
     """Members and admins over the window."""
     return [_line(facts, "members", "Members"), _line(facts, "admins", "Organization admins")]
 
 
-def _line(facts: Facts, count: str, label: str) -> Line:
+def _line(facts: Facts, count: str, label: str) -> ChartLine:
     days = max(1, (facts.window.last - facts.window.first).days)
     shown = [observed for observed in facts.observations if count in observed.counts]
     if not shown:
-        return Line(label, ())
+        return ChartLine(label, ())
     values = [observed.counts[count] for observed in shown]
     least, most = min(values), max(values)
     points = tuple(
@@ -74,7 +74,7 @@ def _line(facts: Facts, count: str, label: str) -> Line:
         )
         for observed, value in zip(shown, values, strict=True)
     )
-    return Line(label, points, values[0], values[-1], least, most)
+    return ChartLine(label, points, values[0], values[-1], least, most)
 
 
 def weeks(facts: Facts) -> list[Week]:

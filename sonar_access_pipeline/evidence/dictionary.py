@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sonar_access_pipeline.evidence.columns import COLUMNS, FIRST_FORMAT, Column
+from sonar_access_pipeline.evidence.columns import COLUMNS, FIRST_FORMAT, PacketColumn
 from sonar_access_pipeline.evidence.tables import FORMATS, GRAINS
 
 
@@ -47,11 +47,11 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _since(column: Column) -> str:
+def _since(column: PacketColumn) -> str:
     return f" (since format {column.since})" if column.since > FIRST_FORMAT else ""
 
 
-def _files(format_version: int) -> Iterator[tuple[str, str, list[tuple[str, Column]]]]:
+def _files(format_version: int) -> Iterator[tuple[str, str, list[tuple[str, PacketColumn]]]]:
     for name, (grain, names) in GRAINS.items():
         yield (
             name,

@@ -53,7 +53,7 @@ STATEMENT_FOLDER = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Fault:
+class LineFault:
     """Something around packets that does not fit together.
 
     `key` names it in a statement that a person signs; None where no statement makes it better.
@@ -64,13 +64,13 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealedPackets:
     """The links of the line, by digest, as their packets say them; `faults` of those that do not
     fit their folder.
     """
 
     by_digest: Mapping[str, Mapping[str, Any]]
-    faults: Sequence[Fault] = ()
+    faults: Sequence[LineFault] = ()
     strangers: Sequence[str] = ()
     """Notes of folders where packets lie and that nobody of ours signed: judged by nobody."""
 
@@ -130,7 +130,7 @@ class Line:
             found[path.rpartition("/")[2][:12]].append(path)
         return found
 
-    def read(self, paths: Collection[str]) -> Sealed:
+    def read(self, paths: Collection[str]) -> SealedPackets:
         """Read what packets say of themselves, of those that are signed as they should be.
 
         Raises `UnreadableError`.
@@ -143,7 +143,7 @@ class Line:
             for path in others
         ]
         read = _sealed(signed, found)
-        return Sealed(read.by_digest, read.faults, strangers)
+        return SealedPackets(read.by_digest, read.faults, strangers)
 
     def _is_signed(self, path: str, found: Mapping[tuple[str, str], bytes | EvidenceError]) -> bool:
         """Tell whether a key that is believed signed seal and manifest."""
@@ -157,12 +157,14 @@ class Line:
         holds = all(f"{digest}  {name}" in lines for name, digest in digests_of(own).items())
         return holds and self.trust.believes(key)
 
-    def of(self, path: str, files: Mapping[str, bytes]) -> Sealed:
+    def of(self, path: str, files: Mapping[str, bytes]) -> SealedPackets:
         """Give what the packet at a path says of itself, from its files."""
         gone = EvidenceError(f"Nothing lies at {path}.")
         return _sealed([path], {(path, name): files.get(name, gone) for name in (SEAL, MANIFEST)})
 
-    def near(self, path: str, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Sealed:
+    def near(
+        self, path: str, files: Mapping[str, bytes], about: Mapping[str, Any]
+    ) -> SealedPackets:
         """Read the packets of the same window as one, and those before it, as far as they are
         followed.
         """
@@ -188,7 +190,7 @@ class Line:
             if previous not in known:
                 break
             previous = known[previous]["previous_digest"]
-        return Sealed(known, faults, strangers)
+        return SealedPackets(known, faults, strangers)
 
     @cached_property
     def head_paths(self) -> list[str]:
@@ -201,13 +203,13 @@ class Line:
         ]
 
     @cached_property
-    def heads(self) -> tuple[list[dict[str, Any]], list[Fault]]:
+    def heads(self) -> tuple[list[dict[str, Any]], list[LineFault]]:
         """All signed heads as they say it, and the faults of heads; of two of one snapshot only one
         can be true.
         """
         return self.read_heads(self.head_paths)
 
-    def heads_since(self, head_sha256: str | None) -> tuple[list[dict[str, Any]], list[Fault]]:
+    def heads_since(self, head_sha256: str | None) -> tuple[list[dict[str, Any]], list[LineFault]]:
         """Read the head that a packet was sealed with, and the newest one: the heads between them
         lead from one to the other.
         """
@@ -218,17 +220,17 @@ class Line:
         ]
         return self.read_heads(list(dict.fromkeys([*ours, *self.head_paths[-1:]])))
 
-    def read_heads(self, paths: Collection[str]) -> tuple[list[dict[str, Any]], list[Fault]]:
+    def read_heads(self, paths: Collection[str]) -> tuple[list[dict[str, Any]], list[LineFault]]:
         """Read signed heads: what they say, and what is wrong with them. Raises
         `UnreadableError`.
         """
         found = read_all(self.store, list(product(paths, (HEAD, f"{HEAD}.sig"))))
         said: list[dict[str, Any]] = []
-        faults: list[Fault] = []
+        faults: list[LineFault] = []
         for path in paths:
             one = self._head(path, found[path, HEAD], found[path, f"{HEAD}.sig"])
             said += [one] if isinstance(one, dict) else []
-            faults += [Fault(one)] if isinstance(one, str) else []
+            faults += [LineFault(one)] if isinstance(one, str) else []
         return said, faults
 
     def _head(
@@ -298,7 +300,7 @@ class Line:
                 continue
         return sorted(said, key=lambda one: str(one["stated_at"]))
 
-    def settled(self, faults: Iterable[Fault]) -> tuple[list[str], list[str]]:
+    def settled(self, faults: Iterable[LineFault]) -> tuple[list[str], list[str]]:
         """Part faults into those that stand, and those of which somebody stated what they are, with
         who, when and why.
         """
@@ -358,12 +360,12 @@ def _packets_in(listing: Listing, folder: str) -> tuple[list[str], list[str]]:
 
 def _sealed(
     paths: Collection[str], found: Mapping[tuple[str, str], bytes | EvidenceError]
-) -> Sealed:
+) -> SealedPackets:
     """Take from packets what they say of themselves; those that do not fit their folder are
     faults.
     """
     known: dict[str, Mapping[str, Any]] = {}
-    faults: list[Fault] = []
+    faults: list[LineFault] = []
     for path in paths:
         try:
             about = json.loads(_there(found[path, SEAL]))
@@ -371,7 +373,9 @@ def _sealed(
             digest = hashlib.sha256(manifest).hexdigest()
             require_linked(about)
             if about["digest"] != digest or place_of(json.loads(manifest), digest) != path:
-                faults.append(Fault(f"the packet at {path} is not the one that was sealed there"))
+                faults.append(
+                    LineFault(f"the packet at {path} is not the one that was sealed there")
+                )
             known[digest] = {
                 "previous_digest": about["previous_digest"],
                 "snapshot_chain_head": about["snapshot_chain_head"],
@@ -379,11 +383,11 @@ def _sealed(
                 "path": path,
             }
         except (EvidenceError, *UNREADABLE):
-            faults.append(Fault(f"the packet at {path} is not whole"))
-    return Sealed(known, faults)
+            faults.append(LineFault(f"the packet at {path} is not whole"))
+    return SealedPackets(known, faults)
 
 
-def forks(sealed: Sealed) -> Iterator[Fault]:
+def forks(sealed: SealedPackets) -> Iterator[LineFault]:
     """Name each packet that more than one names as its predecessor: of two, one was put in or a
     warehouse was restored.
     """
@@ -391,7 +395,7 @@ def forks(sealed: Sealed) -> Iterator[Fault]:
     for digest, count in followers.items():
         if count > 1:
             named = f"the same packet {digest[:12]}" if digest else "none"
-            yield Fault(
+            yield LineFault(
                 f"{count} packets name {named} as the one before them",
                 f"fork:{digest[:12] if digest else 'none'}",
             )

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kind:
+class StoreKind:
     """A kind of object store: its name, the library that must be installed, and how to speak to it.
 
     `options`: of the file system; `create`: of a write that fails where something lies already.
@@ -42,7 +42,7 @@ class Kind:
     create: Mapping[str, Any] = field(default_factory=dict)
 
 
-S3 = Kind(
+S3 = StoreKind(
     "Amazon S3 and its kin",
     "s3fs",
     # One request at a time for an object: with more, s3fs asks for its size before it reads it. And
@@ -54,10 +54,10 @@ S3 = Kind(
     },
     {"mode": "create"},
 )
-GOOGLE = Kind("Google Cloud Storage", "gcsfs", {}, {"mode": "create"})
-AZURE = Kind("Azure Blob Storage", "adlfs", {}, {"overwrite": False})
+GOOGLE = StoreKind("Google Cloud Storage", "gcsfs", {}, {"mode": "create"})
+AZURE = StoreKind("Azure Blob Storage", "adlfs", {}, {"overwrite": False})
 KINDS = {"s3": S3, "gs": GOOGLE, "az": AZURE, "abfs": AZURE}
-MEMORY = Kind("memory, in tests", "fsspec")
+MEMORY = StoreKind("memory, in tests", "fsspec")
 
 BUSY = frozenset(
     "SlowDown ServiceUnavailable InternalError RequestTimeout Throttling ThrottlingException"
@@ -420,7 +420,7 @@ class ObjectStore:
         }
 
     @property
-    def _kind(self) -> Kind:
+    def _kind(self) -> StoreKind:
         scheme = self.url.split("://")[0]
         if scheme == "memory":
             return MEMORY

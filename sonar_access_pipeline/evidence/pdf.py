@@ -28,8 +28,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from sonar_access_pipeline.evidence import charts, words
-from sonar_access_pipeline.evidence.deflated import compressed
 from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.evidence.reproducible_zip import compressed
 from sonar_access_pipeline.evidence.tables import limits
 
 REGULAR, BOLD = "sonar-access", "sonar-access-bold"
@@ -51,7 +51,7 @@ STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN}
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table: its key, its head, its share of the page's width, and what stands there
     for nothing.
     """
@@ -64,57 +64,57 @@ class Column:
 
 UNKNOWN = "unknown"
 ACCOUNTS = (
-    Column("login", "Login", 14),
-    Column("name", "Name", 14, UNKNOWN),
-    Column("email", "E-mail", 14, UNKNOWN),
-    Column("account_type", "Type", 6),
-    Column("is_member", "Member", 5, UNKNOWN),
-    Column("is_organization_admin", "Admin", 5, UNKNOWN),
-    Column("groups", "Groups", 17),
-    Column("organization_permissions", "Organization permissions", 17),
-    Column("access_unchanged_since", "Unchanged since", 9, UNKNOWN),
+    TableColumn("login", "Login", 14),
+    TableColumn("name", "Name", 14, UNKNOWN),
+    TableColumn("email", "E-mail", 14, UNKNOWN),
+    TableColumn("account_type", "Type", 6),
+    TableColumn("is_member", "Member", 5, UNKNOWN),
+    TableColumn("is_organization_admin", "Admin", 5, UNKNOWN),
+    TableColumn("groups", "Groups", 17),
+    TableColumn("organization_permissions", "Organization permissions", 17),
+    TableColumn("access_unchanged_since", "Unchanged since", 9, UNKNOWN),
 )
 ADMINS = (
-    Column("login", "Login", 20),
-    Column("name", "Name", 25, UNKNOWN),
-    Column("admin_through", "Admin through", 40),
-    Column("is_admin_by_sonarcloud", "SonarCloud says admin", 15, UNKNOWN),
+    TableColumn("login", "Login", 20),
+    TableColumn("name", "Name", 25, UNKNOWN),
+    TableColumn("admin_through", "Admin through", 40),
+    TableColumn("is_admin_by_sonarcloud", "SonarCloud says admin", 15, UNKNOWN),
 )
 CHANGES = (
-    Column("changed_after", "Last seen as before", 12, UNKNOWN),
-    Column("changed_by", "First seen as since", 12),
-    Column("kind", "What", 12),
-    Column("login", "Login", 16),
-    Column("entitlement", "Right", 10),
-    Column("on", "On", 15),
-    Column("through", "Through", 13),
-    Column("detail", "", 10),
+    TableColumn("changed_after", "Last seen as before", 12, UNKNOWN),
+    TableColumn("changed_by", "First seen as since", 12),
+    TableColumn("kind", "What", 12),
+    TableColumn("login", "Login", 16),
+    TableColumn("entitlement", "Right", 10),
+    TableColumn("on", "On", 15),
+    TableColumn("through", "Through", 13),
+    TableColumn("detail", "", 10),
 )
 FINDINGS = (
-    Column("rule_id", "Rule", 14),
-    Column("severity", "Severity", 6),
-    Column("result", "Answer", 8),
-    Column("subject", "Whose", 16),
-    Column("name", "Name", 14),
-    Column("detail", "What was found, or why nobody can tell", 20),
-    Column("failing_since", "Since", 8),
-    Column("exception_by", "Exception by", 8),
-    Column("exception_until", "until", 6),
-    Column("exception_why", "because", 10),
+    TableColumn("rule_id", "Rule", 14),
+    TableColumn("severity", "Severity", 6),
+    TableColumn("result", "Answer", 8),
+    TableColumn("subject", "Whose", 16),
+    TableColumn("name", "Name", 14),
+    TableColumn("detail", "What was found, or why nobody can tell", 20),
+    TableColumn("failing_since", "Since", 8),
+    TableColumn("exception_by", "Exception by", 8),
+    TableColumn("exception_until", "until", 6),
+    TableColumn("exception_why", "because", 10),
 )
 RECONCILIATION = (
-    Column("what", "What", 40),
-    Column("reported", "Reported", 7),
-    Column("extracted", "Extracted", 7),
-    Column("stored", "Stored", 7),
-    Column("delivered", "Delivered", 7),
-    Column("passed", "Same", 6),
-    Column("detail", "", 26),
+    TableColumn("what", "What", 40),
+    TableColumn("reported", "Reported", 7),
+    TableColumn("extracted", "Extracted", 7),
+    TableColumn("stored", "Stored", 7),
+    TableColumn("delivered", "Delivered", 7),
+    TableColumn("passed", "Same", 6),
+    TableColumn("detail", "", 26),
 )
 LIMITS = (
-    Column("subject", "What", 25),
-    Column("observed", "Observed", 9),
-    Column("why", "Why", 66),
+    TableColumn("subject", "What", 25),
+    TableColumn("observed", "Observed", 9),
+    TableColumn("why", "Why", 66),
 )
 
 
@@ -344,7 +344,7 @@ class _Paper:
                 self._text(x + 3, self._y + 2.5, status, 6, REGULAR, HexColor("#ffffff"))
         self._y -= 4
 
-    def draw_charts(self, lines: Sequence[charts.Line], weeks: Sequence[charts.Week]) -> None:
+    def draw_charts(self, lines: Sequence[charts.ChartLine], weeks: Sequence[charts.Week]) -> None:
         """Draw all charts side by side, each under its words."""
         heads = [line.words for line in lines] + [
             "Access rows opened (up, green) and closed (down, red) per week of the window."
@@ -367,7 +367,7 @@ class _Paper:
         self._canvas.setStrokeColor(RULE)
         self._canvas.rect(left, self._y, CHART_WIDTH, CHART_HEIGHT, stroke=1, fill=0)
 
-    def _line_chart(self, left: float, line: charts.Line) -> None:
+    def _line_chart(self, left: float, line: charts.ChartLine) -> None:
         self._frame(left)
         self._canvas.setStrokeColor(ACCENT)
         self._canvas.setFillColor(ACCENT)
@@ -404,7 +404,7 @@ class _Paper:
     def table(
         self,
         head: str | None,
-        columns: Sequence[Column],
+        columns: Sequence[TableColumn],
         rows: Iterable[Mapping[str, Any]],
         empty: str = "Nothing.",
     ) -> None:
@@ -441,7 +441,7 @@ class _Paper:
 
 
 def _cells(
-    columns: Sequence[Column], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]
+    columns: Sequence[TableColumn], widths: Sequence[float], rows: Iterable[Mapping[str, Any]]
 ) -> Iterator[list[list[str]]]:
     for row in rows:
         yield [
@@ -450,5 +450,5 @@ def _cells(
         ]
 
 
-def _shown(value: Any, column: Column) -> str:
+def _shown(value: Any, column: TableColumn) -> str:
     return column.nothing if value is None else printable(words.plain(value))

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonar_access_pipeline.evidence.alone import Report, alone
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.keys import Trust
+from sonar_access_pipeline.evidence.offline import Report, alone
 from sonar_access_pipeline.evidence.packet import REQUESTS_CSV
 from sonar_access_pipeline.evidence.seal import SUMS, sums_of
 from sonar_access_pipeline.evidence.stores import FolderStore, Store

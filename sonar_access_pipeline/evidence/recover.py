@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sonar_access_pipeline.evidence.alone import Report, alone
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.identity import why_unknown
 from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import Line
+from sonar_access_pipeline.evidence.offline import Report, alone
 from sonar_access_pipeline.evidence.seal import SUMS, Sealing, entry_of
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger import packets
@@ -42,7 +42,7 @@ def recover(warehouse: Warehouse, sealing: Sealing, organization_key: str) -> Re
         ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
     line = Line(organization_key, Trust(store, registered=ours))
     known = {entry.digest[:12] for entry in before}
-    entries: list[packets.Entry] = []
+    entries: list[packets.RegisterEntry] = []
     refused: dict[str, str] = {}
     for name, paths in line.places.items():
         for path in paths if name not in known else ():

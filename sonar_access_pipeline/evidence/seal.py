@@ -150,7 +150,7 @@ def _require_published(published: Published, path: str) -> None:
 
 def _entered(
     packet: Packet, sealing: Sealing, warehouse: Warehouse, path: str, run_id: str
-) -> tuple[packets.Entry, bool]:
+) -> tuple[packets.RegisterEntry, bool]:
     """Enter the packet in the register, and return its line and whether it is new.
 
     If another packet is entered meanwhile, sign again, behind that one.
@@ -161,7 +161,7 @@ def _entered(
             head = packets.last_head(transaction)
             is_known_to_lie = packets.was_published(transaction, path)
             ours = {sealing.signer.key.fingerprint, *packets.keys(transaction)}
-        entry = packets.Entry(
+        entry = packets.RegisterEntry(
             first_day=packet.window.first,
             last_day=packet.window.last,
             digest=packet.digest,
@@ -199,7 +199,7 @@ def _entered(
 
 def _sealed_before(
     packet: Packet, sealing: Sealing, path: str, ours: Collection[str]
-) -> packets.Entry:
+) -> packets.RegisterEntry:
     """Read the line of a packet from its own seal: the packet lies in the store, but the register
     lost it because a warehouse was restored.
     """
@@ -211,14 +211,14 @@ def _sealed_before(
     return entry_of(found, place)
 
 
-def entry_of(files: Mapping[str, bytes], location: str) -> packets.Entry:
+def entry_of(files: Mapping[str, bytes], location: str) -> packets.RegisterEntry:
     """Make the line of the register from a packet's own files: `location` is where it lies."""
     about = json.loads(files[SEAL])
     manifest = json.loads(files[MANIFEST])
     first, last = (
         date.fromisoformat(manifest["window"][name]) for name in ("first_day", "last_day")
     )
-    return packets.Entry(
+    return packets.RegisterEntry(
         first_day=first,
         last_day=last,
         digest=about["digest"],
@@ -344,7 +344,11 @@ def folder_of(organization_key: str) -> str:
 
 
 def _bundle(
-    packet: Packet, sealing: Sealing, entry: packets.Entry, head: packets.Head | None, path: str
+    packet: Packet,
+    sealing: Sealing,
+    entry: packets.RegisterEntry,
+    head: packets.Head | None,
+    path: str,
 ) -> packets.Bundle:
     """Build the finished packet: signed and stamped, ready to lie in the store."""
     header = packets.Header(path, sealing.store.place(path), SUMS, sealing.clock())
@@ -354,7 +358,7 @@ def _bundle(
 
 
 def _files(
-    packet: Packet, sealing: Sealing, entry: packets.Entry, head_sha256: str | None
+    packet: Packet, sealing: Sealing, entry: packets.RegisterEntry, head_sha256: str | None
 ) -> dict[str, bytes]:
     signer = sealing.signer
     about = {

@@ -57,7 +57,7 @@ class PublicKey:
     @property
     def raw(self) -> bytes:
         """The 32 bytes. Raises `SignatureError` for another kind of key."""
-        reader = Reader(self.blob)
+        reader = WireReader(self.blob)
         kind = reader.string()
         raw = reader.string()
         if kind != KIND or len(raw) != 32 or reader.left:
@@ -101,14 +101,14 @@ def armored(signature: bytes, key: PublicKey, namespace: str) -> bytes:
 
 def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey:
     """Verify a message's signature, and return the key that signed it. Raises `SignatureError`."""
-    reader = Reader(_unarmored(signature_file))
+    reader = WireReader(_unarmored(signature_file))
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
     key = PublicKey(reader.string())
     said = reader.string()
     reserved = reader.string()
     algorithm = reader.string()
-    signature = Reader(reader.string())
+    signature = WireReader(reader.string())
     kind = signature.string()
     signed = signature.string()
     if reader.left or signature.left or reserved or kind != KIND:
@@ -150,7 +150,7 @@ def string(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
-class Reader:
+class WireReader:
     """Reads SSH's wire format, and nothing beyond its end."""
 
     def __init__(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Verifying a packet, or all of an organization: by its own files (`alone.py`), in its line
+"""Verifying a packet, or all of an organization: by its own files (`offline.py`), in its line
 (`line.py`), and by the warehouse.
 
 What is wrong with a packet itself and what is wrong around it have verdicts of their own. Nothing
@@ -17,20 +17,20 @@ from typing import Any
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.snapshot import canonical_json, iso
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.alone import REQUIRED, Report, alone, listed
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.evidence.identity import is_noted, why_unknown
 from sonar_access_pipeline.evidence.keys import Trust
 from sonar_access_pipeline.evidence.line import (
     FOLLOWED,
     SUPERSEDED,
-    Fault,
     Line,
-    Sealed,
+    LineFault,
+    SealedPackets,
     forks,
     place_of,
     superseding,
 )
+from sonar_access_pipeline.evidence.offline import REQUIRED, Report, alone, listed
 from sonar_access_pipeline.evidence.packet import MANIFEST, build
 from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
 from sonar_access_pipeline.evidence.stores import Store, read_all
@@ -126,7 +126,7 @@ def verify(
                 " what lies here."
             )
         recorded = verify_warehouse(warehouse, line.organization_key).findings
-        around += [Fault(f"in the warehouse: {one.sentence}") for one in recorded]
+        around += [LineFault(f"in the warehouse: {one.sentence}") for one in recorded]
         if digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] in {
             row["digest"] for row in register.rows
         }:
@@ -156,7 +156,7 @@ def verify_all(
     line = Line(organization_key, trust, authorities)
     found = Packets()
     seals: dict[str, Mapping[str, Any]] = {}
-    faults: list[Fault] = []
+    faults: list[LineFault] = []
     for path, files in _each(line):
         report = found.reports[path] = Report()
         said = alone(files, trust, authorities, report)
@@ -176,7 +176,7 @@ def verify_all(
             faults += _lock_faults(store, path, said[0], files, known)
     found.notes += line.notes
     faults += [
-        Fault(
+        LineFault(
             f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the"
             " evidence folder",
             f"packet:{seal['previous_digest'][:12]}",
@@ -185,7 +185,7 @@ def verify_all(
         if seal["previous_digest"] is not None and seal["previous_digest"][:12] not in line.places
     ]
     heads, of_heads = line.heads
-    faults += [*forks(Sealed(seals)), *of_heads]
+    faults += [*forks(SealedPackets(seals)), *of_heads]
     if warehouse is not None and register is not None:
         faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
     found.around, found.stated = line.settled(faults)
@@ -254,7 +254,7 @@ def _lock_faults(
     about: Mapping[str, Any],
     files: Mapping[str, bytes],
     register: _Register,
-) -> Iterator[Fault]:
+) -> Iterator[LineFault]:
     """Compare the locks of a packet's objects with the one that was noted when it was published,
     where it was published.
     """
@@ -265,7 +265,7 @@ def _lock_faults(
     if until is None or until < published:
         name = str(about["digest"])[:12]
         said = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
-        yield Fault(
+        yield LineFault(
             f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}",
             f"lock:{name}",
         )
@@ -303,12 +303,14 @@ def _follow(
     about: Mapping[str, Any],
     manifest: Mapping[str, Any],
     report: Report,
-) -> Iterator[Fault]:
+) -> Iterator[LineFault]:
     """Follow the line of packets from this one back, as far as one packet's verdict asks for it."""
     place = place_of(manifest, about["digest"])
     if path != place:
         if path.rpartition("/")[2] != place.rpartition("/")[2]:
-            yield Fault(f"its folder is not called {place.rpartition('/')[2]}, as its digest says")
+            yield LineFault(
+                f"its folder is not called {place.rpartition('/')[2]}, as its digest says"
+            )
         else:
             report.notes.append(
                 "It lies outside of an evidence folder: the packets before it were not looked at."
@@ -323,10 +325,10 @@ def _follow(
         if previous is None:
             break
         if previous in seen:
-            yield Fault("the chain of packets runs in a circle")
+            yield LineFault("the chain of packets runs in a circle")
             break
         if previous not in near.by_digest:
-            yield Fault(
+            yield LineFault(
                 f"the packet before it, {str(previous)[:12]}, is not in the evidence folder",
                 f"packet:{previous[:12]}",
             )
@@ -345,7 +347,7 @@ def _warehouse_faults(
     warehouse: Warehouse,
     *,
     whole: bool = False,
-) -> list[Fault]:
+) -> list[LineFault]:
     """Compare the register with the store, and heads with the chain.
 
     `seals` and `heads` are those that were read: all, if `whole`.
@@ -361,18 +363,18 @@ def _warehouse_faults(
         key = str(said["path"]).replace("heads/", "head:")
         if number not in now.chain:
             found.append(
-                Fault(f"the warehouse has lost snapshot {number}, whose head was signed", key)
+                LineFault(f"the warehouse has lost snapshot {number}, whose head was signed", key)
             )
         elif now.chain[number].head_sha256 != sha256:
             found.append(
-                Fault(
+                LineFault(
                     f"the warehouse's snapshots up to {number} are not those whose head was signed",
                     key,
                 )
             )
         elif keys.get((number, sha256)) not in (None, said["signed_by"]):
             found.append(
-                Fault(
+                LineFault(
                     f"the signed head of snapshot {number} is signed by another key than the"
                     " register has",
                     key,
@@ -385,7 +387,7 @@ def _warehouse_faults(
         for row in register.signed
     }
     found += [
-        Fault(
+        LineFault(
             f"the signed head of snapshot {snapshot_id} is not in the evidence store",
             f"head:{name}",
         )
@@ -394,7 +396,7 @@ def _warehouse_faults(
     ]
     chain = {None, *(head.head_sha256 for head in now.chain.values())}
     found += [
-        Fault(
+        LineFault(
             f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was"
             " sealed with",
             f"sealed-with:{digest[:12]}",
@@ -413,7 +415,7 @@ def _build_again(
     registered: Sequence[Mapping[str, Any]],
     warehouse: Warehouse,
     report: Report,
-) -> Iterator[Fault]:
+) -> Iterator[LineFault]:
     """Compare a packet with what the warehouse gives for its window now: what differs there is no
     fault of the packet.
     """
@@ -446,9 +448,9 @@ def _build_again(
             if superseded:
                 return
     except WarehouseError as error:
-        yield Fault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
+        yield LineFault(f"the warehouse cannot give this packet again: {error}", f"content:{name}")
         return
-    yield Fault(
+    yield LineFault(
         "the warehouse does not give this packet any more; it gives other bytes of"
         f" {', '.join(differing)}: something was observed, decided or redacted since, or changed"
         " (`sonar-access warehouse verify`)",
@@ -513,14 +515,16 @@ def _differing(files: Mapping[str, bytes], warehouse: Warehouse) -> list[str]:
 
 def _entry_faults(
     about: Mapping[str, Any], registered: Iterable[Mapping[str, Any]]
-) -> Iterator[Fault]:
+) -> Iterator[LineFault]:
     """Name each point in which the register and the seal of a packet differ: of the two, the seal
     is signed.
     """
     name = str(about["digest"])[:12]
     ours = next((row for row in registered if row["digest"] == about["digest"]), None)
     if ours is None:
-        yield Fault("the warehouse's register does not know this packet", f"unregistered:{name}")
+        yield LineFault(
+            "the warehouse's register does not know this packet", f"unregistered:{name}"
+        )
         return
     said: dict[str, Any] = {
         "previous_digest": ours["previous_digest"],
@@ -534,12 +538,12 @@ def _entry_faults(
             sentence = (
                 f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"
             )
-            yield Fault(sentence, f"register:{name}")
+            yield LineFault(sentence, f"register:{name}")
 
 
 def _register_faults(
     line: Line, seals: Mapping[str, Any], register: _Register, now: _Register, *, whole: bool
-) -> Iterator[Fault]:
+) -> Iterator[LineFault]:
     """Yield a fault where the register's line is broken, and for what only one of register and
     store has.
     """
@@ -547,7 +551,7 @@ def _register_faults(
     for row in now.rows:
         if row["previous_digest"] not in before:
             name = row["digest"][:12]
-            yield Fault(
+            yield LineFault(
                 f"in the warehouse's register packet {name} does not name one before it",
                 f"register:{name}",
             )
@@ -558,17 +562,17 @@ def _register_faults(
         name = row["digest"][:12]
         if name not in there:
             if name in is_waiting:
-                yield Fault(
+                yield LineFault(
                     f"packet {name} of the warehouse's register is sealed and waits to be published"
                 )
             else:
-                yield Fault(
+                yield LineFault(
                     f"packet {name} of the warehouse's register is not in the evidence store",
                     f"packet:{name}",
                 )
     if whole:
         for name in {digest[:12] for digest in seals} - {row["digest"][:12] for row in now.rows}:
-            yield Fault(
+            yield LineFault(
                 f"the warehouse's register has lost packet {name}, which is in the evidence store",
                 f"unregistered:{name}",
             )

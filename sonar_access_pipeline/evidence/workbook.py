@@ -25,9 +25,9 @@ from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.evidence import words
-from sonar_access_pipeline.evidence.columns import COLUMNS, Column
-from sonar_access_pipeline.evidence.deflated import zipped
+from sonar_access_pipeline.evidence.columns import COLUMNS, PacketColumn
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
+from sonar_access_pipeline.evidence.reproducible_zip import zipped
 from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
 from sonar_access_pipeline.warehouse.ask import proof, queries
 
@@ -288,7 +288,7 @@ def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> No
 
 
 def _width(column: str) -> int:
-    return COLUMNS[column].width if column in COLUMNS else WIDTHS.get(column, Column.width)
+    return COLUMNS[column].width if column in COLUMNS else WIDTHS.get(column, PacketColumn.width)
 
 
 def _prepare_pages(sheet: Worksheet, source: str) -> None:

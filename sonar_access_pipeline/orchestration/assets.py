@@ -24,10 +24,7 @@ from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.orchestration.failures import KIND, working
-from sonar_access_pipeline.orchestration.observe import observe
-from sonar_access_pipeline.orchestration.partitions import window_of
-from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.shown import (
+from sonar_access_pipeline.orchestration.metadata import (
     column_schema,
     control_table,
     gaps_of,
@@ -37,6 +34,9 @@ from sonar_access_pipeline.orchestration.shown import (
     table_of,
     uncounted,
 )
+from sonar_access_pipeline.orchestration.observe import observe
+from sonar_access_pipeline.orchestration.partitions import window_of
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -58,18 +58,18 @@ Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
 def assets_of(
-    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+    connection: Connection, resources: Resources, partitions: dg.DailyPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
     """Raw, history and evidence assets of a connection, keys `[connection, table]`."""
     return [
-        _raw_assets(connection, parts, partitions),
-        _history_assets(connection, parts, partitions),
-        _evidence_asset(connection, parts, partitions),
+        _raw_assets(connection, resources, partitions),
+        _history_assets(connection, resources, partitions),
+        _evidence_asset(connection, resources, partitions),
     ]
 
 
 def _raw_assets(
-    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+    connection: Connection, resources: Resources, partitions: dg.DailyPartitionsDefinition
 ) -> dg.AssetsDefinition:
     key = _key(connection, "raw_snapshot")
     checks = [
@@ -95,7 +95,7 @@ def _raw_assets(
     @dg.multi_asset(
         name=f"{connection.name}_observe",
         specs=[
-            _spec(parts, connection, table, "raw", kinds={"sonarcloud", "sql"})
+            _spec(resources, connection, table, "raw", kinds={"sonarcloud", "sql"})
             for table in RAW_TABLES
         ],
         check_specs=checks,
@@ -104,20 +104,20 @@ def _raw_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext) -> Results:
-        with working(context), parts.warehouse() as warehouse:
-            if window_of(context) != _only(parts.clock().date()):
+        with working(context), resources.warehouse() as warehouse:
+            if window_of(context) != _only(resources.clock().date()):
                 raise dg.Failure(PAST_DAY, allow_retries=False)
             began = time.monotonic()
             recorded, snapshot = observe(
                 connection,
-                parts,
+                resources,
                 warehouse,
                 context.run.run_id,
-                parts.progress or logged(context.log),
+                resources.progress or logged(context.log),
             )
             seconds = round(time.monotonic() - began, 3)
             # At once: what was read today must not be rewritten before the next packet is sealed.
-            head = _signed_head(context, parts, warehouse)
+            head = _signed_head(context, resources, warehouse)
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
@@ -165,7 +165,7 @@ def _raw_assets(
 
 
 def _history_assets(
-    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+    connection: Connection, resources: Resources, partitions: dg.DailyPartitionsDefinition
 ) -> dg.AssetsDefinition:
     key = _key(connection, "fct_user_access")
     tables = history_tables_of(connection)
@@ -174,7 +174,7 @@ def _history_assets(
         name=f"{connection.name}_derive",
         specs=[
             _spec(
-                parts,
+                resources,
                 connection,
                 history_tables[description.name],
                 "access",
@@ -196,11 +196,11 @@ def _history_assets(
     )
     def history(context: dg.AssetExecutionContext) -> Results:
         window = window_of(context)
-        with working(context), parts.warehouse() as warehouse:
+        with working(context), resources.warehouse() as warehouse:
             organization_key = connection.organization_key()
             began = time.monotonic()
             merged = derive(warehouse, organization_key)
-            dropped = _drop_old_bodies(parts, warehouse, organization_key)
+            dropped = _drop_old_bodies(resources, warehouse, organization_key)
             seconds = round(time.monotonic() - began, 3)
             with warehouse.read() as transaction:
                 rests_on = queries.window_observations(transaction, organization_key, window)
@@ -245,37 +245,39 @@ def _history_assets(
     return history
 
 
-def _drop_old_bodies(parts: Parts, warehouse: Warehouse, organization_key: str) -> int:
+def _drop_old_bodies(resources: Resources, warehouse: Warehouse, organization_key: str) -> int:
     """Drop the bodies that are older than the settings say, if they say so; how many."""
-    days = parts.settings.keep_bodies_days
+    days = resources.settings.keep_bodies_days
     if days is None:
         return 0
     return drop_bodies(
         warehouse,
         organization_key,
-        parts.clock() - timedelta(days=days),
-        parts.clock,
+        resources.clock() - timedelta(days=days),
+        resources.clock,
         keep_days=days,
     )
 
 
-def _signed_head(context: dg.AssetExecutionContext, parts: Parts, warehouse: Warehouse) -> str:
+def _signed_head(
+    context: dg.AssetExecutionContext, resources: Resources, warehouse: Warehouse
+) -> str:
     """Sign the head of the chain; where it lies.
 
     What hinders it ends the sealing of this run, and not the history of the day.
     """
     try:
-        return sign_head(warehouse, parts.sealing()) or "signed before"
+        return sign_head(warehouse, resources.sealing()) or "signed before"
     except (EvidenceError, SettingsError) as error:
         context.log.error(f"The head of the chain of snapshots was not signed: {error}")
         return "not signed"
 
 
 def _evidence_asset(
-    connection: Connection, parts: Parts, partitions: dg.DailyPartitionsDefinition
+    connection: Connection, resources: Resources, partitions: dg.DailyPartitionsDefinition
 ) -> dg.AssetsDefinition:
     spec = _spec(
-        parts,
+        resources,
         connection,
         evidence_packet,
         "evidence",
@@ -307,9 +309,9 @@ def _evidence_asset(
     )
     def evidence(context: dg.AssetExecutionContext) -> Results:
         window = window_of(context)
-        with working(context), parts.warehouse() as warehouse:
+        with working(context), resources.warehouse() as warehouse:
             packet = build(warehouse, connection.organization_key(), window)
-            sealing = parts.sealing()
+            sealing = resources.sealing()
             sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)
             with warehouse.read() as transaction:
                 ours = packets.keys(transaction)
@@ -365,7 +367,7 @@ def _only(day: Any) -> Window:
 
 
 def _spec(
-    parts: Parts,
+    resources: Resources,
     connection: Connection,
     table: Table,
     group: str,
@@ -378,7 +380,7 @@ def _spec(
         _key(connection, table.name),
         description=f"{table.comment}.",
         group_name=group,
-        owners=list(parts.settings.owners),
+        owners=list(resources.settings.owners),
         kinds=kinds,
         deps=deps,
         skippable=skippable,

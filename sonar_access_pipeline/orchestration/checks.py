@@ -14,8 +14,8 @@ import dagster as dg
 
 from sonar_access_pipeline.evidence.verify import verify_all
 from sonar_access_pipeline.orchestration.failures import working
-from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.shown import table_of
+from sonar_access_pipeline.orchestration.metadata import table_of
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse.history.verify import State, verify
 
@@ -28,7 +28,7 @@ def recorded_key(connection: Connection) -> dg.AssetCheckKey:
     return dg.AssetCheckKey(dg.AssetKey([connection.name, "fct_user_access"]), "as_recorded")
 
 
-def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefinition:
+def recorded_check(connection: Connection, resources: Resources) -> dg.AssetChecksDefinition:
     """Build the check of a connection. Its numbers name tables, never a person."""
     key = recorded_key(connection)
 
@@ -41,10 +41,12 @@ def recorded_check(connection: Connection, parts: Parts) -> dg.AssetChecksDefini
         ),
     )
     def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        with working(context), parts.warehouse() as warehouse:
+        with working(context), resources.warehouse() as warehouse:
             began = time.monotonic()
             found = verify(warehouse, connection.organization_key())
-            sealed = verify_all(parts.store(), connection.organization_key(), warehouse=warehouse)
+            sealed = verify_all(
+                resources.store(), connection.organization_key(), warehouse=warehouse
+            )
             seconds = round(time.monotonic() - began, 3)
         by_table = Counter(finding.table for finding in found.findings)
         return dg.AssetCheckResult(

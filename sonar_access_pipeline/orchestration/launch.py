@@ -26,7 +26,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.failures import KIND
 from sonar_access_pipeline.orchestration.jobs import daily_job_name, evidence_job_name
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.orchestration.unpublished import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -198,11 +198,11 @@ def _in_words(home: Path) -> Iterator[None]:
 
 
 class Launcher:
-    """Runs jobs of one set of parts on one instance. Use as a context manager."""
+    """Runs jobs of one set of resources on one instance. Use as a context manager."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._definitions = build_definitions(parts)
-        self._instance = open_instance(dagster_home(parts.settings))
+    def __init__(self, resources: Resources) -> None:
+        self._definitions = build_definitions(resources)
+        self._instance = open_instance(dagster_home(resources.settings))
 
     def __enter__(self) -> Launcher:
         self._instance.__enter__()

@@ -12,11 +12,11 @@ from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.errors import fact_of
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.faults import TOKEN
-from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.sonarcloud.reader import Observed, Preflight, Reader
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
@@ -51,13 +51,13 @@ class Checked:
     warnings: tuple[str, ...]
 
 
-def check(connection: Connection, parts: Parts) -> Checked:
+def check(connection: Connection, resources: Resources) -> Checked:
     """Check that a connection can be read: the token, the organization, the right, every list.
 
     Raises `SourceError`.
     """
     organization_key = connection.organization_key()
-    with parts.client(connection) as client:
+    with resources.client(connection) as client:
         reader = Reader(client, organization_key, scopes=connection.scopes or ())
         preflight = reader.preflight()
         probed = reader.probe()
@@ -71,7 +71,7 @@ def check(connection: Connection, parts: Parts) -> Checked:
 
 def observe(
     connection: Connection,
-    parts: Parts,
+    resources: Resources,
     warehouse: Warehouse,
     run_id: str,
     progress: Callable[[Progress], None],
@@ -86,7 +86,7 @@ def observe(
     organization_key = connection.organization_key()
     if kept := of_run(warehouse, organization_key, run_id):
         return kept, None
-    started_at = parts.clock()
+    started_at = resources.clock()
     attempt_id = begin_attempt(
         warehouse,
         connection=connection.name,
@@ -94,18 +94,20 @@ def observe(
         partition_date=started_at.date(),
         run_id=run_id,
         started_at=started_at,
-        due_at=parts.settings.calendar_of(organization_key).due_at(started_at.date()),
+        due_at=resources.settings.calendar_of(organization_key).due_at(started_at.date()),
     )
     outcome = "failed"
     error = "stopped by an unexpected error"
     snapshot_id = None
     cause: Cause | None = Cause.UNEXPECTED
     try:
-        policy_fault = _policy_fault(parts, warehouse)
+        policy_fault = _policy_fault(resources, warehouse)
         snapshot = _held(
-            parts, warehouse, _read(connection, parts, warehouse, run_id, started_at, progress)
+            resources,
+            warehouse,
+            _read(connection, resources, warehouse, run_id, started_at, progress),
         )
-        recorded = record(warehouse, snapshot, parts.clock)
+        recorded = record(warehouse, snapshot, resources.clock)
         outcome = recorded.verdict.value
         error = recorded.reason or ""
         snapshot_id = recorded.snapshot_id
@@ -131,7 +133,7 @@ def observe(
         end_attempt(
             warehouse,
             attempt_id,
-            ended_at=parts.clock(),
+            ended_at=resources.clock(),
             outcome=outcome,
             error=error or None,
             snapshot_id=snapshot_id,
@@ -140,16 +142,16 @@ def observe(
     return recorded, snapshot
 
 
-def _policy_fault(parts: Parts, warehouse: Warehouse) -> SettingsError | None:
+def _policy_fault(resources: Resources, warehouse: Warehouse) -> SettingsError | None:
     """Have the rules of this version judge by the policy of the settings, or say why it cannot be
     in force.
 
     A roster can be read again tomorrow, and a day of access cannot: the one in force stays, and the
     run fails once it has read.
     """
-    record_rules(warehouse, parts.clock)
+    record_rules(warehouse, resources.clock)
     try:
-        record_policy(warehouse, parts.settings.policy.policy(), parts.clock)
+        record_policy(warehouse, resources.settings.policy.policy(), resources.clock)
     except SettingsError as fault:
         return fault
     return None
@@ -157,13 +159,13 @@ def _policy_fault(parts: Parts, warehouse: Warehouse) -> SettingsError | None:
 
 def _read(
     connection: Connection,
-    parts: Parts,
+    resources: Resources,
     warehouse: Warehouse,
     run_id: str,
     started_at: datetime,
     progress: Callable[[Progress], None],
 ) -> Observed:
-    with parts.client(connection) as client:
+    with resources.client(connection) as client:
         reader = Reader(
             client, connection.organization_key(), scopes=connection.scopes or (), progress=progress
         )
@@ -174,7 +176,7 @@ def _read(
         )
 
 
-def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
+def _held(resources: Resources, warehouse: Warehouse, observed: Observed) -> Snapshot:
     """Return the snapshot as it was read, or held where a person must look before something
     disappears.
     """
@@ -187,6 +189,6 @@ def _held(parts: Parts, warehouse: Warehouse, observed: Observed) -> Snapshot:
             snapshot.organization_key,
             observed.content,
             snapshot.observed_at,
-            parts.settings.brake,
+            resources.settings.brake,
         )
     return replace(snapshot, verdict=Verdict.HELD, reason=reason) if reason else snapshot

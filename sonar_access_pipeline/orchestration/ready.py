@@ -20,7 +20,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.rehearsal import hindrances
 from sonar_access_pipeline.evidence.signers import OWN_KEY
 from sonar_access_pipeline.orchestration.launch import require_home, require_storage
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import SettingsError
 from sonar_access_pipeline.texts import TextError, text_in
 from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
@@ -41,9 +41,9 @@ class Hindrance:
     is_wrong: bool
 
 
-def faults(parts: Parts) -> Iterator[Hindrance]:
+def faults(resources: Resources) -> Iterator[Hindrance]:
     """Give what would hinder a sync or its alerts, before there is anything to lose."""
-    steps: dict[str, Callable[[Parts], Iterator[str]]] = {
+    steps: dict[str, Callable[[Resources], Iterator[str]]] = {
         "policy": _policy,
         "dagster": _dagster,
         "warehouse": _warehouse,
@@ -56,7 +56,7 @@ def faults(parts: Parts) -> Iterator[Hindrance]:
             # It asks the warehouse which store it knows; that it does not answer was said.
             continue
         try:
-            for sentence in step(parts):
+            for sentence in step(resources):
                 yield Hindrance(name, sentence, is_wrong=False)
         except (SettingsError, WarehouseError, EvidenceError) as error:
             failed.add(name)
@@ -65,20 +65,23 @@ def faults(parts: Parts) -> Iterator[Hindrance]:
             )
 
 
-def has_key(parts: Parts) -> bool:
+def has_key(resources: Resources) -> bool:
     """Tell whether the key that signs is there: one of this machine's own is made by the first
     sync.
     """
-    return parts.settings.signing_key is not None or (parts.settings.data_dir / OWN_KEY).exists()
+    return (
+        resources.settings.signing_key is not None
+        or (resources.settings.data_dir / OWN_KEY).exists()
+    )
 
 
-def _policy(parts: Parts) -> Iterator[str]:
-    parts.settings.policy.policy()
+def _policy(resources: Resources) -> Iterator[str]:
+    resources.settings.policy.policy()
     yield from ()
 
 
-def _dagster(parts: Parts) -> Iterator[str]:
-    home = require_home(parts.settings)
+def _dagster(resources: Resources) -> Iterator[str]:
+    home = require_home(resources.settings)
     settings = home / "dagster.yaml"
     if settings.is_file():
         try:
@@ -111,35 +114,35 @@ def _variables(document: Any) -> Iterator[str]:
             yield from _variables(value)
 
 
-def _warehouse(parts: Parts) -> Iterator[str]:
-    with closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse:
+def _warehouse(resources: Resources) -> Iterator[str]:
+    with closing(Warehouse(resources.settings.warehouse, ASKING)) as warehouse:
         require_suitable(warehouse)
     yield from ()
 
 
-def _evidence(parts: Parts) -> Iterator[str]:
-    place = Path(parts.settings.evidence)
-    if "://" not in parts.settings.evidence and os.path.isfile(place):  # noqa: PTH113  # Path's raises in a closed folder
+def _evidence(resources: Resources) -> Iterator[str]:
+    place = Path(resources.settings.evidence)
+    if "://" not in resources.settings.evidence and os.path.isfile(place):  # noqa: PTH113  # Path's raises in a closed folder
         yield (
             f"Evidence cannot be kept at {place}, which is a file; set SONAR_ACCESS_EVIDENCE_URL to"
             " a folder."
         )
         return
     with (
-        closing(Warehouse(parts.settings.warehouse, ASKING)) as warehouse,
+        closing(Warehouse(resources.settings.warehouse, ASKING)) as warehouse,
         TemporaryDirectory() as folder,
     ):
-        sealing = parts.sealing(None if has_key(parts) else Path(folder))
+        sealing = resources.sealing(None if has_key(resources) else Path(folder))
         yield from hindrances(sealing, warehouse if is_current(warehouse) else None)
 
 
-def _alerts(parts: Parts) -> Iterator[str]:
-    heartbeat = parts.settings.heartbeat_url
+def _alerts(resources: Resources) -> Iterator[str]:
+    heartbeat = resources.settings.heartbeat_url
     if heartbeat is not None and not heartbeat.get_secret_value().startswith(
         ("http://", "https://")
     ):
         yield "SONAR_ACCESS_HEARTBEAT_URL is no address; write it as https://..."
-    urls = [url.get_secret_value() for url in parts.settings.alert_urls]
+    urls = [url.get_secret_value() for url in resources.settings.alert_urls]
     for number, channel in enumerate(channels_of(urls).values(), start=1):
         if channel.service is None:
             yield (

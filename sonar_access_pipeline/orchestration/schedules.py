@@ -13,7 +13,7 @@ import dagster as dg
 
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.jobs import Jobs
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.orchestration.unpublished import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -30,9 +30,11 @@ def default_status(connection: Connection) -> dg.DefaultScheduleStatus:
     )
 
 
-def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.ScheduleDefinition]:
+def schedules_of(
+    connection: Connection, jobs: Jobs, resources: Resources
+) -> list[dg.ScheduleDefinition]:
     """Build the daily, the monthly, the quarterly and the weekly schedule of a connection."""
-    calendar = parts.settings.calendar_of(connection.organization)
+    calendar = resources.settings.calendar_of(connection.organization)
 
     @dg.schedule(
         name=f"{connection.name}_daily_schedule",
@@ -47,7 +49,7 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
     )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         day = context.scheduled_execution_time.date()
-        today = parts.clock().date()
+        today = resources.clock().date()
         if day != today:
             return dg.SkipReason(
                 f"{day} is over, and SonarCloud cannot show a past day; {today} has a tick of its"
@@ -68,10 +70,10 @@ def schedules_of(connection: Connection, jobs: Jobs, parts: Parts) -> list[dg.Sc
         )
         def sealed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
             window = window_before(context.scheduled_execution_time.date())
-            first = max(window.first, parts.settings.first_day)
+            first = max(window.first, resources.settings.first_day)
             if first > window.last:
                 return dg.SkipReason(
-                    f"{window} lies before the first day, {parts.settings.first_day}."
+                    f"{window} lies before the first day, {resources.settings.first_day}."
                 )
             tags = {
                 ASSET_PARTITION_RANGE_START_TAG: str(first),

@@ -1,6 +1,6 @@
 """The two sensors of a code location: one says what is wrong, the other tries a failed sync again.
 
-Thin: `watch.py` looks.
+Thin: `monitoring.py` looks.
 
 Each also looks whether the other runs. That the daemon itself is down only somebody outside can
 notice: see `heartbeat_url`.
@@ -16,8 +16,13 @@ from sonar_access_pipeline.alerts import channels
 from sonar_access_pipeline.alerts.ledger import Event
 from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.jobs import Jobs, daily_job_name
-from sonar_access_pipeline.orchestration.parts import Parts
-from sonar_access_pipeline.orchestration.watch import Memory, Watch, due_retries, watching_since
+from sonar_access_pipeline.orchestration.monitoring import (
+    Memory,
+    Monitoring,
+    due_retries,
+    watching_since,
+)
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 WATCH = "sonar_access_watch"
@@ -26,11 +31,11 @@ SECONDS = 30
 """Between looks."""
 
 
-def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
+def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
     """Build the sensors of a code location; they are running unless every source is on this
     machine.
     """
-    real = any(not connection.is_loopback for connection in parts.settings.connections)
+    real = any(not connection.is_loopback for connection in resources.settings.connections)
     status = dg.DefaultSensorStatus.RUNNING if real else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
@@ -44,7 +49,7 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         ),
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        look = Watch(parts, context.instance, [RETRY], _location(context)).look(
+        look = Monitoring(resources, context.instance, [RETRY], _location(context)).look(
             Memory.read(context.cursor)
         )
         for entry in look.entries:
@@ -58,12 +63,14 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
             log(f"{entry.event.value}: {about}: {problem.cause.value}: {problem.sentence}")
         if look.unsent:
             context.log.error(f"Not taken yet, and tried again: {', '.join(look.unsent)}.")
-        heartbeat = parts.settings.heartbeat_url
+        heartbeat = resources.settings.heartbeat_url
         if look.is_well and heartbeat and (fault := channels.ping(heartbeat.get_secret_value())):
             context.log.error(f"All is well, but {fault}.")
-        before = datetime.now(UTC) - timedelta(days=parts.settings.keep_runs_days)
+        before = datetime.now(UTC) - timedelta(days=resources.settings.keep_runs_days)
         runs.forget(
-            context.instance, before, [connection.name for connection in parts.settings.connections]
+            context.instance,
+            before,
+            [connection.name for connection in resources.settings.connections],
         )
         wrong = "; ".join(
             sorted(
@@ -87,12 +94,12 @@ def sensors_of(parts: Parts, jobs: list[Jobs]) -> list[dg.SensorDefinition]:
         first, last = (
             map(datetime.fromisoformat, context.cursor.split()) if context.cursor else (None, None)
         )
-        watcher = Watch(parts, context.instance, [WATCH], _location(context))
+        watcher = Monitoring(resources, context.instance, [WATCH], _location(context))
         since = watching_since(first, last, watcher.limits)
         cursor = f"{since.isoformat()} {datetime.now(UTC).isoformat()}"
         try:
             said = watcher.tell_of_silence(since)
-            due = due_retries(parts, context.instance)
+            due = due_retries(resources, context.instance)
         except WarehouseError as error:
             # The watch tells of it. This one runs, and can do nothing.
             return dg.SensorResult(skip_reason=str(error), cursor=cursor)

@@ -1,7 +1,8 @@
-"""One GET, as often as it takes: authorization, pace, time budgets, and the judgement of an answer.
+"""One GET, as often as it takes: authorization, rate_limit, time budgets, and the judgement of an
+answer.
 
 Knows nothing of lists or organizations. `faults.py` says what is permanent and what may pass,
-`pace.py` how fast and how long.
+`rate_limit.py` how fast and how long.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sonar_access_pipeline.access.endpoints.shape import (
 )
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.addresses import is_loopback
-from sonar_access_pipeline.sonarcloud.deadline import Limit, Watch, WatchedAdapter
+from sonar_access_pipeline.sonarcloud.deadline import DeadlineWatch, Limit, WatchedAdapter
 from sonar_access_pipeline.sonarcloud.errors import (
     BlockedError,
     NotFoundError,
@@ -53,7 +54,7 @@ from sonar_access_pipeline.sonarcloud.faults import (
     broken_of,
     fault_of,
 )
-from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience, RateLimit
 
 KNOWN_HOSTS = {
     "sonarcloud.io": "https://api.sonarcloud.io",
@@ -74,7 +75,7 @@ endpoint refuses.
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """A judged answer: status 200, JSON, parsed, and its body packed as a `Response` keeps it.
 
     `duration_ms` and `attempts` cover all tries and pauses.
@@ -105,8 +106,8 @@ class Client:
 
     Close it after use, or use it as a context manager.
 
-    `api_url` is where the v2 interface is, if not where it usually is. `pace` is stopped and closed
-    with the client.
+    `api_url` is where the v2 interface is, if not where it usually is. `rate_limit` is stopped and
+    closed with the client.
     """
 
     def __init__(
@@ -116,20 +117,20 @@ class Client:
         *,
         api_url: str | None = None,
         patience: Patience | None = None,
-        pace: Pace | None = None,
+        rate_limit: RateLimit | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.host_url = host_url.rstrip("/")
         self.patience = patience or Patience()
         self.clock = clock
         self.server_name: str | None = None
-        self.pace = pace or Pace()
+        self.rate_limit = rate_limit or RateLimit()
         beside = f"{self.host_url}/api/v2"
         known = KNOWN_HOSTS.get(urlsplit(self.host_url).hostname or "")
         newer = (api_url.rstrip("/"),) if api_url else tuple(filter(None, (known, beside)))
         self._bases: dict[Api, tuple[str, ...]] = {Api.V1: (f"{self.host_url}/api",), Api.V2: newer}
         self._found: dict[str, str] = {}
-        self._watch = Watch()
+        self._watch = DeadlineWatch()
         self._newest: float | None = None
         self._doubting = Lock()
         self._refused_by: set[str] = set()
@@ -163,11 +164,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._adapter.close()
-        self.pace.close()
+        self.rate_limit.close()
 
     def stop(self) -> None:
         """End whatever waits or reads in any thread: nobody needs its answer any more."""
-        self.pace.stop()
+        self.rate_limit.stop()
         self._watch.stop()
 
     @property
@@ -207,9 +208,9 @@ class Client:
         until: float | None = None,
         *,
         optional: bool = False,
-    ) -> Answer:
+    ) -> Reply:
         """GET an endpoint and parse its body, trying again while that may help, and until `until`
-        (of the pace's clock).
+        (of the rate_limit's clock).
 
         One that is `optional` and at no address any more is not waited for.
 
@@ -245,18 +246,18 @@ class Client:
         params: Mapping[str, str],
         until: float | None,
         optional: bool,
-    ) -> Answer:
-        began = self.pace.now()
+    ) -> Reply:
+        began = self.rate_limit.now()
         ends = min(began + self.patience.list_seconds, until if until is not None else float("inf"))
         started_at = self.clock()
         attempt = 1
         while True:
-            self.pace.wait()
-            if self.pace.stopped:
+            self.rate_limit.wait()
+            if self.rate_limit.stopped:
                 raise UnavailableError(f"reading {endpoint.path} was stopped")
             try:
                 body, page, server_time = self._try(
-                    base, endpoint, params, max(0.0, ends - self.pace.now())
+                    base, endpoint, params, max(0.0, ends - self.rate_limit.now())
                 )
                 break
             except TokenRefusedError as refused:
@@ -266,8 +267,8 @@ class Client:
                     raise
                 self._wait_or_give_up(fault, attempt, ends)
             attempt += 1
-        duration_ms = round((self.pace.now() - began) * 1000)
-        return Answer(200, packed(body), page, started_at, duration_ms, server_time, attempt)
+        duration_ms = round((self.rate_limit.now() - began) * 1000)
+        return Reply(200, packed(body), page, started_at, duration_ms, server_time, attempt)
 
     def _doubted(
         self, refused: TokenRefusedError, endpoint: Endpoint, ends: float
@@ -283,17 +284,17 @@ class Client:
         self._refused_by.add(endpoint.path)
         other = "another endpoint not"
         with self._doubting:
-            if self.pace.stopped:
+            if self.rate_limit.stopped:
                 other = "no other endpoint could be asked"
             elif len(self._refused_by) < 2:
                 witness = next(path for path in WITNESSES if path != endpoint.path)
-                self.pace.wait()
+                self.rate_limit.wait()
                 try:
                     self._try(
                         self._bases[Api.V1][0],
                         ENDPOINTS[witness],
                         {},
-                        max(0.0, ends - self.pace.now()),
+                        max(0.0, ends - self.rate_limit.now()),
                     )
                     self._refused_by.discard(endpoint.path)
                 except TokenRefusedError:
@@ -318,14 +319,14 @@ class Client:
         if attempt >= self.patience.attempts:
             raise UnavailableError(f"{fault} ({tries})", fault.retry_after) from None
         pause = self.patience.pause(attempt) if fault.retry_after is None else fault.retry_after
-        if self.pace.now() + pause > ends:
+        if self.rate_limit.now() + pause > ends:
             raise UnavailableError(
                 f"{fault} ({tries}, and the time for it is over)", fault.retry_after
             ) from None
         if fault.retry_after is None:
-            self.pace.sleep(pause)
+            self.rate_limit.sleep(pause)
         else:
-            self.pace.close_for(pause)
+            self.rate_limit.close_for(pause)
 
     def _try(
         self, base: str, endpoint: Endpoint, params: Mapping[str, str], seconds: float

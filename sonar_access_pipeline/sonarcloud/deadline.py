@@ -91,7 +91,7 @@ class WatchedAdapter(HTTPAdapter):
 
 
 @dataclass
-class Watch:
+class DeadlineWatch:
     """Watches the requests of one client. `stop` ends all of them, those to come as well."""
 
     _limits: set[Limit] = field(default_factory=set)

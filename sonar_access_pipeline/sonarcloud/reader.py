@@ -4,7 +4,7 @@ The result is a `Snapshot`.
 
 Here stands what is read when, and what is read again when two lists disagree. Which lists there are
 is `access/lists.py`; what a complete list is, and which lists must agree, is decided by
-`access/completeness.py`; how lists are read, by `gather.py`.
+`access/completeness.py`; how lists are read, by `pagination.py`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from sonar_access_pipeline.access.snapshot import (
 )
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, SourceError, UnavailableError
-from sonar_access_pipeline.sonarcloud.gather import READINGS, Gathering, ListPlan, Progress
+from sonar_access_pipeline.sonarcloud.pagination import READINGS, Gathering, ListPlan, Progress
 
 STANDING_STILL = timedelta(seconds=30)
 """How long a read must last before a server clock that did not move is taken to stand still."""
@@ -128,7 +128,7 @@ class Reader:
         )
         self._gathering = Gathering(client, progress or (lambda _: None))
         self._begun: set[Part] = set()
-        self._began = client.pace.now()
+        self._began = client.rate_limit.now()
 
     def preflight(self) -> Preflight:
         """Ask whose token this is, which others its owner has, and whether that account administers
@@ -451,7 +451,7 @@ class Reader:
         """
         if self._client.source_kind is not SourceKind.SONARCLOUD:
             return
-        took = timedelta(seconds=self._client.pace.now() - self._began)
+        took = timedelta(seconds=self._client.rate_limit.now() - self._began)
         if observed_at < started_at or abs(observed_at - started_at - took) > CLOCKS_DIFFER:
             raise RefusedError(
                 "This machine's clock jumped while SonarCloud was read; set it by NTP, then sync"

@@ -25,14 +25,14 @@ from sonar_access_pipeline.addresses import is_clear
 from sonar_access_pipeline.private import expanded
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
-from sonar_access_pipeline.warehouse.silence import Silence
+from sonar_access_pipeline.warehouse.timeouts import Timeouts
 
 Transaction = Connection
 """What `read` and `write` give: for rooms that pass one on, and write no SQL."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others
     hold, and for an answer.
     """
@@ -42,8 +42,8 @@ class Limits:
     statement: float = 7200.0
 
 
-WORKING = Limits()
-ASKING = Limits(lock=60.0, statement=60.0)
+WORKING = TimeLimits()
+ASKING = TimeLimits(lock=60.0, statement=60.0)
 """For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 GRACE = 5.0
 """Seconds after which a server that has not ended a statement by its own limit is taken to be
@@ -70,10 +70,10 @@ it is written.
 class Warehouse:
     """One warehouse. `write` serializes writers with one `lock` name; `read` waits for nobody."""
 
-    def __init__(self, url: str, limits: Limits = WORKING) -> None:
+    def __init__(self, url: str, limits: TimeLimits = WORKING) -> None:
         self.url = _url(url)
         self.is_postgresql = self.url.get_backend_name() == "postgresql"
-        self._silence = Silence()
+        self._silence = Timeouts()
         self.engine: Engine = (
             _postgresql(self.url, limits, self._silence)
             if self.is_postgresql
@@ -260,7 +260,7 @@ def _url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg2")
 
 
-def _postgresql(url: URL, limits: Limits, silence: Silence) -> Engine:
+def _postgresql(url: URL, limits: TimeLimits, silence: Timeouts) -> Engine:
     asked = {
         "application_name": "sonar-access",
         "connect_timeout": limits.connect,

@@ -331,7 +331,9 @@ def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not
     here.simulator.organization, connection = lambda: grown, here.settings.connections[0]
     here.clock.go_to(here.day(1))
     with here.warehouse() as warehouse:
-        recorded, _ = observe(connection, here.parts, warehouse, "killed", lambda progress: None)
+        recorded, _ = observe(
+            connection, here.resources, warehouse, "killed", lambda progress: None
+        )
     assert recorded.verdict is Verdict.COMPLETE
     here.simulator.organization = real
     assert "The snapshot is held" in failure_sentence(here.live(2))

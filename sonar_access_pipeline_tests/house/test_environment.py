@@ -25,8 +25,8 @@ from sonar_access_pipeline.addresses import UNREADABLE, plain_address
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.orchestration.launch import Launcher, require_storage
-from sonar_access_pipeline.orchestration.parts import Parts
 from sonar_access_pipeline.orchestration.ready import _variables
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import (
     Connection,
     PolicySettings,
@@ -38,7 +38,7 @@ from sonar_access_pipeline.settings import given as settings_of
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError
-from sonar_access_pipeline.sonarcloud.pace import STATE, Pace
+from sonar_access_pipeline.sonarcloud.rate_limit import STATE, RateLimit
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline_tests.support.commands import Commands, ends, settings
@@ -48,13 +48,13 @@ OPENS = """
 import sys, time
 from pathlib import Path
 from sonar_access_pipeline.orchestration.launch import Launcher
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import load
-parts = Parts(load())
+resources = Resources(load())
 (Path(sys.argv[1]) / sys.argv[2]).touch()
 while len(list(Path(sys.argv[1]).iterdir())) < 4:
     time.sleep(0.01)
-with Launcher(parts) as launcher:
+with Launcher(resources) as launcher:
     print(len(launcher._instance.get_runs()))
 """
 
@@ -82,14 +82,14 @@ def test_an_instance_that_was_left_half_made_is_said_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SONAR_ACCESS_DATA_DIR", str(tmp_path / "data"))
-    parts = Parts(settings_of([Connection(name="acme", organization="acme")]))
-    with Launcher(parts):
+    resources = Resources(settings_of([Connection(name="acme", organization="acme")]))
+    with Launcher(resources):
         pass
     (runs,) = (tmp_path / "data").rglob("runs.db")
     with sqlite3.connect(runs) as opened:
         opened.execute("INSERT INTO alembic_version VALUES ('another')")
     for opens in (
-        lambda: Launcher(parts),
+        lambda: Launcher(resources),
         lambda: require_storage(tmp_path / "data" / "dagster_home"),
     ):
         with pytest.raises(SettingsError, match="was left half-made: move its folder away"):
@@ -105,7 +105,7 @@ def test_a_home_of_dagster_that_cannot_be_is_one_sentence(
     with pytest.raises(
         SettingsError, match=f"DAGSTER_HOME is {named}; set it to a folder that is there"
     ):
-        Launcher(Parts(settings_of([Connection(name="acme", organization="acme")])))
+        Launcher(Resources(settings_of([Connection(name="acme", organization="acme")])))
 
 
 @pytest.mark.parametrize(
@@ -633,27 +633,27 @@ def test_what_stands_in_the_settings_of_dagster_is_read_as_dagster_reads_it(
 
 
 def test_a_rate_file_of_another_machine_or_of_before_is_not_waited_for(tmp_path: Path) -> None:
-    file = tmp_path / "pace"
+    file = tmp_path / "rate_limit"
     file.write_bytes(
         STATE.pack(time.monotonic() + 3000, time.monotonic() + 3000, b"another machine!")
     )
-    pace = Pace(600, file=file)
+    rate_limit = RateLimit(600, file=file)
     began = time.monotonic()
-    pace.wait()
+    rate_limit.wait()
     assert time.monotonic() - began < 2
-    pace.close()
+    rate_limit.close()
 
 
 def test_a_rate_file_whose_lock_stayed_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sonar_access_pipeline.sonarcloud.pace.LOCKED_SECONDS", 0.2)
-    held = FileLock(tmp_path / "pace.lock")
-    pace = Pace(600, file=tmp_path / "pace")
+    monkeypatch.setattr("sonar_access_pipeline.sonarcloud.rate_limit.LOCKED_SECONDS", 0.2)
+    held = FileLock(tmp_path / "rate_limit.lock")
+    rate_limit = RateLimit(600, file=tmp_path / "rate_limit")
     with held:
         began = time.monotonic()
-        pace.wait()
-        pace.wait()
+        rate_limit.wait()
+        rate_limit.wait()
         assert time.monotonic() - began < 2, "once, and not for ever"
 
 
@@ -664,9 +664,9 @@ def test_a_folder_that_knows_no_locks_gives_each_process_its_own_rate(
         raise NotImplementedError
 
     monkeypatch.setattr(FileLock, "acquire", unknown)
-    pace = Pace(600, file=tmp_path / "pace")
-    pace.wait()
-    pace.close_for(0.0)
+    rate_limit = RateLimit(600, file=tmp_path / "rate_limit")
+    rate_limit.wait()
+    rate_limit.close_for(0.0)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.sonarcloud.client import KNOWN_HOSTS, Client
 from sonar_access_pipeline.sonarcloud.errors import NotFoundError, RefusedError, SourceError
-from sonar_access_pipeline.sonarcloud.pace import Patience
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience
 from sonar_access_pipeline.terminal import print_rows, say, shown
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import WarehouseError

@@ -51,7 +51,7 @@ def many_days(here: Company) -> list[Snapshot]:
     derived.
     """
     found = []
-    with here.parts.warehouse() as warehouse:
+    with here.resources.warehouse() as warehouse:
         for day in range(DAYS):
             members = {f"user-{number}": "N" for number in range(day % 7, 12)}
             began = datetime.combine(FIRST_DAY, datetime.min.time(), UTC) + timedelta(

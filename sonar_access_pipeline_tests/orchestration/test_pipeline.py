@@ -23,7 +23,7 @@ from sqlalchemy import select, text
 from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.build import build_definitions
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse.ask import queries
@@ -210,9 +210,11 @@ def test_a_step_that_is_tried_again_in_the_same_run_does_not_observe_twice(small
     from sonar_access_pipeline.orchestration.observe import observe
 
     connection = small.settings.connections[0]
-    with small.parts.warehouse() as warehouse:
-        first, read = observe(connection, small.parts, warehouse, "one-run", lambda *_: None)
-        again, read_again = observe(connection, small.parts, warehouse, "one-run", lambda *_: None)
+    with small.resources.warehouse() as warehouse:
+        first, read = observe(connection, small.resources, warehouse, "one-run", lambda *_: None)
+        again, read_again = observe(
+            connection, small.resources, warehouse, "one-run", lambda *_: None
+        )
     assert read is not None
     assert (again, read_again) == (first, None)
     assert small.run("daily", day=small.day(0)).success
@@ -223,8 +225,10 @@ def test_a_step_that_is_tried_again_in_the_same_run_does_not_observe_twice(small
 def test_the_next_run_derives_what_a_killed_one_left(small: Company) -> None:
     from sonar_access_pipeline.orchestration.observe import observe
 
-    with small.parts.warehouse() as warehouse:
-        observe(small.settings.connections[0], small.parts, warehouse, "killed", lambda *_: None)
+    with small.resources.warehouse() as warehouse:
+        observe(
+            small.settings.connections[0], small.resources, warehouse, "killed", lambda *_: None
+        )
     assert small.live(1).success
     with small.warehouse() as warehouse, warehouse.read() as transaction:
         assert [facts.started_at.date() for facts in queries.observations(transaction, "acme")] == [
@@ -274,7 +278,7 @@ def test_a_clock_that_goes_back_is_refused(small: Company) -> None:
 def test_another_clock_is_refused_for_a_real_source() -> None:
     settings = Settings(connections=(Connection(name="real", organization="acme"),))
     with pytest.raises(SettingsError, match="real clock"):
-        Parts(settings, clock=lambda: datetime.now(UTC))
+        Resources(settings, clock=lambda: datetime.now(UTC))
 
 
 def test_checks_and_numbers_are_shown_and_no_person_and_no_token(
@@ -402,7 +406,7 @@ def test_the_quarterly_schedule_asks_for_the_packet_of_the_quarter_before(small:
 
 def test_schedules_run_by_default_for_a_real_source_and_not_for_a_simulator(small: Company) -> None:
     real = build_definitions(
-        Parts(Settings(connections=(Connection(name="real", organization="acme"),)))
+        Resources(Settings(connections=(Connection(name="real", organization="acme"),)))
     )
     statuses = {
         real.resolve_schedule_def(f"real_{name}_schedule").default_status
@@ -453,7 +457,7 @@ def test_a_run_without_settings_fails_with_a_sentence(tmp_path: Path) -> None:
     from sonar_access_pipeline.settings import load
 
     definitions = build_definitions(
-        Parts(load().model_copy(update={"data_dir": tmp_path / "data"}))
+        Resources(load().model_copy(update={"data_dir": tmp_path / "data"}))
     )
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("default_daily").execute_in_process(

@@ -25,8 +25,8 @@ from sonar_access_pipeline.alerts.channels import channels_of
 from sonar_access_pipeline.alerts.problems import Limits
 from sonar_access_pipeline.orchestration import runs
 from sonar_access_pipeline.orchestration.build import build_definitions
+from sonar_access_pipeline.orchestration.monitoring import Look, Memory, Monitoring, due_retries
 from sonar_access_pipeline.orchestration.sensors import RETRY, WATCH
-from sonar_access_pipeline.orchestration.watch import Look, Memory, Watch, due_retries
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse.ledger import packets
 from sonar_access_pipeline.warehouse.ledger.alerts import history
@@ -47,7 +47,7 @@ class Watcher:
         self.here, self.box, self.memory = here, box, Memory()
 
     def look(self, limits: Limits | None = None) -> Look:
-        found = Watch(self.here.parts, self.here.instance, limits=limits or Limits()).look(
+        found = Monitoring(self.here.resources, self.here.instance, limits=limits or Limits()).look(
             self.memory
         )
         self.memory = Memory.read(found.memory.written())
@@ -156,7 +156,7 @@ def test_a_run_that_was_cancelled_before_it_began_is_on_record_and_told(watcher:
             select(sync_attempt).where(sync_attempt.c.run_id == run.run_id)
         ).one()
     assert (row.partition_date, row.outcome, row.cause) == (here.day(1), "failed", "cancelled")
-    assert due_retries(here.parts, here.instance, timedelta()) == [], "somebody wanted it so"
+    assert due_retries(here.resources, here.instance, timedelta()) == [], "somebody wanted it so"
     here.live(1)
     assert watcher.look().is_well
 
@@ -175,7 +175,7 @@ def test_a_run_without_a_failed_step_is_told_as_lost_or_as_never_started(
     assert watcher.causes() == [cause]
     assert [
         (c.name, day, number)
-        for c, day, number in due_retries(here.parts, here.instance, timedelta())
+        for c, day, number in due_retries(here.resources, here.instance, timedelta())
     ] == [("company", here.day(1), 2)]
 
 
@@ -194,10 +194,12 @@ def test_a_try_whose_process_was_killed_gets_an_end_once_its_run_has_one(watcher
             started_at=here.clock(),
         )
     assert watcher.look().is_well, "it goes on"
-    assert due_retries(here.parts, here.instance, timedelta()) == []
+    assert due_retries(here.resources, here.instance, timedelta()) == []
     here.instance.report_run_failed(run)
     assert watcher.causes() == [Cause.LOST]
-    assert [number for _, _, number in due_retries(here.parts, here.instance, timedelta())] == [2]
+    assert [number for _, _, number in due_retries(here.resources, here.instance, timedelta())] == [
+        2
+    ]
 
 
 def test_a_try_of_a_run_that_dagster_forgot_was_lost(watcher: Watcher) -> None:
@@ -307,16 +309,16 @@ def test_a_connection_that_was_never_read_is_missed_too(watcher: Watcher) -> Non
 def test_a_held_snapshot_is_told_until_a_person_decides(watcher: Watcher, said: str) -> None:
     here = watcher.here
     here.live(0)
-    here.parts = replace(
-        here.parts,
-        settings=here.parts.settings.model_copy(update={"brake_rows": 1, "brake_share": 0.0}),
+    here.resources = replace(
+        here.resources,
+        settings=here.resources.settings.model_copy(update={"brake_rows": 1, "brake_share": 0.0}),
     )
-    here.definitions = build_definitions(here.parts)
+    here.definitions = build_definitions(here.resources)
     number = next(n for n in range(1, 60) if not here.live(n).success)
     found = watcher.look().problems
     assert [problem.cause for problem in found] == [Cause.HELD]
     assert "`sonar-access snapshot confirm" in found[0].sentence
-    assert due_retries(here.parts, here.instance, timedelta()) == []
+    assert due_retries(here.resources, here.instance, timedelta()) == []
     with here.warehouse() as warehouse:
         decide(
             warehouse,
@@ -385,10 +387,10 @@ def test_a_daily_run_that_observed_and_failed_afterwards_is_told_and_tried_again
     evidence.write_text("a file where the folder was")
     assert not here.live(1).success
     assert watcher.causes() == [Cause.RUN_FAILED]
-    assert len(due_retries(here.parts, here.instance, timedelta())) == 1
+    assert len(due_retries(here.resources, here.instance, timedelta())) == 1
     assert not here.live(1, hours=1).success
     assert watcher.causes() == [Cause.RUN_FAILED]
-    assert len(due_retries(here.parts, here.instance, timedelta())) == 1, "as often as it takes"
+    assert len(due_retries(here.resources, here.instance, timedelta())) == 1, "as often as it takes"
     evidence.unlink()
     (tmp_path / "elsewhere").rename(evidence)
     assert here.live(1, hours=2).success
@@ -405,7 +407,7 @@ def test_a_past_day_that_is_asked_for_by_hand_is_told_once_and_is_no_failed_sync
     found = watcher.look().problems
     assert [(problem.cause, problem.told_once) for problem in found] == [(Cause.RUN_FAILED, True)]
     assert "cannot show a past day" in found[0].sentence
-    assert due_retries(here.parts, here.instance, timedelta()) == []
+    assert due_retries(here.resources, here.instance, timedelta()) == []
 
 
 def test_a_token_that_is_about_to_die_is_told(watcher: Watcher) -> None:
@@ -474,8 +476,8 @@ def test_two_recipients_of_one_service_are_two_channels(watcher: Watcher) -> Non
     )
     assert len(channels_of([url.get_secret_value() for url in urls])) == 2
     again = (SecretStr(box.alert_url), SecretStr(f"{box.alert_url}?to=b"))
-    here.parts = replace(
-        here.parts, settings=here.settings.model_copy(update={"alert_urls": again})
+    here.resources = replace(
+        here.resources, settings=here.settings.model_copy(update={"alert_urls": again})
     )
     here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(0)
@@ -500,7 +502,9 @@ def test_while_a_channel_is_down_nothing_overtakes_what_was_said_before(watcher:
 def test_a_url_that_is_none_does_not_keep_the_others_from_being_told(watcher: Watcher) -> None:
     here = watcher.here
     urls = (SecretStr("no-such-service://x"), *here.settings.alert_urls)
-    here.parts = replace(here.parts, settings=here.settings.model_copy(update={"alert_urls": urls}))
+    here.resources = replace(
+        here.resources, settings=here.settings.model_copy(update={"alert_urls": urls})
+    )
     here.simulator.faults.add(faults.ANY, faults.status(401), times=None)
     here.live(0)
     assert watcher.look().unsent == ["number 1"]
@@ -510,12 +514,12 @@ def test_a_url_that_is_none_does_not_keep_the_others_from_being_told(watcher: Wa
 def test_a_warehouse_that_cannot_be_reached_is_told_from_memory_and_written_down_afterwards(
     watcher: Watcher, tmp_path: Path
 ) -> None:
-    here, real = watcher.here, watcher.here.parts
+    here, real = watcher.here, watcher.here.resources
     here.live(0)
     broken = here.settings.model_copy(
         update={"warehouse_url": SecretStr("postgresql://nobody:pa55word@127.0.0.1:1/none")}
     )
-    here.parts = replace(real, settings=broken)
+    here.resources = replace(real, settings=broken)
     for _ in range(3):
         assert watcher.causes() == [Cause.WAREHOUSE]
     assert watcher.told() == ["this deployment: the warehouse refuses"]
@@ -523,7 +527,7 @@ def test_a_warehouse_that_cannot_be_reached_is_told_from_memory_and_written_down
     for _ in range(2):
         watcher.look()
     assert watcher.told() == ["still: this deployment: the warehouse refuses"]
-    here.parts = real
+    here.resources = real
     assert watcher.look().is_well
     assert watcher.told() == ["recovered: this deployment: the warehouse refuses"]
     with here.warehouse() as warehouse, warehouse.read() as transaction:
@@ -539,7 +543,7 @@ def on_disk(watcher: Watcher, tmp_path: Path) -> Company:
 
 
 def evaluated(here: Company, name: str, cursor: str | None = None) -> dg.SensorResult:
-    sensor = build_definitions(here.parts).resolve_sensor_def(name)
+    sensor = build_definitions(here.resources).resolve_sensor_def(name)
     with dg.build_sensor_context(
         instance=here.instance, definitions=here.definitions, cursor=cursor
     ) as context:
@@ -656,18 +660,18 @@ def test_what_was_sealed_and_waits_is_published_by_the_watch_and_told_after_an_h
     assert watcher.look().is_well, "not at once"
     here.clock.go_to(here.day(0), hours=2)
     assert Cause.UNPUBLISHED in watcher.causes()
-    parts = here.parts
+    parts = here.resources
     lost = here.settings.model_copy(
         update={"timestamp_url": "http://none", "timestamp_certificates": tmp_path / "none.pem"}
     )
-    here.parts = replace(here.parts, settings=lost)
+    here.resources = replace(here.resources, settings=lost)
     (told,) = [
         problem.sentence
         for problem in watcher.look().problems
         if problem.cause is Cause.UNPUBLISHED
     ]
     assert "none.pem cannot be read" in told, "a setting that is wrong does not end the watch"
-    here.parts = parts
+    here.resources = parts
     evidence.unlink()
     (tmp_path / "elsewhere").rename(evidence)
     assert Cause.UNPUBLISHED not in watcher.causes()

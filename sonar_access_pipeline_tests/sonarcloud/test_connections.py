@@ -28,14 +28,14 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.observe import check, observe
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER, Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError
-from sonar_access_pipeline.sonarcloud.pace import Pace
+from sonar_access_pipeline.sonarcloud.rate_limit import RateLimit
 from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
@@ -63,9 +63,9 @@ TODAY = datetime.now(UTC).date()
 @contextmanager
 def connected(
     folder: Path, environment: Callable[[str, str], None], *keys: str
-) -> Iterator[tuple[dict[str, Simulator], Parts]]:
-    """One simulated SonarCloud per organization, and the parts of a pipeline that is connected to
-    all of them.
+) -> Iterator[tuple[dict[str, Simulator], Resources]]:
+    """One simulated SonarCloud per organization, and the resources of a pipeline that is connected
+    to all of them.
     """
     simulators, connections = {}, []
     for key in keys:
@@ -89,14 +89,14 @@ def connected(
     try:
         for simulator in simulators.values():
             simulator.__enter__()
-        yield simulators, Parts(settings, patience=QUICK)
+        yield simulators, Resources(settings, patience=QUICK)
     finally:
         for simulator in simulators.values():
             simulator.__exit__(None, None, None)
 
 
-def run(parts: Parts, instance: dg.DagsterInstance, key: str) -> dg.ExecuteInProcessResult:
-    job = build_definitions(parts).resolve_job_def(f"{key}_daily")
+def run(resources: Resources, instance: dg.DagsterInstance, key: str) -> dg.ExecuteInProcessResult:
+    job = build_definitions(resources).resolve_job_def(f"{key}_daily")
     return job.execute_in_process(
         instance=instance, partition_key=str(TODAY), run_config=QUIET, raise_on_error=False
     )
@@ -105,8 +105,8 @@ def run(parts: Parts, instance: dg.DagsterInstance, key: str) -> dg.ExecuteInPro
 def test_each_connection_has_its_own_assets_jobs_and_schedules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with connected(tmp_path, monkeypatch.setenv, "acme", "beta") as (_, parts):
-        definitions = build_definitions(parts)
+    with connected(tmp_path, monkeypatch.setenv, "acme", "beta") as (_, resources):
+        definitions = build_definitions(resources)
         keys = {tuple(key.path) for key in definitions.resolve_asset_graph().get_all_asset_keys()}
         assert {key for key, table in keys if table == "fct_user_access"} == {"acme", "beta"}
         names = {
@@ -130,11 +130,14 @@ def test_each_connection_has_its_own_assets_jobs_and_schedules(
 def test_a_broken_connection_never_stops_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (simulators, parts):
+    with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (
+        simulators,
+        resources,
+    ):
         simulators["acme"].tokens.clear()
         monkeypatch.delenv("TOKEN_BETA")
         with dg.DagsterInstance.ephemeral() as instance:
-            outcomes = {key: run(parts, instance, key) for key in ("acme", "beta", "gamma")}
+            outcomes = {key: run(resources, instance, key) for key in ("acme", "beta", "gamma")}
         assert {key: outcome.success for key, outcome in outcomes.items()} == {
             "acme": False,
             "beta": False,
@@ -142,25 +145,27 @@ def test_a_broken_connection_never_stops_another(
         }
         assert "refuses the token" in failure_sentence(outcomes["acme"])
         assert "set TOKEN_BETA" in failure_sentence(outcomes["beta"])
-        with parts.warehouse() as warehouse, warehouse.read() as transaction:
+        with resources.warehouse() as warehouse, warehouse.read() as transaction:
             assert queries.organizations(transaction) == ["gamma"]
 
 
 def test_connections_that_run_at_the_same_time_do_not_hinder_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warehouse_url: str
 ) -> None:
-    with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (_, parts):
-        settings = parts.settings.model_copy(
+    with connected(tmp_path, monkeypatch.setenv, "acme", "beta", "gamma") as (_, resources):
+        settings = resources.settings.model_copy(
             update={"warehouse_url": Settings(warehouse_url=warehouse_url).warehouse_url}
         )
-        parts = Parts(settings, patience=QUICK)
+        resources = Resources(settings, patience=QUICK)
         upgrade(opened := Warehouse(warehouse_url))
         failed: list[BaseException] = []
 
         def one(connection: Connection) -> None:
             try:
-                with parts.warehouse() as warehouse:
-                    observe(connection, parts, warehouse, f"run-{connection.name}", lambda _: None)
+                with resources.warehouse() as warehouse:
+                    observe(
+                        connection, resources, warehouse, f"run-{connection.name}", lambda _: None
+                    )
             except BaseException as error:  # noqa: BLE001  # said by the thread that looks
                 failed.append(error)
 
@@ -415,8 +420,13 @@ def test_no_secret_and_no_person_stands_where_it_does_not_belong(
                 )
             )
         assert here.live(9).success
-        said += [repr(here.settings), repr(here.parts), str(here.settings), repr(vars(here.parts))]
-        with here.parts.client(here.settings.connections[0]) as client:
+        said += [
+            repr(here.settings),
+            repr(here.resources),
+            str(here.settings),
+            repr(vars(here.resources)),
+        ]
+        with here.resources.client(here.settings.connections[0]) as client:
             said += [repr(client), repr(vars(client)), repr(client.source_kind)]
         with here.warehouse() as warehouse:
             said += [repr(warehouse.engine), warehouse.name]
@@ -594,12 +604,12 @@ def test_both_regions_are_read_through_a_proxy_with_a_private_authority(
         settings = load().model_copy(
             update={"data_dir": tmp_path / "data", "requests_per_minute": FAST}
         )
-        parts = Parts(settings, patience=QUICK)
+        resources = Resources(settings, patience=QUICK)
         (connection,) = settings.connections
         connection = connection.model_copy(update={"scopes": (Scope.ACCOUNT_DETAILS,)})
-        checked = check(connection, parts)
-        with parts.warehouse() as warehouse:
-            recorded, snapshot = observe(connection, parts, warehouse, "run", lambda _: None)
+        checked = check(connection, resources)
+        with resources.warehouse() as warehouse:
+            recorded, snapshot = observe(connection, resources, warehouse, "run", lambda _: None)
             derive(warehouse, "acme")
             packet = build(warehouse, "acme", Window(TODAY, TODAY))
         proxy.close()
@@ -625,7 +635,7 @@ def test_the_v2_interface_is_looked_for_where_the_first_address_does_not_know_it
         proxy = Proxy(address_of(simulator))
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with Client(
-            "https://sonarcloud.io", "simulated-token", patience=QUICK, pace=Pace(FAST)
+            "https://sonarcloud.io", "simulated-token", patience=QUICK, rate_limit=RateLimit(FAST)
         ) as client:
             reader = Reader(client, "acme", scopes=[Scope.ACCOUNT_DETAILS])
             observed = reader.read(
@@ -673,14 +683,14 @@ class Real(Client):
     source_kind = SourceKind.SONARCLOUD
 
 
-def observed_at(simulator: Simulator, pace: Pace, clock: Callable[[], datetime]) -> None:
-    with Real(simulator.url, "simulated-token", pace=pace, clock=clock) as client:
+def observed_at(simulator: Simulator, rate_limit: RateLimit, clock: Callable[[], datetime]) -> None:
+    with Real(simulator.url, "simulated-token", rate_limit=rate_limit, clock=clock) as client:
         reader = Reader(client, "acme")
         reader.read(reader.preflight(), connection="c", run_id="r", started_at=clock())
 
 
-class Hasty(Pace):
-    """A pace whose seconds pass a thousand times as fast."""
+class Hasty(RateLimit):
+    """A rate_limit whose seconds pass a thousand times as fast."""
 
     def __init__(self) -> None:
         super().__init__(FAST, now=lambda: time.monotonic() * 1000)
@@ -692,12 +702,14 @@ def test_a_host_whose_clock_is_not_sonarclouds_is_refused(minutes: int) -> None:
         serving(organization(20, 3)) as simulator,
         pytest.raises(RefusedError, match=r"clock is .* away from SonarCloud's"),
     ):
-        observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(minutes=minutes))
+        observed_at(
+            simulator, RateLimit(FAST), lambda: datetime.now(UTC) + timedelta(minutes=minutes)
+        )
 
 
 def test_a_host_whose_clock_differs_a_little_is_not(tmp_path: Path) -> None:
     with serving(organization(20, 3)) as simulator:
-        observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(minutes=4))
+        observed_at(simulator, RateLimit(FAST), lambda: datetime.now(UTC) + timedelta(minutes=4))
 
 
 def without_date(answer: faults.Answer) -> faults.Answer:
@@ -718,7 +730,7 @@ def test_a_source_that_says_no_time_is_refused_whatever_the_host_clock_says() ->
     with serving(organization(20, 3)) as simulator:
         simulator.faults.add(faults.ANY, without_date, times=None)
         with pytest.raises(RefusedError, match="without a date"):
-            observed_at(simulator, Pace(FAST), lambda: datetime.now(UTC) + timedelta(days=365))
+            observed_at(simulator, RateLimit(FAST), lambda: datetime.now(UTC) + timedelta(days=365))
 
 
 @pytest.mark.parametrize(
@@ -758,7 +770,7 @@ def test_a_host_clock_that_jumps_while_reading_is_refused(jump: timedelta) -> No
             return datetime.now(UTC) + (jump if next(asked) > 6 else timedelta())
 
         with pytest.raises(RefusedError, match="clock jumped"):
-            observed_at(simulator, Pace(FAST), clock)
+            observed_at(simulator, RateLimit(FAST), clock)
 
 
 def test_the_catalogue_warns_of_what_is_gone_or_deprecated() -> None:
@@ -777,12 +789,16 @@ def test_the_catalogue_warns_of_what_is_gone_or_deprecated() -> None:
         return faults.Answer(200, {"webServices": services})
 
     with serving(organization(20, 3)) as simulator:
-        with Client(simulator.url, "simulated-token", patience=QUICK, pace=Pace(FAST)) as client:
+        with Client(
+            simulator.url, "simulated-token", patience=QUICK, rate_limit=RateLimit(FAST)
+        ) as client:
             reader = Reader(client, "acme", scopes=tuple(Scope))
             reader.preflight()
             assert reader.probe().warnings == (), "all is as we need it"
         simulator.faults.add("webservices/list", changed, times=None)
-        with Client(simulator.url, "simulated-token", patience=QUICK, pace=Pace(FAST)) as client:
+        with Client(
+            simulator.url, "simulated-token", patience=QUICK, rate_limit=RateLimit(FAST)
+        ) as client:
             reader = Reader(client, "acme")
             reader.preflight()
             warnings = reader.probe().warnings
@@ -796,7 +812,9 @@ def test_the_catalogue_warns_of_what_is_gone_or_deprecated() -> None:
 def test_a_catalogue_that_does_not_answer_is_a_warning_and_no_more() -> None:
     with serving(organization(20, 3)) as simulator:
         simulator.faults.add("webservices/list", faults.status(503), times=None)
-        with Client(simulator.url, "simulated-token", patience=QUICK, pace=Pace(FAST)) as client:
+        with Client(
+            simulator.url, "simulated-token", patience=QUICK, rate_limit=RateLimit(FAST)
+        ) as client:
             reader = Reader(client, "acme")
             reader.preflight()
             assert "catalogue cannot be read" in reader.probe().warnings[0]

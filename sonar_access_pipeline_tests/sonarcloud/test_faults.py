@@ -21,8 +21,8 @@ from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.sonarcloud.client import KNOWN_HOSTS, Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError, UnavailableError
 from sonar_access_pipeline.sonarcloud.faults import FAULTS, NETWORK, Answered, fault_of
-from sonar_access_pipeline.sonarcloud.gather import WORKERS
-from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.sonarcloud.pagination import WORKERS
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience, RateLimit
 from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline_tests.support.reading import (
     FAST,
@@ -244,7 +244,7 @@ def test_the_second_address_of_the_v2_interface_is_asked_when_the_first_shows_a_
     gateway = Answering(404, "text/html", b"<html>not here</html>")
     with serving(found) as simulator, gateway as elsewhere:
         monkeypatch.setitem(KNOWN_HOSTS, "127.0.0.1", elsewhere)
-        with Client(simulator.url, TOKEN, patience=QUICK, pace=Pace(FAST)) as client:
+        with Client(simulator.url, TOKEN, patience=QUICK, rate_limit=RateLimit(FAST)) as client:
             reader = Reader(client, "acme", scopes=(Scope.ACCOUNT_DETAILS,))
             snapshot = reader.read(
                 reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)
@@ -385,8 +385,8 @@ def test_a_netrc_cannot_replace_the_token(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert preflight(simulator).token_login == "sonar-access-reader"
 
 
-class Recording(Pace):
-    """A pace that does not wait, and knows what it would have waited for."""
+class Recording(RateLimit):
+    """A rate_limit that does not wait, and knows what it would have waited for."""
 
     def __init__(self) -> None:
         super().__init__(1_000_000)
@@ -401,34 +401,36 @@ class Recording(Pace):
 
 
 def test_retry_after_is_waited_for_and_a_limit_without_it_waits_longer() -> None:
-    pace = Recording()
+    rate_limit = Recording()
     with serving(organization(20, 3)) as simulator:
         simulator.faults.add("users/current", faults.status(429, Retry_After="17"))
         simulator.faults.add("organizations/search", faults.status(429))
-        snapshot = read(simulator, patience=Patience(attempts=3, limited_pause=60), pace=pace)
-    assert sorted(pace.closed) == [17, 60]
+        snapshot = read(
+            simulator, patience=Patience(attempts=3, limited_pause=60), rate_limit=rate_limit
+        )
+    assert sorted(rate_limit.closed) == [17, 60]
     assert snapshot.verdict is Verdict.COMPLETE
     assert sorted(response.attempts for response in snapshot.responses)[-2:] == [2, 2]
 
 
 def test_a_retry_after_given_as_a_date_is_waited_for() -> None:
-    pace = Recording()
+    rate_limit = Recording()
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     with serving(organization(20, 3)) as simulator:
         simulator.faults.add("users/current", faults.status(429, Retry_After=later))
-        preflighted = read(simulator, pace=pace, patience=Patience())
+        preflighted = read(simulator, rate_limit=rate_limit, patience=Patience())
     assert preflighted.verdict is Verdict.COMPLETE
-    assert 80 < pace.closed[0] <= 90
+    assert 80 < rate_limit.closed[0] <= 90
 
 
 def test_pauses_grow_and_are_shaken() -> None:
-    pace = Recording()
+    rate_limit = Recording()
     with serving(organization(20, 3)) as simulator:
         simulator.faults.add("users/current", faults.status(503), times=None)
         with pytest.raises(UnavailableError, match="tried 5 times"):
-            read(simulator, pace=pace, patience=Patience(attempts=5, first_pause=1.0))
+            read(simulator, rate_limit=rate_limit, patience=Patience(attempts=5, first_pause=1.0))
     # What was in the air when all was given up may come after these.
-    waited = [pause for pause in pace.slept if pause > 0.5][:4]
+    waited = [pause for pause in rate_limit.slept if pause > 0.5][:4]
     for expected, pause in zip((1, 2, 4, 8), waited, strict=True):
         assert 0.75 * expected <= pause <= 1.25 * expected
     assert waited != [1, 2, 4, 8]

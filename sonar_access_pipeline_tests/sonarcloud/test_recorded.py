@@ -22,7 +22,7 @@ import pytest
 
 from sonar_access_pipeline.access.endpoints import page_of
 from sonar_access_pipeline.orchestration.build import build_definitions
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -123,7 +123,7 @@ def test_the_recorded_organization_is_delivered_whole(
     settings = Settings(connections=(connection,), data_dir=tmp_path / "data")
     today = datetime.now(UTC).date()
     with dg.DagsterInstance.ephemeral() as instance:
-        job = build_definitions(Parts(settings)).resolve_job_def("recorded_daily")
+        job = build_definitions(Resources(settings)).resolve_job_def("recorded_daily")
         assert job.execute_in_process(
             instance=instance, partition_key=str(today), raise_on_error=False
         ).success

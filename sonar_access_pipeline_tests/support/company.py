@@ -14,11 +14,11 @@ import dagster as dg
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.demo import SimulatedClock
 from sonar_access_pipeline.orchestration.build import build_definitions
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings
 from sonar_access_pipeline.simulator.organization import Evolution, Organization
 from sonar_access_pipeline.simulator.server import Simulator
-from sonar_access_pipeline.sonarcloud.pace import Patience
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 TOKEN = "sqp-5ecret-t0ken-of-the-company"
@@ -39,12 +39,12 @@ class Company:
     clock: SimulatedClock
     evolution: Evolution
     settings: Settings
-    parts: Parts
+    resources: Resources
     instance: dg.DagsterInstance
     definitions: dg.Definitions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.definitions = build_definitions(self.parts)
+        self.definitions = build_definitions(self.resources)
 
     def day(self, number: int) -> date:
         """The day with a number, from 0."""
@@ -75,8 +75,8 @@ class Company:
         """From now on read these scopes beside core."""
         connection = self.settings.connections[0].model_copy(update={"scopes": scopes})
         self.settings = self.settings.model_copy(update={"connections": (connection,)})
-        self.parts = replace(self.parts, settings=self.settings)
-        self.definitions = build_definitions(self.parts)
+        self.resources = replace(self.resources, settings=self.settings)
+        self.definitions = build_definitions(self.resources)
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:
@@ -122,9 +122,11 @@ def company(
             requests_per_minute=FAST,
             **more,
         )
-        parts = Parts(settings, clock=clock, patience=Patience(attempts=2, first_pause=0.001))
+        resources = Resources(
+            settings, clock=clock, patience=Patience(attempts=2, first_pause=0.001)
+        )
         with instance or dg.DagsterInstance.ephemeral() as opened:
-            yield Company(simulator, clock, evolution, settings, parts, opened)
+            yield Company(simulator, clock, evolution, settings, resources, opened)
 
 
 def failure_sentence(result: dg.ExecuteInProcessResult) -> str:

@@ -15,7 +15,7 @@ from sonar_access_pipeline.access.snapshot import Scope, Snapshot
 from sonar_access_pipeline.simulator.organization import Evolution, Organization
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
-from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience, RateLimit
 from sonar_access_pipeline.sonarcloud.reader import Preflight, Reader
 
 TOKEN = "simulated-token"
@@ -50,9 +50,11 @@ def read(
     token: str = TOKEN,
     patience: Patience = QUICK,
     scopes: Iterable[Scope] = (Scope.CORE,),
-    pace: Pace | None = None,
+    rate_limit: RateLimit | None = None,
 ) -> Snapshot:
-    with Client(simulator.url, token, patience=patience, pace=pace or Pace(FAST)) as client:
+    with Client(
+        simulator.url, token, patience=patience, rate_limit=rate_limit or RateLimit(FAST)
+    ) as client:
         reader = Reader(client, key, scopes=scopes)
         return reader.read(
             reader.preflight(), connection="c", run_id="r", started_at=datetime.now(UTC)

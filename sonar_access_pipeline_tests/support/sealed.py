@@ -10,7 +10,7 @@ from typing import Any
 
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence.alone import Report
+from sonar_access_pipeline.evidence.offline import Report
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import Sealed, Sealing, seal, sign_head, sums_of
 from sonar_access_pipeline.evidence.signers import PACKETS, Signer, signer_of

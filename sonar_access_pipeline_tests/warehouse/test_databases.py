@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline.warehouse.ask import queries
-from sonar_access_pipeline.warehouse.database import LOCK_CLASS, Limits, Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.database import LOCK_CLASS, TimeLimits, Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.history.verify import State, verify
@@ -230,7 +230,7 @@ def test_whoever_holds_our_lock_is_waited_for_only_so_long(postgresql_url: str) 
     """A role that may only read can take an advisory lock of any number: it hinders, and not for
     ever.
     """
-    warehouse = Warehouse(postgresql_url, Limits(lock=1.0))
+    warehouse = Warehouse(postgresql_url, TimeLimits(lock=1.0))
     upgrade(warehouse)
     key = zlib.crc32(b"packets:acme") - 2**31
     holding = create_engine(make_url(postgresql_url).set(drivername="postgresql+psycopg2"))

@@ -18,10 +18,10 @@ import pytest
 from sqlalchemy import text
 
 from sonar_access_pipeline.warehouse import migrations
-from sonar_access_pipeline.warehouse.database import Limits, Warehouse
+from sonar_access_pipeline.warehouse.database import TimeLimits, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
-QUICK = Limits(connect=2, lock=1.0, statement=1.0)
+QUICK = TimeLimits(connect=2, lock=1.0, statement=1.0)
 
 
 @pytest.fixture
@@ -108,6 +108,6 @@ def test_a_statement_and_a_lock_that_take_too_long_are_two_sentences(postgresql_
     with (
         other.write("history:acme"),
         pytest.raises(WarehouseError, match="something else holds what this needs"),
-        Warehouse(postgresql_url, Limits(lock=0.3)).write("history:acme"),
+        Warehouse(postgresql_url, TimeLimits(lock=0.3)).write("history:acme"),
     ):
         pass

@@ -31,7 +31,7 @@ from sonar_access_pipeline.access.rules import (
     judging,
 )
 from sonar_access_pipeline.access.snapshot import Scope
-from sonar_access_pipeline.warehouse.ask.moment import Names, shown_at
+from sonar_access_pipeline.warehouse.ask.as_of import Names, shown_at
 from sonar_access_pipeline.warehouse.ask.queries import (
     CHANGES,
     ObservationFacts,

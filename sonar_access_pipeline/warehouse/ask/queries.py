@@ -19,7 +19,7 @@ from sonar_access_pipeline.access.records import ANYONE
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS
 from sonar_access_pipeline.access.snapshot import Scope, SourceKind, Verdict
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.warehouse.ask.moment import Names, shown_at
+from sonar_access_pipeline.warehouse.ask.as_of import Names, shown_at
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.errors import NothingObservedError, WarehouseError
 from sonar_access_pipeline.warehouse.schema import (

@@ -28,7 +28,7 @@ from sonar_access_pipeline.warehouse.schema import (
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegisterEntry:
     """A line of the register: a packet, and what its seal says."""
 
     first_day: date
@@ -45,7 +45,7 @@ class Entry:
     time_stamp: bool
 
 
-ENTRY = [evidence_packet.c[name] for name in Entry.__dataclass_fields__]
+ENTRY = [evidence_packet.c[name] for name in RegisterEntry.__dataclass_fields__]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ class Bundle:
         return self.header.completed_by
 
 
-def enter(warehouse: Warehouse, organization_key: str, entry: Entry, bundle: Bundle) -> bool:
+def enter(
+    warehouse: Warehouse, organization_key: str, entry: RegisterEntry, bundle: Bundle
+) -> bool:
     """Enter a finished packet behind the last one, with its bytes; False where another was entered
     behind that meanwhile.
 
@@ -103,7 +105,7 @@ def enter(warehouse: Warehouse, organization_key: str, entry: Entry, bundle: Bun
     return True
 
 
-def take_in(warehouse: Warehouse, organization_key: str, entry: Entry) -> None:
+def take_in(warehouse: Warehouse, organization_key: str, entry: RegisterEntry) -> None:
     """Enter a packet that lies in the store already, as its seal has it, once.
 
     Its predecessor is the one of its seal.
@@ -283,13 +285,13 @@ def enter_statement(
         _put(transaction, bundle)
 
 
-def entries(transaction: Connection, organization_key: str) -> list[Entry]:
+def entries(transaction: Connection, organization_key: str) -> list[RegisterEntry]:
     """Read the register of an organization, in the order of entering."""
     table = evidence_packet.c
     query = (
         select(*ENTRY).where(table.organization_key == organization_key).order_by(table.packet_id)
     )
-    return [Entry(*row) for row in transaction.execute(query)]
+    return [RegisterEntry(*row) for row in transaction.execute(query)]
 
 
 def keys(transaction: Connection) -> set[str]:

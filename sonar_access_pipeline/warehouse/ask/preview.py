@@ -16,7 +16,7 @@ from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.rows import FCT_USER_ACCESS, Row
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.warehouse.ask import queries
-from sonar_access_pipeline.warehouse.ask.moment import Names
+from sonar_access_pipeline.warehouse.ask.as_of import Names
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.merge import neighbours_of, rows_at
 from sonar_access_pipeline.warehouse.history.observations import Contents, Observation

@@ -66,7 +66,7 @@ class _State:
     closed_until: float
 
 
-class Pace:
+class RateLimit:
     """Lets requests start: never more than `per_minute` in any minute, and none while a limit
     imposes a pause.
 

@@ -2,7 +2,7 @@
 
 No Dagster here.
 
-Tests and the demo pass other parts; everything else is the same.
+Tests and the demo pass other resources; everything else is the same.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sonar_access_pipeline.evidence.timestamps import Stamp, stamped_by
 from sonar_access_pipeline.private import private_folder
 from sonar_access_pipeline.settings import Connection, Settings, SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
-from sonar_access_pipeline.sonarcloud.gather import Progress
-from sonar_access_pipeline.sonarcloud.pace import Pace, Patience
+from sonar_access_pipeline.sonarcloud.pagination import Progress
+from sonar_access_pipeline.sonarcloud.rate_limit import Patience, RateLimit
 from sonar_access_pipeline.texts import TextError, bytes_in
-from sonar_access_pipeline.warehouse.database import WORKING, Limits, Warehouse
+from sonar_access_pipeline.warehouse.database import WORKING, TimeLimits, Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
 
 Clock = Callable[[], datetime]
@@ -36,8 +36,8 @@ def system_clock() -> datetime:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The parts of one pipeline.
+class Resources:
+    """The resources of one pipeline.
 
     Raises `SettingsError` for a clock of its own where the source is real.
     """
@@ -64,24 +64,24 @@ class Parts:
         """
         token = connection.token()
         host = urlsplit(connection.host_url).netloc.replace(":", "-")
-        file = self.settings.data_dir / f"pace-{host}"
+        file = self.settings.data_dir / f"rate-limit-{host}"
         try:
             if not self.only_asks:
                 private_folder(self.settings.data_dir)
-            pace = Pace(
+            rate_limit = RateLimit(
                 self.settings.requests_per_minute,
                 file=file if not self.only_asks or file.exists() else None,
             )
         except OSError:
             # On a read-only file system the warehouse and the evidence lie elsewhere, and the rate
             # is this process's own.
-            pace = Pace(self.settings.requests_per_minute)
+            rate_limit = RateLimit(self.settings.requests_per_minute)
         return Client(
             connection.host_url,
             token,
             api_url=connection.api_url,
             patience=self.patience,
-            pace=pace,
+            rate_limit=rate_limit,
             clock=self.clock,
         )
 
@@ -118,7 +118,7 @@ class Parts:
             ) from None
 
     @contextmanager
-    def warehouse(self, limits: Limits = WORKING) -> Iterator[Warehouse]:
+    def warehouse(self, limits: TimeLimits = WORKING) -> Iterator[Warehouse]:
         """Hold the warehouse open, made or brought up to date if need be, and close it afterwards.
 
         Raises `WarehouseError`.

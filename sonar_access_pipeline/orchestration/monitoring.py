@@ -45,7 +45,7 @@ from sonar_access_pipeline.alerts.retries import FIRST_PAUSE, is_due
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import processes, runs
-from sonar_access_pipeline.orchestration.parts import Parts
+from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, SettingsError
 from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
@@ -123,12 +123,12 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """The watch over one code location: its parts, Dagster's instance, and the sensors that must
-    run.
+class Monitoring:
+    """The watch over one code location: its resources, Dagster's instance, and the sensors that
+    must run.
     """
 
-    parts: Parts
+    resources: Resources
     instance: dg.DagsterInstance
     sensors: Sequence[str] = ()
     location: str | None = None
@@ -140,12 +140,12 @@ class Watch:
         """The connection that problems of the whole deployment stand under: several deployments may
         share a warehouse.
         """
-        return self.parts.settings.connections[0].name
+        return self.resources.settings.connections[0].name
 
     def look(self, memory: Memory) -> Look:
         """Look at everything once, write down what is new, and send what is due."""
-        now = self.parts.clock()
-        settings = self.parts.settings
+        now = self.resources.clock()
+        settings = self.resources.settings
         channels = sending.channels_of([url.get_secret_value() for url in settings.alert_urls])
         memory = replace(
             memory,
@@ -157,7 +157,7 @@ class Watch:
             },
         )
         try:
-            with self.parts.warehouse(ASKING) as warehouse:
+            with self.resources.warehouse(ASKING) as warehouse:
                 return self._look(warehouse, memory, channels, now)
         except WarehouseError as error:
             return self._without_warehouse(memory, channels, str(error), now)
@@ -169,7 +169,7 @@ class Watch:
         channels: Mapping[str, sending.Channel],
         now: datetime,
     ) -> Look:
-        settings = self.parts.settings
+        settings = self.resources.settings
         watched = {connection.name: watched_of(connection) for connection in settings.connections}
         processes.end_lost(self.instance, lambda run: runs.is_of(run, list(watched)))
         ended = runs.ended_since(
@@ -257,15 +257,15 @@ class Watch:
         """Tell of sensors that do not run, and of nothing else: what the other sensor does when the
         watch itself is silent.
         """
-        now = self.parts.clock()
+        now = self.resources.clock()
         problems = self._silent(Memory(watching_since=since))
         if not problems:
             return ()
         channels = sending.channels_of(
-            [url.get_secret_value() for url in self.parts.settings.alert_urls]
+            [url.get_secret_value() for url in self.resources.settings.alert_urls]
         )
         keys = {problem.key for problem in problems}
-        with self.parts.warehouse(ASKING) as warehouse:
+        with self.resources.warehouse(ASKING) as warehouse:
             with warehouse.write(alerts.ALERTING) as transaction:
                 known = [
                     one for one in alerts.open_problems(transaction) if one.problem.key in keys
@@ -282,7 +282,7 @@ class Watch:
     ) -> SyncFacts:
         if about.organization_key is None:
             return SyncFacts()
-        calendar = self.parts.settings.calendar_of(about.organization_key)
+        calendar = self.resources.settings.calendar_of(about.organization_key)
         due = calendar.last_due(now)
         since = memory.expected_since[about.connection]
         until = memory.looked_until.get(about.connection, due)
@@ -297,7 +297,7 @@ class Watch:
         """
         with warehouse.read() as transaction:
             unended = alerts.unended_runs(
-                transaction, [connection.name for connection in self.parts.settings.connections]
+                transaction, [connection.name for connection in self.resources.settings.connections]
             )
             noted = alerts.outcomes_of(transaction, [one.run.run_id for one in ended])
         for run_id, started_at in unended:
@@ -312,7 +312,7 @@ class Watch:
                 )
         organizations = {
             connection.name: connection.organization
-            for connection in self.parts.settings.connections
+            for connection in self.resources.settings.connections
         }
         for one in ended:
             run = one.run
@@ -342,7 +342,7 @@ class Watch:
             if not packets.waiting(transaction):
                 return []
         try:
-            waiting = publish(warehouse, self.parts.sealing()).waiting
+            waiting = publish(warehouse, self.resources.sealing()).waiting
             why = next(iter(waiting.values()), "")
         except (EvidenceError, SettingsError) as error:
             why = str(error)
@@ -361,13 +361,13 @@ class Watch:
         return silent_sensors(self.home, ticks, memory.watching_since or now, now, self.limits)
 
     def _link(self, run_id: str) -> str:
-        url = self.parts.settings.ui_url
+        url = self.resources.settings.ui_url
         return f"{url.rstrip('/')}/runs/{run_id}" if url else run_id
 
     def _send(self, warehouse: Warehouse, channels: Mapping[str, sending.Channel]) -> list[str]:
         """Send what is due; the channels that have not taken everything."""
         began = datetime.now(UTC)
-        clock = self.parts.clock
+        clock = self.resources.clock
         with warehouse.read() as transaction:
             waiting = alerts.undelivered(transaction, channels)
         for name, deliveries in waiting.items():
@@ -489,19 +489,19 @@ def watching_since(since: datetime | None, looked_at: datetime | None, limits: L
 
 
 def due_retries(
-    parts: Parts, instance: dg.DagsterInstance, first_pause: timedelta = FIRST_PAUSE
+    resources: Resources, instance: dg.DagsterInstance, first_pause: timedelta = FIRST_PAUSE
 ) -> list[tuple[Connection, date, int]]:
     """Find the connections whose sync of today failed and is to be tried again now, with the day
     and the number of the try.
     """
-    now = parts.clock()
+    now = resources.clock()
     flying = {
         run.connection
-        for run in runs.in_flight(instance, [c.name for c in parts.settings.connections])
+        for run in runs.in_flight(instance, [c.name for c in resources.settings.connections])
     }
     found = []
-    with parts.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
-        for connection in parts.settings.connections:
+    with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
+        for connection in resources.settings.connections:
             if connection.organization is None or connection.name in flying:
                 continue
             tried = [

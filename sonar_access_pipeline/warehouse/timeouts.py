@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 
-class Silence:
+class Timeouts:
     """Watches what is asked of connections: `begin` and `done` stand around each wait, of one
     thread each.
     """

@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonar_access_pipeline.access.snapshot import Verdict
-from sonar_access_pipeline.sonarcloud.pace import STATE, Pace, Patience, _clock_name
+from sonar_access_pipeline.sonarcloud.rate_limit import STATE, Patience, RateLimit, _clock_name
 from sonar_access_pipeline_tests.support.reading import QUICK, organization, read, serving
 
 
-class Imagined(Pace):
-    """A pace in a time of its own, which passes only by waiting."""
+class Imagined(RateLimit):
+    """A rate_limit in a time of its own, which passes only by waiting."""
 
     def __init__(self, per_minute: int, file: Path | None = None, start: float = 1000.0) -> None:
         self.time = start
@@ -34,13 +34,13 @@ class Imagined(Pace):
 
 
 def starts(
-    pace: Imagined, requests: int, pause: Callable[[int], float] = lambda _: 0.0
+    rate_limit: Imagined, requests: int, pause: Callable[[int], float] = lambda _: 0.0
 ) -> list[float]:
     found = []
     for number in range(requests):
-        pace.time += pause(number)
-        pace.wait()
-        found.append(pace.time)
+        rate_limit.time += pause(number)
+        rate_limit.wait()
+        found.append(rate_limit.time)
     return found
 
 
@@ -71,13 +71,13 @@ def test_the_rate_is_used_up(per_minute: int) -> None:
 
 
 def test_a_limit_closes_the_way_for_everybody_and_for_those_who_wait_already() -> None:
-    pace = Imagined(600)
-    starts(pace, 30)
-    pace.close_for(17)
-    assert pace.closed_seconds == 17
-    began = pace.time
-    assert starts(pace, 1)[0] >= began + 17
-    assert pace.closed_seconds == 0
+    rate_limit = Imagined(600)
+    starts(rate_limit, 30)
+    rate_limit.close_for(17)
+    assert rate_limit.closed_seconds == 17
+    began = rate_limit.time
+    assert starts(rate_limit, 1)[0] >= began + 17
+    assert rate_limit.closed_seconds == 0
 
 
 def test_one_who_waits_for_a_turn_waits_on_when_the_way_is_closed_meanwhile() -> None:
@@ -90,19 +90,21 @@ def test_one_who_waits_for_a_turn_waits_on_when_the_way_is_closed_meanwhile() ->
                 self.is_closed = True
                 self.close_for(5)
 
-    pace = Closing(60)
-    starts(pace, 2)
-    began = pace.time
-    pace.wait()
-    assert pace.time >= began + 5
+    rate_limit = Closing(60)
+    starts(rate_limit, 2)
+    began = rate_limit.time
+    rate_limit.wait()
+    assert rate_limit.time >= began + 5
 
 
 def test_processes_share_one_rate_through_a_file_that_is_private(tmp_path: Path) -> None:
-    file = tmp_path / "pace"
+    file = tmp_path / "rate_limit"
     code = (
-        "import sys, time; from pathlib import Path; from sonar_access_pipeline.sonarcloud.pace"
-        " import Pace\npace = Pace(1200, file=Path(sys.argv[1]))\nfor _ in range(30): pace.wait();"
-        " print(time.monotonic())\n"
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from sonar_access_pipeline.sonarcloud.rate_limit import RateLimit\n"
+        "rate_limit = RateLimit(1200, file=Path(sys.argv[1]))\n"
+        "for _ in range(30): rate_limit.wait(); print(time.monotonic())\n"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True)
@@ -118,7 +120,7 @@ def test_processes_share_one_rate_through_a_file_that_is_private(tmp_path: Path)
 
 
 def test_a_pause_that_one_process_was_told_to_make_is_made_by_all(tmp_path: Path) -> None:
-    one, other = Imagined(600, tmp_path / "pace"), Imagined(600, tmp_path / "pace")
+    one, other = Imagined(600, tmp_path / "rate_limit"), Imagined(600, tmp_path / "rate_limit")
     one.close_for(30)
     assert starts(other, 1)[0] >= 1030
 
@@ -135,18 +137,18 @@ def test_a_pause_that_one_process_was_told_to_make_is_made_by_all(tmp_path: Path
 def test_a_file_from_before_the_machine_started_or_a_broken_one_is_forgotten(
     tmp_path: Path, content: bytes
 ) -> None:
-    (tmp_path / "pace").write_bytes(content)
-    assert starts(Imagined(600, tmp_path / "pace"), 1) == [1000.0]
+    (tmp_path / "rate_limit").write_bytes(content)
+    assert starts(Imagined(600, tmp_path / "rate_limit"), 1) == [1000.0]
 
 
 def test_stopping_ends_every_wait_at_once() -> None:
-    pace = Pace(1)
-    pace.wait()
-    waiting = [threading.Thread(target=pace.wait) for _ in range(4)]
+    rate_limit = RateLimit(1)
+    rate_limit.wait()
+    waiting = [threading.Thread(target=rate_limit.wait) for _ in range(4)]
     for thread in waiting:
         thread.start()
     began = time.monotonic()
-    pace.stop()
+    rate_limit.stop()
     for thread in waiting:
         thread.join()
     assert time.monotonic() - began < 1
@@ -166,7 +168,9 @@ def test_a_source_with_a_limit_is_read_whole_without_meeting_it() -> None:
     found = organization(accounts=60, groups=60)
     with serving(found, requests_per_minute=600) as simulator:
         snapshot = read(
-            simulator, pace=Pace(600), patience=replace(QUICK, snapshot_seconds=60, list_seconds=60)
+            simulator,
+            rate_limit=RateLimit(600),
+            patience=replace(QUICK, snapshot_seconds=60, list_seconds=60),
         )
     assert snapshot.verdict is Verdict.COMPLETE
     assert all(response.attempts == 1 for response in snapshot.responses)
@@ -176,14 +180,14 @@ def test_a_source_with_a_lower_limit_than_ours_is_read_by_waiting_as_it_says() -
     found = organization(accounts=20, groups=20)
     told: list[float] = []
 
-    class Told(Pace):
+    class Told(RateLimit):
         def close_for(self, seconds: float) -> None:
             told.append(seconds)
             # A minute of the server's is not waited for in a test.
             simulator.requests_per_minute = 1000
 
     with serving(found, requests_per_minute=10) as simulator:
-        snapshot = read(simulator, pace=Told(1_000_000), patience=Patience())
+        snapshot = read(simulator, rate_limit=Told(1_000_000), patience=Patience())
     assert snapshot.verdict is Verdict.COMPLETE
     assert told
     assert all(0 < seconds <= 60 for seconds in told)

@@ -19,7 +19,7 @@ from sonar_access_pipeline.access.brake import what_to_decide
 from sonar_access_pipeline.access.snapshot import Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.pictures import calendar, markdown
-from sonar_access_pipeline.sonarcloud.gather import Progress
+from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.raw.snapshots import Recorded

@@ -24,7 +24,7 @@ from sonar_access_pipeline.access.readings import Reading, counting, grants_come
 from sonar_access_pipeline.access.records import GroupPermissions, UserPermissions
 from sonar_access_pipeline.access.snapshot import ListRead, Response, Verdict
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.sonarcloud.client import PARALLEL, Answer, Client
+from sonar_access_pipeline.sonarcloud.client import PARALLEL, Client, Reply
 from sonar_access_pipeline.sonarcloud.errors import NotFoundError, SourceError, TokenRefusedError
 
 READINGS = 3
@@ -217,7 +217,7 @@ class _Reading:
         )
 
 
-Arrival = tuple[_Reading, int, Answer | BaseException]
+Arrival = tuple[_Reading, int, Reply | BaseException]
 OnComplete = Callable[[ListPlan], Iterable[ListPlan]]
 
 
@@ -241,7 +241,7 @@ class Gathering:
         self._refused: TokenRefusedError | None = None
         self._client = client
         self._progress = progress
-        self._ends = client.pace.now() + client.patience.snapshot_seconds
+        self._ends = client.rate_limit.now() + client.patience.snapshot_seconds
 
     def read(self, plans: Iterable[ListPlan], on_complete: OnComplete = lambda _: ()) -> None:
         """Read lists until each settles or was read `READINGS` times; `on_complete` says what else
@@ -310,10 +310,12 @@ class Gathering:
             if self._refused:
                 raise self._refused
             if reading.until is None:
-                reading.until = min(self._ends, client.pace.now() + client.patience.list_seconds)
+                reading.until = min(
+                    self._ends, client.rate_limit.now() + client.patience.list_seconds
+                )
             if reading.rereads and number == 1:
                 # What was on the move a moment ago may have come to rest.
-                client.pace.sleep(client.patience.pause(reading.rereads))
+                client.rate_limit.sleep(client.patience.pause(reading.rereads))
             arrived.put(
                 (
                     reading,
@@ -335,7 +337,7 @@ class Gathering:
         self,
         reading: _Reading,
         number: int,
-        outcome: Answer | BaseException,
+        outcome: Reply | BaseException,
         on_complete: OnComplete,
     ) -> Iterable[_Reading]:
         """Take in one page; the readings that follow from it."""
@@ -424,7 +426,7 @@ class Gathering:
         )
         self.gathered.drop(plan.part)
 
-    def _keep(self, reading: _Reading, number: int, answer: Answer) -> None:
+    def _keep(self, reading: _Reading, number: int, answer: Reply) -> None:
         plan = reading.plan
         self.responses.append(
             Response(
@@ -445,7 +447,7 @@ class Gathering:
                 **answer.packed,
             )
         )
-        waiting = self._client.pace.closed_seconds
+        waiting = self._client.rate_limit.closed_seconds
         self._progress(
             Progress(plan.list.name, reading.rows, answer.page.total, len(self.responses), waiting)
         )
