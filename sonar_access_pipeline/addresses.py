@@ -27,8 +27,8 @@ def is_clear(address: str) -> bool:
     """Tell whether nobody can take a part of the password for the host: there is one `@`, in what
     names the host.
     """
-    scheme, found, rest = address.partition("://")
-    if not (scheme and found) or not address.isprintable():
+    scheme, separator, rest = address.partition("://")
+    if not (scheme and separator) or not address.isprintable():
         return False
     of_the_host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in rest and (rest.count("@") > 1 or "@" not in of_the_host):

@@ -85,5 +85,5 @@ class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the definitions for the connections of this component."""
-        said = self.model_dump(exclude_none=True)
-        return sonar_access(said.pop("connections"), **said)
+        options = self.model_dump(exclude_none=True)
+        return sonar_access(options.pop("connections"), **options)

@@ -468,10 +468,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the TOML file."""
         if isinstance(env_settings, EnvSettingsSource):
-            said = {
+            variables = {
                 name: value and value_of(value) for name, value in env_settings.env_vars.items()
             }
-            env_settings.env_vars = {name: value for name, value in said.items() if value}
+            env_settings.env_vars = {name: value for name, value in variables.items() if value}
         config = _config(os.environ)
         if not config:
             return init_settings, env_settings
@@ -741,7 +741,7 @@ def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ)
     """Name variables that look as if they were read and are not, one sentence each, with what is
     read in their place.
     """
-    said = _said(environment)
+    env_values = _said(environment)
     written = _written(environment)
     tokens = {connection.token_env.upper() for connection in settings.connections}
     if (
@@ -749,14 +749,14 @@ def passed_over(settings: Settings, environment: Mapping[str, str] = os.environ)
         or written.connections
     ):
         place = written.file if "connections" in written.of_file else "SONAR_ACCESS_CONNECTIONS"
-        unread = [name for name in SIMPLE if said.get(name) and name not in tokens]
+        unread = [name for name in SIMPLE if env_values.get(name) and name not in tokens]
         return [f"{name} is set and not read: the connections stand in {place}." for name in unread]
-    found = []
-    for name in sorted(said.keys() - {*SIMPLE, *tokens}):
+    notices = []
+    for name in sorted(env_values.keys() - {*SIMPLE, *tokens}):
         near = get_close_matches(name, SIMPLE, n=1, cutoff=ALIKE)
-        if near and not said.get(near[0]):
-            found.append(f"{name} is set and not read; did you mean {near[0]}?")
-    return found
+        if near and not env_values.get(near[0]):
+            notices.append(f"{name} is set and not read; did you mean {near[0]}?")
+    return notices
 
 
 def _require_known(environment: Mapping[str, str], connections: Sequence[Connection]) -> None:
@@ -778,9 +778,11 @@ def _written(environment: Mapping[str, str]) -> Written:
     config = _config(environment)
     document = _document(Path(config)) if config and Path(config).is_file() else {}
     named = document.get("connections")
-    said = _said(environment)
+    env_values = _said(environment)
     of_variables = frozenset(
-        name.removeprefix(PREFIX).lower() for name in said if name.startswith(PREFIX) and said[name]
+        name.removeprefix(PREFIX).lower()
+        for name in env_values
+        if name.startswith(PREFIX) and env_values[name]
     )
     connections = (
         tuple(named) if isinstance(named, Mapping) and "connections" not in of_variables else ()

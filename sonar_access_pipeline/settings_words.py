@@ -50,12 +50,12 @@ def _sentence(detail: ErrorDetails, written: Written) -> str:
         if place
         else []
     )
-    said = str(detail["msg"]).removeprefix("Value error, ")
+    problem = str(detail["msg"]).removeprefix("Value error, ")
     if kind != "value_error":
-        said = WORDS.get(kind, "it is not what it should be").format(**limits)
+        problem = WORDS.get(kind, "it is not what it should be").format(**limits)
     if not place:
         # It is about several settings, and names them.
-        return said
+        return problem
     if kind == "extra_forbidden":
         return _unknown(place, written.models)
     given = detail.get("input")
@@ -67,7 +67,7 @@ def _sentence(detail: ErrorDetails, written: Written) -> str:
         if is_plain and kind not in ("missing", "string_too_short")
         else ""
     )
-    return f"{_setting(place, written)}{shown}: {said}"
+    return f"{_setting(place, written)}{shown}: {problem}"
 
 
 def _setting(place: list[str], written: Written) -> str:

@@ -66,8 +66,8 @@ def say(text: str, *, to: Console, label: str = "", style: str = "bold") -> None
 
     Nothing in it is ever markup.
     """
-    said = Text.assemble((shown(label), style), " " if label and text else "", shown(text))
-    to.print(said, soft_wrap=True, highlight=False)
+    message = Text.assemble((shown(label), style), " " if label and text else "", shown(text))
+    to.print(message, soft_wrap=True, highlight=False)
 
 
 def print_frame(console: Console, frame: pd.DataFrame, form: str, columns: tuple[str, ...]) -> None:

@@ -123,11 +123,11 @@ def _what(description: HistoryTable, key: Row) -> str:
 
 def measured(content: SnapshotContent, scopes: Iterable[Scope]) -> Measured:
     """Collect the keys that a snapshot has of each measured thing, as far as its scopes reach."""
-    found: dict[str, set[Row]] = defaultdict(set)
+    keys_by_thing: dict[str, set[Row]] = defaultdict(set)
     for description, part in measured_parts(set(scopes)):
         for what, key, _ in measures(description, part.rows(content)):
-            found[what].add(key)
-    return found
+            keys_by_thing[what].add(key)
+    return keys_by_thing
 
 
 def measured_parts(scopes: Set[Scope]) -> list[tuple[HistoryTable, Part]]:
@@ -151,7 +151,7 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
             gone[what] += 1
             losers[what].add(whose)
     groups = new.get(LISTS[DIM_GROUP.name], frozenset())
-    found = []
+    held_removals = []
     for what in sorted(there):
         if what.startswith(OF_GROUP):
             # The members of a group that was deleted are no emptied list.
@@ -163,8 +163,8 @@ def removals(before: Iterable[Measure], new: Measured, brake: Brake) -> list[Rem
             is_many = len(losers[what]) > max(1, brake.share * len(owners[what]))
             is_held = emptied or (is_much and is_many)
         if is_held:
-            found.append(Removal(what, there[what], gone[what]))
-    return found
+            held_removals.append(Removal(what, there[what], gone[what]))
+    return held_removals
 
 
 def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -> str | None:
@@ -192,9 +192,9 @@ def left_behind_reason(non_members: Set[str], members_before: Set[str] | None) -
 
 def held_reason(found: Iterable[Removal], brake: Brake) -> str:
     """Say in one sentence what would disappear, with the numbers and the limit."""
-    said = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
+    losses = ", ".join(f"{removal.gone} of {removal.before} {removal.what}" for removal in found)
     return (
-        f"{said} would disappear at once (more than {brake.share:.0%} and at least {brake.rows}"
+        f"{losses} would disappear at once (more than {brake.share:.0%} and at least {brake.rows}"
         " rows, or a list emptied)"
     )
 

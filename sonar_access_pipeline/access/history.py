@@ -130,11 +130,11 @@ class Timeline(Generic[R]):
         self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]
     ) -> Iterator[Interval[R]]:
         """Take in the next observation, and yield the intervals that end with it."""
-        found = compare(self._begun.keys(), rows, hash_of)
+        difference = compare(self._begun.keys(), rows, hash_of)
         last = self._last
         self._last = time
         changed_after = last.started_at if last else None
-        for key in found.before_only:
+        for key in difference.before_only:
             begun = self._begun.pop(key)
             yield Interval(
                 key,
@@ -145,7 +145,8 @@ class Timeline(Generic[R]):
                 changed_after,
             )
         self._begun |= {
-            key: Begun(row, time.observed_at, changed_after) for key, row in found.new_only.items()
+            key: Begun(row, time.observed_at, changed_after)
+            for key, row in difference.new_only.items()
         }
 
     def repeat(self, time: ObservationTime) -> None:

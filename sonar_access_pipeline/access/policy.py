@@ -101,11 +101,11 @@ class Policy:
 
     @property
     def _named(self) -> dict[str, Any]:
-        said = asdict(self)
+        values = asdict(self)
         defaults = asdict(type(self)())
         return {
             name: value
-            for name, value in said.items()
+            for name, value in values.items()
             if name not in self._later() or value != defaults[name]
         }
 
@@ -116,20 +116,20 @@ class Policy:
     @classmethod
     def of(cls, document: bytes) -> Policy:
         """Parse the policy of a document. Raises `ValueError` for a document of another shape."""
-        said = json.loads(document)
+        content = json.loads(document)
         names = {one.name for one in fields(cls)}
-        if not isinstance(said, dict) or not names - cls._later() <= set(said) <= names:
+        if not isinstance(content, dict) or not names - cls._later() <= set(content) <= names:
             raise ValueError("it does not have the fields of a policy")
         lists = {
-            one.name: tuple(said[one.name])
+            one.name: tuple(content[one.name])
             for one in fields(cls)
-            if isinstance(one.default, tuple) and one.name in said
+            if isinstance(one.default, tuple) and one.name in content
         }
         exemptions = tuple(
             Exemption(**{**one, "until": date.fromisoformat(one["until"])})
-            for one in said["exemptions"]
+            for one in content["exemptions"]
         )
-        return cls(**{**said, **lists, "exemptions": exemptions})
+        return cls(**{**content, **lists, "exemptions": exemptions})
 
     def owner_of(self, login: str) -> str | None:
         """Return who owns a service account; None where nobody was named."""
@@ -145,8 +145,10 @@ class Policy:
     def exemption(self, rule_id: str, subject: str) -> Exemption | None:
         """Find the exemption of a finding that holds longest, whether it has ended or not."""
         wanted = identity(subject) if subject else ""
-        found = (one for one in self.exemptions if (one.rule_id, one.subject) == (rule_id, wanted))
-        return max(found, key=attrgetter("until"), default=None)
+        matches = (
+            one for one in self.exemptions if (one.rule_id, one.subject) == (rule_id, wanted)
+        )
+        return max(matches, key=attrgetter("until"), default=None)
 
 
 @dataclass(frozen=True)
@@ -170,14 +172,17 @@ def excepted(
     """
     withdrawn: date | None = None
     for since, policy in reversed(policies):
-        found = policy.exemption(rule_id, subject)
-        if found is not None:
+        named_exemption = policy.exemption(rule_id, subject)
+        if named_exemption is not None:
             ends = [
                 one
-                for one in (withdrawn, found.until if found.until < day else None)
+                for one in (
+                    withdrawn,
+                    named_exemption.until if named_exemption.until < day else None,
+                )
                 if one is not None
             ]
-            return Excepted(found, min(ends, default=None))
+            return Excepted(named_exemption, min(ends, default=None))
         withdrawn = since
     return None
 

@@ -59,10 +59,10 @@ def counting(of: SonarList[Any], newest_first: Iterable[Reading]) -> Counting:
         if last is not None and (total is None or total != _one_total(last.pages)):
             break
         together = [*reading, *together]
-        found = Counting(together, readings, _by_key(of, together))
-        if total is None or len(found.by_key) >= total:
-            return found
-        last = last or found
+        candidate = Counting(together, readings, _by_key(of, together))
+        if total is None or len(candidate.by_key) >= total:
+            return candidate
+        last = last or candidate
     return last or Counting((), 1, {})
 
 

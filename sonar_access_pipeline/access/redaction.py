@@ -89,11 +89,11 @@ def redacted(body: bytes, login: str, stands: str, own: Collection[str] = ()) ->
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    found = _without(document, login, stands, frozenset(own))
+    replacement = _without(document, login, stands, frozenset(own))
     return (
         None
-        if found == document
-        else json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+        if replacement == document
+        else json.dumps(replacement, ensure_ascii=False, separators=(",", ":")).encode()
     )
 
 
@@ -115,16 +115,16 @@ def _own_texts(value: Any, login: str, *, is_theirs: bool) -> Iterator[str]:
         is_account = value.get("login") == login
         theirs = is_theirs or is_account
         own = OWN if is_account else OWN - IDS
-        for name, said in value.items():
+        for name, field_value in value.items():
             if theirs and name in own:
-                texts = said if isinstance(said, list) else [said]
+                texts = field_value if isinstance(field_value, list) else [field_value]
                 yield from (
                     text
                     for text in texts
                     if isinstance(text, str) and len(text) >= SHORTEST and text != login
                 )
             else:
-                yield from _own_texts(said, login, is_theirs=theirs)
+                yield from _own_texts(field_value, login, is_theirs=theirs)
 
 
 def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
@@ -132,16 +132,18 @@ def _without(value: Any, login: str, stands: str, own: frozenset[str]) -> Any:
         return [_without(item, login, stands, own) for item in value]
     if isinstance(value, dict):
         if value.get("login") == login:
-            return {name: _said_of(name, said, stands) for name, said in value.items()}
+            return {
+                name: _said_of(name, field_value, stands) for name, field_value in value.items()
+            }
         # What is said of another account stays, though it may be the same person's.
         left = own if value.get("login") is None else frozenset[str]()
         return {
             name: (
-                said
-                if name in OF_THINGS and _is_plain(said)
-                else _without(said, login, stands, left)
+                field_value
+                if name in OF_THINGS and _is_plain(field_value)
+                else _without(field_value, login, stands, left)
             )
-            for name, said in value.items()
+            for name, field_value in value.items()
         }
     return stands if isinstance(value, str) and value in own else value
 

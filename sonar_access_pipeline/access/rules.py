@@ -119,15 +119,15 @@ def logins_of(content: SnapshotContent) -> list[str]:
 
 
 def _admins(content: SnapshotContent) -> set[str]:
-    found = set[str]()
+    logins = set[str]()
     groups = set[str]()
     for grant in content.grants:
         if grant.scope == "organization" and grant.permission == "admin":
             if grant.principal_type == "user":
-                found.add(grant.principal)
+                logins.add(grant.principal)
             elif grant.principal_type == "group":
                 groups.add(grant.principal)
-    return found | {
+    return logins | {
         membership.login for membership in content.group_members if membership.group_id in groups
     }
 
@@ -323,8 +323,8 @@ def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]
 
 def looks_like_a_service(login: str, name: str | None, words: Collection[str]) -> bool:
     """Tell whether a word of a login or a name is one of the words of service accounts."""
-    found = set(re.findall(r"[a-z]+", f"{login} {name or ''}".casefold()))
-    return not found.isdisjoint(words)
+    parts = set(re.findall(r"[a-z]+", f"{login} {name or ''}".casefold()))
+    return not parts.isdisjoint(words)
 
 
 def _service_without_owner(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:

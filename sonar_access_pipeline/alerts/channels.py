@@ -60,7 +60,7 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
         return {}
     import apprise
 
-    found = {}
+    channels_by_name = {}
     for number, url in enumerate(urls, 1):
         with _silenced():
             service = apprise.Apprise.instantiate(url)
@@ -69,8 +69,8 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
             if service is None
             else f"{service.schema}:{sha256(url.encode()).hexdigest()[:8]}"
         )
-        found[name] = Channel(name, service)
-    return found
+        channels_by_name[name] = Channel(name, service)
+    return channels_by_name
 
 
 def ping(url: str) -> str | None:

@@ -184,12 +184,14 @@ def messages_of(
         if entry.is_told and entry.message_id is None and entry.event is not Event.CLOSED:
             together[entry.event, entry.problem.cause].append(entry)
     messages = []
-    for (event, cause), found in together.items():
-        groups = {entry.problem.group for entry in found} if event is Event.RECOVERED else set()
+    for (event, cause), told_entries in together.items():
+        groups = (
+            {entry.problem.group for entry in told_entries} if event is Event.RECOVERED else set()
+        )
         before = list(
             chain.from_iterable((earlier or {}).get(group, ()) for group in sorted(groups))
         )
-        messages.append(_message(event, cause, tuple(found), before, link))
+        messages.append(_message(event, cause, tuple(told_entries), before, link))
     return messages
 
 

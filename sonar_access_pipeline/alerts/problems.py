@@ -292,7 +292,7 @@ def carried_problems(
     What somebody ran by hand leaves the list after `limits.told_once`: they saw it fail, and may
     never try it again.
     """
-    found = {
+    problems_by_key = {
         problem.key: problem
         for problem in open_problems
         if is_carried(problem.key) and owner(problem.key) in watched
@@ -303,17 +303,17 @@ def carried_problems(
         for check in () if run.of_sync else run.checks:
             key = f"check:{check.name}"
             problem = _problem(about, key, Cause.CHECK_FAILED, check.sentence, run_id=run.run_id)
-            _set(found, problem, failed=not check.passed)
+            _set(problems_by_key, problem, failed=not check.passed)
         key = f"run:{run.job}" + (f":{run.subject}" if run.subject else "")
         problem = replace(
             _problem(about, key, run.cause, run.sentence, run_id=run.run_id),
             told_once=run.told_once,
         )
         if run.succeeded or not run.of_sync:
-            _set(found, problem, failed=not run.succeeded)
+            _set(problems_by_key, problem, failed=not run.succeeded)
     return [
         problem
-        for problem in found.values()
+        for problem in problems_by_key.values()
         if not (problem.told_once and _age(problem, now) > limits.told_once)
     ]
 

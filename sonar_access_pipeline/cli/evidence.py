@@ -180,30 +180,30 @@ def _verify_all(
     from sonar_access_pipeline.orchestration.resources import Resources
 
     with opened(organization, WORKING) as (warehouse, organization_key):
-        found = verify_all(
+        verification = verify_all(
             Resources(load()).store(),
             organization_key,
             fingerprints=fingerprints,
             authorities=authorities,
             warehouse=warehouse,
         )
-    for fault in found.faults:
+    for fault in verification.faults:
         say(fault, to=errors)
-    for note in (*found.notes, *found.stated):
+    for note in (*verification.notes, *verification.stated):
         say(note)
-    number = len(found.reports)
-    if found.changed:
+    number = len(verification.reports)
+    if verification.changed:
         end(
-            f"{len(found.changed)} of {number} packets are not what was sealed, or not by a key"
-            " that is believed.",
+            f"{len(verification.changed)} of {number} packets are not what was sealed, or not by a"
+            " key that is believed.",
             FAILED,
         )
     each = f"Each of {number} packets is as it was sealed" if number else "There is no packet"
-    if found.around:
+    if verification.around:
         end(f"{each}; what stands around them is not as it was, as said above.", AROUND)
     against = (
         "what differs around them was stated, as said above"
-        if found.stated
+        if verification.stated
         else "the warehouse's register says the same"
     )
     say(f"{each}; {against}.")
@@ -265,14 +265,14 @@ def evidence_acknowledge(
 
     resources = Resources(load())
     with opened(organization, WORKING) as (warehouse, organization_key):
-        found = verify_all(resources.store(), organization_key, warehouse=warehouse).keys
+        current_faults = verify_all(resources.store(), organization_key, warehouse=warehouse).keys
         if not faults:
-            for key, sentence in found.items():
+            for key, sentence in current_faults.items():
                 say(f"{key}  {sentence}")
-            if not found:
+            if not current_faults:
                 say("Nothing in the line of packets needs a statement.")
             return
-        if unknown := [key for key in faults if key not in found]:
+        if unknown := [key for key in faults if key not in current_faults]:
             raise click.UsageError(
                 f"No fault is called {unknown[0]}; without any key they are listed."
             )
@@ -522,9 +522,11 @@ def _registered_keys(inside: str) -> tuple[str, ...]:
     with closing(warehouse), warehouse.read() as transaction:
         organizations = queries.organizations(transaction)
         of_each = (queries.packets(transaction, key) for key in organizations)
-        found = list(chain.from_iterable(of_each))
+        packet_rows = list(chain.from_iterable(of_each))
         keys = packets.keys(transaction)
-    is_known = any(row["digest"].startswith(begins) and row["key_fingerprint"] for row in found)
+    is_known = any(
+        row["digest"].startswith(begins) and row["key_fingerprint"] for row in packet_rows
+    )
     return tuple(sorted(keys)) if is_known else ()
 
 

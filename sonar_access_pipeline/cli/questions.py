@@ -93,9 +93,10 @@ def _require_past(asked: datetime | date) -> None:
     """Refuse a time or a day that has not come: nobody can have observed it."""
     now = datetime.now(UTC)
     if (asked > now) if isinstance(asked, datetime) else (asked > now.date()):
-        said = f"{asked:%Y-%m-%d %H:%M} UTC" if isinstance(asked, datetime) else str(asked)
+        moment = f"{asked:%Y-%m-%d %H:%M} UTC" if isinstance(asked, datetime) else str(asked)
         raise click.UsageError(
-            f"{said} has not come yet, so nobody can have observed it; ask for today at the latest."
+            f"{moment} has not come yet, so nobody can have observed it; ask for today at the"
+            " latest."
         )
 
 

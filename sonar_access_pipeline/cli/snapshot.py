@@ -80,15 +80,15 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
     from sonar_access_pipeline.warehouse.ask.preview import CHANGED, shown
 
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
-        found = shown(transaction, snapshot_id)
+        details = shown(transaction, snapshot_id)
     if form == "table":
-        _say_shown(found)
+        _say_shown(details)
     columns = (
         CHANGED
         if form != "table"
         else ("what", "login", "name", "is_admin", "right", "on", "through")
     )
-    print_frame(console, pd.DataFrame(found.changes, columns=list(CHANGED)), form, columns)
+    print_frame(console, pd.DataFrame(details.changes, columns=list(CHANGED)), form, columns)
 
 
 def _say_shown(found: Shown) -> None:
@@ -100,11 +100,11 @@ def _say_shown(found: Shown) -> None:
         f" {about['verdict']}{reason}."
     )
     for decision in found.decisions:
-        said = (
+        heading = (
             f"{decision['decision']} by {decision['decided_by']} on"
             f" {decision['decided_at']:%Y-%m-%d %H:%M} UTC"
         )
-        say(f"{said}: {decision['reason']}")
+        say(f"{heading}: {decision['reason']}")
     for control in found.failed:
         numbers = f"{control['left_count']} against {control['right_count']}"
         say(

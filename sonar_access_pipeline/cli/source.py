@@ -79,10 +79,10 @@ def _check_rest(settings: Settings) -> int:
     from sonar_access_pipeline.orchestration.resources import Resources
 
     resources = Resources(settings, only_asks=True)
-    found = list(ready.faults(resources))
-    for hindrance in found:
+    hindrances = list(ready.faults(resources))
+    for hindrance in hindrances:
         say(hindrance.sentence, label=f"{hindrance.part}:", style="bold red", to=errors)
-    if not {"evidence", "warehouse"} & {hindrance.part for hindrance in found}:
+    if not {"evidence", "warehouse"} & {hindrance.part for hindrance in hindrances}:
         key = "a key to be made"
         if ready.has_key(resources):
             signer = resources.sealing().signer
@@ -98,9 +98,9 @@ def _check_rest(settings: Settings) -> int:
             label="evidence:",
             style="bold green",
         )
-    if not found:
+    if not hindrances:
         return 0
-    return WRONG_USE if any(hindrance.is_wrong for hindrance in found) else FAILED
+    return WRONG_USE if any(hindrance.is_wrong for hindrance in hindrances) else FAILED
 
 
 def _say_wrong(connection: Connection, sentence: str) -> None:
@@ -108,10 +108,11 @@ def _say_wrong(connection: Connection, sentence: str) -> None:
 
 
 def _say_checked(connection: Connection, checked: Checked) -> None:
-    found = checked.preflight
+    preflight_result = checked.preflight
     say(
-        f"the token of {found.token_login} reads organization {found.organization.key} at"
-        f" {connection.host_url} as its admin; all {len(checked.endpoints)} endpoints answer.",
+        f"the token of {preflight_result.token_login} reads organization"
+        f" {preflight_result.organization.key} at {connection.host_url} as its admin; all"
+        f" {len(checked.endpoints)} endpoints answer.",
         label=f"{connection.name}:",
         style="bold green",
     )
@@ -126,7 +127,7 @@ def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
     that is.
     """
     numbers = token_ages(tokens, now)
-    said = [
+    clauses = [
         (
             f"This account has {len(tokens)} tokens"
             if len(tokens) > 1
@@ -134,10 +135,10 @@ def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
         )
     ]
     if (age := numbers.get("oldest_own_token_days")) is not None:
-        said.append(f"the oldest is {age} days old")
+        clauses.append(f"the oldest is {age} days old")
     if (left := numbers.get("own_token_expires_in_days")) is not None:
-        said.append(f"the next one expires in {left} days" if left >= 0 else "one has expired")
-    return "; ".join(said) + "."
+        clauses.append(f"the next one expires in {left} days" if left >= 0 else "one has expired")
+    return "; ".join(clauses) + "."
 
 
 @click.command()

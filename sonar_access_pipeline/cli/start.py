@@ -61,15 +61,19 @@ def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
     from sonar_access_pipeline.warehouse.roles import Role
 
     kinds = {role.value: role for role in Role}
-    said = dict(one.partition("=")[::2] for one in roles)
-    if len(said) < len(roles):
+    kind_by_name = dict(one.partition("=")[::2] for one in roles)
+    if len(kind_by_name) < len(roles):
         raise click.UsageError("A role is named twice with --grant; it has one kind.")
-    if wrong := [f"{name}={kind}" for name, kind in said.items() if not name or kind not in kinds]:
+    if wrong := [
+        f"{name}={kind}" for name, kind in kind_by_name.items() if not name or kind not in kinds
+    ]:
         raise click.UsageError(
             f"{wrong[0]} is no role with its kind: write name=kind, with one of {', '.join(kinds)}."
         )
     try:
-        upgrade_all(load(), {name: kinds[kind] for name, kind in said.items()}, minutes * 60, say)
+        upgrade_all(
+            load(), {name: kinds[kind] for name, kind in kind_by_name.items()}, minutes * 60, say
+        )
     except BusyError as error:
         raise click.ClickException(str(error)) from None
 

@@ -62,35 +62,35 @@ def warehouse_verify(organization: str | None) -> None:
     from sonar_access_pipeline.warehouse.history.verify import State, verify
 
     with opened(organization, WORKING) as (opened_here, organization_key):
-        found = verify(opened_here, organization_key)
-    for finding in found.findings:
+        verification = verify(opened_here, organization_key)
+    for finding in verification.findings:
         say(f"- {finding.sentence}")
-    for redaction in found.redactions:
+    for redaction in verification.redactions:
         say(
             f"- {redaction.pseudonym} stands for a person who was taken out on"
             f" {redaction.redacted_at:%Y-%m-%d} by {redaction.decided_by}, on the basis:"
             f" {redaction.basis}; {len(redaction.bodies)} bodies were replaced"
         )
     compared = (
-        f"{found.snapshots} snapshots, {found.bodies} bodies, history of {found.observations}"
-        " observations"
+        f"{verification.snapshots} snapshots, {verification.bodies} bodies, history of"
+        f" {verification.observations} observations"
     )
-    if found.horizon is not None:
+    if verification.horizon is not None:
         compared += (
-            f"; not before {found.horizon:%Y-%m-%d %H:%M}, since {found.dropped} bodies were"
-            " dropped by age"
+            f"; not before {verification.horizon:%Y-%m-%d %H:%M}, since {verification.dropped}"
+            " bodies were dropped by age"
         )
     words = {
         State.FINE: "is what was recorded",
         State.REDACTED: "was redacted, on record as above; everything else is what was recorded",
         State.BEHIND: (
-            f"is what was recorded; {found.waiting} observations are not derived yet: sync, or"
-            " rebuild"
+            f"is what was recorded; {verification.waiting} observations are not derived yet: sync,"
+            " or rebuild"
         ),
         State.DIFFERENT: "is not what was recorded, as above",
     }
-    say(f"The warehouse of {organization_key} {words[found.state]} ({compared}).")
-    if found.state is State.DIFFERENT:
+    say(f"The warehouse of {organization_key} {words[verification.state]} ({compared}).")
+    if verification.state is State.DIFFERENT:
         raise SystemExit(1)
 
 

@@ -97,11 +97,11 @@ def _held(agent: socket.socket) -> set[bytes]:
     kind, answer = _ask(agent, bytes([REQUEST_IDENTITIES]))
     if kind != IDENTITIES:
         raise SignatureError("it does not list its keys")
-    found = set()
+    key_blobs = set()
     for _ in range(answer.number()):
-        found.add(answer.string())
+        key_blobs.add(answer.string())
         answer.string()
-    return found
+    return key_blobs
 
 
 def _ask(agent: socket.socket, request: bytes) -> tuple[int, WireReader]:

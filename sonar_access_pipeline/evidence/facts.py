@@ -201,26 +201,26 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
     `UntiedError` when the tables do not say what the answers say.
     """
     with warehouse.read() as transaction:
-        said = Statements(transaction)
+        statement_log = Statements(transaction)
         rests_on = queries.window_observations(transaction, organization_key, window)
         as_of = rests_on.as_of
         in_force = policy_at(transaction, as_of.observed_at)
-        with said.behind("access.csv"):
+        with statement_log.behind("access.csv"):
             access = queries.access_at(transaction, as_of)
-        with said.behind("population.csv"):
+        with statement_log.behind("population.csv"):
             population = _population(transaction, as_of, access, in_force)
-        with said.behind("changes.csv"):
+        with statement_log.behind("changes.csv"):
             changes = proof.changes(transaction, rests_on)
-        with said.behind("findings.csv"):
+        with statement_log.behind("findings.csv"):
             asked = _window_facts(transaction, rests_on, changes, population, access)
             findings = proof.findings(transaction, as_of, in_force, asked)
-        with said.behind("coverage.csv"):
+        with statement_log.behind("coverage.csv"):
             coverage = queries.coverage(transaction, organization_key, window.first, window.last)
-        with said.behind("requests.csv"):
+        with statement_log.behind("requests.csv"):
             requests = proof.requests(transaction, as_of)
         controls = queries.controls_of_snapshot(transaction, as_of.snapshot_id)
         tied = ties(transaction, rests_on, whole=window.first != window.last)
-        with said.behind("reconciliation.csv"):
+        with statement_log.behind("reconciliation.csv"):
             reconciliation = proof.reconciliation(
                 transaction,
                 rests_on,
@@ -266,7 +266,7 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             redactions=proof.redactions(transaction, as_of),
             in_force=in_force,
             name=queries.organization_name(transaction, as_of),
-            statements=said.of,
+            statements=statement_log.of,
         )
 
 
@@ -309,15 +309,15 @@ def _population(
     for row in access:
         if row["principal_type"] == "user":
             rows_of[row["login"]].append(row)
-    found = []
+    accounts = []
     for login in sorted(set(stated) | set(rows_of)):
         account = _account(as_of.organization_key, login, stated.get(login), rows_of[login])
         account["email"], account["provider"] = details.get(login, (None, None))
         account["project_admin_count"] = None if project_admins is None else project_admins[login]
         account |= _life(lives.get(login)) | _kind(account, in_force)
         account["unknown"] = "; ".join([name for name in UNKNOWN if account[name] is None])
-        found.append(account)
-    return found
+        accounts.append(account)
+    return accounts
 
 
 def _account(
@@ -433,8 +433,8 @@ def _clause(sentence: str) -> str:
 
 def _held(access: Rows) -> dict[str, set[str]]:
     """Collect for each login its permissions on the organization, whatever way it has them."""
-    found: dict[str, set[str]] = defaultdict(set)
+    entitlements: dict[str, set[str]] = defaultdict(set)
     for row in access:
         if row["principal_type"] == "user" and row["access_type"] == "organization_permission":
-            found[row["login"]].add(row["entitlement"])
-    return dict(found)
+            entitlements[row["login"]].add(row["entitlement"])
+    return dict(entitlements)

@@ -36,9 +36,11 @@ def name_of(store: Store) -> str | None:
     except EvidenceError:
         return None
     try:
-        said = json.loads(body)
-        verified(_to_sign(said["name"], said["named_at"]), said["signature"].encode(), STORES)
-        return str(said["name"])
+        document = json.loads(body)
+        verified(
+            _to_sign(document["name"], document["named_at"]), document["signature"].encode(), STORES
+        )
+        return str(document["name"])
     except (SignatureError, ValueError, KeyError, TypeError, AttributeError):
         raise EvidenceError(
             f"{store.place(FOLDER)}/{NAME}, the name of the evidence store, is not what was signed;"
@@ -67,17 +69,19 @@ def why_unknown(warehouse: Warehouse, store: Store) -> str | None:
     is new.
     """
     place = store.place("").rstrip("/")
-    found = name_of(store)
+    stored_name = name_of(store)
     with warehouse.read() as transaction:
         known = packets.store_name(transaction, place)
         before = packets.published_below(transaction, store.place(""))
-    if known is None and (found or not before or any(store.listing(one).bundles for one in before)):
+    if known is None and (
+        stored_name or not before or any(store.listing(one).bundles for one in before)
+    ):
         return None
-    if known is not None and found == known:
+    if known is not None and stored_name == known:
         return None
     return (
         f"The evidence store at {place} "
-        + (f"is called {found[:12]}" if found else "has no name")
+        + (f"is called {stored_name[:12]}" if stored_name else "has no name")
         + ", and evidence was put there before into one "
         + (f"called {known[:12]}" if known else "that had packets")
         + ": a share that is not mounted, or another bucket. Nothing is written there. Mount it,"
@@ -100,9 +104,9 @@ def begin_anew(
     warehouse: Warehouse, store: Store, signer: Signer, clock: Callable[[], datetime]
 ) -> str:
     """Have the store at this place be the one from now on, whatever was there before; its name."""
-    found = name_of(store) or _name(store, signer, clock)
-    packets.note_store(warehouse, store.place("").rstrip("/"), found, clock())
-    return found
+    stored_name = name_of(store) or _name(store, signer, clock)
+    packets.note_store(warehouse, store.place("").rstrip("/"), stored_name, clock())
+    return stored_name
 
 
 def _name(store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
@@ -115,12 +119,12 @@ def _name(store: Store, signer: Signer, clock: Callable[[], datetime]) -> str:
         {NAME: canonical_json({"name": name, "named_at": named_at, "signature": signature})},
         NAME,
     )
-    found = name_of(store)
-    if found is None:
+    stored_name = name_of(store)
+    if stored_name is None:
         raise EvidenceError(
             f"The evidence store at {store.place('')} does not give back what was written there."
         )
-    return found
+    return stored_name
 
 
 def _to_sign(name: str, named_at: str) -> bytes:

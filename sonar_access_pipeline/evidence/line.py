@@ -125,24 +125,24 @@ class Line:
     @cached_property
     def places(self) -> Mapping[str, list[str]]:
         """The paths of packets, by the first twelve characters of their digest."""
-        found: dict[str, list[str]] = defaultdict(list)
+        paths_by_digest: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
-            found[path.rpartition("/")[2][:12]].append(path)
-        return found
+            paths_by_digest[path.rpartition("/")[2][:12]].append(path)
+        return paths_by_digest
 
     def read(self, paths: Collection[str]) -> SealedPackets:
         """Read what packets say of themselves, of those that are signed as they should be.
 
         Raises `UnreadableError`.
         """
-        found = read_all(self.store, list(product(paths, (SEAL, MANIFEST, SUMS, SIGNATURE))))
-        signed = [path for path in paths if self._is_signed(path, found)]
+        bodies = read_all(self.store, list(product(paths, (SEAL, MANIFEST, SUMS, SIGNATURE))))
+        signed = [path for path in paths if self._is_signed(path, bodies)]
         others = [path for path in paths if path not in signed]
         strangers = [
             f"What lies at {path} is not signed as a packet of this line, and was not looked at."
             for path in others
         ]
-        read = _sealed(signed, found)
+        read = _sealed(signed, bodies)
         return SealedPackets(read.by_digest, read.faults, strangers)
 
     def _is_signed(self, path: str, found: Mapping[tuple[str, str], bytes | EvidenceError]) -> bool:
@@ -195,10 +195,10 @@ class Line:
     @cached_property
     def head_paths(self) -> list[str]:
         """The paths of signed heads, in order of their snapshots."""
-        found = self.store.listing("heads").bundles
+        names_by_path = self.store.listing("heads").bundles
         return [
             path
-            for path, names in found.items()
+            for path, names in names_by_path.items()
             if HEAD_FOLDER.fullmatch(path.removeprefix("heads/")) and HEAD in names
         ]
 
@@ -224,14 +224,14 @@ class Line:
         """Read signed heads: what they say, and what is wrong with them. Raises
         `UnreadableError`.
         """
-        found = read_all(self.store, list(product(paths, (HEAD, f"{HEAD}.sig"))))
-        said: list[dict[str, Any]] = []
+        bodies = read_all(self.store, list(product(paths, (HEAD, f"{HEAD}.sig"))))
+        signed_heads: list[dict[str, Any]] = []
         faults: list[LineFault] = []
         for path in paths:
-            one = self._head(path, found[path, HEAD], found[path, f"{HEAD}.sig"])
-            said += [one] if isinstance(one, dict) else []
+            one = self._head(path, bodies[path, HEAD], bodies[path, f"{HEAD}.sig"])
+            signed_heads += [one] if isinstance(one, dict) else []
             faults += [LineFault(one)] if isinstance(one, str) else []
-        return said, faults
+        return signed_heads, faults
 
     def _head(
         self, path: str, body: bytes | EvidenceError, signature: bytes | EvidenceError
@@ -239,17 +239,17 @@ class Line:
         """Give a signed head as it says it, or the sentence of its fault."""
         try:
             key = verified(_there(body), _there(signature), HEADS)
-            said = json.loads(_there(body))
-            if path != f"heads/{said['snapshot_id']:08d}-{said['head_sha256'][:12]}":
+            document = json.loads(_there(body))
+            if path != f"heads/{document['snapshot_id']:08d}-{document['head_sha256'][:12]}":
                 return f"the signed head at {path} is of another snapshot"
             if not self.trust.believes(key):
                 return f"of the signed head at {path}: {self.trust.refusal(key)}"
-            if said.get("time_stamp"):
+            if document.get("time_stamp"):
                 fault, _ = stamp_fault(
                     _there(signature),
                     self.store.read(path, HEAD_STAMP),
-                    self.authorities or self._known_authorities(path, said),
-                    said["signed_at"],
+                    self.authorities or self._known_authorities(path, document),
+                    document["signed_at"],
                 )
                 if fault:
                     return f"the time stamp of the signed head at {path} does not hold: {fault}"
@@ -257,7 +257,7 @@ class Line:
             raise
         except (EvidenceError, *UNREADABLE):
             return f"the signed head at {path} is not what was signed"
-        return {**said, "path": path, "signed_by": key.fingerprint}
+        return {**document, "path": path, "signed_by": key.fingerprint}
 
     def _known_authorities(self, path: str, said: Mapping[str, Any]) -> bytes | None:
         """Give the certificates beside a head.
@@ -282,23 +282,23 @@ class Line:
         paths = [
             one for one in listed if STATEMENT_FOLDER.fullmatch(one.removeprefix("statements/"))
         ]
-        found = read_all(self.store, list(product(paths, (STATEMENT, f"{STATEMENT}.sig"))))
-        said = []
+        bodies = read_all(self.store, list(product(paths, (STATEMENT, f"{STATEMENT}.sig"))))
+        signed_statements = []
         for path in paths:
             try:
-                body = _there(found[path, STATEMENT])
-                key = verified(body, _there(found[path, f"{STATEMENT}.sig"]), STATEMENTS)
+                body = _there(bodies[path, STATEMENT])
+                key = verified(body, _there(bodies[path, f"{STATEMENT}.sig"]), STATEMENTS)
                 one = json.loads(body)
                 is_ours = one["organization"] == self.organization_key and isinstance(
                     one["about"], list
                 )
                 if is_ours and self.trust.believes(key):
-                    said.append({**one, "path": path, "signed_by": key.fingerprint})
+                    signed_statements.append({**one, "path": path, "signed_by": key.fingerprint})
             except UnreadableError:
                 raise
             except (EvidenceError, *UNREADABLE):
                 continue
-        return sorted(said, key=lambda one: str(one["stated_at"]))
+        return sorted(signed_statements, key=lambda one: str(one["stated_at"]))
 
     def settled(self, faults: Iterable[LineFault]) -> tuple[list[str], list[str]]:
         """Part faults into those that stand, and those of which somebody stated what they are, with
@@ -307,13 +307,13 @@ class Line:
         stand: list[str] = []
         notes: list[str] = []
         for fault in dict.fromkeys(faults):
-            said = (
+            explanations = (
                 [one for one in self.statements if fault.key in one["about"]] if fault.key else []
             )
-            if said:
+            if explanations:
                 notes.append(
-                    f"{fault.sentence}; {said[-1]['by']} stated on"
-                    f" {str(said[-1]['stated_at'])[:10]}: {said[-1]['why']}"
+                    f"{fault.sentence}; {explanations[-1]['by']} stated on"
+                    f" {str(explanations[-1]['stated_at'])[:10]}: {explanations[-1]['why']}"
                 )
             else:
                 stand.append(fault.sentence)
@@ -420,12 +420,12 @@ def superseding(path: str, digest: str, others: Mapping[str, Mapping[str, Any]])
 
 def _ancestors(digest: str, others: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Find the packets that come before this one, as far as they were read."""
-    found: set[str] = set()
+    ancestors: set[str] = set()
     previous = others[digest]["previous_digest"]
-    while previous in others and previous not in found:
-        found.add(previous)
+    while previous in others and previous not in ancestors:
+        ancestors.add(previous)
         previous = others[previous]["previous_digest"]
-    return found
+    return ancestors
 
 
 def place_of(manifest: Mapping[str, Any], digest: str) -> str:

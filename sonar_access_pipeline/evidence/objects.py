@@ -143,8 +143,8 @@ def code_of(error: BaseException) -> str:
     seen: list[str] = []
     while one is not None and len(seen) < 9:
         response = getattr(one, "response", None)
-        said = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-        for candidate in (said, getattr(one, "error_code", None), getattr(one, "code", None)):
+        store_code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        for candidate in (store_code, getattr(one, "error_code", None), getattr(one, "code", None)):
             text = str(getattr(candidate, "value", candidate))
             if candidate is not None and CODE.fullmatch(text):
                 return text
@@ -181,10 +181,10 @@ class ObjectStore:
                 if refused.code not in UNKNOWN:
                     raise
         nothing: Iterable[str] = ()
-        found = self._asked(
+        paths = self._asked(
             path, lambda: self._files.find(f"{self._root}/{path}", refresh=True), nothing
         )
-        return _listing([self._inside(file) for file in found], {})
+        return _listing([self._inside(file) for file in paths], {})
 
     def has(self, path: str, completed_by: str) -> bool:
         """Tell whether a whole bundle lies there. Raises `UnreadableError`."""
@@ -211,38 +211,38 @@ class ObjectStore:
         digests where it gives any.
         """
         nothing: Iterable[dict[str, Any]] = ()
-        found = self._asked(
+        objects = self._asked(
             path, lambda: self._files.ls(f"{self._root}/{path}", detail=True, refresh=True), nothing
         )
-        said = {
+        tags = {
             PurePosixPath(str(one["name"])).name: str(one.get("ETag", "")).strip('"')
-            for one in found
+            for one in objects
         }
         marker = PurePosixPath(path).name
-        said = {
+        tags = {
             name: tag
-            for name, tag in said.items()
+            for name, tag in tags.items()
             if not is_left_behind(name) and (name != marker or name in files)
         }
-        if said.keys() != files.keys():
+        if tags.keys() != files.keys():
             return False
         # An entity tag is the MD5 unless the object is encrypted with a key of its own, or came in
         # parts: then it is read.
         unsaid = [
             name
             for name, body in files.items()
-            if said[name] != hashlib.md5(body, usedforsecurity=False).hexdigest()
+            if tags[name] != hashlib.md5(body, usedforsecurity=False).hexdigest()
         ]
         read = read_all(self, ((path, name) for name in unsaid))
         return all(read[path, name] == files[name] for name in unsaid)
 
     def get(self, path: str) -> dict[str, bytes]:
         """Read the files of a bundle, by name."""
-        found = self._asked(
+        paths = self._asked(
             path, lambda: self._files.ls(f"{self._root}/{path}", detail=False, refresh=True)
         )
         # A marker of the folder, as consoles make one, is none of its files.
-        files = [file for file in found if file.strip("/") != f"{self._root}/{path}"]
+        files = [file for file in paths if file.strip("/") != f"{self._root}/{path}"]
         names = sorted(
             name for file in files if not is_left_behind(name := PurePosixPath(file).name)
         )
@@ -279,14 +279,14 @@ class ObjectStore:
     def restoring(self, path: str, names: Iterable[str]) -> list[str]:
         """Give the commands that make the oldest versions of files the latest ones."""
         bucket = self._bucket
-        found = self._oldest_versions(path, names)
+        version_ids = self._oldest_versions(path, names)
         locked = ""
         if until := self._lock().get("ObjectLockRetainUntilDate"):
             locked = (
                 " --object-lock-mode COMPLIANCE --object-lock-retain-until-date"
                 f" {until:%Y-%m-%dT%H:%M:%SZ}"
             )
-        versions = {self._key(path, name): version for name, version in found.items()}
+        versions = {self._key(path, name): version for name, version in version_ids.items()}
         return [
             f"aws s3api copy-object --bucket {quote(bucket)} --key {quote(key)} "
             f"--copy-source {quote(f'{bucket}/{encoded(key)}?versionId={version}')}{locked}"
@@ -300,19 +300,19 @@ class ObjectStore:
 
         def ends(name: str) -> datetime | None:
             asked = {"Bucket": self._bucket, "Key": self._key(path, name)}
-            said = self._asked(
+            metadata = self._asked(
                 f"{path}/{name}", lambda: self._files.call_s3("head_object", **asked)
             )
-            is_locked = said.get("ObjectLockMode") == "COMPLIANCE"
-            kept: datetime | None = said.get("ObjectLockRetainUntilDate")
+            is_locked = metadata.get("ObjectLockMode") == "COMPLIANCE"
+            kept: datetime | None = metadata.get("ObjectLockRetainUntilDate")
             return kept if is_locked else None
 
         if self._kind is not S3:
             return None
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(ends, names))
-        known = [end for end in found if end is not None]
-        return min(known) if known and len(known) == len(found) else None
+            end_times = list(pool.map(ends, names))
+        known = [end for end in end_times if end is not None]
+        return min(known) if known and len(known) == len(end_times) else None
 
     def require_lockable(self) -> None:
         """Refuse a bucket that locks no objects, where somebody asked for that: before anything is
@@ -321,10 +321,10 @@ class ObjectStore:
         if self.retention_days is None:
             return
         asked = {"Bucket": self._bucket}
-        said = self._asked(
+        configuration = self._asked(
             "", lambda: self._files.call_s3("get_object_lock_configuration", **asked)
         )
-        if said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+        if configuration.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             raise EvidenceError(f"{self.url} cannot be locked: {REMEDIES['InvalidRequest']}.")
 
     def require_writable(self, path: str, name: str) -> None:
@@ -391,8 +391,8 @@ class ObjectStore:
                 older[name].append((one["LastModified"], str(one["VersionId"])))
                 tags[name].add(one["ETag"])
         changed = {
-            name: [version for _, version in sorted(found)]
-            for name, found in older.items()
+            name: [version for _, version in sorted(dated_versions)]
+            for name, dated_versions in older.items()
             if len(tags[name]) > 1
         }
         return _listing(latest, changed)
@@ -401,16 +401,16 @@ class ObjectStore:
         key = "/".join(part for part in (self._prefix, prefix) if part)
         asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": key}
         while True:
-            said = self._asked(
+            page = self._asked(
                 prefix, partial(self._files.call_s3, "list_object_versions", **asked)
             )
-            yield from said.get("Versions", ())
-            yield from said.get("DeleteMarkers", ())
-            if not said.get("IsTruncated"):
+            yield from page.get("Versions", ())
+            yield from page.get("DeleteMarkers", ())
+            if not page.get("IsTruncated"):
                 return
             asked |= {
-                "KeyMarker": said["NextKeyMarker"],
-                "VersionIdMarker": said["NextVersionIdMarker"],
+                "KeyMarker": page["NextKeyMarker"],
+                "VersionIdMarker": page["NextVersionIdMarker"],
             }
 
     def _oldest_versions(self, path: str, names: Iterable[str]) -> dict[str, str]:
@@ -515,8 +515,8 @@ def _listing(files: Sequence[str], older: Mapping[str, Sequence[str]]) -> Listin
 
 
 def _by_folder(files: Iterable[str]) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
+    names_by_folder: dict[str, set[str]] = defaultdict(set)
     for file in files:
         folder, _, name = file.rpartition("/")
-        found[folder].add(name)
-    return {folder: frozenset(names) for folder, names in sorted(found.items())}
+        names_by_folder[folder].add(name)
+    return {folder: frozenset(names) for folder, names in sorted(names_by_folder.items())}

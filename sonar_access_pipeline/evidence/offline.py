@@ -109,9 +109,9 @@ def alone(
     if STAMP in files:
         # Named by nobody, they are those that the sealer named: under the signature, like
         # everything else.
-        said = None if about is None else str(about.get("sealed_at"))
+        stated_time = None if about is None else str(about.get("sealed_at"))
         fault, note = stamp_fault(
-            files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), said
+            files[SIGNATURE], files[STAMP], authorities or files.get(AUTHORITIES), stated_time
         )
         report.own += [f"{STAMP}: {fault}"] if fault else []
         report.notes += [note] if note else []
@@ -139,14 +139,14 @@ def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
     if sums == sums_from(digests):
         return
     listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
-    found = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
-    found += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
-    found += [
+    faults = [f"{name} is listed but missing" for name in sorted(listed.keys() - digests.keys())]
+    faults += [f"{name} is not listed" for name in sorted(digests.keys() - listed.keys())]
+    faults += [
         f"{name} was changed"
         for name in sorted(listed.keys() & digests.keys())
         if listed[name] != digests[name]
     ]
-    yield from found or [f"{SUMS} is not written as it was sealed"]
+    yield from faults or [f"{SUMS} is not written as it was sealed"]
 
 
 def _sum_line(line: str) -> tuple[str, str]:
@@ -187,35 +187,35 @@ def _statements(
     """Compare what seal and manifest say with the files: digests, bytes, rows, numbers, queries,
     source.
     """
-    found = []
+    faults = []
     if about["digest"] != digests[MANIFEST]:
-        found.append(f"{SEAL} names another manifest")
+        faults.append(f"{SEAL} names another manifest")
     if about["signed_by"] != key.fingerprint:
-        found.append(f"{SEAL} names another key than the one that signed")
+        faults.append(f"{SEAL} names another key than the one that signed")
     stated = manifest["files"]
     content = files.keys() - OF_ONE_SEAL - {MANIFEST}
-    found += [
+    faults += [
         f"{MANIFEST} names {name}, which is missing" for name in sorted(stated.keys() - content)
     ]
-    found += [
+    faults += [
         f"{MANIFEST} does not name {name}"
         for name in sorted(content - stated.keys() - set(RENDERINGS))
     ]
     for name in sorted(stated.keys() & content):
         body = files[name]
-        said = stated[name]
-        if (said["sha256"], said["bytes"]) != (digests[name], len(body)):
-            found.append(f"{MANIFEST} and {name} disagree")
+        entry = stated[name]
+        if (entry["sha256"], entry["bytes"]) != (digests[name], len(body)):
+            faults.append(f"{MANIFEST} and {name} disagree")
         elif name.endswith(".csv"):
-            found += _table_faults(name, body, said, str(manifest["source"]["kind"]))
-    found += [
+            faults += _table_faults(name, body, entry, str(manifest["source"]["kind"]))
+    faults += [
         f"{MANIFEST}: the statements behind {name} have another digest"
-        for name, said in sorted(manifest["queries"].items())
-        if canonical_digest(said["statements"]) != said["sha256"]
+        for name, entry in sorted(manifest["queries"].items())
+        if canonical_digest(entry["statements"]) != entry["sha256"]
     ]
-    if manifest["format_version"] in FORMATS and not found:
-        found += _count_faults(files, manifest)
-    return found
+    if manifest["format_version"] in FORMATS and not faults:
+        faults += _count_faults(files, manifest)
+    return faults
 
 
 def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:

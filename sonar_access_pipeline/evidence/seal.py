@@ -133,9 +133,9 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
                 f" not at {place} any more; it is not made again in silence. Bring it back: from a"
                 " copy, or from an older version of the objects."
             )
-        found = sealing.store.get(path)
-        _require_unchanged(packet, found, place)
-        _require_signed(sealing.store, found, {entry.key_fingerprint or ""} - {""}, place)
+        stored_files = sealing.store.get(path)
+        _require_unchanged(packet, stored_files, place)
+        _require_signed(sealing.store, stored_files, {entry.key_fingerprint or ""} - {""}, place)
         packets.note_there(warehouse, packets.Header(path, place, SUMS, entry.sealed_at))
     return Sealed(place, packet.digest, is_new)
 
@@ -204,11 +204,11 @@ def _sealed_before(
     lost it because a warehouse was restored.
     """
     store = sealing.store
-    found = store.get(path)
+    stored_files = store.get(path)
     place = store.place(path)
-    _require_unchanged(packet, found, place)
-    _require_signed(store, found, ours, place)
-    return entry_of(found, place)
+    _require_unchanged(packet, stored_files, place)
+    _require_signed(store, stored_files, ours, place)
+    return entry_of(stored_files, place)
 
 
 def entry_of(files: Mapping[str, bytes], location: str) -> packets.RegisterEntry:
@@ -479,7 +479,7 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
     head = packets.unsigned_head(warehouse)
     if head is None:
         return None
-    said = {
+    document = {
         "snapshot_id": head.snapshot_id,
         "head_sha256": head.head_sha256,
         "organization": head.organization_key,
@@ -489,7 +489,7 @@ def sign_head(warehouse: Warehouse, sealing: Sealing) -> str | None:
         "time_stamp": sealing.stamp is not None,
         "time_stamp_certificates_sha256": digests_of(sealing.known_authorities).get(AUTHORITIES),
     }
-    body = canonical_json(said)
+    body = canonical_json(document)
     path = f"heads/{head.snapshot_id:08d}-{head.head_sha256[:12]}"
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     endorse(sealing)
@@ -543,7 +543,7 @@ def state(
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     with warehouse.read() as transaction:
         before = packets.entries(transaction, organization_key)
-    said = {
+    statement = {
         "organization": organization_key,
         "about": sorted(about),
         "by": by,
@@ -552,7 +552,7 @@ def state(
         "previous_digest": before[-1].digest if before else None,
         "time_stamp": sealing.stamp is not None,
     }
-    body = canonical_json(said)
+    body = canonical_json(statement)
     path = f"statements/{hashlib.sha256(body).hexdigest()[:32]}"
     header = packets.Header(path, sealing.store.place(path), STATEMENT, sealing.clock())
     endorse(sealing)
@@ -576,10 +576,13 @@ def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collectio
     Raises `EvidenceError`.
     """
     try:
-        found = store.get(path)
-        key = verified(found[HEAD], found[f"{HEAD}.sig"], HEADS)
-        said = json.loads(found[HEAD])
-        is_this = (said["snapshot_id"], said["head_sha256"]) == (head.snapshot_id, head.head_sha256)
+        stored_files = store.get(path)
+        key = verified(stored_files[HEAD], stored_files[f"{HEAD}.sig"], HEADS)
+        document = json.loads(stored_files[HEAD])
+        is_this = (document["snapshot_id"], document["head_sha256"]) == (
+            head.snapshot_id,
+            head.head_sha256,
+        )
     except UnreadableError:
         raise
     except (EvidenceError, *UNREADABLE):

@@ -105,7 +105,7 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
     if reader.take(len(MAGIC)) != MAGIC or reader.number() != VERSION:
         raise SignatureError("it is no SSH signature of version 1")
     key = PublicKey(reader.string())
-    said = reader.string()
+    signed_namespace = reader.string()
     reserved = reader.string()
     algorithm = reader.string()
     signature = WireReader(reader.string())
@@ -115,9 +115,10 @@ def verified(message: bytes, signature_file: bytes, namespace: str) -> PublicKey
         raise SignatureError("it is not what an Ed25519 key makes")
     if _lines(reader.whole) != signature_file:
         raise SignatureError("it is not written as OpenSSH writes it")
-    if said != namespace.encode():
+    if signed_namespace != namespace.encode():
         raise SignatureError(
-            f"it is a signature for '{said.decode(errors='replace')}', not for '{namespace}'"
+            f"it is a signature for '{signed_namespace.decode(errors='replace')}', not for"
+            f" '{namespace}'"
         )
     if algorithm != HASH:
         raise SignatureError("it does not use SHA-512")
@@ -164,11 +165,11 @@ class WireReader:
 
     def take(self, count: int) -> bytes:
         """Read the next bytes. Raises `SignatureError` where there are fewer."""
-        found = self.whole[self._place : self._place + count]
-        if len(found) < count:
+        chunk = self.whole[self._place : self._place + count]
+        if len(chunk) < count:
             raise SignatureError("it is cut off")
         self._place += count
-        return found
+        return chunk
 
     def number(self) -> int:
         """Read the next four bytes as a number."""

@@ -228,7 +228,7 @@ class FolderStore:
 
         What begins with a dot is being written, or somebody's own.
         """
-        found: dict[str, frozenset[str]] = {}
+        names_by_folder: dict[str, frozenset[str]] = {}
         beside: list[str] = []
 
         def refused(error: OSError) -> None:
@@ -243,8 +243,8 @@ class FolderStore:
             beside += [f"{here}/{_shown(name)}" for name in sorted(files) if is_left_behind(name)]
             names = frozenset(_shown(name) for name in files if not is_left_behind(name))
             if names or not inside:
-                found[here] = names
-        return Listing(found, beside=beside)
+                names_by_folder[here] = names
+        return Listing(names_by_folder, beside=beside)
 
     def holds(self, path: str, files: Mapping[str, bytes]) -> bool:
         """Tell whether these files lie there, to the byte, and nothing else."""

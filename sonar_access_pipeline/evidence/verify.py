@@ -103,12 +103,12 @@ def verify(
             f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}."
         )
     trust = Trust(store, fingerprints, registered or _keys(warehouse))
-    said = alone(files, trust, authorities, report, must_be_stamped=authorities is not None)
+    documents = alone(files, trust, authorities, report, must_be_stamped=authorities is not None)
     if report.own:
         _older(path, files, trust, authorities, report)
-    if said is None:
+    if documents is None:
         return report
-    about, manifest = said
+    about, manifest = documents
     line = Line(str(manifest["organization"]["key"]), trust, authorities)
     # Before the store is listed: what is sealed meanwhile is neither lost nor unknown.
     register = _Register.read(warehouse, line.organization_key) if warehouse is not None else None
@@ -154,15 +154,15 @@ def verify_all(
     register = _Register.read(warehouse, organization_key) if warehouse is not None else None
     trust = Trust(store, fingerprints, _keys(warehouse))
     line = Line(organization_key, trust, authorities)
-    found = Packets()
+    outcome = Packets()
     seals: dict[str, Mapping[str, Any]] = {}
     faults: list[LineFault] = []
     for path, files in _each(line):
-        report = found.reports[path] = Report()
-        said = alone(files, trust, authorities, report)
+        report = outcome.reports[path] = Report()
+        documents = alone(files, trust, authorities, report)
         if report.own:
             _older(path, files, trust, authorities, report)
-        if said is None:
+        if documents is None:
             # Nobody of ours signed it: it is no link of the line.
             continue
         sealed = line.of(path, files)
@@ -170,11 +170,11 @@ def verify_all(
         faults += sealed.faults
         if warehouse is not None and register is not None:
             # One that was sealed after the register was read is in the one of now.
-            is_known = said[0]["digest"] in {row["digest"] for row in register.rows}
+            is_known = documents[0]["digest"] in {row["digest"] for row in register.rows}
             known = register if is_known else _Register.read(warehouse, organization_key)
-            faults += _entry_faults(said[0], known.rows)
-            faults += _lock_faults(store, path, said[0], files, known)
-    found.notes += line.notes
+            faults += _entry_faults(documents[0], known.rows)
+            faults += _lock_faults(store, path, documents[0], files, known)
+    outcome.notes += line.notes
     faults += [
         LineFault(
             f"the packet before {digest[:12]}, {seal['previous_digest'][:12]}, is not in the"
@@ -188,13 +188,13 @@ def verify_all(
     faults += [*forks(SealedPackets(seals)), *of_heads]
     if warehouse is not None and register is not None:
         faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
-    found.around, found.stated = line.settled(faults)
-    found.keys = {
+    outcome.around, outcome.stated = line.settled(faults)
+    outcome.keys = {
         fault.key: fault.sentence
         for fault in faults
-        if fault.key and fault.sentence in found.around
+        if fault.key and fault.sentence in outcome.around
     }
-    return found
+    return outcome
 
 
 def _each(line: Line) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -264,9 +264,9 @@ def _lock_faults(
     until = store.locked_until(path, files)
     if until is None or until < published:
         name = str(about["digest"])[:12]
-        said = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
+        phrase = f"it ends on {until:%Y-%m-%d}" if until else "there is none"
         yield LineFault(
-            f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {said}",
+            f"the lock of packet {name} was to hold until {published:%Y-%m-%d}, and {phrase}",
             f"lock:{name}",
         )
 
@@ -355,25 +355,25 @@ def _warehouse_faults(
     `register` was read before the store was listed.
     """
     now = _Register.read(warehouse, line.organization_key)
-    found = list(_register_faults(line, seals, register, now, whole=whole))
+    faults = list(_register_faults(line, seals, register, now, whole=whole))
     keys = {(row["snapshot_id"], row["head_sha256"]): row["key_fingerprint"] for row in now.signed}
-    for said in heads:
-        number = said["snapshot_id"]
-        sha256 = said["head_sha256"]
-        key = str(said["path"]).replace("heads/", "head:")
+    for signed_head in heads:
+        number = signed_head["snapshot_id"]
+        sha256 = signed_head["head_sha256"]
+        key = str(signed_head["path"]).replace("heads/", "head:")
         if number not in now.chain:
-            found.append(
+            faults.append(
                 LineFault(f"the warehouse has lost snapshot {number}, whose head was signed", key)
             )
         elif now.chain[number].head_sha256 != sha256:
-            found.append(
+            faults.append(
                 LineFault(
                     f"the warehouse's snapshots up to {number} are not those whose head was signed",
                     key,
                 )
             )
-        elif keys.get((number, sha256)) not in (None, said["signed_by"]):
-            found.append(
+        elif keys.get((number, sha256)) not in (None, signed_head["signed_by"]):
+            faults.append(
                 LineFault(
                     f"the signed head of snapshot {number} is signed by another key than the"
                     " register has",
@@ -386,7 +386,7 @@ def _warehouse_faults(
         f"{row['snapshot_id']:08d}-{row['head_sha256'][:12]}": row["snapshot_id"]
         for row in register.signed
     }
-    found += [
+    faults += [
         LineFault(
             f"the signed head of snapshot {snapshot_id} is not in the evidence store",
             f"head:{name}",
@@ -395,7 +395,7 @@ def _warehouse_faults(
         if name not in there | is_waiting
     ]
     chain = {None, *(head.head_sha256 for head in now.chain.values())}
-    found += [
+    faults += [
         LineFault(
             f"the warehouse's snapshots do not lead to the head that the packet {digest[:12]} was"
             " sealed with",
@@ -404,7 +404,7 @@ def _warehouse_faults(
         for digest, seal in seals.items()
         if seal["snapshot_chain_head"] not in chain
     ]
-    return found
+    return faults
 
 
 def _build_again(
@@ -471,12 +471,12 @@ def _newest_of_window(
         if (row["first_day"], row["last_day"]) == (days.first, days.last)
     ]
     paths = line.places.get(digests[-1][:12], []) if digests else []
-    found = line.store.get(paths[0]) if paths else {}
+    files = line.store.get(paths[0]) if paths else {}
     is_whole = (
-        found.keys() >= {MANIFEST, SEAL}
-        and digests_of({MANIFEST: found[MANIFEST]})[MANIFEST] == digests[-1]
+        files.keys() >= {MANIFEST, SEAL}
+        and digests_of({MANIFEST: files[MANIFEST]})[MANIFEST] == digests[-1]
     )
-    return found if is_whole else None
+    return files if is_whole else None
 
 
 def _window(manifest: Mapping[str, Any]) -> Window:
@@ -505,8 +505,8 @@ def _differing(files: Mapping[str, bytes], warehouse: Warehouse) -> list[str]:
         for one in (compared, ours):
             one[MANIFEST] = canonical_json(
                 {
-                    part: said
-                    for part, said in json.loads(one[MANIFEST]).items()
+                    part: value
+                    for part, value in json.loads(one[MANIFEST]).items()
                     if part != "queries"
                 }
             )
@@ -526,14 +526,14 @@ def _entry_faults(
             "the warehouse's register does not know this packet", f"unregistered:{name}"
         )
         return
-    said: dict[str, Any] = {
+    register_values: dict[str, Any] = {
         "previous_digest": ours["previous_digest"],
         "sealed_at": iso(ours["sealed_at"]),
         "signed_by": ours["key_fingerprint"],
         "run_id": ours["run_id"],
         "time_stamp": ours["time_stamp"],
     }
-    for field_name, value in said.items():
+    for field_name, value in register_values.items():
         if about.get(field_name) != value:
             sentence = (
                 f"{SEAL} of packet {name} and the warehouse's register disagree about {field_name}"

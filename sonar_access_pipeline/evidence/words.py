@@ -78,10 +78,12 @@ def sentences(facts: Facts) -> list[Sentence]:
     """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they
     matter.
     """
-    found = [_gaps(facts)]
+    statements = [_gaps(facts)]
     if facts.no_comparison:
-        found.append(Sentence(f"What changed is not known: {facts.no_comparison}.", matters=True))
-    found += [
+        statements.append(
+            Sentence(f"What changed is not known: {facts.no_comparison}.", matters=True)
+        )
+    statements += [
         Sentence(part, matters=True) for part in (*facts.unknown_parts, facts.reaches_back) if part
     ]
     for row in facts.held:
@@ -90,9 +92,9 @@ def sentences(facts: Facts) -> list[Sentence]:
             f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing"
             " until a person confirms or"
         )
-        found.append(Sentence(f"{waits} retracts it.{why}", matters=True))
+        statements.append(Sentence(f"{waits} retracts it.{why}", matters=True))
     for row in facts.untied:
-        found.append(
+        statements.append(
             Sentence(
                 f"A reconciliation fails: {row['what']}: {_numbers(row)}."
                 f" {row['detail'] or ''}".strip(),
@@ -100,42 +102,44 @@ def sentences(facts: Facts) -> list[Sentence]:
             )
         )
     for row in facts.untold:
-        found.append(
+        statements.append(
             Sentence(
                 f"Not comparable: {row['what']}:"
                 f" {row['detail'] or 'fewer than two of its numbers are known'}."
             )
         )
     if facts.anyone:
-        found.append(
+        statements.append(
             Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True)
         )
     if facts.projects_of_anyone:
         on = f"{facts.projects_of_anyone} project{'s' if facts.projects_of_anyone > 1 else ''}"
-        found.append(Sentence(f"Anyone, signed in or not, has permissions on {on}.", matters=True))
+        statements.append(
+            Sentence(f"Anyone, signed in or not, has permissions on {on}.", matters=True)
+        )
     if baseline := len(facts.changes) - len(facts.real_changes):
-        found.append(
+        statements.append(
             Sentence(
                 f"{baseline} access rows were first observed in this window. When they were granted"
                 " is not known."
             )
         )
     if facts.imported:
-        said = (
+        opening = (
             f"{len(facts.imported)} of the {len(facts.used)} observations behind this packet came"
             " in an archive"
         )
-        found.append(Sentence(f"{said} from another warehouse; manifest.json says which."))
+        statements.append(Sentence(f"{opening} from another warehouse; manifest.json says which."))
     if facts.redactions:
-        found.append(
+        statements.append(
             Sentence(
                 f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says"
                 " by whose decision."
             )
         )
-    found.append(_findings(facts))
+    statements.append(_findings(facts))
     for row in facts.ended_exceptions:
-        found.append(
+        statements.append(
             Sentence(
                 f"An exception ended on {row['exception_ended']}: {row['title']}"
                 f" ({row['subject']}); {row['exception_by']} answered for it:"
@@ -146,12 +150,12 @@ def sentences(facts: Facts) -> list[Sentence]:
     unseen, in_part = (
         [row["subject"] for row in limits(facts) if row["observed"] == how] for how in (NO, IN_PART)
     )
-    found.append(Sentence(f"Not observed: {', '.join(unseen)}. limits.csv says why."))
+    statements.append(Sentence(f"Not observed: {', '.join(unseen)}. limits.csv says why."))
     if in_part:
-        found.append(
+        statements.append(
             Sentence(f"Observed in part: {', '.join(in_part)}. limits.csv says what is missing.")
         )
-    return found
+    return statements
 
 
 def _gaps(facts: Facts) -> Sentence:
@@ -182,11 +186,12 @@ def _findings(facts: Facts) -> Sentence:
         if version
         else "Rules were asked with the policy that is shipped"
     )
-    said = ", ".join(f"{rule_id} ({count})" for rule_id, count in rules.items()) or "none"
+    rule_counts = ", ".join(f"{rule_id} ({count})" for rule_id, count in rules.items()) or "none"
     unknown = len({row["rule_id"] for row in facts.not_evaluable})
     excepted = f" {len(facts.excepted)} findings have an exception." if facts.excepted else ""
     return Sentence(
-        f"{judged}. Findings: {said}. {unknown} rules could not be answered for all.{excepted}"
+        f"{judged}. Findings: {rule_counts}. {unknown} rules could not be answered for"
+        f" all.{excepted}"
     )
 
 
@@ -202,17 +207,17 @@ def kinds(facts: Facts) -> str:
     if facts.no_comparison:
         return f"What changed is not known: {facts.no_comparison}."
     counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
-    said = "; ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counts)
+    tally = "; ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counts)
     left = len(facts.real_changes) - MOST_CHANGES
     more = [f"The last {left} are in changes.csv only."] if left > 0 else []
     lies = "Each lies between two observations: last seen as before, first seen as since."
-    found = [
-        f"{said or 'Nothing changed between these observations'}.",
-        *([lies] if said else []),
+    parts = [
+        f"{tally or 'Nothing changed between these observations'}.",
+        *([lies] if tally else []),
         *more,
         *facts.unknown_parts,
     ]
-    return " ".join([*found, *([facts.reaches_back] if facts.reaches_back else [])])
+    return " ".join([*parts, *([facts.reaches_back] if facts.reaches_back else [])])
 
 
 def through(change: Mapping[str, Any]) -> str | None:

@@ -89,12 +89,12 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
 
     `population_csv` is the packet's own file: rows are known by the digests of its rows.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    rules_by_account: dict[str, list[str]] = defaultdict(list)
     for row in facts.failed:
         if row["subject_type"] == "account":
-            found[row["subject"]].append(row["rule_id"])
+            rules_by_account[row["subject"]].append(row["rule_id"])
     sheets = [
-        _review(population_csv, found),
+        _review(population_csv, rules_by_account),
         _sheet("Access paths", queries.ACCESS, facts.access),
         # Without a baseline, which is no change; changes.csv has it.
         _sheet("Changes", queries.CHANGES, facts.real_changes),
@@ -118,7 +118,7 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
     population_csv = packet["population.csv"]
     digest = hashlib.sha256(packet["manifest.json"]).hexdigest()
     header, *records = parsed(packet["findings.csv"])
-    found: dict[str, list[str]] = defaultdict(list)
+    rules_by_account: dict[str, list[str]] = defaultdict(list)
     for record in records:
         row = dict(zip(header, map(original, record), strict=True))
         is_excepted = row["exception_by"] and not row.get("exception_ended")
@@ -126,7 +126,7 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
             "account",
             Result.FAIL.value,
         ) and not is_excepted:
-            found[row["subject"]].append(row["rule_id"])
+            rules_by_account[row["subject"]].append(row["rule_id"])
     organization = about["organization"]["key"]
     window = about["window"]
     kind = about["source"]["kind"]
@@ -151,7 +151,7 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
     made = datetime.fromisoformat(about["as_of"]["observed_at"])
     return _workbook(
         summary,
-        [_review(population_csv, found)],
+        [_review(population_csv, rules_by_account)],
         f"Source: {kind}",
         f"Access review of {organization}",
         made,

@@ -155,8 +155,8 @@ def _raw_assets(
         for table in RAW_TABLES:
             metadata: dict[str, Any] = {"snapshot_id": recorded.snapshot_id}
             if table is raw_snapshot:
-                said = {"content_sha256": recorded.content_sha256, "signed_head": head}
-                metadata |= numbers | {"lists": list_table(lists)} | said
+                integrity = {"content_sha256": recorded.content_sha256, "signed_head": head}
+                metadata |= numbers | {"lists": list_table(lists)} | integrity
             elif table is raw_list:
                 metadata["dagster/partition_row_count"] = len(lists)
             yield dg.MaterializeResult(asset_key=_key(connection, table.name), metadata=metadata)
@@ -315,7 +315,7 @@ def _evidence_asset(
             sealed = seal(packet, sealing, warehouse, run_id=context.run.run_id)
             with warehouse.read() as transaction:
                 ours = packets.keys(transaction)
-            found = verify(
+            report = verify(
                 sealing.store, sealed.place.removeprefix(sealing.store.place("")), registered=ours
             )
             gaps = gaps_of(warehouse, connection.organization_key(), window)
@@ -324,8 +324,10 @@ def _evidence_asset(
         yield dg.AssetCheckResult(
             asset_key=spec.key,
             check_name="as_sealed",
-            passed=found.is_fine,
-            metadata={"faults": table_of([{"fault": fault} for fault in found.faults], ("fault",))},
+            passed=report.is_fine,
+            metadata={
+                "faults": table_of([{"fault": fault} for fault in report.faults], ("fault",))
+            },
         )
         made = packet.files if sealed.is_new else packet.data
         yield dg.MaterializeResult(

@@ -43,20 +43,21 @@ def recorded_check(connection: Connection, resources: Resources) -> dg.AssetChec
     def as_recorded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with working(context), resources.warehouse() as warehouse:
             began = time.monotonic()
-            found = verify(warehouse, connection.organization_key())
+            verification = verify(warehouse, connection.organization_key())
             sealed = verify_all(
                 resources.store(), connection.organization_key(), warehouse=warehouse
             )
             seconds = round(time.monotonic() - began, 3)
-        by_table = Counter(finding.table for finding in found.findings)
+        by_table = Counter(finding.table for finding in verification.findings)
         return dg.AssetCheckResult(
-            passed=found.state is not State.DIFFERENT and not sealed.faults,
+            passed=verification.state is not State.DIFFERENT and not sealed.faults,
             description=(
-                f"{found.state.value}, {len(sealed.faults)} faults of evidence; `sonar-access"
-                " warehouse verify` and `sonar-access evidence verify --all` name each"
+                f"{verification.state.value}, {len(sealed.faults)} faults of evidence;"
+                " `sonar-access warehouse verify` and `sonar-access evidence verify --all` name"
+                " each"
             ),
             metadata={
-                "state": found.state.value,
+                "state": verification.state.value,
                 "findings": table_of(
                     [
                         {"table": name, "differences": number}
@@ -68,11 +69,11 @@ def recorded_check(connection: Connection, resources: Resources) -> dg.AssetChec
                 "evidence": table_of(
                     [{"fault": fault} for fault in sealed.faults[:MOST]], ("fault",)
                 ),
-                "snapshots": found.snapshots,
-                "observations": found.observations,
-                "bodies": found.bodies,
-                "bodies_dropped": found.dropped,
-                "redactions": len(found.redactions),
+                "snapshots": verification.snapshots,
+                "observations": verification.observations,
+                "bodies": verification.bodies,
+                "bodies_dropped": verification.dropped,
+                "redactions": len(verification.redactions),
                 "seconds": seconds,
             },
         )

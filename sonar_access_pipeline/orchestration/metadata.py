@@ -42,10 +42,10 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 def uncounted(recorded: Recorded) -> str:
     """Say why nothing is derived from a snapshot, and what to do about it."""
-    said = f"The snapshot is {recorded.verdict.value}: {(recorded.reason or '').rstrip('.')}"
+    sentence = f"The snapshot is {recorded.verdict.value}: {(recorded.reason or '').rstrip('.')}"
     if recorded.verdict is not Verdict.HELD:
-        return f"{said}. Nothing is derived from it; sync again."
-    return f"{said}. {what_to_decide(recorded.snapshot_id)}"
+        return f"{sentence}. Nothing is derived from it; sync again."
+    return f"{sentence}. {what_to_decide(recorded.snapshot_id)}"
 
 
 def gaps_of(warehouse: Warehouse, organization_key: str, window: Window) -> dict[str, Any]:

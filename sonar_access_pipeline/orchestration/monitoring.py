@@ -194,18 +194,18 @@ class Monitoring:
             problems = [
                 *(
                     problem
-                    for name, found in facts.items()
-                    if (problem := sync_problem(watched[name], found))
+                    for name, connection_facts in facts.items()
+                    if (problem := sync_problem(watched[name], connection_facts))
                 ),
                 *(
                     problem
-                    for name, found in facts.items()
-                    if (problem := gap_problem(watched[name], found))
+                    for name, connection_facts in facts.items()
+                    if (problem := gap_problem(watched[name], connection_facts))
                 ),
                 *(
                     problem
-                    for name, found in facts.items()
-                    if (problem := token_problem(watched[name], found, now))
+                    for name, connection_facts in facts.items()
+                    if (problem := token_problem(watched[name], connection_facts, now))
                 ),
                 *(
                     problem
@@ -235,8 +235,8 @@ class Monitoring:
         # be told.
         settled = {
             name: settings.calendar_of(watched[name].organization_key).last_due(now)
-            for name, found in facts.items()
-            if found.missing_day is None
+            for name, connection_facts in facts.items()
+            if connection_facts.missing_day is None
         }
         return Look(
             problems,
@@ -456,12 +456,12 @@ def _over(entry: Entry, transaction: Transaction, today: date) -> Entry:
             problem=replace(problem, sentence=f"It is over, but {today} is not observed yet."),
         )
     days = "these days stay gaps: " if len(gaps) > 1 else "this day stays a gap: "
-    said = (
+    summary = (
         f"It is over; {days}{', '.join(map(str, gaps))}."
         if gaps
         else "It is over; no day was lost."
     )
-    return replace(entry, problem=replace(problem, sentence=said))
+    return replace(entry, problem=replace(problem, sentence=summary))
 
 
 def _unmended(transaction: Transaction, known: Sequence[Open]) -> list[Problem]:
@@ -499,7 +499,7 @@ def due_retries(
         run.connection
         for run in runs.in_flight(instance, [c.name for c in resources.settings.connections])
     }
-    found = []
+    retries = []
     with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in resources.settings.connections:
             if connection.organization is None or connection.name in flying:
@@ -516,5 +516,5 @@ def due_retries(
                 )
             ]
             if is_due(tried, now, first_pause):
-                found.append((connection, now.date(), len(tried) + 1))
-    return found
+                retries.append((connection, now.date(), len(tried) + 1))
+    return retries

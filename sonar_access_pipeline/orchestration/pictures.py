@@ -66,7 +66,7 @@ def calendar(days: Sequence[tuple[date, str]]) -> bytes:
             )
     x = MARGIN
     for status in COLOURS:
-        count = sum(found == status for _, found in days)
+        count = sum(day_status == status for _, day_status in days)
         _cell(draw, font, x, bottom + 8, status)
         words = f"{status} {count}"
         _text(draw, font, x + CELL + 4, bottom + 8, words, INK)

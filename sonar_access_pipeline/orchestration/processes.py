@@ -55,13 +55,13 @@ class _Place:
 
         A run that executes another one again begins with the tags of that one, which do not count.
         """
-        of_run, *said = run.tags.get(TAG, "").split(" ")
+        of_run, *fields = run.tags.get(TAG, "").split(" ")
         if of_run != run.run_id:
             return None
         return cls(
-            said[0],
-            said[1],
-            {int(number): born for number, born in (each.split(":") for each in said[2:])},
+            fields[0],
+            fields[1],
+            {int(number): born for number, born in (each.split(":") for each in fields[2:])},
         )
 
     @property
@@ -90,10 +90,10 @@ def end_lost(instance: dg.DagsterInstance, is_ours: Callable[[dg.DagsterRun], bo
     """Have runs of ours fail whose process on this machine is gone; their ids."""
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
-    found = instance.get_run_records(filters=dg.RunsFilter(statuses=WORKING))
+    records = instance.get_run_records(filters=dg.RunsFilter(statuses=WORKING))
     lost = [
         record.dagster_run.run_id
-        for record in found
+        for record in records
         if is_ours(record.dagster_run) and _is_lost(record)
     ]
     # One that ended well between the two looks has no process either.

@@ -93,15 +93,15 @@ def ended_since(
     seen = set(known)
     filters = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_after=since - OVERLAP)
     records = sorted(instance.get_run_records(filters=filters), key=_ended_at)
-    found: list[Ended] = []
+    ended_runs: list[Ended] = []
     for record in records:
         # One that ended long ago was only tagged since.
         if record.dagster_run.run_id not in seen and _ended_at(record) >= since - RETAGGED:
             abouts = _about(record.dagster_run, names)
-            found += [_ended(instance, record, about) for about in abouts]
+            ended_runs += [_ended(instance, record, about) for about in abouts]
     until = max([since, *(_utc(record.update_timestamp) for record in records)])
     return EndedRuns(
-        found,
+        ended_runs,
         min(until, max(since, datetime.now(UTC))),
         [record.dagster_run.run_id for record in records],
     )
@@ -111,7 +111,7 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
     """Find the runs of connections that have not ended."""
     names = list(connections)
     now = datetime.now(UTC)
-    found = []
+    flights = []
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=IN_FLIGHT)):
         for about in _about(record.dagster_run, names):
             waiting = record.dagster_run.status in WAITING
@@ -120,7 +120,7 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
                 if waiting or not record.start_time
                 else datetime.fromtimestamp(record.start_time, UTC)
             )
-            found.append(
+            flights.append(
                 RunInFlight(
                     record.dagster_run.run_id,
                     about.connection,
@@ -129,7 +129,7 @@ def in_flight(instance: dg.DagsterInstance, connections: Iterable[str]) -> list[
                     now - _utc(since),
                 )
             )
-    return found
+    return flights
 
 
 def how_it_ended(instance: dg.DagsterInstance, run_id: str) -> tuple[Cause, str, datetime] | None:
@@ -175,12 +175,12 @@ def last_ticks(
     """Find when each sensor of a code location was last evaluated without an error; None for one
     that never was.
     """
-    found: dict[str, datetime | None] = dict.fromkeys(sensors)
+    latest_ticks: dict[str, datetime | None] = dict.fromkeys(sensors)
     if not sensors:
-        return found
+        return latest_ticks
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         name = state.instigator_name
-        if name not in found or (
+        if name not in latest_ticks or (
             location
             and state.origin.repository_origin.code_location_origin.location_name != location
         ):
@@ -192,8 +192,10 @@ def last_ticks(
             statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED],
         )
         times = [datetime.fromtimestamp(tick.timestamp, UTC) for tick in ticks]
-        found[name] = max([*times, *([known] if (known := found[name]) else [])], default=None)
-    return found
+        latest_ticks[name] = max(
+            [*times, *([known] if (known := latest_ticks[name]) else [])], default=None
+        )
+    return latest_ticks
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ SENTENCES = {
 def _ended(instance: dg.DagsterInstance, record: dg.RunRecord, about: _About) -> Ended:
     run = record.dagster_run
     records = instance.get_records_for_run(run.run_id, of_type=EVENTS).records
-    events = [found.event_log_entry.dagster_event for found in records]
+    events = [event_record.event_log_entry.dagster_event for event_record in records]
     failures = [event for event in events if event and event.is_step_failure]
     checks = [
         event.asset_check_evaluation_data
@@ -358,9 +360,9 @@ def _kind_of_error(event: dg.DagsterEvent) -> str:
 
 def _check(check: dg.AssetCheckEvaluation) -> CheckResult:
     about = "/".join(check.asset_key.path)
-    said = f": {check.description}" if check.description else ""
+    detail = f": {check.description}" if check.description else ""
     return CheckResult(
-        check.check_name, check.passed, f"The check {check.check_name} of {about} failed{said}."
+        check.check_name, check.passed, f"The check {check.check_name} of {about} failed{detail}."
     )
 
 

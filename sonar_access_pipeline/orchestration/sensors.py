@@ -98,12 +98,12 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
         since = watching_since(first, last, watcher.limits)
         cursor = f"{since.isoformat()} {datetime.now(UTC).isoformat()}"
         try:
-            said = watcher.tell_of_silence(since)
+            silence_entries = watcher.tell_of_silence(since)
             due = due_retries(resources, context.instance)
         except WarehouseError as error:
             # The watch tells of it. This one runs, and can do nothing.
             return dg.SensorResult(skip_reason=str(error), cursor=cursor)
-        for entry in said:
+        for entry in silence_entries:
             context.log.error(f"{entry.event.value}: {entry.problem.sentence}")
         requests = [
             dg.RunRequest(

@@ -526,7 +526,7 @@ def _message(body: bytes) -> str:
     """
     try:
         document = json.loads(body)
-        said = (
+        error_text = (
             "; ".join(str(error["msg"]) for error in document["errors"])
             if "errors" in document
             else str(document["message"])
@@ -535,5 +535,5 @@ def _message(body: bytes) -> str:
         return ""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in said[:300]
+        for character in error_text[:300]
     )

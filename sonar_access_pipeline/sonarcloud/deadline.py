@@ -145,8 +145,8 @@ class DeadlineWatch:
 
 
 def _shut(limit: Limit) -> None:
-    found = (limit.connection.sock if limit.connection is not None else None) or limit.socket
-    if found is not None:
+    open_socket = (limit.connection.sock if limit.connection is not None else None) or limit.socket
+    if open_socket is not None:
         # Past the TLS layer, which would take its own state away from the thread that reads.
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(found, socket.SHUT_RDWR)
+            socket.socket.shutdown(open_socket, socket.SHUT_RDWR)

@@ -397,15 +397,15 @@ class Gathering:
         disprove it.
         """
         plan = reading.plan
-        found = grants_come_first(chain.from_iterable(page.records for page in pages))
+        grants_first = grants_come_first(chain.from_iterable(page.records for page in pages))
         self._stopped.discard(plan)
         if reading.others_without_grants:
             self._stopped.add(plan)
-        if found is False or (
-            found and read.verdict is Verdict.COMPLETE and not reading.others_without_grants
+        if grants_first is False or (
+            grants_first and read.verdict is Verdict.COMPLETE and not reading.others_without_grants
         ):
-            self.grants_come_first[plan.endpoint.path] = found and self.grants_come_first.get(
-                plan.endpoint.path, True
+            self.grants_come_first[plan.endpoint.path] = (
+                grants_first and self.grants_come_first.get(plan.endpoint.path, True)
             )
 
     def stopped_in_vain(self) -> list[ListPlan]:

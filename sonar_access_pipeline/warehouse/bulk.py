@@ -53,14 +53,14 @@ def rows(transaction: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
 
     Bytes may be a `memoryview` on PostgreSQL.
     """
-    found = tuples(transaction, query)
+    raw_rows = tuples(transaction, query)
     times = [isinstance(column.type, UtcDateTime) for column in query.selected_columns]
     if transaction.dialect.name == "postgresql" or not any(times):
-        return list(found)
+        return list(raw_rows)
     known: dict[str | None, datetime | None] = {None: None}
     spelled = [place for place, is_time in enumerate(times) if is_time]
     turned = []
-    for row in found:
+    for row in raw_rows:
         values = list(row)
         for place in spelled:
             text = values[place]

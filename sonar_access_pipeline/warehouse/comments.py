@@ -32,7 +32,7 @@ def dictionary(transaction: Connection) -> str:
     """Write the data dictionary of a PostgreSQL warehouse, in Markdown, from its own comments:
     views, history, then the rest.
     """
-    found = inspect(transaction)
+    inspector = inspect(transaction)
     history = [description.name for description in HISTORY_TABLES]
     others = [table.name for table in metadata.sorted_tables if table.name not in history]
     sections = (
@@ -44,7 +44,7 @@ def dictionary(transaction: Connection) -> str:
     for title, names in sections:
         lines.append(f"## {title}\n")
         for name in names:
-            lines += _described(found, name)
+            lines += _described(inspector, name)
     return "\n".join(lines)
 
 

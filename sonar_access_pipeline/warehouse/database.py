@@ -160,11 +160,11 @@ class Warehouse:
                     " answers through; nothing was half-written."
                 ) from None
             cause = error.orig if isinstance(error, DBAPIError) else error
-            said = (
+            reason = (
                 str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             )
             raise WarehouseError(
-                f"The warehouse {self.name} refuses: {said}{_advice(said)}"
+                f"The warehouse {self.name} refuses: {reason}{_advice(reason)}"
             ) from None
 
 
@@ -328,8 +328,8 @@ def _postgresql(url: URL, limits: TimeLimits, silence: Timeouts) -> Engine:
 def _driver_error(engine: Engine) -> type[Exception]:
     driver = engine.dialect.loaded_dbapi
     assert driver is not None, "an engine has loaded its driver"
-    found: type[Exception] = driver.Error
-    return found
+    error_type: type[Exception] = driver.Error
+    return error_type
 
 
 def _sqlite(url: URL) -> Engine:

@@ -241,12 +241,12 @@ def _on_postgresql(transaction: Connection) -> Mapping[str, set[str]]:
 
 def _on_sqlite(transaction: Connection) -> Mapping[str, set[str]]:
     rows = transaction.execute(text("SELECT type, name, sql FROM sqlite_master")).all()
-    found = {
+    names_by_kind = {
         kind: {row.name for row in rows if row.type == kind} for kind in ("table", "view", "index")
     }
     made = " ".join(row.sql for row in rows if row.type == "table" and row.sql)
-    found["constraint"] = {name for name in _constraints() if f"{name} " in made}
-    found["trigger"] = {
+    names_by_kind["constraint"] = {name for name in _constraints() if f"{name} " in made}
+    names_by_kind["trigger"] = {
         row.name for row in rows if row.type == "trigger" and "RAISE(ABORT" in row.sql
     }
-    return {**found, "function": set()}
+    return {**names_by_kind, "function": set()}

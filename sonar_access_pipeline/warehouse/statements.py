@@ -28,15 +28,15 @@ class Statements:
     @contextmanager
     def behind(self, name: str) -> Iterator[None]:
         """Mark everything that runs in here as behind a file."""
-        found = self.of.setdefault(name, [])
+        sql_texts = self.of.setdefault(name, [])
 
         def note(_: Connection, statement: Any, *__: Any, **___: Any) -> None:
             assert isinstance(statement, ClauseElement), (
                 "packets are made of SQLAlchemy's statements"
             )
             spelled = str(statement.compile(dialect=DIALECT))
-            if spelled not in found:
-                found.append(spelled)
+            if spelled not in sql_texts:
+                sql_texts.append(spelled)
 
         event.listen(self._transaction, "before_execute", note)
         try:

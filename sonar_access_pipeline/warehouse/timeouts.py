@@ -71,6 +71,6 @@ def _shut(connection: Any) -> None:
     """
     with (
         contextlib.suppress(OSError, ValueError, RuntimeError),
-        socket.socket(fileno=os.dup(connection.fileno())) as found,
+        socket.socket(fileno=os.dup(connection.fileno())) as socket_copy,
     ):
-        found.shutdown(socket.SHUT_RDWR)
+        socket_copy.shutdown(socket.SHUT_RDWR)

@@ -25,14 +25,14 @@ from sonar_access_pipeline.access.records import Organization
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "organizations")
+    entries = rows(document, "organizations")
     records = map(
         Organization,
-        texts(found, "key"),
-        optional_texts(found, "name"),
-        optional_texts(found, "subscription"),
-        optional_texts([mapping(row, "alm") for row in found], "key"),
-        optional_bools([mapping(row, "actions") for row in found], "admin"),
+        texts(entries, "key"),
+        optional_texts(entries, "name"),
+        optional_texts(entries, "subscription"),
+        optional_texts([mapping(row, "alm") for row in entries], "key"),
+        optional_bools([mapping(row, "actions") for row in entries], "admin"),
     )
     return paged(object_of(document), records)
 

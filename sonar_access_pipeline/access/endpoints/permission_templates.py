@@ -19,14 +19,14 @@ from sonar_access_pipeline.access.records import PermissionTemplate
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "permissionTemplates")
+    entries = rows(document, "permissionTemplates")
     return Page(
         tuple(
             map(
                 PermissionTemplate,
-                texts(found, "id"),
-                texts(found, "name"),
-                optional_texts(found, "projectKeyPattern"),
+                texts(entries, "id"),
+                texts(entries, "name"),
+                optional_texts(entries, "projectKeyPattern"),
             )
         )
     )

@@ -23,13 +23,13 @@ from sonar_access_pipeline.access.records import GroupPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    found = rows(document, "groups")
+    entries = rows(document, "groups")
     project = repeat(params.get("projectKey"))
-    names = texts(found, "name")
-    permissions = text_lists(found, "permissions")
+    names = texts(entries, "name")
+    permissions = text_lists(entries, "permissions")
     return paged(
         object_of(document),
-        map(GroupPermissions, optional_identifiers(found, "id"), names, permissions, project),
+        map(GroupPermissions, optional_identifiers(entries, "id"), names, permissions, project),
     )
 
 

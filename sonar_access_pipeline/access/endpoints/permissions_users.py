@@ -23,13 +23,13 @@ from sonar_access_pipeline.access.records import UserPermissions
 
 
 def _parse(document: Any, params: Params) -> Page:
-    found = rows(document, "users")
+    entries = rows(document, "users")
     project = repeat(params.get("projectKey"))
-    logins = texts(found, "login")
-    permissions = text_lists(found, "permissions")
+    logins = texts(entries, "login")
+    permissions = text_lists(entries, "permissions")
     return paged(
         object_of(document),
-        map(UserPermissions, logins, permissions, optional_texts(found, "name"), project),
+        map(UserPermissions, logins, permissions, optional_texts(entries, "name"), project),
     )
 
 

@@ -21,12 +21,12 @@ from sonar_access_pipeline.access.records import Project
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "components")
+    entries = rows(document, "components")
     records = map(
         Project,
-        texts(found, "key"),
-        optional_texts(found, "name"),
-        optional_texts(found, "visibility"),
+        texts(entries, "key"),
+        optional_texts(entries, "name"),
+        optional_texts(entries, "visibility"),
     )
     return paged(object_of(document), records)
 

@@ -25,12 +25,12 @@ from sonar_access_pipeline.access.records import Member
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "users")
-    counts = optional_numbers(found, "groupCount")
-    marks = optional_bools(found, "isOrgAdmin")
+    entries = rows(document, "users")
+    counts = optional_numbers(entries, "groupCount")
+    marks = optional_bools(entries, "isOrgAdmin")
     return paged(
         object_of(document),
-        map(Member, texts(found, "login"), optional_texts(found, "name"), counts, marks),
+        map(Member, texts(entries, "login"), optional_texts(entries, "name"), counts, marks),
     )
 
 

@@ -118,10 +118,10 @@ def object_of(document: Any) -> Object:
 
 def rows(document: Any, name: str) -> Rows:
     """Read the list of objects `name`. An absent list is refused: it is not an empty one."""
-    found = object_of(document).get(name)
-    if not isinstance(found, list) or not set(map(type, found)) <= {dict}:
+    entries = object_of(document).get(name)
+    if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
         raise ShapeError(f"the body has no list of objects '{name}'")
-    return found
+    return entries
 
 
 def mapping(row: Object, name: str) -> Object:
@@ -136,10 +136,10 @@ def mapping(row: Object, name: str) -> Object:
 
 def total(paging: Object) -> int:
     """Read the reported total: a number that is not negative."""
-    found = paging.get("total")
-    if type(found) is not int or not 0 <= found <= LARGEST_NUMBER:
+    count = paging.get("total")
+    if type(count) is not int or not 0 <= count <= LARGEST_NUMBER:
         raise ShapeError("the total is not a number")
-    return found
+    return count
 
 
 # Values are read by the column, a whole page at once: that is several times as fast as row by row.

@@ -24,14 +24,14 @@ from sonar_access_pipeline.access.records import Group
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "groups")
+    entries = rows(document, "groups")
     records = map(
         Group,
-        identifiers(found, "id"),
-        texts(found, "name"),
-        optional_texts(found, "description"),
-        optional_bools(found, "default"),
-        optional_numbers(found, "membersCount"),
+        identifiers(entries, "id"),
+        texts(entries, "name"),
+        optional_texts(entries, "description"),
+        optional_bools(entries, "default"),
+        optional_numbers(entries, "membersCount"),
     )
     return paged(object_of(document), records)
 

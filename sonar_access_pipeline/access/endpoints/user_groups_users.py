@@ -26,8 +26,8 @@ from sonar_access_pipeline.access.records import GroupMember
 def _parse(document: Any, params: Params) -> Page:
     about = object_of(document)
     # Rows that are not `selected` are not in the group.
-    found = [row for row in rows(about, "users") if row.get("selected") is not False]
-    members = map(GroupMember, repeat(params["id"]), texts(found, "login"))
+    member_rows = [row for row in rows(about, "users") if row.get("selected") is not False]
+    members = map(GroupMember, repeat(params["id"]), texts(member_rows, "login"))
     return Page(
         tuple(members), total(about), optional_number(about, "p"), optional_number(about, "ps")
     )

@@ -25,14 +25,14 @@ from sonar_access_pipeline.access.records import CallerToken
 
 def _parse(document: Any, _: Params) -> Page:
     login = text(object_of(document), "login")
-    found = rows(document, "userTokens")
+    entries = rows(document, "userTokens")
     records = map(
         CallerToken,
         repeat(login),
-        texts(found, "name"),
-        optional_times(found, "createdAt"),
-        optional_times(found, "lastConnectionDate"),
-        optional_times(found, "expirationDate"),
+        texts(entries, "name"),
+        optional_times(entries, "createdAt"),
+        optional_times(entries, "lastConnectionDate"),
+        optional_times(entries, "expirationDate"),
     )
     return Page(tuple(records))
 

@@ -25,11 +25,15 @@ from sonar_access_pipeline.access.records import AccountDetail
 
 
 def _parse(document: Any, _: Params) -> Page:
-    found = rows(document, "users")
-    ids = optional_texts(found, "id")
-    emails = optional_texts(found, "email")
+    entries = rows(document, "users")
+    ids = optional_texts(entries, "id")
+    emails = optional_texts(entries, "email")
     records = map(
-        AccountDetail, texts(found, "login"), ids, emails, optional_texts(found, "externalProvider")
+        AccountDetail,
+        texts(entries, "login"),
+        ids,
+        emails,
+        optional_texts(entries, "externalProvider"),
     )
     return paged(object_of(document), records, paging="page")
 

@@ -50,8 +50,8 @@ def shown(transaction: Connection, snapshot_id: int) -> Shown:
 
     Raises `WarehouseError` where there is none, or its answers were dropped.
     """
-    found = select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)
-    row = transaction.execute(found).mappings().one_or_none()
+    query = select(raw_snapshot).where(raw_snapshot.c.snapshot_id == snapshot_id)
+    row = transaction.execute(query).mappings().one_or_none()
     if row is None:
         raise WarehouseError(
             f"There is no snapshot {snapshot_id}; `sonar-access snapshot list` shows those there"
@@ -99,12 +99,15 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
             if (row["what"], row["access_type"]) == (DISAPPEARS, "membership")
         }
     )
-    said = (
+    sentence_start = (
         f"Against the observation of {before.observed_at:%Y-%m-%d %H:%M} UTC: {people} members"
         " would disappear"
     )
     return (
-        f"{said}, {len(old - new)} access rows would disappear and {len(new - old)} would appear.",
+        (
+            f"{sentence_start}, {len(old - new)} access rows would disappear and {len(new - old)}"
+            " would appear."
+        ),
         changes,
     )
 
@@ -152,11 +155,11 @@ def _named(
             *map(str, row),
         ),
     )
-    found = []
+    changes = []
     for row in in_order:
         login, access_type, resource, right, via = map(str, row)
         on = groups.get(resource) if access_type == "group" else projects.get(resource)
-        found.append(
+        changes.append(
             {
                 "what": what,
                 "login": login,
@@ -172,4 +175,4 @@ def _named(
                 ),
             }
         )
-    return found
+    return changes

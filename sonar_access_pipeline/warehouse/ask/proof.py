@@ -162,11 +162,11 @@ def lives(
     for query in (began, ended):
         for login, moment in rows(transaction, query.group_by(by_login)):
             changed[login] = max(moment, changed.get(login, moment))
-    found = {}
+    access_times = {}
     for login, first_seen, newest in rows(transaction, first.group_by(by_login)):
         last_change = changed.get(login)
-        found[login] = (first_seen, max(newest, last_change or newest), last_change)
-    return found
+        access_times[login] = (first_seen, max(newest, last_change or newest), last_change)
+    return access_times
 
 
 def project_admins(transaction: Connection, answering: ObservationFacts) -> Counter[str] | None:
@@ -184,14 +184,14 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
         select(bridge.c.group_id, bridge.c.login).where(shown_at(bridge, *at))
     ):
         members[group_id].append(login)
-    found: dict[str, set[str]] = defaultdict(set)
+    projects_by_login: dict[str, set[str]] = defaultdict(set)
     held = select(grants.c.principal_type, grants.c.principal, grants.c.project_key).where(admin)
     for kind, principal, project_key in transaction.execute(held):
         # Anyone is nobody's login.
         logins = {"user": [principal], "group": members[principal]}.get(kind, [])
         for login in logins:
-            found[login].add(project_key)
-    return Counter({login: len(projects) for login, projects in found.items()})
+            projects_by_login[login].add(project_key)
+    return Counter({login: len(projects) for login, projects in projects_by_login.items()})
 
 
 def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
@@ -202,9 +202,9 @@ def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
     """
     key = rests_on.as_of.organization_key
     until = rests_on.as_of.observed_at
-    found = changes_between(transaction, key, rests_on.after, until)
-    found += _renamed_groups(transaction, key, rests_on.after, until)
-    found += _ended_scopes(rests_on)
+    change_rows = changes_between(transaction, key, rests_on.after, until)
+    change_rows += _renamed_groups(transaction, key, rests_on.after, until)
+    change_rows += _ended_scopes(rests_on)
     order = (
         "changed_by",
         "kind",
@@ -215,14 +215,16 @@ def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:
         "granted_via",
         "detail",
     )
-    return sorted(found, key=lambda row: [row[order[0]], *(row[name] or "" for name in order[1:])])
+    return sorted(
+        change_rows, key=lambda row: [row[order[0]], *(row[name] or "" for name in order[1:])]
+    )
 
 
 def _grouped(pairs: Iterable[tuple[str, K]]) -> dict[str, list[K]]:
-    found: dict[str, list[K]] = defaultdict(list)
+    values_by_key: dict[str, list[K]] = defaultdict(list)
     for key, value in pairs:
-        found[key].append(value)
-    return found
+        values_by_key[key].append(value)
+    return values_by_key
 
 
 def _blank() -> dict[str, Any]:
@@ -239,7 +241,7 @@ def _renamed_groups(
     versions = _grouped(
         (row[0], row) for row in rows(transaction, query.order_by(group.group_id, group.valid_from))
     )
-    found = []
+    renames = []
     for of_group in versions.values():
         for old, new in pairwise(of_group):
             if old[3] == new[2] and old[1] != new[1] and after < new[2] <= until:
@@ -250,24 +252,24 @@ def _renamed_groups(
                     "resource_name": new[1],
                 }
                 times = {"changed_after": new[4], "changed_by": new[2]}
-                found.append(_blank() | about | times | {"detail": f"was {old[1]}"})
-    return found
+                renames.append(_blank() | about | times | {"detail": f"was {old[1]}"})
+    return renames
 
 
 def _ended_scopes(rests_on: WindowObservations) -> Rows:
     seen = [*([rests_on.before] if rests_on.before else []), *rests_on.within]
-    found = []
+    endings = []
     for earlier, later in pairwise(seen):
         for scope in sorted(set(earlier.scopes) - set(later.scopes)):
             times = {"changed_after": earlier.started_at, "changed_by": later.observed_at}
-            said = {
+            description = {
                 "kind": "scope_ended",
                 "detail": (
                     f"scope {scope.value} is not read any more: what it showed is unknown from here"
                 ),
             }
-            found.append(_blank() | said | times)
-    return found
+            endings.append(_blank() | description | times)
+    return endings
 
 
 def own_tokens(transaction: Connection, answering: ObservationFacts) -> list[CallerToken] | None:
@@ -309,19 +311,19 @@ def findings(
     failing = _failing(transaction, answering)
     policies = policies_until(transaction, answering.observed_at)
     names = Names(transaction, answering.organization_key, answering.observed_at)
-    found: Rows = []
+    answer_rows: Rows = []
     for rule in judging(STATE_RULES, in_force.rules):
-        found += kept.get(rule.rule_id) or [
+        answer_rows += kept.get(rule.rule_id) or [
             _asked(rule, _unasked(answering.organization_key), None)
         ]
     for window_rule in judging(WINDOW_RULES, in_force.rules):
         answers = window_rule.answers(window_facts, in_force.policy)
-        found += [_asked(window_rule, answer, in_force.version) for answer in answers]
+        answer_rows += [_asked(window_rule, answer, in_force.version) for answer in answers]
     day = answering.started_at.date()
     order = {rule_id: place for place, rule_id in enumerate(RULES)}
     finished = [
         _finished(row, in_force, names) | _since(row, failing) | _exception(row, policies, day)
-        for row in found
+        for row in answer_rows
     ]
     return sorted(
         finished,
@@ -385,16 +387,16 @@ def _exception(
     row: dict[str, Any], policies: Sequence[tuple[date, Policy]], day: date
 ) -> dict[str, Any]:
     subject = "" if row["subject_type"] == "organization" else row["subject"]
-    found = (
+    exception = (
         excepted(policies, row["rule_id"], subject, day)
         if row["result"] == Result.FAIL.value
         else None
     )
     return {
-        "exception_by": found.exemption.by if found else None,
-        "exception_why": found.exemption.why if found else None,
-        "exception_until": found.exemption.until if found else None,
-        "exception_ended": found.ended if found else None,
+        "exception_by": exception.exemption.by if exception else None,
+        "exception_why": exception.exemption.why if exception else None,
+        "exception_until": exception.exemption.until if exception else None,
+        "exception_ended": exception.ended if exception else None,
     }
 
 
@@ -429,7 +431,7 @@ def reconciliation(
     answering = rests_on.as_of
     lists = lists_of_snapshot(transaction, answering.snapshot_id)
     kinds = Counter(row["access_type"] for row in access if row["principal_type"] == "user")
-    found = [
+    checks = [
         _tied(
             "members",
             lists,
@@ -445,30 +447,32 @@ def reconciliation(
         ),
     ]
     if Scope.PROJECT_PERMISSIONS in answering.scopes:
-        found.append(_tied("projects", lists, _stored(transaction, "dim_project", answering), None))
+        checks.append(
+            _tied("projects", lists, _stored(transaction, "dim_project", answering), None)
+        )
     rows_of_accounts = _stored(transaction, "fct_user_access", answering)
-    found.append(
+    checks.append(
         _row(
             "delivered", "access rows of accounts", stored=rows_of_accounts, delivered=kinds.total()
         )
     )
     for tie in tied:
         numbers: dict[str, int | None] = {"extracted": tie.answered, "stored": tie.shown}
-        found.append(
+        checks.append(
             _row("answers against tables", f"{tie.table.name}: {tie.table.meaning}", **numbers)
             | {"detail": tie.detail}
         )
     for control in controls:
         numbers = {"reported": control["left_count"], "extracted": control["right_count"]}
-        found.append(
+        checks.append(
             _row("list against list", control["compares"], **numbers)
             | {
                 "passed": control["passed"],
                 "detail": control["detail"],
             }
         )
-    found += _rolled_forward(transaction, rests_on, changes, population, rows_of_accounts)
-    return found
+    checks += _rolled_forward(transaction, rests_on, changes, population, rows_of_accounts)
+    return checks
 
 
 def _row(check: str, what: str, **numbers: int | None) -> dict[str, Any]:
@@ -537,7 +541,7 @@ def _rolled_forward(
     members_before = _stored(transaction, "dim_user", before) if before else 0
     members_now = sum(row["is_member"] for row in population)
     since = f"of {before.observed_at:%Y-%m-%d}" if before else "before the first observation"
-    found = [
+    member_rows = [
         _row(
             "rolled forward",
             "members before, with those who came and those who went, against members now",
@@ -557,7 +561,7 @@ def _rolled_forward(
     ) | {"detail": _sum(f"access rows {since}", rows_before, total_opened, total_closed)}
     if not same_scopes:
         row |= {"passed": None, "detail": "other lists were read then than now"}
-    return [*found, row]
+    return [*member_rows, row]
 
 
 def _sum(what: str, before: int, came: int, went: int) -> str:

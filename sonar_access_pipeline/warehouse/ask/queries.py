@@ -119,21 +119,21 @@ def observation_at(
     Raises `NothingObservedError`.
     """
     if isinstance(moment, datetime):
-        found = observations(transaction, organization_key, until=moment)
-        said = f"at or before {moment:%Y-%m-%d %H:%M} UTC"
+        candidates = observations(transaction, organization_key, until=moment)
+        bound = f"at or before {moment:%Y-%m-%d %H:%M} UTC"
     else:
-        found = [
+        candidates = [
             facts
             for facts in observations(transaction, organization_key)
             if facts.started_at.date() <= moment
         ]
-        said = f"on or before {moment}"
-    if not found:
+        bound = f"on or before {moment}"
+    if not candidates:
         raise NothingObservedError(
-            f"Organization '{organization_key}' was not observed {said}, and the past cannot be"
+            f"Organization '{organization_key}' was not observed {bound}, and the past cannot be"
             " fetched: SonarCloud only ever shows the present."
         )
-    return found[-1]
+    return candidates[-1]
 
 
 def observations(
@@ -250,7 +250,7 @@ def _principals_at(transaction: Connection, answering: ObservationFacts, names: 
     scopes = ["organization"] + (
         ["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else []
     )
-    found = transaction.execute(
+    grant_rows = transaction.execute(
         select(grants).where(
             shown_at(grants, answering.organization_key, answering.observed_at),
             grants.c.scope.in_(scopes),
@@ -261,7 +261,7 @@ def _principals_at(transaction: Connection, answering: ObservationFacts, names: 
         )
     )
     answer: Rows = []
-    for row in found:
+    for row in grant_rows:
         is_group = row.principal_type == "group"
         access_type = f"{row.scope}_permission"
         resource = row.project_key or answering.organization_key
@@ -333,7 +333,7 @@ def changes_between(
     )
     names = Names(transaction, organization_key, until, of_all_times=True)
     # There may be a hundred thousand: sorted as the tuples they are.
-    found = sorted(rows(transaction, query), key=itemgetter(*range(len(ordered))))
+    change_rows = sorted(rows(transaction, query), key=itemgetter(*range(len(ordered))))
     return [
         {
             "kind": kind,
@@ -343,7 +343,7 @@ def changes_between(
             "detail": row[-2],
             "closes": bool(row[-1]),
         }
-        for changed_by, kind, *row in found
+        for changed_by, kind, *row in change_rows
     ]
 
 
@@ -354,7 +354,7 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
     `NOT_EXPECTED`.
     """
     view = sync_coverage.c
-    found = {
+    rows_by_day = {
         row["partition_date"]: row
         for row in transaction.execute(
             select(sync_coverage).where(
@@ -365,7 +365,7 @@ def coverage(transaction: Connection, organization_key: str, first: date, last: 
     answer: Rows = []
     for offset in range((last - first).days + 1):
         day = first + timedelta(days=offset)
-        row = found.get(day)
+        row = rows_by_day.get(day)
         answer.append(
             {
                 "day": day,
@@ -433,12 +433,12 @@ class WindowObservations:
         """
         if self.no_comparison:
             return []
-        found = []
+        sentences = []
         if self.before is None:
-            found.append(f"What changed before {_said(self.within[0])} is not known.")
+            sentences.append(f"What changed before {_said(self.within[0])} is not known.")
         if self.as_of.started_at.date() < self.window.last:
-            found.append(f"What changed after {_said(self.as_of)} is not known.")
-        return found
+            sentences.append(f"What changed after {_said(self.as_of)} is not known.")
+        return sentences
 
     @property
     def reaches_back(self) -> str | None:

@@ -68,7 +68,7 @@ def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) 
             require_recorded(transaction, as_of.snapshot_id)
         except BodyDroppedError as error:
             return [_untold(transaction, one, as_of, str(error)) for one in _read(as_of)]
-        found = _ties_at(transaction, [*earlier, as_of])
+        table_ties = _ties_at(transaction, [*earlier, as_of])
         if whole:
             _require_history(transaction, as_of)
     except UNREADABLE:
@@ -79,10 +79,10 @@ def ties(transaction: Connection, rests_on: WindowObservations, *, whole: bool) 
     return (
         [
             replace(tie, detail=tie.detail or f"at the last observation only: {dropped}")
-            for tie in found
+            for tie in table_ties
         ]
         if dropped
-        else found
+        else table_ties
     )
 
 
@@ -111,20 +111,20 @@ def _ties_at(transaction: Connection, at: Sequence[ObservationFacts]) -> list[Ti
     """Compare the tables with the answers at each of some observations, and return the ties of the
     last one.
     """
-    found: list[Tie] = []
+    last_ties: list[Tie] = []
     content: SnapshotContent | None = None
     asked = [
         Observation(one.snapshot_id, ObservationTime(one.started_at, one.observed_at), one.scopes)
         for one in at
     ]
-    for facts, (_, said) in zip(
+    for facts, (_, new_content) in zip(
         at, Contents(transaction, at[-1].organization_key).each(asked), strict=True
     ):
         # None: answer by answer what the one before it said.
-        content = said or content
+        content = new_content or content
         assert content is not None, "the first observation is always derived"
-        found = [_tie(transaction, description, content, facts) for description in _read(facts)]
-    return found
+        last_ties = [_tie(transaction, description, content, facts) for description in _read(facts)]
+    return last_ties
 
 
 def _read(facts: ObservationFacts) -> list[HistoryTable]:
@@ -149,13 +149,13 @@ def _tie(
     if answered == shown:
         return Tie(description, len(answered), len(shown))
     missing, added = len(answered - shown), len(shown - answered)
-    said = [f"lacks {missing} rows"] * bool(missing) + [
+    differences = [f"lacks {missing} rows"] * bool(missing) + [
         f"has {added} rows that they do not give"
     ] * bool(added)
     raise UntiedError(
         f"Table {description.name} does not say what SonarCloud answered on"
-        f" {facts.observed_at:%Y-%m-%d %H:%M} UTC: it {' and '.join(said)} ({len(answered)} by the"
-        f" answers, {len(shown)} in the table); {MENDED}."
+        f" {facts.observed_at:%Y-%m-%d %H:%M} UTC: it {' and '.join(differences)} ({len(answered)}"
+        f" by the answers, {len(shown)} in the table); {MENDED}."
     )
 
 
@@ -180,8 +180,8 @@ def _untold(
 
 def _require_history(transaction: Connection, facts: ObservationFacts) -> None:
     with rebuilt(transaction, facts.organization_key, only_merged=True) as again:
-        found = list(differing_rows(transaction, facts.organization_key, again))
-    if found:
+        differences = list(differing_rows(transaction, facts.organization_key, again))
+    if differences:
         raise UntiedError(
-            f"History is not what the stored answers give: {found[0].sentence}; {MENDED}."
+            f"History is not what the stored answers give: {differences[0].sentence}; {MENDED}."
         )

@@ -109,13 +109,13 @@ def pending(
     )
     if snapshot_id is not None:
         query = query.where(ours.snapshot_id == snapshot_id)
-    found = []
+    unmerged = []
     for row in transaction.execute(query.order_by(ours.observed_at)).all():
         read = scopes_of(row.scopes)
         shown = _marked(transaction, row.snapshot_id)
         time = ObservationTime(row.started_at, row.observed_at)
-        found.append(Pending(Observation(row.snapshot_id, time, read), frozenset(read) - shown))
-    return found
+        unmerged.append(Pending(Observation(row.snapshot_id, time, read), frozenset(read) - shown))
+    return unmerged
 
 
 def _marked(transaction: Connection, snapshot_id: int) -> set[Scope]:
@@ -317,7 +317,7 @@ class Splice:
         before = self._before
         after = self._after
         shown_before = self._shown(before, is_newest=after is None)
-        found = compare(shown_before, rows, self._description.hash_of, self._shown(after))
+        comparison = compare(shown_before, rows, self._description.hash_of, self._shown(after))
         # Of an observation that shows nothing where all show something, nobody knows what it would
         # have shown.
         is_baseline = before is None or (self._description.is_never_empty and not shown_before)
@@ -326,10 +326,10 @@ class Splice:
         if before is not None:
             alive = self._alive(before, is_newest=after is None)
             ends = {"valid_to": time.observed_at, "last_seen_at": started_before}
-            tails = self._rows(found.before_and_after, alive)
-            self._update(found.before_only | found.before_and_after, alive, ends)
+            tails = self._rows(comparison.before_and_after, alive)
+            self._update(comparison.before_only | comparison.before_and_after, alive, ends)
         if after is None:
-            self._insert(found, (time.observed_at, None, started_before, None))
+            self._insert(comparison, (time.observed_at, None, started_before, None))
             return
         begins_after = table.valid_from == after.observed_at
         self._write(
@@ -337,14 +337,16 @@ class Splice:
             for tail in tails
         )
         self._update(
-            found.before_and_new,
+            comparison.before_and_new,
             table.valid_to == after.observed_at,
             {"last_seen_at": time.started_at},
         )
         begins = {"valid_from": time.observed_at, "changed_after": started_before}
-        self._update(found.new_and_after, begins_after, begins)
-        self._update(found.after_only, begins_after, {"changed_after": time.started_at})
-        self._insert(found, (time.observed_at, after.observed_at, started_before, time.started_at))
+        self._update(comparison.new_and_after, begins_after, begins)
+        self._update(comparison.after_only, begins_after, {"changed_after": time.started_at})
+        self._insert(
+            comparison, (time.observed_at, after.observed_at, started_before, time.started_at)
+        )
 
     def take_out(self) -> None:
         """Take the observation out of the table, as if it had never been."""
@@ -352,7 +354,7 @@ class Splice:
         time = self._time
         before = self._before
         after = self._after
-        found = compare(
+        comparison = compare(
             self._shown(before),
             self._shown(time, is_newest=after is None),
             bytes,
@@ -363,28 +365,32 @@ class Splice:
             table.valid_from == time.observed_at,
             table.valid_to == time.observed_at,
         )
-        for chosen in self._chosen(found.new_only.keys(), begins_here):
+        for chosen in self._chosen(comparison.new_only.keys(), begins_here):
             self._transaction.execute(delete(self._table).where(chosen))
         if after is None:
-            self._update(found.before_only, ends_here, {"valid_to": None, "last_seen_at": None})
+            self._update(
+                comparison.before_only, ends_here, {"valid_to": None, "last_seen_at": None}
+            )
             return
         begins_after = table.valid_from == after.observed_at
         begins = {"valid_from": after.observed_at, "changed_after": started_before}
-        self._update(found.new_and_after, begins_here, begins)
-        self._update(found.after_only, begins_after, {"changed_after": started_before})
+        self._update(comparison.new_and_after, begins_here, begins)
+        self._update(comparison.after_only, begins_after, {"changed_after": started_before})
         self._update(
-            found.before_and_new,
+            comparison.before_and_new,
             table.valid_to == after.observed_at,
             {"last_seen_at": started_before},
         )
         self._update(
-            found.before_only,
+            comparison.before_only,
             ends_here,
             {"valid_to": after.observed_at, "last_seen_at": started_before},
         )
-        heads = {head["row_hash"]: head for head in self._rows(found.before_and_after, ends_here)}
-        tails = self._rows(found.before_and_after, begins_after)
-        for chosen in self._chosen(found.before_and_after, or_(ends_here, begins_after)):
+        heads = {
+            head["row_hash"]: head for head in self._rows(comparison.before_and_after, ends_here)
+        }
+        tails = self._rows(comparison.before_and_after, begins_after)
+        for chosen in self._chosen(comparison.before_and_after, or_(ends_here, begins_after)):
             self._transaction.execute(delete(self._table).where(chosen))
         self._write(
             {
@@ -430,11 +436,11 @@ class Splice:
 
     def _rows(self, hashes: Set[bytes], condition: ColumnElement[bool]) -> list[dict[str, Any]]:
         columns = [column for column in self._table.c if column.computed is None]
-        found: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
         for chosen in self._chosen(hashes, condition):
             rows = self._transaction.execute(select(*columns).where(chosen)).mappings()
-            found += [{**row, "row_hash": bytes(row["row_hash"])} for row in rows]
-        return found
+            records += [{**row, "row_hash": bytes(row["row_hash"])} for row in rows]
+        return records
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         names = [column.name for column in self._table.c if column.computed is None]

@@ -108,12 +108,16 @@ class Contents:
             some = several[start : start + SNAPSHOTS_AT_ONCE]
             responses = responses_of_many(self._transaction, [one.snapshot_id for one in some])
             for one in some:
-                said = self._fingerprint(one, responses[one.snapshot_id])
+                fingerprint = self._fingerprint(one, responses[one.snapshot_id])
                 yield (
                     one,
-                    (None if said == last else self._parsed(one, responses.pop(one.snapshot_id))),
+                    (
+                        None
+                        if fingerprint == last
+                        else self._parsed(one, responses.pop(one.snapshot_id))
+                    ),
                 )
-                last = said
+                last = fingerprint
 
     def are_alike(self, one: Observation, other: Observation) -> bool:
         """Tell whether two observations say the same, answer by answer; no answer need be there any

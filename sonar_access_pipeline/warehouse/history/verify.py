@@ -140,8 +140,10 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
         except (BodyDroppedError, *UNREADABLE) as error:
             # A body that was tampered with need not be readable any more; which one is among the
             # findings already.
-            said = str(error) if isinstance(error, BodyDroppedError) else "an answer cannot be read"
-            findings.append(Finding("raw_body", f"history cannot be derived again: {said}"))
+            reason = (
+                str(error) if isinstance(error, BodyDroppedError) else "an answer cannot be read"
+            )
+            findings.append(Finding("raw_body", f"history cannot be derived again: {reason}"))
             observations = 0
             horizon = None
         redactions = _redactions(transaction, organization_key)
@@ -177,16 +179,18 @@ def _bodies(transaction: Connection, organization_key: str) -> tuple[int, int, l
                 row.dropped_at,
                 None,
             }:
-                said = (
+                sentence = (
                     f"body {row.body_sha256} was emptied, and no record says that it was dropped by"
                     " age, or by which setting"
                 )
-                findings.append(Finding("raw_body", said))
+                findings.append(Finding("raw_body", sentence))
             continue
         there += 1
         if not _is_what_it_says(row.zlib_body, row.body_sha256):
-            said = f"body {row.body_sha256} is not what was received: its bytes have another digest"
-            findings.append(Finding("raw_body", said))
+            sentence = (
+                f"body {row.body_sha256} is not what was received: its bytes have another digest"
+            )
+            findings.append(Finding("raw_body", sentence))
     return there, dropped, findings
 
 
@@ -197,10 +201,10 @@ def _drops(transaction: Connection) -> dict[str, set[datetime | None]]:
     query = select(dropped_body.c.body_sha256, body_drop.c.dropped_at, body_drop.c.older_than).join(
         body_drop, body_drop.c.drop_id == dropped_body.c.drop_id
     )
-    found: dict[str, set[datetime | None]] = defaultdict(set)
+    drop_times: dict[str, set[datetime | None]] = defaultdict(set)
     for digest, dropped_at, older_than in transaction.execute(query):
-        found[digest].add(None if older_than is None else dropped_at)
-    return found
+        drop_times[digest].add(None if older_than is None else dropped_at)
+    return drop_times
 
 
 def _verdicts(transaction: Connection, organization_key: str) -> Iterator[Finding]:
@@ -218,10 +222,10 @@ def _verdicts(transaction: Connection, organization_key: str) -> Iterator[Findin
             responses = responses_of(transaction, row.snapshot_id)
         except BodyDroppedError:
             continue
-        said = (row.scopes, answers(responses))
-        if said == last:
+        basis = (row.scopes, answers(responses))
+        if basis == last:
             continue
-        last = said
+        last = basis
         verdict, reason, _ = judged(scopes_of(row.scopes), responses)
         if verdict is not Verdict.COMPLETE:
             yield Finding(
@@ -254,19 +258,19 @@ def _snapshots(transaction: Connection, organization_key: str) -> tuple[int, lis
     ours = [row for row in rows if row.organization_key == organization_key]
     for row in rows:
         if row.previous_sha256 != head:
-            said = (
+            sentence = (
                 f"the chain is broken before snapshot {row.snapshot_id}: one was changed, removed"
                 " or put in between"
             )
-            findings.append(Finding("raw_snapshot", said))
+            findings.append(Finding("raw_snapshot", sentence))
         head = chain_head(row.previous_sha256, row.content_sha256)
     for row in ours:
         if _content_of(transaction, row.snapshot_id) != row.content_sha256:
-            said = (
+            sentence = (
                 f"snapshot {row.snapshot_id} is not what was recorded: its facts have another"
                 " digest"
             )
-            findings.append(Finding("raw_snapshot", said))
+            findings.append(Finding("raw_snapshot", sentence))
     return len(ours), findings
 
 
@@ -284,11 +288,11 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
     """Observations that the tables show and should not, or show by half."""
     for one in pending(transaction, organization_key):
         if one.scopes != frozenset(one.observation.scopes):
-            said = (
+            sentence = (
                 f"history shows snapshot {one.observation.snapshot_id} only in part: not its"
                 f" {', '.join(sorted(one.scopes))}"
             )
-            yield Finding(MARKS, said)
+            yield Finding(MARKS, sentence)
     marks = history_observation.c
     counting = select(observation.c.snapshot_id).where(
         observation.c.organization_key == organization_key
@@ -297,11 +301,11 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
         marks.organization_key == organization_key, marks.snapshot_id.not_in(counting)
     )
     for snapshot_id in sorted(set(transaction.execute(shown).scalars())):
-        said = (
+        sentence = (
             f"history shows snapshot {snapshot_id}, which does not count: it is held, incomplete or"
             " retracted"
         )
-        yield Finding(MARKS, said)
+        yield Finding(MARKS, sentence)
 
 
 def differing_rows(

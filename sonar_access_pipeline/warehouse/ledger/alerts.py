@@ -94,21 +94,21 @@ def standing(transaction: Transaction, organization_key: str, due_day: date) -> 
     ).all()
     due = [day for day in days if day.partition_date <= due_day]
     lost = list(takewhile(lambda day: day.status != "observed", due))
-    found = []
+    sentences = []
     if not days:
-        found.append(f"{organization_key} was never read, and nothing tried to.")
+        sentences.append(f"{organization_key} was never read, and nothing tried to.")
     elif lost:
         were = "1 day was" if len(lost) == 1 else f"{len(lost)} days were"
-        found.append(
+        sentences.append(
             f"{were} not observed of {organization_key}, from {lost[-1].partition_date} to"
             f" {lost[0].partition_date}."
         )
     for row in queries.held(transaction, organization_key):
-        found.append(
+        sentences.append(
             f"Snapshot {row['snapshot_id']} of {organization_key}, {row['partition_date']}, is held"
             f" and waits for a person: {row['reason']}."
         )
-    return found
+    return sentences
 
 
 def note_look(transaction: Transaction, home: str, now: datetime) -> None:
@@ -361,7 +361,7 @@ def recovered_before(transaction: Transaction, groups: Iterable[str]) -> dict[st
     """Find, by group, the problems that were over before the rest of their group, and of whose end
     nobody was told yet.
     """
-    found: dict[str, list[Problem]] = {}
+    recoveries: dict[str, list[Problem]] = {}
     for group in set(groups):
         of_it = (alert.c.shared_with == group, alert.c.event == Event.RECOVERED.value)
         last = (
@@ -373,8 +373,8 @@ def recovered_before(transaction: Transaction, groups: Iterable[str]) -> dict[st
         rows = transaction.execute(
             select(alert).where(*of_it, alert.c.alert_id > last).order_by(alert.c.alert_id)
         ).mappings()
-        found[group] = [_problem(row) for row in rows]
-    return found
+        recoveries[group] = [_problem(row) for row in rows]
+    return recoveries
 
 
 def end_killed_attempt(
@@ -442,9 +442,9 @@ def open_problems(transaction: Transaction) -> list[Open]:
         select(alert.c.problem).where(alert.c.alert_id.in_(last), alert.c.event.in_(STILL))
     )
     keys = list(rows.scalars())
-    said = select(alert).where(alert.c.problem.in_(keys)).order_by(alert.c.alert_id)
+    query = select(alert).where(alert.c.problem.in_(keys)).order_by(alert.c.alert_id)
     by_key: dict[str, list[RowMapping]] = defaultdict(list)
-    for row in transaction.execute(said).mappings() if keys else ():
+    for row in transaction.execute(query).mappings() if keys else ():
         if row["event"] not in STILL:
             by_key[row["problem"]] = []
         else:
@@ -549,12 +549,12 @@ def undelivered(transaction: Transaction, channels: Iterable[str]) -> dict[str, 
     query = select(alert_delivery).where(
         table.delivered_at.is_(None), table.channel.in_(list(channels))
     )
-    found: dict[str, list[Delivery]] = defaultdict(list)
+    deliveries: dict[str, list[Delivery]] = defaultdict(list)
     for row in transaction.execute(query.order_by(table.message_id)):
-        found[row.channel].append(
+        deliveries[row.channel].append(
             Delivery(row.message_id, row.channel, row.title, row.body, row.tries, row.next_try_at)
         )
-    return found
+    return deliveries
 
 
 def claimed(warehouse: Warehouse, delivery: Delivery, now: datetime) -> bool:
@@ -637,7 +637,7 @@ def _fared(transaction: Transaction) -> Mapping[int, str]:
             else f"not taken after {row.tries} tries" + (f": {row.error}" if row.error else "")
         )
         by_message[row.message_id].append(f"{row.channel} {how}")
-    return {message_id: "; ".join(said) for message_id, said in by_message.items()}
+    return {message_id: "; ".join(outcomes) for message_id, outcomes in by_message.items()}
 
 
 def end_organization(

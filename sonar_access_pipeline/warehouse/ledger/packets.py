@@ -237,8 +237,8 @@ def published_below(transaction: Connection, place: str, most: int = 3) -> list[
     """
     table = evidence_packet.c
     query = select(table.location).where(table.location.startswith(place, autoescape=True))
-    found = transaction.execute(query.order_by(table.packet_id.desc()).limit(most)).scalars()
-    return [location.removeprefix(place) for location in found]
+    locations = transaction.execute(query.order_by(table.packet_id.desc()).limit(most)).scalars()
+    return [location.removeprefix(place) for location in locations]
 
 
 def store_name(transaction: Connection, location: str) -> str | None:
@@ -329,10 +329,10 @@ def heads(transaction: Connection) -> dict[int, Head]:
     """Return the head after every snapshot of the warehouse, as its rows have it, by snapshot and
     in recording order.
     """
-    found = map(
+    ordered_heads = map(
         _head, transaction.execute(select(*HEAD_COLUMNS).order_by(raw_snapshot.c.snapshot_id))
     )
-    return {head.snapshot_id: head for head in found}
+    return {head.snapshot_id: head for head in ordered_heads}
 
 
 def last_head(transaction: Connection) -> Head | None:

@@ -84,8 +84,11 @@ def policies_until(transaction: Connection, moment: datetime) -> list[tuple[date
     has_none = table.document.contains('"exemptions":[]')
     document = case((has_none, None), else_=table.document)
     query = select(table.in_force_from, document).where(table.in_force_from <= moment)
-    found = transaction.execute(query.order_by(table.in_force_from, table.version)).all()
-    return [(since.date(), Policy() if said is None else _policy(said)) for since, said in found]
+    versions = transaction.execute(query.order_by(table.in_force_from, table.version)).all()
+    return [
+        (since.date(), Policy() if document_text is None else _policy(document_text))
+        for since, document_text in versions
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -127,5 +130,5 @@ def _newest(transaction: Connection, until: datetime | None = None) -> PolicyInF
     query = select(policy_version.c.version, policy_version.c.document).order_by(*newest).limit(1)
     if until is not None:
         query = query.where(policy_version.c.in_force_from <= until)
-    found = transaction.execute(query).one_or_none()
-    return PolicyInForce(found.version, _policy(found.document)) if found else PolicyInForce()
+    row = transaction.execute(query).one_or_none()
+    return PolicyInForce(row.version, _policy(row.document)) if row else PolicyInForce()

@@ -231,8 +231,8 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
             lines = [
                 _loaded(line) for line in _entry(archive, SNAPSHOTS, LARGEST_LIST).splitlines()
             ]
-            found = [_read(archive, line, clock()) for line in lines]
-            _require_believable(transaction, found)
+            entries = [_read(archive, line, clock()) for line in lines]
+            _require_believable(transaction, entries)
             ledger = (
                 _loaded(_entry(archive, LEDGER, LARGEST_LIST))
                 if any(line["format"] == FORMAT for line in lines)
@@ -240,12 +240,12 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
             )
             if ledger is not None:
                 _require_of_these(
-                    ledger, {snapshot.organization_key for snapshot, _, _ in found}, clock()
+                    ledger, {snapshot.organization_key for snapshot, _, _ in entries}, clock()
                 )
             policies, lacking = _take_policies(transaction, ledger)
             taken = [
                 _take(transaction, snapshot, decisions, sha256, clock())
-                for snapshot, decisions, _ in found
+                for snapshot, decisions, _ in entries
             ]
             if ledger is not None:
                 _take_tries_and_ends(transaction, ledger)
@@ -267,7 +267,7 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
         raise WarehouseError(
             f"{file} is no archive of snapshots, or it is damaged; export it again."
         ) from None
-    organizations = tuple(sorted({snapshot.organization_key for snapshot, _, _ in found}))
+    organizations = tuple(sorted({snapshot.organization_key for snapshot, _, _ in entries}))
     return Carried(sha256, organizations, sum(taken), len(taken) - sum(taken), policies, lacking)
 
 
@@ -399,8 +399,12 @@ def _counted(read: Read, moment: datetime) -> bool:
     then.
     """
     snapshot, decisions, _ = read
-    said = [decision["decision"] for decision in decisions if decision["decided_at"] <= moment]
-    return "retracted" not in said and (snapshot.verdict is Verdict.COMPLETE or "confirmed" in said)
+    past_decisions = [
+        decision["decision"] for decision in decisions if decision["decided_at"] <= moment
+    ]
+    return "retracted" not in past_decisions and (
+        snapshot.verdict is Verdict.COMPLETE or "confirmed" in past_decisions
+    )
 
 
 def _require_of_these(
@@ -477,9 +481,9 @@ def _take_policies(
         or transaction.execute(select(raw_snapshot.c.snapshot_id).limit(1)).first() is not None
     ):
         counted = [
-            f"{len(said)} {what}"
-            for said, what in ((new, "policies"), (new_rules, "rules"))
-            if said
+            f"{len(additions)} {what}"
+            for additions, what in ((new, "policies"), (new_rules, "rules"))
+            if additions
         ]
         return 0, (
             (
@@ -487,9 +491,9 @@ def _take_policies(
                 f" judged days already: {follows}."
             ),
         )
-    for table, said in ((policy_version, new), (rule_version, new_rules)):
-        if said:
-            transaction.execute(insert(table), said)
+    for table, additions in ((policy_version, new), (rule_version, new_rules)):
+        if additions:
+            transaction.execute(insert(table), additions)
     return len(new), ()
 
 

@@ -105,10 +105,10 @@ def _require_open(transaction: Connection, snapshot: RowMapping, decision: str) 
     verdict = snapshot["verdict"]
     before = _decisions(transaction, snapshot_id)
     if decision in before or RETRACTED in before:
-        said = RETRACTED if RETRACTED in before else decision
+        earlier_decision = RETRACTED if RETRACTED in before else decision
         raise WarehouseError(
-            f"Snapshot {snapshot_id} was {said} already; a decision is never taken back, sync again"
-            " instead."
+            f"Snapshot {snapshot_id} was {earlier_decision} already; a decision is never taken"
+            " back, sync again instead."
         )
     if decision == CONFIRMED and verdict != Verdict.HELD.value:
         raise WarehouseError(

@@ -298,12 +298,12 @@ def _replace_bodies(
     own = frozenset().union(
         *(identifiers(body, login) for _, body in _bodies(transaction, counting))
     )
-    found: dict[str, dict[str, Any]] = {}
+    replacements: dict[str, dict[str, Any]] = {}
     for digest, body in _bodies(transaction, counting):
         new = redacted(body, login, stands, own)
         if new is not None:
-            found[digest] = packed(new)
-    for digest, values in found.items():
+            replacements[digest] = packed(new)
+    for digest, values in replacements.items():
         there = select(raw_body.c.body_sha256).where(
             raw_body.c.body_sha256 == values["body_sha256"]
         )
@@ -315,8 +315,8 @@ def _replace_bodies(
             "redaction_id": redaction_id,
         }
         transaction.execute(insert(redacted_body).values(**replaced))
-    _drop(transaction, found.keys() - _counting(transaction, not_(is_ours)), now)
-    return len(found)
+    _drop(transaction, replacements.keys() - _counting(transaction, not_(is_ours)), now)
+    return len(replacements)
 
 
 def _bodies(transaction: Connection, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -261,7 +261,7 @@ def responses_of_many(
         query = query.where(raw_response.c.list_name == list_name)
     rows = transaction.execute(query).mappings().all()
     stand_ins = StandIns(transaction) if bodies else None
-    found: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
+    responses: dict[int, list[Response]] = {snapshot_id: [] for snapshot_id in snapshot_ids}
     for row in rows:
         zlib_body = row["zlib_body"]
         if stand_ins is not None:
@@ -272,14 +272,14 @@ def responses_of_many(
                     " enough; nothing can be derived from it again. What was derived stays."
                 )
         response = RESPONSE.of_row(row, size_bytes=row["size_bytes"], zlib_body=zlib_body)
-        found[row["snapshot_id"]].append(response)
-    return found
+        responses[row["snapshot_id"]].append(response)
+    return responses
 
 
 def pseudonyms_of(transaction: Connection, organization_key: str) -> frozenset[str]:
     """Return the logins that stand for persons who were taken out of an organization."""
-    found = select(redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
-    return frozenset(transaction.execute(found).scalars())
+    query = select(redaction.c.pseudonym).where(redaction.c.organization_key == organization_key)
+    return frozenset(transaction.execute(query).scalars())
 
 
 class StandIns:
@@ -402,11 +402,13 @@ def bodies_of(transaction: Connection, digests: Sequence[str]) -> dict[str, byte
     """Return the bodies with these digests, as they came; those that were dropped or replaced are
     left out.
     """
-    found: dict[str, bytes] = {}
+    bodies_by_digest: dict[str, bytes] = {}
     for start in range(0, len(digests), IN_LIST):
         chosen = raw_body.c.body_sha256.in_(digests[start : start + IN_LIST])
         query = select(raw_body.c.body_sha256, raw_body.c.zlib_body).where(
             chosen, raw_body.c.dropped_at.is_(None)
         )
-        found |= {digest: zlib.decompress(packed) for digest, packed in transaction.execute(query)}
-    return found
+        bodies_by_digest |= {
+            digest: zlib.decompress(packed) for digest, packed in transaction.execute(query)
+        }
+    return bodies_by_digest
