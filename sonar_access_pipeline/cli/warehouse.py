@@ -111,7 +111,7 @@ def warehouse_redact(login: str, organization: str | None, basis: str, by: str) 
     \b
     Example:  sonar-access warehouse redact ada@github --basis "GDPR Art. 17, request 4711"
     """
-    from sonar_access_pipeline.warehouse.raw.forget import redact
+    from sonar_access_pipeline.warehouse.raw.redaction import redact
 
     with opened(organization, WORKING) as (opened_here, organization_key):
         done = redact(

@@ -42,7 +42,7 @@ from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.ledger import packets
-from sonar_access_pipeline.warehouse.raw.forget import drop_bodies
+from sonar_access_pipeline.warehouse.raw.retention import drop_bodies
 from sonar_access_pipeline.warehouse.schema import (
     evidence_packet,
     history_tables,

@@ -24,7 +24,8 @@ from sonar_access_pipeline.warehouse.history.merge import derive, lock_of, take_
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.history.verify import State, verify
 from sonar_access_pipeline.warehouse.raw.archive import export
-from sonar_access_pipeline.warehouse.raw.forget import drop_bodies, redact
+from sonar_access_pipeline.warehouse.raw.redaction import redact
+from sonar_access_pipeline.warehouse.raw.retention import drop_bodies
 from sonar_access_pipeline.warehouse.raw.snapshots import load, record
 from sonar_access_pipeline.warehouse.schema import (
     body_drop,

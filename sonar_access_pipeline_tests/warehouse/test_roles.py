@@ -29,7 +29,8 @@ from sonar_access_pipeline.warehouse.history.verify import State, verify
 from sonar_access_pipeline.warehouse.raw.archive import export
 from sonar_access_pipeline.warehouse.raw.attempts import begin_attempt, end_attempt
 from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED, decide
-from sonar_access_pipeline.warehouse.raw.forget import drop_bodies, redact
+from sonar_access_pipeline.warehouse.raw.redaction import redact
+from sonar_access_pipeline.warehouse.raw.retention import drop_bodies
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline.warehouse.roles import Role, grant
 from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, history_tables, metadata, raw_body

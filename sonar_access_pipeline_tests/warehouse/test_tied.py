@@ -18,7 +18,8 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import UntiedError
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
-from sonar_access_pipeline.warehouse.raw.forget import drop_bodies, redact
+from sonar_access_pipeline.warehouse.raw.redaction import redact
+from sonar_access_pipeline.warehouse.raw.retention import drop_bodies
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of, unguard
 
