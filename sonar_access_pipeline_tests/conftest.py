@@ -10,6 +10,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline.evidence.identity import begin_anew
-from sonar_access_pipeline.evidence.seal import Sealed
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
@@ -150,7 +150,7 @@ def here(original: Sealings, tmp_path: Path) -> Iterator[Sealings]:
     found.sealing = sealing(found.root)
     begin_anew(found.warehouse, found.sealing.store, found.sealing.signer, found.sealing.clock)
     found.packets = [
-        Sealed(one.place.replace(str(original.folder), str(copy)), one.digest, one.is_new)
+        replace(one, place=one.place.replace(str(original.folder), str(copy)))
         for one in original.packets
     ]
     yield found

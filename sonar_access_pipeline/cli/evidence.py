@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,6 +35,9 @@ from sonar_access_pipeline.settings import load
 from sonar_access_pipeline.terminal import Day, print_frame
 from sonar_access_pipeline.texts import TextError, bytes_in
 from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
+
+if TYPE_CHECKING:
+    from sonar_access_pipeline.evidence.packet import Packet
 
 
 @click.group()
@@ -65,14 +69,23 @@ fingerprint_option = click.option(
 @click.option("--to", "last", type=Day(), default=None, help="Last UTC day, included.")
 @click.option("--month", default=None, help="A month, as 2026-09.")
 @click.option("--quarter", default=None, help="A quarter, as 2026Q3.")
+@click.option(
+    "--for-people",
+    is_flag=True,
+    help="Also workbook, report and PDF of a single day, which is data otherwise.",
+)
 def evidence_build(
     organization: str | None,
     first: date | None,
     last: date | None,
     month: str | None,
     quarter: str | None,
+    for_people: bool,
 ) -> None:
     """Seal the packet of a window of days, from what the warehouse holds.
+
+    A day that was sealed as data gets its workbook, report and PDF in a folder beside: what is
+    sealed is never added to.
 
     \b
     Example:  sonar-access evidence build --quarter 2026Q3
@@ -87,11 +100,28 @@ def evidence_build(
             f"The window ends on {window.last}, which has not come yet; end it today at the latest."
         )
     with opened(organization, WORKING) as (warehouse, organization_key):
-        packet = build(warehouse, organization_key, window)
+        packet = build(warehouse, organization_key, window, for_people=for_people)
         sealed = seal(packet, Resources(load()).sealing(), warehouse, run_id="command line")
+        beside = _put_beside(packet) if for_people and not sealed.has_renderings else None
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
     say(f"{word}: {sealed.place}")
     say(f"Digest: {sealed.digest}")
+    if beside is not None:
+        say(f"For people, made of it now, and not sealed: {beside}")
+
+
+def _put_beside(packet: Packet) -> Path:
+    """Write the renderings of a packet into a new folder here. Raises `EvidenceError`."""
+    from sonar_access_pipeline.evidence.packet import PAPER
+    from sonar_access_pipeline.evidence.seal import path_of
+    from sonar_access_pipeline.evidence.stores import FolderStore
+
+    path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
+    folder = Path.cwd() / path.replace("/", "_")
+    if folder.exists():
+        raise EvidenceError(f"{folder} is there already; move it away, or build in another folder.")
+    FolderStore(folder.parent).put(folder.name, packet.renderings, PAPER)
+    return folder
 
 
 @evidence.command("verify")
@@ -129,8 +159,7 @@ def evidence_verify(
     with --offline.
 
     \b
-    Example:  cd .sonar-access/evidence/acme/2026-09-01_2026-09-30
-              sonar-access evidence verify 0123456789ab
+    Example:  sonar-access evidence verify evidence/acme/2026-09-01_2026-09-30/0123456789ab
     """
     from sonar_access_pipeline.evidence.verify import verify
 

@@ -186,7 +186,6 @@ def sync(connection_name: str | None) -> None:
                     worst = max(worst, FAILED)
                     continue
                 say(f"Evidence packet of this run: {outcome.packet}")
-                say(f"Report: {outcome.packet}/report.html")
     sys.exit(worst)
 
 

@@ -38,8 +38,11 @@ LONGEST_WINDOW = 3660
 """Days: coverage has a row for each."""
 MANIFEST = "manifest.json"
 README = "README.txt"
-RENDERINGS = ("access-review.xlsx", "report.html", "report.pdf", README)
-"""What is made for people of one building's data."""
+WORKBOOK = "access-review.xlsx"
+REPORT = "report.html"
+PAPER = "report.pdf"
+RENDERINGS = (WORKBOOK, REPORT, PAPER, README)
+"""What is made for people of one building's data. A packet of a single day has only the last."""
 POPULATION_CSV = "population.csv"
 FINDINGS_CSV = "findings.csv"
 REQUESTS_CSV = "requests.csv"
@@ -59,19 +62,23 @@ class Packet:
     data: dict[str, bytes] = field(repr=False)
     digest: str
     format_version: int
+    is_for_people: bool
+    """Whether the renderings are part of it. They change no digest."""
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Everything that is sealed: the data, how to check it, and what is made for people."""
+        files = {**self.data, README: _readme(self.format_version)}
+        return files | self.renderings if self.is_for_people else files
 
     @cached_property
-    def files(self) -> dict[str, bytes]:
-        """The data, and what is made of it for people: made when somebody asks, as nobody does who
-        only verifies.
-        """
+    def renderings(self) -> dict[str, bytes]:
+        """Workbook, report and PDF: made when somebody asks, as nobody does who only verifies."""
         with uncollected():
             return {
-                **self.data,
-                "access-review.xlsx": workbook.write(self.facts, self.data[POPULATION_CSV]),
-                "report.html": report.render(self.facts).encode(),
-                "report.pdf": pdf.render(self.facts),
-                README: _readme(self.format_version),
+                WORKBOOK: workbook.write(self.facts, self.data[POPULATION_CSV]),
+                REPORT: report.render(self.facts).encode(),
+                PAPER: pdf.render(self.facts),
             }
 
     @property
@@ -91,9 +98,17 @@ class Packet:
 
 
 def build(
-    warehouse: Warehouse, organization_key: str, window: Window, format_version: int = FORMATS[-1]
+    warehouse: Warehouse,
+    organization_key: str,
+    window: Window,
+    format_version: int = FORMATS[-1],
+    *,
+    for_people: bool = False,
 ) -> Packet:
     """Build the packet of a window, from the warehouse alone, in one of the `FORMATS`.
+
+    A single day's packet is data, unless it is asked for `for_people`: nobody opens a workbook and
+    a PDF of every day.
 
     Raises `NothingObservedError`, and `EvidenceError` for over ten years.
     """
@@ -104,18 +119,18 @@ def build(
             " coverage`)."
         )
     with uncollected():
-        return _built(gather(warehouse, organization_key, window), format_version)
+        facts = gather(warehouse, organization_key, window)
+        return _built(facts, format_version, for_people or window.first < window.last)
 
 
-def _built(facts: Facts, format_version: int) -> Packet:
+def _built(facts: Facts, format_version: int, for_people: bool) -> Packet:
     csv_tables = tables(facts, format_version)
     data = {table.name: table.encode(facts.source_kind.value) for table in csv_tables}
     manifest = canonical_json(
         {"format_version": format_version, **_manifest(facts, csv_tables, data)}
     )
-    return Packet(
-        facts, {MANIFEST: manifest, **data}, hashlib.sha256(manifest).hexdigest(), format_version
-    )
+    digest = hashlib.sha256(manifest).hexdigest()
+    return Packet(facts, {MANIFEST: manifest, **data}, digest, format_version, for_people)
 
 
 def _readme(format_version: int) -> bytes:

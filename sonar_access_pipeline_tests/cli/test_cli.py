@@ -83,9 +83,17 @@ def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: 
         "a check leaves nothing behind"
     )
     synced = run_anew(tmp_path, "sync", **known)
-    ends(synced, 0, "Who administers acme", "sonar-access-reader", "report.html")
+    ends(synced, 0, "Who administers acme", "sonar-access-reader", "Evidence packet of this run")
     ends(run(tmp_path, "sync", **known), 0)
     folder = synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
+    assert not (Path(folder) / "report.html").exists(), "a day's packet is data"
+    day = Path(folder).parent.name.partition("_")[0]
+    for_people = ("evidence", "build", "--from", day, "--to", day, "--for-people")
+    made = run(tmp_path, *for_people, **known)
+    ends(made, 0, "Verified, since it had been sealed before", "and not sealed:")
+    (report,) = tmp_path.glob("acme_*/report.html")
+    assert str(report.parent) in made.stdout.replace("\n", "")
+    ends(run(tmp_path, *for_people, **known), 1, "is there already; move it away")
     verified = run(tmp_path, "evidence", "verify", folder)
     ends(
         verified,

@@ -225,6 +225,19 @@ def test_the_manifest_names_every_data_file_with_its_digest_its_bytes_and_its_ro
         )
 
 
+def test_a_single_days_packet_is_data_and_its_renderings_change_no_digest(
+    packet: Packet, warehouse: Warehouse
+) -> None:
+    people = {"access-review.xlsx", "report.html", "report.pdf"}
+    assert people < set(packet.files)
+    day = build(warehouse, "acme", Window(packet.window.last, packet.window.last))
+    assert set(day.files) == {*day.data, "README.txt"}
+    asked = build(warehouse, "acme", day.window, for_people=True)
+    assert asked.digest == day.digest
+    assert set(asked.files) - set(day.files) == people
+    assert asked.renderings == day.renderings
+
+
 def test_another_version_of_a_typesetting_library_is_no_forgery_and_seals_nothing_twice(
     packet: Packet, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +290,7 @@ def test_a_comparison_that_could_not_be_made_is_not_counted_as_agreeing(
         lambda: EPOCH,
     )
     derive(warehouse, "acme")
-    report = build(warehouse, "acme", Window(FIRST, FIRST)).files["report.html"].decode()
+    report = build(warehouse, "acme", Window(FIRST, FIRST)).renderings["report.html"].decode()
     assert "Not comparable: a and b: SonarCloud does not state it for anybody." in report
     ties = {
         row["what"]: row["passed"]

@@ -262,9 +262,9 @@ def test_numbers_that_do_not_tie_are_said_on_the_first_page(warehouse: Warehouse
         "one total is unknown; what came, is stored and is delivered is the same"
     )
     assert passed["two lists of admins"] is False
-    report = packet.files["report.html"].decode()
+    report = packet.renderings["report.html"].decode()
     first_page = (
-        pypdf.PdfReader(io.BytesIO(packet.files["report.pdf"]))
+        pypdf.PdfReader(io.BytesIO(packet.renderings["report.pdf"]))
         .pages[0]
         .extract_text()
         .replace("\n", " ")

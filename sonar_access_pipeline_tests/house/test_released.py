@@ -33,13 +33,12 @@ A_RULE = (
         " ask=lambda *_: ()),\n"
     ),
 )
+NO_ADMIN = '    StateRule(\n        "no-admin", 1,'
 A_NEWER_RULE = (
     "access/rules.py",
-    '    StateRule("no-admin", 1,',
-    (
-        '    StateRule("no-admin", 2, Severity.LOW, "x", ask=lambda content, _: [_fail("x",'
-        ' "y")]),\n    StateRule("no-admin", 1,'
-    ),
+    NO_ADMIN,
+    '    StateRule("no-admin", 2, Severity.LOW, "x", ask=lambda *_: [_fail("x", "y")]),\n'
+    f"{NO_ADMIN}",
 )
 A_POLICY_FIELD = (
     "access/policy.py",
@@ -61,7 +60,7 @@ A_COLUMN = (
     (
         "evidence/columns.py",
         "    # Who.\n",
-        '    "nickname": Column("what friends call it", since=4),\n',
+        '    "nickname": PacketColumn("what friends call it", since=4),\n',
     ),
 )
 ALL = "all of them"
