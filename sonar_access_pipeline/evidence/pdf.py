@@ -27,7 +27,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
-from sonar_access_pipeline.evidence import charts, words
+from sonar_access_pipeline.evidence import charts, summary, words
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.reproducible_zip import compressed
 from sonar_access_pipeline.evidence.tables import limits
@@ -151,8 +151,12 @@ def _first_page(paper: _Paper, facts: Facts) -> None:
     paper.paragraph(words.title(facts), size=17, font=BOLD)
     paper.paragraph(words.about(facts), size=9, color=SOFT)
     paper.numbers(words.numbers(facts))
-    for sentence in words.sentences(facts):
-        paper.paragraph(sentence.text, size=9, font=BOLD if sentence.matters else REGULAR)
+    for question in summary.questions(facts):
+        paper.heading(question.title)
+        for line in question.lines:
+            paper.paragraph(line.text, size=9, font=BOLD if line.matters else REGULAR)
+            for item in line.items:
+                paper.paragraph(f"\u2022 {item}", size=9)
     paper.heading("Coverage")
     paper.calendar([(f"{row['day']:%m-%d}", row["status"]) for row in facts.coverage])
 

@@ -11,24 +11,41 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from sonar_access_pipeline.evidence import charts, words
+from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.evidence import charts, summary, words
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.tables import limits
+from sonar_access_pipeline.warehouse.ask.queries import Rows
 
-CHART_WIDTH, CHART_HEIGHT = 640, 120
+CHART_WIDTH, CHART_HEIGHT = 1060, 160
+ROWS_PER_PAGE = 100
+"""Rows of a table that a browser lays out at once."""
 
 
 def render(facts: Facts) -> str:
     """Render the report of a packet as HTML."""
+    by_project = _projects(facts)
     return _template().render(
         facts=facts,
         words=words,
+        summary=summary,
+        questions=summary.questions(facts),
+        groups=summary.grouped([*facts.failed, *facts.excepted]),
+        unanswered=summary.grouped(facts.not_evaluable),
+        passed=[row["title"] for row in facts.findings if row["result"] == Result.PASS.value],
+        accounts=_accounts(facts),
+        projects_are_read=Scope.PROJECT_PERMISSIONS in facts.as_of.scopes,
+        by_project=by_project,
+        by_principal=sorted(by_project, key=lambda row: (row["order"], row["who"], row["project"])),
         changes=facts.real_changes[: words.MOST_CHANGES],
+        rows_per_page=ROWS_PER_PAGE,
         lines=charts.lines(facts),
         weeks=charts.weeks(facts),
         limits=limits(facts),
@@ -37,6 +54,65 @@ def render(facts: Facts) -> str:
         script=_script(),
         script_digest=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
     )
+
+
+def _accounts(facts: Facts) -> Rows:
+    """List the population with what rules found of each: admins first, then who has permissions on
+    the organization, then who has a finding.
+    """
+    titles: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in facts.failed:
+        if row["subject_type"] == "account":
+            titles[row["subject"]].setdefault(row["title"])
+    accounts = [
+        {
+            **row,
+            "found": list(titles[row["login"]]),
+            "kinds": "|".join(
+                kind
+                for kind, is_one in (
+                    ("admin", row["is_organization_admin"]),
+                    ("has a finding", bool(titles[row["login"]])),
+                    ("no member", not row["is_member"]),
+                )
+                if is_one
+            ),
+        }
+        for row in facts.population
+    ]
+    return sorted(
+        accounts,
+        key=lambda row: (
+            not row["is_organization_admin"],
+            not row["organization_permissions"],
+            not row["found"],
+            row["login"],
+        ),
+    )
+
+
+PRINCIPALS = ("anyone", "group", "user")
+
+
+def _projects(facts: Facts) -> Rows:
+    """List who holds which permissions on which project by a grant to itself; a group once."""
+    rights: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in facts.access:
+        if row["access_type"] == "project_permission":
+            kind = row["principal_type"]
+            group = row["granted_via_name"] or row["granted_via"].removeprefix("group:")
+            principal = f"Group {group}" if kind == "group" else summary.who(row)
+            rights[words.on(row) or "", kind, principal].append(row["entitlement"])
+    return [
+        {
+            "project": project,
+            "kind": kind,
+            "who": principal,
+            "order": PRINCIPALS.index(kind),
+            "rights": ", ".join(sorted(entitlements)),
+        }
+        for (project, kind, principal), entitlements in sorted(rights.items())
+    ]
 
 
 @cache

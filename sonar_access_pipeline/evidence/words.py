@@ -1,31 +1,20 @@
-"""The first page of a packet in words: what it is, in numbers, and everything a reader must know
-before believing the rest.
+"""How single values and a packet as a whole are written for people: title, source, numbers, times.
 
-The report, the PDF and the workbook say the same sentences.
+What the first page says is `summary.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from sonar_access_pipeline.evidence.facts import Facts
-from sonar_access_pipeline.evidence.tables import IN_PART, NO, limits
 
 MOST_CHANGES = 2000
 """Rows of the change table in report and PDF; the CSV file holds all, and both say so."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One sentence of the first page. `matters`: something is missing, waits, or does not tie."""
-
-    text: str
-    matters: bool = False
 
 
 def title(facts: Facts) -> str:
@@ -74,128 +63,8 @@ def numbers(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def sentences(facts: Facts) -> list[Sentence]:
-    """Gaps, held days, what does not tie, Anyone, findings, limits: in the order in which they
-    matter.
-    """
-    statements = [_gaps(facts)]
-    if facts.no_comparison:
-        statements.append(
-            Sentence(f"What changed is not known: {facts.no_comparison}.", matters=True)
-        )
-    statements += [
-        Sentence(part, matters=True) for part in (*facts.unknown_parts, facts.reaches_back) if part
-    ]
-    for row in facts.held:
-        why = f" {row['reason']}" if row["reason"] else ""
-        waits = (
-            f"A snapshot of {row['partition_date']} waits for a decision and counts for nothing"
-            " until a person confirms or"
-        )
-        statements.append(Sentence(f"{waits} retracts it.{why}", matters=True))
-    for row in facts.untied:
-        statements.append(
-            Sentence(
-                f"A reconciliation fails: {row['what']}: {_numbers(row)}."
-                f" {row['detail'] or ''}".strip(),
-                matters=True,
-            )
-        )
-    for row in facts.untold:
-        statements.append(
-            Sentence(
-                f"Not comparable: {row['what']}:"
-                f" {row['detail'] or 'fewer than two of its numbers are known'}."
-            )
-        )
-    if facts.anyone:
-        statements.append(
-            Sentence(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True)
-        )
-    if facts.projects_of_anyone:
-        on = f"{facts.projects_of_anyone} project{'s' if facts.projects_of_anyone > 1 else ''}"
-        statements.append(
-            Sentence(f"Anyone, signed in or not, has permissions on {on}.", matters=True)
-        )
-    if baseline := len(facts.changes) - len(facts.real_changes):
-        statements.append(
-            Sentence(
-                f"{baseline} access rows were first observed in this window. When they were granted"
-                " is not known."
-            )
-        )
-    if facts.imported:
-        opening = (
-            f"{len(facts.imported)} of the {len(facts.used)} observations behind this packet came"
-            " in an archive"
-        )
-        statements.append(Sentence(f"{opening} from another warehouse; manifest.json says which."))
-    if facts.redactions:
-        statements.append(
-            Sentence(
-                f"{len(facts.redactions)} persons were replaced by pseudonyms; manifest.json says"
-                " by whose decision."
-            )
-        )
-    statements.append(_findings(facts))
-    for row in facts.ended_exceptions:
-        statements.append(
-            Sentence(
-                f"An exception ended on {row['exception_ended']}: {row['title']}"
-                f" ({row['subject']}); {row['exception_by']} answered for it:"
-                f" {row['exception_why']}.",
-                matters=True,
-            )
-        )
-    unseen, in_part = (
-        [row["subject"] for row in limits(facts) if row["observed"] == how] for how in (NO, IN_PART)
-    )
-    statements.append(Sentence(f"Not observed: {', '.join(unseen)}. limits.csv says why."))
-    if in_part:
-        statements.append(
-            Sentence(f"Observed in part: {', '.join(in_part)}. limits.csv says what is missing.")
-        )
-    return statements
-
-
-def _gaps(facts: Facts) -> Sentence:
-    if facts.not_expected == len(facts.coverage):
-        return Sentence(
-            "On no day of the window an observation was expected, and none was made.", matters=True
-        )
-    days_not = "1 day" if facts.not_expected == 1 else f"{facts.not_expected} days"
-    early = (
-        f" On {days_not} of the window nobody expected an observation yet, or any more."
-        if facts.not_expected
-        else ""
-    )
-    if not facts.gaps:
-        which = "on which an observation was expected " if early else ""
-        return Sentence(f"Every day of the window {which}was observed.{early}", matters=bool(early))
-    days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
-    was = "day was" if len(facts.gaps) == 1 else "days were"
-    only = "SonarCloud only ever shows the present, so a gap stays a gap and nothing is filled in"
-    return Sentence(f"{len(facts.gaps)} {was} not observed. {only}: {days}.{early}", matters=True)
-
-
-def _findings(facts: Facts) -> Sentence:
-    rules = Counter(row["rule_id"] for row in facts.failed)
-    version = facts.in_force.version
-    judged = (
-        f"Rules were asked with policy version {version}"
-        if version
-        else "Rules were asked with the policy that is shipped"
-    )
-    rule_counts = ", ".join(f"{rule_id} ({count})" for rule_id, count in rules.items()) or "none"
-    unknown = len({row["rule_id"] for row in facts.not_evaluable})
-    excepted = f" {len(facts.excepted)} findings have an exception." if facts.excepted else ""
-    return Sentence(
-        f"{judged}. Findings: {rule_counts}. {unknown} rules could not be answered for"
-        f" all.{excepted}"
-    )
-
-
-def _numbers(row: dict[str, Any]) -> str:
+def numbers_of(row: Mapping[str, Any]) -> str:
+    """Return the numbers of a reconciliation that are known, each with its name."""
     names = ("reported", "extracted", "stored", "delivered")
     return ", ".join(f"{name} {row[name]}" for name in names if row[name] is not None)
 
@@ -238,6 +107,11 @@ def on(change: Mapping[str, Any]) -> str | None:
 def moment(when: datetime | None) -> str:
     """Format a time as people read it, to the second; the CSV files have it whole."""
     return _seconds(when) if when else "unknown"
+
+
+def day(when: datetime | None) -> str:
+    """Format the UTC day of a time."""
+    return f"{when:%Y-%m-%d}" if when else "unknown"
 
 
 @lru_cache(maxsize=4096)

@@ -24,7 +24,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
-from sonar_access_pipeline.evidence import words
+from sonar_access_pipeline.evidence import summary, words
 from sonar_access_pipeline.evidence.columns import COLUMNS, PacketColumn
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
 from sonar_access_pipeline.evidence.reproducible_zip import zipped
@@ -181,7 +181,11 @@ def _sheet(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]])
 def _summary(facts: Facts) -> list[tuple[str, str]]:
     lines = [(words.title(facts), ""), (words.about(facts), ""), (words.source(facts), "")]
     lines += [(label, number) for number, label in words.numbers(facts)]
-    return lines + [(sentence.text, "") for sentence in words.sentences(facts)]
+    for question in summary.questions(facts):
+        lines += [("", ""), (question.title, "")]
+        for line in question.lines:
+            lines += [(line.text, ""), *((f"  {item}", "") for item in line.items)]
+    return lines
 
 
 def _workbook(

@@ -48,7 +48,7 @@ from sonar_access_pipeline.access.rules import (
 )
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence import words
+from sonar_access_pipeline.evidence import summary
 from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.settings import SettingsError, load
@@ -695,7 +695,7 @@ def test_findings_say_whose_exception_holds_and_what_is_new(warehouse: Warehouse
         {"ada": ("eve", kept.until), "bob": (None, None)},
         ["ada", "bob"],
     ), "its last day is over, and said"
-    said = words.sentences(
+    said = summary.lines(
         gather(warehouse, "acme", Window(EPOCH.date(), EPOCH.date() + timedelta(days=2)))
     )
     assert [

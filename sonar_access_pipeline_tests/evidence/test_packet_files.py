@@ -24,7 +24,7 @@ import pytest
 from sonar_access_pipeline.access.policy import Exemption, Policy, identity
 from sonar_access_pipeline.access.snapshot import Control, ListRead, Scope, Verdict
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.evidence import charts, words
+from sonar_access_pipeline.evidence import charts, summary, words
 from sonar_access_pipeline.evidence.facts import Facts, gather
 from sonar_access_pipeline.evidence.packet import Packet, build
 from sonar_access_pipeline.evidence.pdf import printable
@@ -418,6 +418,11 @@ def test_the_pdf_says_the_same_and_does_nothing(hostile: Packet) -> None:
         assert said in whole
     assert "<U+202E>gnp.exe" in whole, "what changes direction is written as its number"
     assert [outline["/Title"] for outline in reader.outline] == [  # type: ignore[call-overload]
+        "What needs a decision",
+        "Who administers",
+        "What changed",
+        "How far this can be trusted",
+        "What to do next",
         "Coverage",
         "Over the window",
         "Organization admins",
@@ -514,7 +519,7 @@ def test_a_format_gives_the_same_bytes_for_ever(hostile: Packet) -> None:
 
 
 def said(facts: Facts) -> str:
-    return " ".join([words.kinds(facts), *(one.text for one in words.sentences(facts))])
+    return " ".join([words.kinds(facts), *(one.text for one in summary.lines(facts))])
 
 
 def test_a_window_that_nothing_observed_knows_no_change_and_passes_no_rule_that_compares(
@@ -581,7 +586,7 @@ def test_what_was_read_with_limits_is_not_called_unobserved(warehouse: Warehouse
     whole, core = (
         next(
             one.text
-            for one in words.sentences(facts_of(warehouse, day, day))
+            for one in summary.lines(facts_of(warehouse, day, day))
             if one.text.startswith("Not observed: ")
         )
         for day in (0, 1)
@@ -645,7 +650,7 @@ def test_an_end_of_a_window_that_nothing_observed_is_said_on_page_one_and_keeps_
     live(warehouse, (BASE, ALL_SCOPES), (BASE, ALL_SCOPES))
     facts = facts_of(warehouse, 1, 20)
     assert f"What changed after {facts.as_of.observed_at:%Y-%m-%d %H:%M:%S} UTC is not known." in [
-        one.text for one in words.sentences(facts) if one.matters
+        one.text for one in summary.lines(facts) if one.matters
     ]
     results = {row["rule_id"]: row["result"] for row in facts.findings}
     assert results["returned"] == results["privilege-gained"] == "not_evaluable"

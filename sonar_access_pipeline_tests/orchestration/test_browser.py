@@ -81,6 +81,22 @@ def test_the_demo_shows_what_it_must(demo: dict[str, str], page: Any) -> None:
         )
 
 
+BROKEN_WORDS = """() => [...document.querySelectorAll("thead th, .question p, .facts li, nav a")]
+  .filter((element) => {
+    const range = document.createRange();
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      for (const word of walker.currentNode.data.matchAll(/[A-Za-z]+/g)) {
+        range.setStart(walker.currentNode, word.index);
+        range.setEnd(walker.currentNode, word.index + word[0].length);
+        if (range.getClientRects().length > 1) return true;
+      }
+    }
+    return false;
+  }).map((element) => element.textContent)"""
+"""Words that stand on two lines."""
+
+
 def test_the_report_is_searched_and_filtered_and_asks_no_network(
     demo: dict[str, str], page: Any
 ) -> None:
@@ -91,27 +107,38 @@ def test_the_report_is_searched_and_filtered_and_asks_no_network(
     page.on("console", lambda message: said.append(message.text))
     page.goto(report.as_uri())
     rows = page.locator("#accounts-table tbody tr")
-    everybody, first = rows.count(), rows.first.locator("th").inner_text()
-    page.get_by_role("search", name="Search the accounts").get_by_role("searchbox").fill(
-        first.upper()
+    accounts = page.get_by_role("search", name="Every account")
+    everybody = int(accounts.get_by_role("status").inner_text().split(" of ")[1].split()[0])
+    assert rows.count() == 50 < everybody, "a page of a long table"
+    first = rows.first.locator("th").inner_text().splitlines()[0]
+    assert "admin" in rows.first.inner_text(), "who administers stands first"
+    accounts.get_by_role("button", name="Next").click()
+    assert rows.first.locator("th").inner_text().splitlines()[0] != first
+    accounts.get_by_role("searchbox").fill(first.upper())
+    assert 1 <= rows.count() < everybody
+    assert f"of {everybody} rows shown" in accounts.inner_text()
+    accounts.get_by_role("searchbox").fill("")
+    accounts.get_by_role("combobox").select_option("has a finding")
+    assert all(row.locator("td").first.inner_text() for row in rows.all())
+    accounts.get_by_role("combobox").select_option("")
+    heading = page.locator("#accounts-table thead th").first
+    heading.get_by_role("button").click()
+    shown = [cell.inner_text().splitlines()[0] for cell in rows.locator("th").all()]
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert [name[0] for name in shown if name.isascii()] == sorted(
+        name[0] for name in shown if name.isascii()
     )
-    assert 1 <= page.locator("#accounts-table tbody tr:visible").count() < everybody
-    assert (
-        f"of {everybody} rows shown"
-        in page.get_by_role("search", name="Search the accounts").inner_text()
-    )
-    page.get_by_role("search", name="Search the accounts").get_by_role("searchbox").fill("")
-    page.get_by_role("search", name="Search the findings").get_by_role("combobox").select_option(
-        "not_evaluable"
-    )
-    shown = page.locator("#findings-table tbody tr:visible")
-    assert {cell.inner_text() for cell in shown.locator("td:nth-of-type(2)").all()} == {
-        "not evaluable"
-    }
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert rows.count() == everybody, "paper has every row"
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    for width in (1280, 800, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        assert page.evaluate(BROKEN_WORDS) == [], width
     for chart in page.get_by_role("img").all():
         assert chart.get_attribute("aria-label")
     page.emulate_media(media="print")
-    assert not page.locator("form.search").first.is_visible()
+    assert not page.locator("form.tools").first.is_visible()
     assert asked == [report.as_uri()]
     assert said == [], "nothing is refused and nothing fails"
 

@@ -22,6 +22,7 @@ from sonar_access_pipeline.sonarcloud.reader import Reader
 from sonar_access_pipeline_tests.support.reading import (
     QUICK,
     TOKEN,
+    UNHURRIED,
     access_of,
     organization,
     preflight,
@@ -290,7 +291,7 @@ def test_the_two_lists_of_everybody_are_read_in_opposite_directions() -> None:
     them.
     """
     with serving(organization(6000, 3), latency=0.01) as simulator:
-        assert read(simulator).verdict is Verdict.COMPLETE
+        assert read(simulator, patience=UNHURRIED).verdict is Verdict.COMPLETE
         asked = {
             name: [int(params["p"]) for endpoint, params in simulator.asked if endpoint == name]
             for name in ("organizations/search_members", "permissions/users")

@@ -40,6 +40,7 @@ from sonar_access_pipeline_tests.support.reading import (
     EVERYTHING,
     QUICK,
     TOKEN,
+    UNHURRIED,
     access_of,
     organization,
     read,
@@ -454,7 +455,7 @@ def test_more_than_ten_thousand_members_are_found_and_what_is_unknown_stays_unkn
     beyond = sorted(found.names, key=lambda login: found.names[login].lower())[10_000:]
     found.direct[beyond[0]] = {"scan"}
     with serving(found, frozen=True) as simulator:
-        snapshot = read(simulator)
+        snapshot = read(simulator, patience=UNHURRIED)
         refused = [
             answer
             for answer in simulator.asked
@@ -487,7 +488,7 @@ def test_a_member_beyond_ten_thousand_that_is_missing_leaves_the_snapshot_incomp
         simulator.faults.add("permissions/users", faults.total_off_by(-1), times=None)
         is_last = lambda params: int(params["p"]) * int(params["ps"]) >= len(found.names)  # noqa: E731
         simulator.faults.add("permissions/users", faults.short(1), times=None, when=is_last)
-        snapshot = read(simulator)
+        snapshot = read(simulator, patience=UNHURRIED)
     assert snapshot.verdict is Verdict.INCOMPLETE
     assert "10051 against 10050" in str(snapshot.reason)
 

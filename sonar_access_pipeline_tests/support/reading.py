@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any
@@ -30,6 +31,8 @@ QUICK = Patience(
     list_seconds=3.0,
     snapshot_seconds=6.0,
 )
+UNHURRIED = replace(QUICK, request_seconds=10.0, list_seconds=60.0, snapshot_seconds=120.0)
+"""For thousands of rows on a machine that does other work besides."""
 FOUNDED = date(2026, 1, 5)
 EVERYTHING = tuple(Scope)
 
