@@ -36,7 +36,7 @@ def judged(
     """
     gathered, reads = _read(responses)
     lists = gathered.lists()
-    if missing := next(_missing(lists, reads, frozenset(scopes)), None):
+    if missing := next(_missing(lists, reads, frozenset({Scope.CORE, *scopes})), None):
         return Verdict.INCOMPLETE, missing, None
     content = content_of(lists, scopes)
     if Scope.ACCOUNT_DETAILS in content.scopes:

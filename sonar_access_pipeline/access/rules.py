@@ -481,8 +481,9 @@ class WindowFacts:
     there are no two. `unknown`: why a rule that compares cannot answer for all of the window, a
     sentence per part of it. `returned`: accounts that came back in the window after leaving, and
     are members at its end. `gained`: by login, what it may do on the organization at the end and
-    might not before the window. `tokens`: those of the account that reads; None where they were not
-    read.
+    might not before the window; `gained_besides`: without what it has through the default group
+    alone, as everybody who joins has. `tokens`: those of the account that reads; None where they
+    were not read.
     """
 
     organization_key: str
@@ -491,6 +492,7 @@ class WindowFacts:
     unknown: Sequence[str]
     returned: Collection[str]
     gained: Mapping[str, Collection[str]]
+    gained_besides: Mapping[str, Collection[str]]
     tokens: Collection[CallerToken] | None
 
 
@@ -518,11 +520,19 @@ def _incomparable(facts: WindowFacts) -> Iterator[Answer]:
 
 
 def _gained(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
+    return _of_gained(facts, facts.gained)
+
+
+def _gained_besides(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
+    return _of_gained(facts, facts.gained_besides)
+
+
+def _of_gained(facts: WindowFacts, gained: Mapping[str, Collection[str]]) -> Iterator[Answer]:
     yield from _incomparable(facts)
     if facts.compared is None:
         return
     since, until = (f"{moment:%Y-%m-%d %H:%M} UTC" for moment in facts.compared)
-    for login, permissions in sorted(facts.gained.items()):
+    for login, permissions in sorted(gained.items()):
         yield _fail(login, f"gained between {since} and {until}: {', '.join(sorted(permissions))}")
 
 
@@ -568,6 +578,14 @@ WINDOW_RULES = (
         Severity.MEDIUM,
         "holds a permission on the organization that it did not hold before the window",
         ask=_gained,
+    ),
+    WindowRule(
+        "privilege-gained",
+        3,
+        Severity.MEDIUM,
+        "holds a permission on the organization that it did not hold before the window, and not"
+        " through the default group",
+        ask=_gained_besides,
     ),
     WindowRule(
         "dormant",

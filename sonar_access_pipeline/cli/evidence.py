@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
@@ -84,13 +85,13 @@ def evidence_build(
 ) -> None:
     """Seal the packet of a window of days, from what the warehouse holds.
 
-    A day that was sealed as data gets its workbook, report and PDF in a folder beside: what is
-    sealed is never added to.
+    A day that was sealed as data gets its workbook, report and PDF in a folder of its own, here:
+    what is sealed is never added to.
 
     \b
     Example:  sonar-access evidence build --quarter 2026Q3
     """
-    from sonar_access_pipeline.evidence.packet import build
+    from sonar_access_pipeline.evidence.packet import PAPER, build
     from sonar_access_pipeline.evidence.seal import seal
     from sonar_access_pipeline.orchestration.resources import Resources
 
@@ -101,26 +102,30 @@ def evidence_build(
         )
     with opened(organization, WORKING) as (warehouse, organization_key):
         packet = build(warehouse, organization_key, window, for_people=for_people)
-        sealed = seal(packet, Resources(load()).sealing(), warehouse, run_id="command line")
-        beside = _put_beside(packet) if for_people and not sealed.has_renderings else None
+        sealing = Resources(load()).sealing()
+        sealed = seal(packet, sealing, warehouse, run_id="command line")
+        inside = sealed.place.removeprefix(sealing.store.place(""))
+        is_data = for_people and not sealing.store.has(inside, PAPER)
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
     say(f"{word}: {sealed.place}")
     say(f"Digest: {sealed.digest}")
-    if beside is not None:
-        say(f"For people, made of it now, and not sealed: {beside}")
+    if is_data:
+        say(f"For people, made of it now, and not sealed: {_put_beside(packet)}")
 
 
 def _put_beside(packet: Packet) -> Path:
-    """Write the renderings of a packet into a new folder here. Raises `EvidenceError`."""
+    """Write the renderings of a packet that was sealed as data into a folder here; what lies there
+    already stays. Raises `EvidenceError`.
+    """
     from sonar_access_pipeline.evidence.packet import PAPER
     from sonar_access_pipeline.evidence.seal import path_of
     from sonar_access_pipeline.evidence.stores import FolderStore
 
     path = path_of(packet.organization_key, packet.window, packet.digest, packet.source_kind)
     folder = Path.cwd() / path.replace("/", "_")
-    if folder.exists():
-        raise EvidenceError(f"{folder} is there already; move it away, or build in another folder.")
-    FolderStore(folder.parent).put(folder.name, packet.renderings, PAPER)
+    if not folder.exists():
+        unsealed = replace(packet, is_for_people=False)
+        FolderStore(folder.parent).put(folder.name, unsealed.renderings, PAPER)
     return folder
 
 

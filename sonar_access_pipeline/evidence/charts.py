@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import itemgetter
 
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
@@ -81,7 +82,7 @@ def weeks(facts: Facts) -> list[Week]:
     """Access rows that opened and closed, per week of the window."""
     counts: Counter[tuple[int, bool]] = Counter()
     began = {observed.observed_at: observed.started_at.date() for observed in facts.used}
-    for row in facts.real_changes:
+    for row in filter(itemgetter("login"), facts.real_changes):
         counts[(began[row["changed_by"]] - facts.window.first).days // 7, row["closes"]] += 1
     most = max([1, *counts.values()])
     known = {

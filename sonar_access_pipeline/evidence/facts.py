@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sonar_access_pipeline.access.policy import PolicyInForce
@@ -59,8 +59,18 @@ class Facts:
     in_force: PolicyInForce
     """The policy that was in force at the last observation."""
     name: str | None
+    admin_since: Mapping[str, tuple[datetime | None, datetime]]
+    """By login of those who administer now, between which observations each was first seen to do so
+    without a break: after the begin of one (None: nobody looked before), by the end of the other.
+    """
+    began: Mapping[datetime, date]
+    """By the end of each observation, the day on which it began."""
     statements: Mapping[str, Sequence[str]]
     """The statements behind each file, by its name."""
+
+    def day_of(self, observed_at: datetime | None) -> str:
+        """Return the day of an observation, which is the day on which it began; empty for None."""
+        return "" if observed_at is None else str(self.began.get(observed_at, observed_at.date()))
 
     @property
     def source_kind(self) -> SourceKind:
@@ -266,6 +276,13 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             redactions=proof.redactions(transaction, as_of),
             in_force=in_force,
             name=queries.organization_name(transaction, as_of),
+            admin_since=proof.admin_since(transaction, as_of),
+            began={
+                one.observed_at: one.started_at.date()
+                for one in queries.observations(
+                    transaction, organization_key, until=as_of.observed_at
+                )
+            },
             statements=statement_log.of,
         )
 
@@ -399,14 +416,14 @@ def _window_facts(
     """Gather the facts that the rules of a window are evaluated with."""
     as_of = rests_on.as_of
     gained = dict[str, set[str]]()
+    gained_besides = dict[str, set[str]]()
     members = {row["login"] for row in population if row["is_member"]}
     if rests_on.before is not None and rests_on.within:
         held = _held(queries.access_at(transaction, rests_on.before))
-        gained = {
-            login: permissions - held.get(login, set())
-            for login, permissions in _held(access).items()
-            if permissions - held.get(login, set())
-        }
+        gained = _beyond(held, _held(access))
+        default = {f"group:{group_id}" for group_id in proof.default_groups(transaction, as_of)}
+        besides = [row for row in access if row["granted_via"] not in default]
+        gained_besides = _beyond(held, _held(besides))
     return WindowFacts(
         organization_key=as_of.organization_key,
         as_of=as_of.observed_at,
@@ -422,8 +439,15 @@ def _window_facts(
         ),
         returned=members & {row["login"] for row in changes if row["kind"] == "returned"},
         gained=gained,
+        gained_besides=gained_besides,
         tokens=proof.own_tokens(transaction, as_of),
     )
+
+
+def _beyond(before: Mapping[str, set[str]], now: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Collect what each account holds now and did not hold before."""
+    more = {login: rights - before.get(login, set()) for login, rights in now.items()}
+    return {login: rights for login, rights in more.items() if rights}
 
 
 def _clause(sentence: str) -> str:

@@ -77,7 +77,9 @@ class Packet:
         with uncollected():
             return {
                 WORKBOOK: workbook.write(self.facts, self.data[POPULATION_CSV]),
-                REPORT: report.render(self.facts).encode(),
+                REPORT: report.render(
+                    self.facts, self.digest, is_sealed=self.is_for_people
+                ).encode(),
                 PAPER: pdf.render(self.facts),
             }
 

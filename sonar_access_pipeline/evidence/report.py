@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -29,16 +31,18 @@ ROWS_PER_PAGE = 100
 """Rows of a table that a browser lays out at once."""
 
 
-def render(facts: Facts) -> str:
-    """Render the report of a packet as HTML."""
+def render(facts: Facts, digest: str, *, is_sealed: bool) -> str:
+    """Render the report of the packet with a digest as HTML; it says where it is not sealed."""
     by_project = _projects(facts)
     return _template().render(
         facts=facts,
         words=words,
         summary=summary,
         questions=summary.questions(facts),
+        digest=digest,
+        is_sealed=is_sealed,
         groups=summary.grouped([*facts.failed, *facts.excepted]),
-        unanswered=summary.grouped(facts.not_evaluable),
+        unanswered=summary.unanswered(facts),
         passed=[row["title"] for row in facts.findings if row["result"] == Result.PASS.value],
         accounts=_accounts(facts),
         projects_are_read=Scope.PROJECT_PERMISSIONS in facts.as_of.scopes,
@@ -96,23 +100,44 @@ PRINCIPALS = ("anyone", "group", "user")
 
 def _projects(facts: Facts) -> Rows:
     """List who holds which permissions on which project by a grant to itself; a group once."""
-    rights: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    rights: dict[tuple[str, str, str], Rows] = defaultdict(list)
     for row in facts.access:
         if row["access_type"] == "project_permission":
-            kind = row["principal_type"]
-            group = row["granted_via_name"] or row["granted_via"].removeprefix("group:")
-            principal = f"Group {group}" if kind == "group" else summary.who(row)
-            rights[words.on(row) or "", kind, principal].append(row["entitlement"])
-    return [
+            principal = row["login"] if row["principal_type"] == "user" else row["granted_via"]
+            rights[row["resource"], row["principal_type"], principal or ""].append(row)
+    of_groups = [row for row in facts.access if row["principal_type"] == "group"]
+    names = {row["granted_via"]: row["granted_via_name"] for row in of_groups}
+    groups = Counter(names.values())
+    listed = [
         {
-            "project": project,
+            "project": _project(of_it[0]),
             "kind": kind,
-            "who": principal,
+            "who": _principal(of_it[0], groups),
             "order": PRINCIPALS.index(kind),
-            "rights": ", ".join(sorted(entitlements)),
+            "rights": ", ".join(sorted({row["entitlement"] for row in of_it})),
         }
-        for (project, kind, principal), entitlements in sorted(rights.items())
+        for (_, kind, _), of_it in rights.items()
     ]
+    return sorted(listed, key=lambda row: (row["project"], row["order"], row["who"]))
+
+
+def _project(row: Mapping[str, Any]) -> str:
+    """Name a project, with its key where the name does not tell."""
+    name = row["resource_name"]
+    return row["resource"] if name in (None, row["resource"]) else f"{name} ({row['resource']})"
+
+
+def _principal(row: Mapping[str, Any], groups: Mapping[str | None, int]) -> str:
+    """Name who holds a right; a group with its id where another has the same name."""
+    if row["principal_type"] != "group":
+        return summary.who(row)
+    group_id = row["granted_via"].removeprefix("group:")
+    name = words.named(row["granted_via_name"])
+    if name is None:
+        return f"a group whose name is not known (id {group_id})"
+    return (
+        f"Group {name} (id {group_id})" if groups[row["granted_via_name"]] > 1 else f"Group {name}"
+    )
 
 
 @cache

@@ -27,7 +27,7 @@ from sonar_access_pipeline.evidence.keys import (
     endorsement_path,
     key_path,
 )
-from sonar_access_pipeline.evidence.packet import MANIFEST, PAPER, RENDERINGS, Packet
+from sonar_access_pipeline.evidence.packet import MANIFEST, RENDERINGS, Packet
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
@@ -96,8 +96,6 @@ class Sealed:
     place: str
     digest: str
     is_new: bool
-    has_renderings: bool
-    """Whether workbook, report and PDF lie with it."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def seal(packet: Packet, sealing: Sealing, warehouse: Warehouse, *, run_id: str)
         _require_unchanged(packet, stored_files, place)
         _require_signed(sealing.store, stored_files, {entry.key_fingerprint or ""} - {""}, place)
         packets.note_there(warehouse, packets.Header(path, place, SUMS, entry.sealed_at))
-    return Sealed(place, packet.digest, is_new, sealing.store.has(path, PAPER))
+    return Sealed(place, packet.digest, is_new)
 
 
 def _require_published(published: Published, path: str) -> None:

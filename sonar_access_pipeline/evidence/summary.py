@@ -2,20 +2,24 @@
 be trusted, and what to do next. In words, each sentence from the facts.
 
 Report, PDF and workbook show the same questions. How one value is written stands in `words.py`.
+A day is that on which an observation began. What was seen at an observation happened between the
+one before it and this one: where they lie further apart than a day, both are named.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from itertools import islice
+from datetime import date, datetime, timedelta
+from itertools import groupby, islice
 from typing import Any
 
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.evidence import words
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.tables import IN_PART, NO, limits
+from sonar_access_pipeline.evidence.words import named
 from sonar_access_pipeline.warehouse.ask.queries import Rows
 
 SEVERITIES = ("high", "medium", "low")
@@ -68,17 +72,19 @@ def some(number: int, one: str, many: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Begin a text with a capital letter."""
-    return text[:1].upper() + text[1:]
+    """Begin a text with a capital letter, without the period at its end."""
+    return f"{text[:1].upper()}{text[1:]}".removesuffix(".")
 
 
 def who(row: Mapping[str, Any]) -> str:
     """Name an account as people know it, with its login; a group by its name alone."""
     told_by = row.get("login") or row.get("subject") or ""
-    name = row.get("name")
+    name = named(row.get("name"))
     if name and (row.get("subject_type") == "group" or not told_by):
-        return str(name)
-    return f"{name} ({told_by})" if name and name != told_by else str(told_by)
+        return name
+    if name and row.get("name") != told_by:
+        return f"{name} ({named(told_by)})"
+    return named(told_by) or ""
 
 
 def grouped(findings: Rows) -> list[tuple[Mapping[str, Any], Rows]]:
@@ -88,6 +94,60 @@ def grouped(findings: Rows) -> list[tuple[Mapping[str, Any], Rows]]:
         by_rule[row["rule_id"]].append(row)
     groups = [(rows[0], rows) for rows in by_rule.values()]
     return sorted(groups, key=lambda group: SEVERITIES.index(group[0]["severity"]))
+
+
+LOOK_ALIKE = "confusable-name"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rule found of one subject, or of accounts whose names look alike."""
+
+    whose: str
+    subject_type: str
+    details: tuple[str, ...]
+    since: tuple[str, ...]
+    """The days on which it was first seen; several where accounts came to look alike one by one."""
+    exception: str
+
+
+def found(facts: Facts, rows: Rows) -> list[Found]:
+    """List what a rule found, once for each subject, or for each set of names that look alike: what
+    is said of each of these has the same sign.
+    """
+    subjects: dict[tuple[str, str, str], Rows] = defaultdict(list)
+    for row in rows:
+        is_one_of_a_set = row["rule_id"] == LOOK_ALIKE and row["subject_type"] == "account"
+        told_by = row["detail"] if is_one_of_a_set else row["subject"]
+        subjects[row["subject_type"], told_by, _exception(row)].append(row)
+    return [
+        Found(
+            whose=" and ".join(dict.fromkeys(map(who, of_it))),
+            subject_type=kind,
+            details=tuple(dict.fromkeys(row["detail"] for row in of_it if row["detail"])),
+            since=tuple(sorted({facts.day_of(row["failing_since"]) for row in of_it} - {""})),
+            exception=exception,
+        )
+        for (kind, _, exception), of_it in subjects.items()
+    ]
+
+
+def unanswered(facts: Facts) -> list[tuple[str, str]]:
+    """List the rules that could not be answered, or not for all: title, and why."""
+    answers = []
+    for first, rows in grouped(facts.not_evaluable):
+        why = dict.fromkeys(row["detail"] for row in rows)
+        answers.append((first["title"], "; ".join(filter(None, why))))
+    return answers
+
+
+def _exception(row: Mapping[str, Any]) -> str:
+    """Say who answers for a finding, until when and why; nothing where nobody does or did."""
+    if row["exception_by"] is None:
+        return ""
+    ended = row["exception_ended"]
+    until = f"until {row['exception_until']}" if ended is None else f"ended {ended}"
+    return f"{row['exception_by']}, {until}: {row['exception_why']}"
 
 
 def _decisions(facts: Facts) -> Iterator[Line]:
@@ -100,35 +160,44 @@ def _decisions(facts: Facts) -> Iterator[Line]:
         )
     for first, rows in grouped(facts.failed):
         yield Line(
-            f"{sentence(first['severity'])}: {first['title']}{_whom(rows)}.",
+            f"{sentence(first['severity'])}: {first['title']}{_whom(facts, rows)}.",
             matters=first["severity"] == "high",
         )
+    if not facts.failed:
+        yield Line("No rule that was answered found anything that needs a decision.")
     for row in facts.ended_exceptions:
         yield Line(
             f"An exception ended on {row['exception_ended']}: {row['title']} ({who(row)});"
-            f" {row['exception_by']} answered for it: {row['exception_why']}.",
+            f" {row['exception_by']} answered for it: {sentence(row['exception_why'])}.",
             matters=True,
         )
     if facts.excepted:
-        have = "has an exception" if len(facts.excepted) == 1 else "have an exception"
-        yield Line(f"{some(len(facts.excepted), 'more finding', 'more findings')} {have}.")
-    if not facts.failed and not facts.held:
-        yield Line("No rule found anything that needs a decision.")
+        have = some(len(facts.excepted), "finding has", "findings have")
+        yield Line(f"{have} an exception that holds: somebody answers for it.")
+    if silent := unanswered(facts):
+        titles = _shortened([title for title, _ in silent], NAMED)
+        rules = some(len(silent), "rule", "rules")
+        yield Line(
+            f"Not known: {rules} could not be answered, or not for all ({titles}). Findings says"
+            " why."
+        )
 
 
-def _whom(rows: Rows) -> str:
+def _whom(facts: Facts, rows: Rows) -> str:
     """Count and name whom a rule found; say what it found where it is about all."""
-    named = list(dict.fromkeys(who(row) for row in rows if row["subject_type"] != "organization"))
-    if not named:
-        return f": {rows[0]['detail']}" if rows[0]["detail"] else ""
-    count = f" ({len(named):,})" if len(named) > 1 else ""
-    return f"{count}: {_shortened(named, NAMED)}"
+    each = found(facts, rows)
+    names = [one.whose for one in each if one.subject_type in ("account", "group")]
+    if not names:
+        details = "; ".join(dict.fromkeys(row["detail"] for row in rows if row["detail"]))
+        return f": {details}" if details and details != rows[0]["title"] else ""
+    count = f" ({len(names):,})" if len(names) > 1 else ""
+    return f"{count}: {_shortened(names, NAMED)}"
 
 
-def _shortened(named: Sequence[str], most: int) -> str:
-    if len(named) <= most + 1:
-        return ", ".join(named)
-    return f"{', '.join(named[:most])} and {len(named) - most:,} more"
+def _shortened(texts: Sequence[str], most: int) -> str:
+    if len(texts) <= most + 1:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:most])} and {len(texts) - most:,} more"
 
 
 def _items(texts: Iterable[str], number: int, rest: str) -> tuple[str, ...]:
@@ -138,64 +207,79 @@ def _items(texts: Iterable[str], number: int, rest: str) -> tuple[str, ...]:
     return (*items, f"and {left:,} more: {rest}") if left else items
 
 
+def seen(facts: Facts, after: datetime | None, by: datetime) -> str:
+    """Say between which days something happened that an observation was the first to show."""
+    day = facts.day_of(by)
+    if after is None:
+        return f"{day} or before"
+    before = after.date()
+    return day if date.fromisoformat(day) - before <= timedelta(days=1) else f"{before} to {day}"
+
+
 def _admins(facts: Facts) -> Iterator[Line]:
-    since = _admin_since(facts)
+    as_of = facts.day_of(facts.as_of.observed_at)
+    ways = _ways(facts)
     described = (
-        f"{who(row)}: {_through(row['admin_through'])}; {since.get(row['login'], 'since unknown')}"
+        f"{who(row)}: {ways[row['login']]}; {_admin_since(facts, row['login'])}"
         for row in facts.admins
     )
     if facts.admins:
-        administer = "administers" if len(facts.admins) == 1 else "administer"
+        administer = some(len(facts.admins), "account administers", "accounts administer")
         yield Line(
-            f"{some(len(facts.admins), 'account', 'accounts')} {administer} the organization.",
+            f"{administer} the organization as of {as_of}.",
             items=_items(described, len(facts.admins), "see Organization admins"),
         )
     else:
-        yield Line("Nobody administers the organization.", matters=True)
-    if facts.anyone:
         yield Line(
-            f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.",
-            matters=True,
+            f"No account is seen to administer the organization as of {as_of}.", matters=True
         )
+    if facts.anyone:
+        yield Line(f"Anyone, signed in or not, holds: {', '.join(facts.anyone)}.", matters=True)
     if facts.projects_of_anyone:
         on = some(facts.projects_of_anyone, "project", "projects")
         yield Line(f"Anyone, signed in or not, has permissions on {on}.", matters=True)
 
 
-def _through(paths: str) -> str:
-    return "by a grant to itself" if paths == "direct" else f"through {paths}"
+def _ways(facts: Facts) -> Mapping[str, str]:
+    """Say by which ways each account administers the organization; a group by its name."""
+    ways: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in facts.access:
+        if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin"):
+            group = named(row["granted_via_name"]) or "whose name is not known"
+            is_direct = row["granted_via"] == "direct"
+            ways[row["login"]][
+                "by a grant to itself" if is_direct else f"through group {group}"
+            ] = None
+    return {login: " and ".join(of_it) for login, of_it in ways.items()}
 
 
-def _admin_since(facts: Facts) -> dict[str, str]:
-    """Say of each admin since when: the earliest of the ways that it has now."""
-    since: dict[str, str] = {}
-    ways = [
-        row
-        for row in facts.access
-        if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
-    ]
-    for row in sorted(ways, key=lambda row: row["valid_from"]):
-        day = row["valid_from"].date()
-        known = f"since {day}" if row["changed_after"] else f"since {day} or before"
-        since.setdefault(row["login"], known)
-    return since
+def _admin_since(facts: Facts, login: str) -> str:
+    after, by = facts.admin_since[login]
+    return f"seen as admin since {seen(facts, after, by)}"
 
 
 PHRASES = {
-    "joined": "joined",
-    "left": "left",
-    "returned": "came back",
     "promoted": "became admin",
     "demoted": "stopped being admin",
+    "joined": "joined",
+    "returned": "came back",
+    "left": "left",
+    "renamed": "was renamed",
     "added_to_group": "added to a group",
     "removed_from_group": "taken out of a group",
     "permission_granted": "got a permission",
     "permission_revoked": "lost a permission",
-    "renamed": "renamed",
-    "scope_ended": "not read any more",
 }
-"""The kinds of changes as people say them, in the order in which they matter."""
-KINDS = ("promoted", "demoted", "joined", "returned", "left")
+"""The kinds of changes of an account as people say them, in the order in which they matter."""
+TALLY = {
+    **PHRASES,
+    "added_to_group": "were added to groups",
+    "removed_from_group": "were taken out of groups",
+    "permission_granted": "got permissions",
+    "permission_revoked": "lost permissions",
+    "renamed": "were renamed",
+}
+WHOLE = ("promoted", "demoted", "joined", "returned", "left", "renamed")
 """Kinds that are about a person as a whole: they stand first."""
 
 
@@ -203,99 +287,138 @@ def _changes(facts: Facts) -> Iterator[Line]:
     if facts.no_comparison:
         yield Line(f"What changed is not known: {facts.no_comparison}.", matters=True)
         return
+    changes = _of_accounts(facts.real_changes)
     people: dict[str, set[str]] = defaultdict(set)
-    for row in facts.real_changes:
-        people[row["kind"]].add(row["login"] or row["resource"])
-    order = [*KINDS, *(kind for kind in PHRASES if kind not in KINDS)]
+    for row in changes:
+        people[row["kind"]].add(row["login"])
     tally = [
-        f"{some(len(people[kind]), 'account', 'accounts')} {PHRASES[kind]}"
-        for kind in order
+        f"{some(len(people[kind]), 'account', 'accounts')} {TALLY[kind]}"
+        for kind in PHRASES
         if kind in people
     ]
-    by_day = _by_day(facts.real_changes)
+    told = _by_observation(changes)
     if tally:
         yield Line(
             f"{'; '.join(tally)}.",
-            items=_items(map(_told, by_day), len(by_day), "see Changes"),
+            items=_items((_told(facts, rows) for rows in told), len(told), "see Changes"),
         )
     else:
-        yield Line("Nothing changed between these observations.")
+        yield Line(f"{words.UNCHANGED}.")
+    others = [row for row in facts.real_changes if not row["login"]]
+    for text in dict.fromkeys(_of_no_account(row) for row in others):
+        yield Line(text)
+    yield Line("Not compared: what Anyone may do, and what groups may do on projects.")
+    unread = [one for one in facts.used if Scope.PROJECT_PERMISSIONS not in one.scopes]
+    if unread:
+        yield Line(
+            "What changed on projects is not known for all of the window: they were not read at"
+            f" {len(unread)} of {len(facts.used)} observations.",
+            matters=True,
+        )
     for part in filter(None, (*facts.unknown_parts, facts.reaches_back)):
         yield Line(part, matters=True)
 
 
-def _by_day(changes: Rows) -> list[tuple[date, Rows]]:
-    """Group changes by day and person: the weightiest first, then the latest day."""
-    groups: dict[tuple[date, str], Rows] = defaultdict(list)
+def _of_accounts(changes: Rows) -> Rows:
+    """Leave out what is about no account, and what a rename alone looks like: everything of the
+    former login ends then, and begins under the new one.
+    """
+    renamed = {
+        (row["login"], row["changed_by"]) for row in changes if row["login"] and _is_rename(row)
+    }
+    return [
+        row
+        for row in changes
+        if (row["login"] and (_is_rename(row) and not row["closes"]))
+        or (row["login"] and (row["login"], row["changed_by"]) not in renamed)
+    ]
+
+
+def _is_rename(row: Mapping[str, Any]) -> bool:
+    return bool(row["kind"] == "renamed")
+
+
+def _of_no_account(row: Mapping[str, Any]) -> str:
+    """Say what changed of a group or a scope."""
+    if row["kind"] == "renamed":
+        was = f" ({row['detail']})" if row["detail"] else ""
+        return f"A group is called {named(words.on(row))} now{was}."
+    return f"{sentence(row['detail'] or row['kind'].replace('_', ' '))}."
+
+
+def _by_observation(changes: Rows) -> list[Rows]:
+    """Group changes by observation and account: the weightiest first, then the latest."""
+    groups: dict[tuple[datetime, str], Rows] = defaultdict(list)
     for row in changes:
-        groups[row["changed_by"].date(), row["login"] or row["resource"] or ""].append(row)
+        groups[row["changed_by"], row["login"]].append(row)
     in_order = sorted(
         groups.items(),
         key=lambda item: (
             min(_weight(row["kind"]) for row in item[1]),
-            -item[0][0].toordinal(),
+            -item[0][0].timestamp(),
             item[0][1],
         ),
     )
-    return [(day, rows) for (day, _), rows in in_order]
+    return [rows for _, rows in in_order]
 
 
 def _weight(kind: str) -> int:
     """Weigh a kind of change: whoever becomes or stops being admin first, then people."""
     if kind in ("promoted", "demoted"):
         return 0
-    return 1 if kind in KINDS else 2
+    return 1 if kind in WHOLE else 2
 
 
-def _told(change: tuple[date, Rows]) -> str:
-    """Say what one day changed for one person."""
-    day, rows = change
-    kinds = Counter(row["kind"] for row in rows)
-    # Who joins is added to groups and gets permissions by it: that goes without saying.
-    whole = [kind for kind in KINDS if kind in kinds]
-    others = [] if {"joined", "left", "returned"} & kinds.keys() else [*kinds.keys() - {*whole}]
-    phrases = [PHRASES[kind] for kind in whole]
-    for kind in sorted(others, key=list(PHRASES).index):
+def _told(facts: Facts, rows: Rows) -> str:
+    """Say what one observation was the first to show of one account."""
+    kinds = {row["kind"] for row in rows}
+    phrases = [PHRASES[kind] for kind in WHOLE if kind in kinds]
+    comes_or_goes = bool({"joined", "left", "returned"} & kinds)
+    for kind in PHRASES:
         of_kind = [row for row in rows if row["kind"] == kind]
-        phrases.append(_phrase(kind, of_kind))
-    return f"{day}: {_person(rows[0])} {', '.join(phrases)}"
-
-
-def _person(row: Mapping[str, Any]) -> str:
-    return who(row) if row["login"] else str(words.on(row) or "a scope")
+        if kind in WHOLE or not of_kind:
+            continue
+        # What somebody has through groups comes and goes with them; a grant to itself does not.
+        direct = [row for row in of_kind if row["access_type"] != "group"]
+        direct = [row for row in direct if row["granted_via"] == "direct"]
+        if shown := direct if comes_or_goes else of_kind:
+            phrases.append(_phrase(kind, shown))
+    if "left" in kinds and any(row["login"] == rows[0]["login"] for row in facts.admins):
+        phrases.append("and still administers")
+    when = seen(facts, rows[0]["changed_after"], rows[0]["changed_by"])
+    return f"{when}: {who(rows[0])} {', '.join(phrases)}"
 
 
 def _phrase(kind: str, rows: Rows) -> str:
     """Say one kind of change with what it is about."""
+    on = list(dict.fromkeys(named(words.on(row)) or "" for row in rows))
     if kind in ("added_to_group", "removed_from_group"):
         where = {"added_to_group": "added to", "removed_from_group": "taken out of"}[kind]
-        return f"{where} {_shortened([str(words.on(row)) for row in rows], NAMED)}"
-    if kind in ("permission_granted", "permission_revoked"):
-        got = {"permission_granted": "got", "permission_revoked": "lost"}[kind]
-        rights = [f"{row['entitlement']} on {words.on(row)}" for row in rows]
-        return f"{got} {_shortened(rights, NAMED)}"
-    return f"{PHRASES[kind]}{f' ({detail})' if (detail := rows[0]['detail']) else ''}"
+        return f"{where} {_shortened(on, NAMED)}"
+    got = {"permission_granted": "got", "permission_revoked": "lost"}[kind]
+    rights = dict.fromkeys(f"{row['entitlement']} on {named(words.on(row))}" for row in rows)
+    return f"{got} {_shortened(list(rights), NAMED)}"
 
 
 def _trust(facts: Facts) -> Iterator[Line]:
-    yield _gaps(facts)
+    yield from _coverage(facts)
     agreeing = sum(row["passed"] is True for row in facts.reconciliation)
-    if not facts.untied:
-        yield Line(f"{agreeing} of {len(facts.reconciliation)} comparisons of numbers agree.")
+    yield Line(f"{agreeing} of {len(facts.reconciliation)} comparisons of numbers agree.")
     for row in facts.untied:
         yield Line(
             f"A reconciliation fails: {row['what']}: {words.numbers_of(row)}."
             f" {row['detail'] or ''}".strip(),
             matters=True,
         )
-    for row in facts.untold:
-        detail = row["detail"] or "fewer than two of its numbers are known"
-        yield Line(f"Not comparable: {row['what']}: {detail}.")
+    if facts.untold:
+        could = some(len(facts.untold), "comparison", "comparisons")
+        yield Line(f"{could} could not be made. Reconciliation says why.")
     if baseline := len(facts.changes) - len(facts.real_changes):
-        were = "1 right was" if baseline == 1 else f"{baseline:,} rights were"
+        rights = some(baseline, "right was", "rights were")
+        first = "when its part was first read" if facts.before else "at the first observation"
         yield Line(
-            f"{were} there at the first observation, which lies in this window: when they were"
-            " granted is not known."
+            f"{rights} there {first}, which lies in this window: when they were granted is not"
+            " known."
         )
     if facts.imported:
         yield Line(
@@ -305,7 +428,9 @@ def _trust(facts: Facts) -> Iterator[Line]:
     if facts.redactions:
         persons = some(len(facts.redactions), "person was", "persons were")
         yield Line(f"{persons} replaced by pseudonyms; manifest.json says by whose decision.")
-    yield Line(_judged(facts))
+    version = facts.in_force.version
+    policy = f"version {version} of the policy" if version else "the policy that is shipped"
+    yield Line(f"Rules were asked with {policy}.")
     unseen = [row["subject"] for row in limits(facts) if row["observed"] == NO]
     in_part = [row["subject"] for row in limits(facts) if row["observed"] == IN_PART]
     yield Line(f"Not observed: {', '.join(dict.fromkeys(unseen))}. limits.csv says why.")
@@ -316,53 +441,73 @@ def _trust(facts: Facts) -> Iterator[Line]:
         )
 
 
-def _gaps(facts: Facts) -> Line:
-    if facts.not_expected == len(facts.coverage):
-        return Line(
+def _coverage(facts: Facts) -> Iterator[Line]:
+    """Say which days were observed, which are gaps, and how old the last observation is."""
+    days = len(facts.coverage)
+    if facts.not_expected == days:
+        yield Line(
             "On no day of the window an observation was expected, and none was made.", matters=True
         )
-    days_not = "1 day" if facts.not_expected == 1 else f"{facts.not_expected} days"
-    early = (
-        f" On {days_not} of the window nobody expected an observation yet, or any more."
-        if facts.not_expected
-        else ""
-    )
-    if not facts.gaps:
-        which = "on which an observation was expected " if early else ""
-        return Line(f"Every day of the window {which}was observed.{early}", matters=bool(early))
-    days = ", ".join(f"{row['day']} ({row['status']})" for row in facts.gaps)
-    only = "SonarCloud only ever shows the present, so a gap stays a gap and nothing is filled in"
-    return Line(
-        f"{some(len(facts.gaps), 'day was', 'days were')} not observed. {only}: {days}.{early}",
-        matters=True,
-    )
+    elif not facts.gaps and not facts.not_expected:
+        yield Line("Every day of the window was observed.")
+    else:
+        yield Line(
+            f"{facts.days_observed} of {some(days, 'day', 'days')} of the window were observed.",
+            matters=True,
+        )
+    if facts.gaps:
+        runs = list(_runs(facts.gaps))
+        yield Line(
+            f"{some(len(facts.gaps), 'day was', 'days were')} not observed. SonarCloud only ever"
+            " shows the present, so nothing is filled in:",
+            matters=True,
+            items=_items(runs, len(runs), "see Coverage"),
+        )
+    if facts.not_expected and facts.not_expected < days:
+        on = some(facts.not_expected, "day", "days")
+        yield Line(
+            f"On {on} of the window nobody expected an observation yet, or any more.", matters=True
+        )
+    if (old := facts.age_seconds // 86400) > 0:
+        yield Line(
+            f"The last observation lies {some(old, 'day', 'days')} before the end of the window:"
+            " what came after it is not known.",
+            matters=True,
+        )
 
 
-def _judged(facts: Facts) -> str:
-    version = facts.in_force.version
-    policy = f"version {version} of the policy" if version else "the policy that is shipped"
-    unknown = len({row["rule_id"] for row in facts.not_evaluable})
-    told = f"; {some(unknown, 'rule', 'rules')} could not be answered for all" if unknown else ""
-    return f"Rules were asked with {policy}{told}."
+def _runs(gaps: Rows) -> Iterator[str]:
+    """Yield gaps that follow each other and are of one kind as one."""
+
+    def of_one_run(numbered: tuple[int, Mapping[str, Any]]) -> tuple[date, str]:
+        number, row = numbered
+        return row["day"] - timedelta(days=number), row["status"]
+
+    for (_, status), run in groupby(enumerate(gaps), of_one_run):
+        days = [row["day"] for _, row in run]
+        to = f" to {days[-1]}" if len(days) > 1 else ""
+        yield f"{days[0]}{to} ({status})"
 
 
 def _next(facts: Facts) -> Iterator[Line]:
-    for row in facts.held:
+    if facts.held:
         yield Line(
-            f"Look at what the snapshot of {row['partition_date']} shows and decide: `sonar-access"
-            f" snapshot show {row['snapshot_id']}`."
+            "Look at the snapshots that wait and decide on each: `sonar-access snapshot list`,"
+            " `sonar-access snapshot show`."
         )
     if facts.failed:
         yield Line(
-            "Of each finding, take the right away in SonarCloud, or enter an exception with who,"
-            " why and until when in the settings."
+            "Decide on each finding (section Findings): mend it in SonarCloud or in the settings,"
+            " or enter an exception with who, why and until when."
         )
+    if facts.not_evaluable:
+        yield Line("So that more rules are answered, give them what they lack: `[policy]`, scopes.")
+    if facts.untied:
+        yield Line("Find out why numbers disagree before relying on them: section Reconciliation.")
+    if facts.gaps:
+        yield Line("Find out why days are missing: `sonar-access coverage` names each, and why.")
     yield Line(
         "Decide on every account in access-review.xlsx, or in a fresh sheet of this packet that"
         " `sonar-access evidence worksheet` makes."
     )
-    if facts.gaps:
-        yield Line(
-            "Find out why days are missing: `sonar-access coverage` names each with its cause."
-        )
-    yield Line("To check this packet without us, follow README.txt.")
+    yield Line("To check a sealed packet without us, follow its README.txt.")

@@ -5,6 +5,8 @@ What the first page says is `summary.py`.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +17,25 @@ from sonar_access_pipeline.evidence.facts import Facts
 
 MOST_CHANGES = 2000
 """Rows of the change table in report and PDF; the CSV file holds all, and both say so."""
+
+
+FORGES = re.compile(
+    r'[,;:()"\\\x00-\x1f\x7f-\x9f]'
+    "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
+"""Characters of a name that would part it from, or make it look like, what stands around it."""
+
+
+def named(name: str | None) -> str | None:
+    """Return a name as it stands in a sentence: one that could forge what stands around it, or show
+    nothing, is written as a JSON text. None where there is none.
+    """
+    if name is None or not name:
+        return None
+    return json.dumps(name) if FORGES.search(name) or not name.strip() else name
+
+
+UNCHANGED = "No account's own access was seen to change"
 
 
 def title(facts: Facts) -> str:
@@ -52,15 +73,23 @@ def numbers(facts: Facts) -> list[tuple[str, str]]:
     """Return the counts of the first page: number and label."""
     days = len(facts.coverage)
     agreeing = sum(row["passed"] is True for row in facts.reconciliation)
+    changes = sum(bool(row["login"]) for row in facts.real_changes)
+    subjects = len({(row["rule_id"], row["subject_type"], row["subject"]) for row in facts.failed})
     return [
-        (str(len(facts.population)), "accounts"),
-        (str(facts.members), "members"),
-        (str(len(facts.admins)), "organization admins"),
-        (str(len(facts.real_changes)) if facts.compares else "not known", "changes of access"),
+        _counted(len(facts.population), "account", "accounts"),
+        _counted(facts.members, "member", "members"),
+        _counted(len(facts.admins), "organization admin", "organization admins"),
+        _counted(changes, "change of access", "changes of access")
+        if facts.compares
+        else ("not known", "changes of access"),
         (f"{facts.days_observed} of {days}", "days observed"),
         (f"{agreeing} of {len(facts.reconciliation)}", "reconciliations pass"),
-        (str(len(facts.failed)), "findings"),
+        _counted(subjects, "finding", "findings"),
     ]
+
+
+def _counted(number: int, one: str, many: str) -> tuple[str, str]:
+    return f"{number:,}", one if number == 1 else many
 
 
 def numbers_of(row: Mapping[str, Any]) -> str:
@@ -81,7 +110,7 @@ def kinds(facts: Facts) -> str:
     more = [f"The last {left} are in changes.csv only."] if left > 0 else []
     lies = "Each lies between two observations: last seen as before, first seen as since."
     parts = [
-        f"{tally or 'Nothing changed between these observations'}.",
+        f"{tally or UNCHANGED}.",
         *([lies] if tally else []),
         *more,
         *facts.unknown_parts,
@@ -107,11 +136,6 @@ def on(change: Mapping[str, Any]) -> str | None:
 def moment(when: datetime | None) -> str:
     """Format a time as people read it, to the second; the CSV files have it whole."""
     return _seconds(when) if when else "unknown"
-
-
-def day(when: datetime | None) -> str:
-    """Format the UTC day of a time."""
-    return f"{when:%Y-%m-%d}" if when else "unknown"
 
 
 @lru_cache(maxsize=4096)

@@ -149,6 +149,9 @@ def _raw_assets(
             metadata={"comparisons": control_table(controls)},
         )
         if verdict is not Verdict.COMPLETE:
+            # History does not run now: what a killed run left is not to wait for a better day.
+            with resources.warehouse() as warehouse:
+                derive(warehouse, connection.organization_key())
             raise dg.Failure(uncounted(recorded), metadata={KIND: "source"}, allow_retries=False)
         requests = len(snapshot.responses) if snapshot else 0
         numbers = {"requests": requests, "seconds": seconds, **recorded.counts}

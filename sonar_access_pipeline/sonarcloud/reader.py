@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from sonar_access_pipeline import __version__
@@ -170,7 +170,8 @@ class Reader:
             lambda plan: map(_of_one_row, self._following(plan, first=True)),
         )
         entries = gathering.gathered.of(CATALOGUE)
-        failed = [read for read in gathering.reads.values() if LISTS[read.name].is_optional]
+        optional = [one.name for one in LISTS.values() if one.is_optional]
+        failed = [gathering.reads[name, ""] for name in optional if (name, "") in gathering.reads]
         return Probed(
             tuple(dict.fromkeys(response.endpoint for response in gathering.responses)),
             self._own_tokens(),
@@ -277,13 +278,13 @@ class Reader:
 
         Only what was not read yet; only of the `first` of them, for a check.
         """
-        some = slice(1) if first else slice(None)
         plans: list[ListPlan] = []
         for one in LISTS.values():
             is_ready = one.after is None or (one.after.name, "") in self._gathering.reads
             if one.of is not None and plan.list in (one.of, one.after) and is_ready:
-                for row in self._gathering.gathered.of(one.of)[some]:
-                    plans += self._plans(one, row=row)
+                rows = self._gathering.gathered.of(one.of)
+                of_rows = chain.from_iterable(self._plans(one, row=row) for row in rows)
+                plans += islice(of_rows, 1 if first else None)
         return [following for following in plans if self._is_new(following)]
 
     def _is_new(self, plan: ListPlan) -> bool:

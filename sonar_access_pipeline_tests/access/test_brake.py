@@ -38,11 +38,11 @@ from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER
 from sonar_access_pipeline.simulator.organization import Organization as Simulated
-from sonar_access_pipeline.warehouse.ask import queries
+from sonar_access_pipeline.warehouse.ask import preview, queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.brake import LastShown
-from sonar_access_pipeline.warehouse.history.merge import lock_of, merge, pending
+from sonar_access_pipeline.warehouse.history.merge import derive, lock_of, merge, pending
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.raw.decisions import CONFIRMED, RETRACTED, Decided, decide
 from sonar_access_pipeline.warehouse.raw.snapshots import record
@@ -482,3 +482,28 @@ def test_what_is_read_is_compared_with_the_last_observation_whether_history_show
         with warehouse.write(lock_of("acme")) as transaction:
             merge(transaction, "acme", pending(transaction, "acme")[0])
         assert seen() == nothing_merged
+
+
+def test_a_held_snapshot_is_shown_against_the_observation_it_was_held_against(
+    warehouse: Warehouse,
+) -> None:
+    """The observation before it was left by a killed run: no table shows it yet."""
+    few = World(members={f"user-{number}": None for number in range(3)})
+    many = World(members={f"user-{number}": f"Name {number}" for number in range(60)})
+    for day, world, verdict in (
+        (0, few, Verdict.COMPLETE),
+        (1, many, Verdict.COMPLETE),
+        (2, few, Verdict.HELD),
+    ):
+        held = snapshot_of(world, EPOCH + timedelta(days=day), verdict=verdict)
+        recorded = record(warehouse, held, lambda: EPOCH)
+        if day == 0:
+            derive(warehouse, "acme")
+    with warehouse.read() as transaction:
+        merged = preview.shown(transaction, recorded.snapshot_id)
+    assert "57 members would disappear" in merged.compared
+    gone = {row["login"]: row["name"] for row in merged.changes}
+    assert gone["user-59"] == "Name 59"
+    derive(warehouse, "acme")
+    with warehouse.read() as transaction:
+        assert preview.shown(transaction, recorded.snapshot_id) == merged

@@ -43,6 +43,7 @@ from sonar_access_pipeline.access.rules import (
     Result,
     StateRule,
     WindowFacts,
+    WindowRule,
     looks_like_a_service,
     skeleton,
 )
@@ -340,7 +341,8 @@ COMPARED = (NOW - timedelta(days=9), NOW)
 def window_answers(
     rule_id: str, facts: WindowFacts, policy: Policy | None = None
 ) -> list[tuple[str, Result]]:
-    rule = next(rule for rule in WINDOW_RULES if rule.rule_id == rule_id)
+    rule = RULES[rule_id]
+    assert isinstance(rule, WindowRule)
     return [(answer.subject, answer.result) for answer in rule.answers(facts, policy or Policy())]
 
 
@@ -355,9 +357,23 @@ def test_the_rules_of_a_window() -> None:
         token("unknown", None, None),
         token("unused", 100, 99),
     ]
-    facts = WindowFacts("acme", NOW, COMPARED, (), {"b", "a"}, {"c": {"admin"}}, tokens)
+    facts = WindowFacts(
+        "acme",
+        NOW,
+        COMPARED,
+        (),
+        {"b", "a"},
+        {"c": {"admin"}, "d": {"scan"}},
+        {"c": {"admin"}},
+        tokens,
+    )
     assert window_answers("returned", facts) == [("a", Result.FAIL), ("b", Result.FAIL)]
     assert window_answers("privilege-gained", facts) == [("c", Result.FAIL)]
+    before = RULE_VERSIONS["privilege-gained", 2]
+    assert isinstance(before, WindowRule)
+    assert [answer.subject for answer in before.answers(facts, Policy())] == ["c", "d"], (
+        "as it was asked before, also of what the default group gives"
+    )
     assert window_answers("old-token", facts) == [
         ("reader", Result.FAIL),
         ("reader", Result.NOT_EVALUABLE),
@@ -369,7 +385,7 @@ def test_the_rules_of_a_window() -> None:
         ("reader", Result.FAIL),
         ("acme", Result.NOT_EVALUABLE),
     ]
-    nothing = WindowFacts("acme", NOW, COMPARED, (), (), {}, None)
+    nothing = WindowFacts("acme", NOW, COMPARED, (), (), {}, {}, None)
     assert (
         window_answers("returned", nothing)
         == window_answers("privilege-gained", nothing)
@@ -385,14 +401,21 @@ def test_a_rule_that_compares_never_passes_where_a_part_of_the_window_is_unknown
     rule_id: str, compared: bool
 ) -> None:
     facts = WindowFacts(
-        "acme", NOW, COMPARED if compared else None, ["nothing was observed"], (), {}, []
+        "acme", NOW, COMPARED if compared else None, ["nothing was observed"], (), {}, {}, []
     )
     assert window_answers(rule_id, facts) == [("acme", Result.NOT_EVALUABLE)]
 
 
 def test_what_was_gained_lies_between_two_observations_whatever_the_window() -> None:
     facts = WindowFacts(
-        "acme", NOW, COMPARED, ["what changed after it is not known"], (), {"c": {"admin"}}, []
+        "acme",
+        NOW,
+        COMPARED,
+        ["what changed after it is not known"],
+        (),
+        {"c": {"admin"}},
+        {"c": {"admin"}},
+        [],
     )
     rule = next(rule for rule in WINDOW_RULES if rule.rule_id == "privilege-gained")
     answers = {

@@ -33,7 +33,7 @@ from sonar_access_pipeline.evidence.workbook import REVIEW_COLUMNS, worksheet
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.history.merge import derive
-from sonar_access_pipeline.warehouse.ledger.policies import record_policy
+from sonar_access_pipeline.warehouse.ledger.policies import record_policy, record_rules
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.evidence.test_evidence import HOSTILE, WINDOW, fill, rows_of
@@ -555,7 +555,7 @@ def test_the_ends_of_a_window_that_nothing_observed_are_said(warehouse: Warehous
     facts = facts_of(warehouse, -5, 20)
     first, last = facts.observations
     kinds = words.kinds(facts)
-    assert kinds.startswith("Nothing changed between these observations.")
+    assert kinds.startswith(f"{words.UNCHANGED}.")
     assert f"What changed before {first.observed_at:%Y-%m-%d %H:%M:%S} UTC is not known." in kinds
     assert f"What changed after {last.observed_at:%Y-%m-%d %H:%M:%S} UTC is not known." in kinds
     assert (facts.not_expected, facts.days_observed) == (5, 2)
@@ -673,6 +673,82 @@ def test_changes_that_may_be_older_than_the_window_are_not_called_changes_of_it(
     )
     (gained,) = [row["detail"] for row in facts.failed if row["rule_id"] == "privilege-gained"]
     assert gained.startswith(f"gained between {facts.before.observed_at:%Y-%m-%d %H:%M} UTC and ")  # type: ignore[union-attr]
+
+
+def test_who_joins_is_not_said_to_have_gained_what_the_default_group_gives_everybody(
+    warehouse: Warehouse,
+) -> None:
+    before = World(
+        members={"ada": "Ada", "bob": "Bob"},
+        groups={"1": "Members", "2": "owners"},
+        group_members={"1": ["ada", "bob"], "2": ["ada"]},
+        group_permissions={"1": ["scan"], "2": ["admin"]},
+        default_group="1",
+    )
+    after = replace(
+        before,
+        members={**before.members, "zoe": "Zoe", "yan": "Yan"},
+        group_members={"1": ["ada", "bob", "zoe", "yan"], "2": ["ada", "yan"]},
+        user_permissions={"bob": ["scan"]},
+    )
+    record_rules(warehouse, lambda: EPOCH)
+    for day, world in enumerate((before, after)):
+        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day, hours=1)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    gained = {
+        row["subject"]: row["detail"].rpartition(": ")[2]
+        for row in facts_of(warehouse, 1, 1).failed
+        if row["rule_id"] == "privilege-gained"
+    }
+    assert gained == {"yan": "admin"}
+
+
+def test_an_admin_is_one_since_the_first_of_all_its_ways_and_not_since_the_last(
+    warehouse: Warehouse,
+) -> None:
+    groups = {"1": "owners", "2": "Devs, became admin"}
+    rights = {"1": ["admin"], "2": ["admin"]}
+    first = World(
+        members={"ada": "Ada", "bob": "Bob"},
+        groups=groups,
+        group_members={"1": ["ada"], "2": []},
+        group_permissions=rights,
+    )
+    moved = replace(first, group_members={"1": ["ada"], "2": ["ada"]})
+    last = replace(first, group_members={"1": [], "2": ["ada", "bob"]})
+    for day, world in ((0, first), (3, moved), (4, last)):
+        record(warehouse, snapshot_of(world, EPOCH + timedelta(days=day)), lambda: EPOCH)
+    derive(warehouse, "acme")
+    facts = facts_of(warehouse, 0, 4)
+    days = [str(DAY + timedelta(days=number)) for number in range(5)]
+    shown = {line.text: line.items for line in summary.lines(facts)}
+    quoted = 'through group "Devs, became admin"'
+    assert shown[f"2 accounts administer the organization as of {days[4]}."] == (
+        f"Ada (ada): {quoted}; seen as admin since {days[0]} or before",
+        f"Bob (bob): {quoted}; seen as admin since {days[4]}",
+    )
+    items = [item for texts in shown.values() for item in texts]
+    assert f'{days[4]}: Bob (bob) became admin, added to "Devs, became admin"' in items
+    moved_on = f"{days[0]} to {days[3]}: Ada (ada)"
+    assert f'{moved_on} added to "Devs, became admin", got admin on Acme' in items
+    assert "Not compared: what Anyone may do, and what groups may do on projects." in shown
+
+
+def test_two_projects_and_two_groups_of_one_name_are_two(warehouse: Warehouse) -> None:
+    world = World(
+        members={"ada": "Ada"},
+        groups={"1": "Owners", "2": "Owners"},
+        group_members={"1": ["ada"], "2": []},
+        projects={"p1": "Pay", "p2": "Pay"},
+        project_users={"p1": ["ada"], "p2": []},
+        project_groups={"p1": ["1"], "p2": ["2"]},
+    )
+    both = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
+    record(warehouse, snapshot_of(world, EPOCH, scopes=both), lambda: EPOCH)
+    derive(warehouse, "acme")
+    report = build(warehouse, "acme", Window(DAY, DAY)).renderings["report.html"].decode()
+    for said in ("Pay (p1)", "Pay (p2)", "Group Owners (id 1)", "Group Owners (id 2)"):
+        assert said in report, said
 
 
 def test_a_read_across_midnight_belongs_to_the_day_on_which_it_began_in_pictures_and_exceptions_too(

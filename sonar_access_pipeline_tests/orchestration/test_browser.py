@@ -107,7 +107,7 @@ def test_the_report_is_searched_and_filtered_and_asks_no_network(
     page.on("console", lambda message: said.append(message.text))
     page.goto(report.as_uri())
     rows = page.locator("#accounts-table tbody tr")
-    accounts = page.get_by_role("search", name="Every account")
+    accounts = page.get_by_role("group", name="Every account")
     everybody = int(accounts.get_by_role("status").inner_text().split(" of ")[1].split()[0])
     assert rows.count() == 50 < everybody, "a page of a long table"
     first = rows.first.locator("th").inner_text().splitlines()[0]

@@ -43,6 +43,7 @@ class World:
     project_users: Mapping[str, Sequence[str]] = field(default_factory=dict)
     project_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     emails: Mapping[str, str] = field(default_factory=dict)
+    default_group: str | None = None
 
 
 def snapshot_of(
@@ -86,7 +87,7 @@ def snapshot_of(
             _list(
                 "groups",
                 [
-                    {"id": int(number), "name": name, "default": False}
+                    {"id": int(number), "name": name, "default": number == world.default_group}
                     for number, name in world.groups.items()
                 ],
             ),

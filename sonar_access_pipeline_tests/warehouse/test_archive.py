@@ -20,7 +20,13 @@ from sqlalchemy import select, update
 
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.policy import Policy, identity
-from sonar_access_pipeline.access.snapshot import Snapshot, Verdict, canonical_json
+from sonar_access_pipeline.access.snapshot import (
+    ListRead,
+    Scope,
+    Snapshot,
+    Verdict,
+    canonical_json,
+)
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.evidence.packet import build
@@ -228,6 +234,21 @@ FORGED: dict[str, tuple[Callable[[Snapshot], Snapshot], str]] = {
         "the list group_members of 1 was not read",
     ),
     "a snapshot of the year 9998": (of_the_far_future, "a future that nobody can have seen"),
+    "no scope": (lambda snapshot: replace(snapshot, scopes=()), "no archive of snapshots"),
+    "only projects": (
+        lambda snapshot: replace(snapshot, scopes=(Scope.PROJECT_PERMISSIONS,)),
+        "no archive of snapshots",
+    ),
+    "a scope twice": (
+        lambda snapshot: replace(snapshot, scopes=(Scope.CORE, Scope.CORE)),
+        "no archive of snapshots",
+    ),
+    "a list that nobody reads": (
+        lambda snapshot: replace(
+            snapshot, lists=(ListRead("x", "", 1, 1, 1, 0, Verdict.COMPLETE, None),)
+        ),
+        "no archive of snapshots",
+    ),
 }
 
 
@@ -248,6 +269,33 @@ def test_an_archive_that_was_forged_with_all_its_digests_is_refused_by_its_answe
         import_(target, tmp_path / "acme.zip", lambda: EPOCH + timedelta(days=1))
     with target.read() as transaction:
         assert transaction.execute(select(raw_snapshot)).all() == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"rereads": "0"}, {"more": 1}, {"reported_total": 2.0}, {"verdict": "COMPLETE"}],
+    ids=str,
+)
+def test_an_archive_that_only_reads_as_the_same_is_refused(
+    said: dict[str, Any], tmp_path: Path
+) -> None:
+    source, target = (
+        Warehouse(sqlite_url(tmp_path / f"{place}.sqlite")) for place in ("source", "target")
+    )
+    for warehouse in (source, target):
+        upgrade(warehouse)
+    read = ListRead("members", "", 2, 2, 2, 0, Verdict.COMPLETE, None)
+    record(source, replace(snapshot_of(ONE, EPOCH), lists=(read,)), lambda: EPOCH)
+    export(source, "acme", tmp_path / "acme.zip")
+
+    def changed(members: dict[str, bytes]) -> None:
+        line = json.loads(members[SNAPSHOTS])
+        line["snapshot"]["lists"][0] |= said
+        members[SNAPSHOTS] = json.dumps(line).encode()
+
+    change(tmp_path / "acme.zip", changed)
+    with pytest.raises(WarehouseError, match="no archive of snapshots"):
+        import_(target, tmp_path / "acme.zip", lambda: EPOCH + timedelta(days=1))
 
 
 def test_members_who_vanish_from_one_list_alone_are_not_imported_without_a_persons_word(

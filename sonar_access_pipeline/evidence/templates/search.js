@@ -13,10 +13,10 @@ for (const pages of document.querySelectorAll(".pages")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   for (const other of others) other.parentElement.remove();
   let texts = null, order = rows.map((_, place) => place), first = 0, sorted = -1, down = false;
-  const text = (place) => (texts ||= rows.map((row) => row.textContent.toLowerCase()))[place];
+  const text = (place) => (texts ||= rows.map((row) => [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase()))[place];
   const tools = document.createElement("form");
   tools.className = "tools";
-  tools.setAttribute("role", "search");
+  tools.setAttribute("role", "group");
   tools.setAttribute("aria-label", pages.dataset.label);
   const words = made("input", made("label", tools, { textContent: "Search" }), { type: "search", autocomplete: "off" });
   const kinds = pages.dataset.kinds ? pages.dataset.kinds.split("|") : [];
@@ -67,7 +67,13 @@ for (const pages of document.querySelectorAll(".pages")) {
   tools.addEventListener("submit", (event) => event.preventDefault());
   back.addEventListener("click", () => { first -= ROWS; show(); });
   on.addEventListener("click", () => { first += ROWS; show(); });
-  window.addEventListener("beforeprint", () => body.replaceChildren(...rows));
+  window.addEventListener("beforeprint", () => {
+    // Paper has every row, in the order that the page says.
+    tools.reset();
+    order.sort((a, b) => a - b);
+    heads.forEach((one) => one.removeAttribute("aria-sort"));
+    for (const row of rows) body.append(row);
+  });
   window.addEventListener("afterprint", show);
   pages.before(tools);
   show();

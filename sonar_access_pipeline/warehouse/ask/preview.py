@@ -18,7 +18,7 @@ from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.ask.as_of import Names
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.history.merge import neighbours_of, rows_at
+from sonar_access_pipeline.warehouse.history.brake import LastShown
 from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
 from sonar_access_pipeline.warehouse.raw.snapshots import scopes_of
 from sonar_access_pipeline.warehouse.schema import raw_snapshot
@@ -80,14 +80,19 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
     key = about["organization_key"]
     scopes = set(scopes_of(about["scopes"]))
     time = ObservationTime(about["started_at"], about["observed_at"])
-    before = neighbours_of(transaction, key, Scope.CORE, time).before
+    last = LastShown(transaction, key, time.observed_at)
+    before = last.last(Scope.CORE)
     if before is None:
         return "There is no observation before it to compare it with.", []
     observed = Observation(about["snapshot_id"], time, scopes_of(about["scopes"]))
     content = Contents(transaction, key).of(observed)
     new = set(FCT_USER_ACCESS.rows(content))
-    old = _rows_at(transaction, key, scopes, before)
-    was, now = Names(transaction, key, before.observed_at), _Said(content)
+    read = [part for part in FCT_USER_ACCESS.parts if part.scope in scopes]
+    old = set(chain.from_iterable(last.rows(FCT_USER_ACCESS, part) or () for part in read))
+    unmerged = last.unmerged()
+    seen_at = before.time.observed_at
+    was = Names(transaction, key, seen_at) if unmerged is None else _Said(unmerged)
+    now = _Said(content)
     changes = [
         *_named(DISAPPEARS, old - new, _admins(old), was.users, was.groups, was.projects),
         *_named(APPEARS, new - old, _admins(new), now.users, now.groups, now.projects),
@@ -100,8 +105,7 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
         }
     )
     sentence_start = (
-        f"Against the observation of {before.observed_at:%Y-%m-%d %H:%M} UTC: {people} members"
-        " would disappear"
+        f"Against the observation of {seen_at:%Y-%m-%d %H:%M} UTC: {people} members would disappear"
     )
     return (
         (
@@ -110,14 +114,6 @@ def _changes(transaction: Connection, about: Mapping[str, Any]) -> tuple[str, qu
         ),
         changes,
     )
-
-
-def _rows_at(
-    transaction: Connection, key: str, scopes: set[Scope], at: ObservationTime
-) -> set[Row]:
-    read = (part for part in FCT_USER_ACCESS.parts if part.scope in scopes)
-    of_parts = (rows_at(transaction, FCT_USER_ACCESS, part, key, at.observed_at) for part in read)
-    return set(chain.from_iterable(of_parts))
 
 
 class _Said:

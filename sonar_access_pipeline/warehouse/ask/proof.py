@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -192,6 +192,45 @@ def project_admins(transaction: Connection, answering: ObservationFacts) -> Coun
         for login in logins:
             projects_by_login[login].add(project_key)
     return Counter({login: len(projects) for login, projects in projects_by_login.items()})
+
+
+def admin_since(
+    transaction: Connection, answering: ObservationFacts
+) -> dict[str, tuple[datetime | None, datetime]]:
+    """Return, by login of those who administer the organization at an observation, between which
+    observations each was first seen to, by whatever way, without a break since.
+
+    The first is when the observation before began, None where there is none; the second is when the
+    one that showed it ended.
+    """
+    access = history_tables["fct_user_access"].c
+    query = (
+        select(access.login, access.changed_after, access.valid_from, access.valid_to)
+        .where(
+            access.organization_key == answering.organization_key,
+            access.access_type == "organization_permission",
+            access.entitlement == "admin",
+            access.valid_from <= answering.observed_at,
+        )
+        .order_by(access.login, access.valid_from)
+    )
+    begun: dict[str, tuple[datetime | None, datetime]] = {}
+    ends: dict[str, datetime] = {}
+    never = datetime.max.replace(tzinfo=UTC)
+    for login, changed_after, valid_from, valid_to in rows(transaction, query):
+        if login not in ends or ends[login] < valid_from:
+            begun[login] = (changed_after, valid_from)
+            ends[login] = valid_to or never
+        ends[login] = max(ends[login], valid_to or never)
+    return {login: begun[login] for login, end in ends.items() if end > answering.observed_at}
+
+
+def default_groups(transaction: Connection, answering: ObservationFacts) -> set[str]:
+    """Return the ids of the groups that SonarCloud says every member is in."""
+    groups = history_tables["dim_group"]
+    at = shown_at(groups, answering.organization_key, answering.observed_at)
+    query = select(groups.c.group_id).where(at, groups.c.is_default.is_(True))
+    return set(transaction.execute(query).scalars())
 
 
 def changes(transaction: Connection, rests_on: WindowObservations) -> Rows:

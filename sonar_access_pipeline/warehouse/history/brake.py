@@ -26,7 +26,11 @@ from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.rows import DIM_USER, HistoryTable, Part, Row
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.history.merge import rows_at
-from sonar_access_pipeline.warehouse.history.observations import Contents, last_observation
+from sonar_access_pipeline.warehouse.history.observations import (
+    Contents,
+    Observation,
+    last_observation,
+)
 from sonar_access_pipeline.warehouse.schema import history_observation
 
 
@@ -39,17 +43,17 @@ class LastShown:
         self._last = {
             scope: last_observation(transaction, organization_key, scope, moment) for scope in Scope
         }
-        marks = select(history_observation.c.snapshot_id, history_observation.c.scope).where(
-            history_observation.c.organization_key == organization_key
-        )
-        self._merged = {(row.snapshot_id, row.scope) for row in transaction.execute(marks)}
+        marks = history_observation.c
+        known = {one.snapshot_id for one in self._last.values() if one is not None}
+        shown = select(marks.snapshot_id, marks.scope).where(marks.snapshot_id.in_(known))
+        self._merged = {(row.snapshot_id, row.scope) for row in transaction.execute(shown)}
         self._contents: dict[int, SnapshotContent] = {}
 
     def rows(self, description: HistoryTable, part: Part) -> Iterable[Row] | None:
         """Return the keys of a part of a history table as its last observation shows them; None
         where there is none.
         """
-        last = self._last[part.scope]
+        last = self.last(part.scope)
         if last is None:
             return None
         if (last.snapshot_id, part.scope.value) in self._merged:
@@ -62,11 +66,27 @@ class LastShown:
                 last.time.observed_at,
                 names,
             )
-        if last.snapshot_id not in self._contents:
-            self._contents[last.snapshot_id] = Contents(
-                self._transaction, self._organization_key
-            ).of(last)
-        return part.rows(self._contents[last.snapshot_id])
+        width = len(description.key)
+        return {row[:width] for row in part.rows(self._content(last))}
+
+    def last(self, scope: Scope) -> Observation | None:
+        """Return the last observation that read a scope; None where there is none."""
+        return self._last[scope]
+
+    def unmerged(self) -> SnapshotContent | None:
+        """Return what the last observation says where the tables do not show it; None where they
+        do, or where there is none.
+        """
+        last = self.last(Scope.CORE)
+        if last is None or (last.snapshot_id, Scope.CORE.value) in self._merged:
+            return None
+        return self._content(last)
+
+    def _content(self, one: Observation) -> SnapshotContent:
+        if one.snapshot_id not in self._contents:
+            contents = Contents(self._transaction, self._organization_key)
+            self._contents[one.snapshot_id] = contents.of(one)
+        return self._contents[one.snapshot_id]
 
     def measures(self, scopes: Set[Scope]) -> Iterator[Measure]:
         """Yield each row that the brake measures, as far as `scopes` reach."""

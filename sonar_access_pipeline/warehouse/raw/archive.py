@@ -27,10 +27,12 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, inser
 from sonar_access_pipeline.access.brake import left_behind_reason
 from sonar_access_pipeline.access.endpoints.shape import LARGEST_NUMBER, UNSTORABLE
 from sonar_access_pipeline.access.judgement import judged
+from sonar_access_pipeline.access.lists import LISTS
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.snapshot import (
     CLOCKS_DIFFER,
+    Scope,
     Snapshot,
     Verdict,
     canonical_json,
@@ -317,6 +319,10 @@ def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> R
         for response in line["snapshot"]["responses"]
     ]
     snapshot = SNAPSHOT.of({**line["snapshot"], "responses": responses})
+    # Word by word: what only reads as the same thing was changed by somebody.
+    if canonical_json(snapshot.facts()) != canonical_json(line["snapshot"]):
+        raise ValueError("facts in other words than ours")
+    _require_known(snapshot)
     if snapshot.content_sha256 != line["content_sha256"]:
         raise WarehouseError(
             f"The archive was changed: the snapshot of {snapshot.organization_key} at"
@@ -336,6 +342,14 @@ def _read(archive: zipfile.ZipFile, line: Mapping[str, Any], now: datetime) -> R
             " again."
         )
     return snapshot, decisions, _judged(snapshot, now)
+
+
+def _require_known(snapshot: Snapshot) -> None:
+    """Refuse scopes and lists that no version of ours reads. Raises `ValueError`."""
+    scopes = set(snapshot.scopes)
+    named = {read.name for read in snapshot.lists} | {one.list_name for one in snapshot.responses}
+    if Scope.CORE not in scopes or len(scopes) < len(snapshot.scopes) or named - LISTS.keys():
+        raise ValueError("scopes or lists that nobody reads")
 
 
 def _judged(snapshot: Snapshot, now: datetime) -> SnapshotContent | None:
@@ -379,9 +393,11 @@ def _require_believable(transaction: Connection, found: Iterable[Read]) -> None:
         before = next(
             (one for one in reversed(earlier[key]) if _counted(one, snapshot.observed_at)), None
         )
-        members = LastShown(transaction, key, snapshot.started_at).members()
+        members: set[str] | None
         if before is not None and before[2] is not None:
             members = {member.login for member in before[2].members}
+        else:
+            members = LastShown(transaction, key, snapshot.started_at).members()
         doubt = (
             left_behind_reason(content.non_members.keys(), members) if members is not None else None
         )
