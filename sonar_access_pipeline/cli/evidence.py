@@ -93,6 +93,7 @@ def evidence_build(
     """
     from sonar_access_pipeline.evidence.packet import PAPER, build
     from sonar_access_pipeline.evidence.seal import seal
+    from sonar_access_pipeline.evidence.summary import lines
     from sonar_access_pipeline.orchestration.resources import Resources
 
     window = _asked_window(first, last, month, quarter)
@@ -109,6 +110,7 @@ def evidence_build(
     word = "Sealed" if sealed.is_new else "Verified, since it had been sealed before"
     say(f"{word}: {sealed.place}")
     say(f"Digest: {sealed.digest}")
+    say(next(lines(packet.facts)).text)
     if is_data:
         say(f"For people, made of it now, and not sealed: {_put_beside(packet)}")
 

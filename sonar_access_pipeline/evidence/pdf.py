@@ -47,7 +47,7 @@ INK, SOFT, RULE, GOOD, BAD, WARN, ACCENT = map(
     HexColor, ("#1b2330", "#5b6675", "#d8dee6", "#2f7d57", "#b3402e", "#8a5a00", "#2b5f9e")
 )
 CHART_WIDTH, CHART_HEIGHT = 245.0, 80.0
-STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN}
+STATUS = {"observed": GOOD, "held": WARN, "retracted": WARN, "not_expected": SOFT}
 
 
 @dataclass(frozen=True)
@@ -345,13 +345,15 @@ class _Paper:
                 self._canvas.setFillColor(STATUS.get(status, BAD))
                 self._canvas.rect(x, self._y, width - 3, height - 3, stroke=0, fill=1)
                 self._text(x + 3, self._y + 9, day, 6.5, BOLD, HexColor("#ffffff"))
-                self._text(x + 3, self._y + 2.5, status, 6, REGULAR, HexColor("#ffffff"))
+                self._text(
+                    x + 3, self._y + 2.5, status.replace("_", " "), 6, REGULAR, HexColor("#ffffff")
+                )
         self._y -= 4
 
     def draw_charts(self, lines: Sequence[charts.ChartLine], weeks: Sequence[charts.Week]) -> None:
         """Draw all charts side by side, each under its words."""
         heads = [line.words for line in lines] + [
-            "Access rows opened (up, green) and closed (down, red) per week of the window."
+            "Rights that began (up, green) and ended (down, red) per week of the window."
         ]
         wrapped_heads = [wrapped(head, REGULAR, 7.5, CHART_WIDTH, 3) for head in heads]
         self._need(CHART_HEIGHT + 40)
