@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.judgement import judged
 from sonar_access_pipeline.access.policy import Policy, identity
 from sonar_access_pipeline.access.snapshot import (
     ListRead,
@@ -296,6 +297,16 @@ def test_an_archive_that_only_reads_as_the_same_is_refused(
     change(tmp_path / "acme.zip", changed)
     with pytest.raises(WarehouseError, match="no archive of snapshots"):
         import_(target, tmp_path / "acme.zip", lambda: EPOCH + timedelta(days=1))
+
+
+@pytest.mark.parametrize("scopes", [(), (Scope.PROJECT_PERMISSIONS,), (Scope.CORE,)], ids=str)
+def test_answers_without_the_lists_of_everybody_are_incomplete_whatever_they_claim(
+    scopes: tuple[Scope, ...],
+) -> None:
+    responses = snapshot_of(ONE, EPOCH).responses
+    alone = [answer for answer in responses if answer.list_name == "organization"]
+    assert judged(scopes, alone)[0] is Verdict.INCOMPLETE
+    assert judged((Scope.CORE,), responses)[0] is Verdict.COMPLETE
 
 
 def test_members_who_vanish_from_one_list_alone_are_not_imported_without_a_persons_word(
