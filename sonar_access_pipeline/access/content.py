@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal, TypeVar, cast
 
-from sonar_access_pipeline.access.endpoints import page_of
 from sonar_access_pipeline.access.lists import (
     ACCOUNT_DETAILS,
     GROUP_MEMBERS,
@@ -26,6 +25,7 @@ from sonar_access_pipeline.access.lists import (
     USER_PERMISSIONS,
     Part,
     SonarList,
+    page_of,
 )
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.readings import Reading, counting

@@ -18,8 +18,7 @@ from sonar_access_pipeline.access.completeness import (
     who_exists,
 )
 from sonar_access_pipeline.access.content import Gathered, Lists, by_part, content_of, readings_of
-from sonar_access_pipeline.access.endpoints import ENDPOINTS
-from sonar_access_pipeline.access.lists import ACCOUNT_DETAILS, LISTS, ORGANIZATION, Part
+from sonar_access_pipeline.access.lists import ACCOUNT_DETAILS, ENDPOINTS, LISTS, ORGANIZATION, Part
 from sonar_access_pipeline.access.readings import Counting, counting, grants_come_first, list_read
 from sonar_access_pipeline.access.records import GroupPermissions, SnapshotContent, UserPermissions
 from sonar_access_pipeline.access.snapshot import ListRead, Response, Scope, Verdict

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from sonar_access_pipeline.access.endpoints import (
     Endpoint,
+    Page,
     organizations_search,
     permission_templates,
     permissions_groups,
@@ -30,6 +31,7 @@ from sonar_access_pipeline.access.endpoints import (
     v2_users,
     webservices_list,
 )
+from sonar_access_pipeline.access.endpoints.shape import Params
 from sonar_access_pipeline.access.records import (
     AccountDetail,
     Caller,
@@ -277,3 +279,13 @@ LISTS: Mapping[str, SonarList[Any]] = {
     )
 }
 """Every list by its name, in the order in which they are begun."""
+
+ENDPOINTS: Mapping[str, Endpoint] = {one.endpoint.path: one.endpoint for one in LISTS.values()}
+"""Every endpoint that is or was read, by its path. One that is not read any more is added here, so
+that stored answers stay readable.
+"""
+
+
+def page_of(path: str, params: Params, body: bytes) -> Page:
+    """Parse one response body of an endpoint asked with `params`. Raises `ShapeError`."""
+    return ENDPOINTS[path].page(params, body)

@@ -110,7 +110,7 @@ def kinds(facts: Facts) -> str:
     more = [f"The last {left} are in changes.csv only."] if left > 0 else []
     lies = "Each lies between two observations: last seen as before, first seen as since."
     parts = [
-        f"{tally or UNCHANGED}.",
+        f"Counted in rights: {tally}." if tally else f"{UNCHANGED}.",
         *([lies] if tally else []),
         *more,
         *facts.unknown_parts,

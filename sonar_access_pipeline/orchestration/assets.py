@@ -121,6 +121,9 @@ def _raw_assets(
             with warehouse.read() as transaction:
                 lists = queries.lists_of_snapshot(transaction, recorded.snapshot_id)
                 controls = queries.controls_of_snapshot(transaction, recorded.snapshot_id)
+            if recorded.verdict is not Verdict.COMPLETE:
+                # History will not run: what a killed run left is not to wait for a better day.
+                derive(warehouse, connection.organization_key())
         verdict = recorded.verdict
         # What could not be evaluated is not a pass: a brake that was never asked fails, a
         # comparison without numbers warns.
@@ -149,9 +152,6 @@ def _raw_assets(
             metadata={"comparisons": control_table(controls)},
         )
         if verdict is not Verdict.COMPLETE:
-            # History does not run now: what a killed run left is not to wait for a better day.
-            with resources.warehouse() as warehouse:
-                derive(warehouse, connection.organization_key())
             raise dg.Failure(uncounted(recorded), metadata={KIND: "source"}, allow_retries=False)
         requests = len(snapshot.responses) if snapshot else 0
         numbers = {"requests": requests, "seconds": seconds, **recorded.counts}

@@ -27,7 +27,6 @@ from urllib3.exceptions import InvalidHeader, LocationParseError
 from urllib3.util.retry import Retry
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.access.endpoints import ENDPOINTS, page_of
 from sonar_access_pipeline.access.endpoints.shape import (
     Api,
     Endpoint,
@@ -35,6 +34,7 @@ from sonar_access_pipeline.access.endpoints.shape import (
     ShapeError,
     require_named,
 )
+from sonar_access_pipeline.access.lists import ENDPOINTS
 from sonar_access_pipeline.access.snapshot import SourceKind, packed
 from sonar_access_pipeline.addresses import is_loopback
 from sonar_access_pipeline.sonarcloud.deadline import DeadlineWatch, Limit, WatchedAdapter
@@ -365,7 +365,7 @@ class Client:
             answered, f"{host} answers {path} with {response.status_code}", _retry_after(response)
         )
         try:
-            page = page_of(path, params, body)
+            page = endpoint.page(params, body)
             require_named(page)
         except ShapeError as fault:
             words = f" ({message})" if (message := _message(body)) else ""

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.endpoints import ENDPOINTS, Page, ShapeError, page_of
+from sonar_access_pipeline.access.endpoints import Page, ShapeError
 from sonar_access_pipeline.access.endpoints.shape import storable
+from sonar_access_pipeline.access.lists import ENDPOINTS, page_of
 from sonar_access_pipeline.access.records import (
     Group,
     GroupMember,

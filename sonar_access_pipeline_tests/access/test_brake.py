@@ -326,8 +326,9 @@ def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not
     assert here.live(0).success
     real = here.simulator.organization
     grown = real().copied()
-    for number in range(120):
-        grown.join(f"newcomer-{number}", "New")
+    newcomers = {f"newcomer-{number}" for number in range(120)}
+    for login in sorted(newcomers):
+        grown.join(login, "New")
     here.simulator.organization, connection = lambda: grown, here.settings.connections[0]
     here.clock.go_to(here.day(1))
     with here.warehouse() as warehouse:
@@ -335,8 +336,10 @@ def test_the_comparison_is_with_the_last_observation_though_a_killed_run_had_not
             connection, here.resources, warehouse, "killed", lambda progress: None
         )
     assert recorded.verdict is Verdict.COMPLETE
+    assert not newcomers & members(here), "a killed run derives nothing"
     here.simulator.organization = real
     assert "The snapshot is held" in failure_sentence(here.live(2))
+    assert newcomers <= members(here), "what it left is derived, though the day after it is held"
 
 
 def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_and_why(

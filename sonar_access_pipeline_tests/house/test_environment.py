@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-from sonar_access_pipeline.access.endpoints import ENDPOINTS
+from sonar_access_pipeline.access.lists import ENDPOINTS
 from sonar_access_pipeline.access.policy import identity
 from sonar_access_pipeline.addresses import UNREADABLE, plain_address
 from sonar_access_pipeline.evidence.errors import EvidenceError

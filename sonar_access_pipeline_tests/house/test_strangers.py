@@ -24,8 +24,8 @@ from rich.console import Console
 from sqlalchemy import text
 
 from sonar_access_pipeline import terminal
-from sonar_access_pipeline.access.endpoints import ENDPOINTS
 from sonar_access_pipeline.access.endpoints.shape import Api
+from sonar_access_pipeline.access.lists import ENDPOINTS
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.ledger import Entry, Event, is_over, messages_of
 from sonar_access_pipeline.alerts.problems import Problem

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import dagster as dg
 import pytest
 
-from sonar_access_pipeline.access.endpoints import page_of
+from sonar_access_pipeline.access.lists import page_of
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection, Settings

@@ -6,6 +6,7 @@ Unknown fields are ignored, absent and null ones are None, wrong types are a `Sh
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,20 @@ class Endpoint:
             return dict(params)
         page_name, size_name = self.api.value
         return {**params, page_name: str(number), size_name: str(size)}
+
+    def page(self, params: Params, body: bytes) -> Page:
+        """Parse one answer that was asked with `params`. Raises `ShapeError`."""
+        try:
+            document = json.loads(body)
+        except ValueError:
+            raise ShapeError("the body is not JSON") from None
+        except RecursionError:
+            raise ShapeError("the body is nested too deep to be read") from None
+        page = self.parse(document, params)
+        asked = params.get(self.api.value[0])
+        if asked is not None and page.number is not None and page.number != int(asked):
+            raise ShapeError(f"page {page.number} came where page {asked} was asked for")
+        return page
 
 
 def paged(document: Object, records: Iterable[Record], paging: str = "paging") -> Page:
