@@ -16,7 +16,6 @@ Add here: a rule; or a new version of one, beside the older one, which stays for
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
+from sonar_access_pipeline.access.look_alikes import alike
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import CallerToken, SnapshotContent
 from sonar_access_pipeline.access.snapshot import Scope
@@ -244,29 +244,6 @@ def _only_default_group(content: SnapshotContent, _: Policy) -> Iterator[Answer]
             yield _fail(login, "member of no group but the default one")
 
 
-LOOK_ALIKES = str.maketrans(
-    {
-        **dict(zip("\u0430\u0435\u043e\u0440\u0441\u0443\u0445", "aeopcyx", strict=True)),
-        **dict(zip("\u0458\u0455\u04bb\u0501\u051b\u051d", "jshdqw", strict=True)),
-        **dict(zip("\u03b1\u03bf\u03bd\u03ba\u03c1\u03c4\u03c5", "aovkptu", strict=True)),
-        **dict.fromkeys("i\u0456\u03b91|", "l"),
-        "0": "o",
-        "5": "s",
-    }
-)
-"""Letters that look like others, in lower case: Cyrillic and Greek ones, digits, and whatever looks
-like an l.
-"""
-
-
-def skeleton(name: str) -> str:
-    """Reduce a name to what a hasty eye sees of it: no case, no accents, nothing invisible,
-    look-alike letters as one.
-    """
-    plain = unicodedata.normalize("NFKD", name).casefold().translate(LOOK_ALIKES)
-    return "".join(letter for letter in plain if unicodedata.category(letter)[0] not in "MCZP")
-
-
 def _names(content: SnapshotContent) -> dict[str, str | None]:
     """Return the names of accounts, by login: of members, and of those that are listed with
     permissions only.
@@ -283,21 +260,21 @@ def _unnamed(content: SnapshotContent) -> Iterator[Answer]:
 
 def _confusable(content: SnapshotContent, _: Policy) -> Iterator[Answer]:
     yield from _unnamed(content)
-    alike: Mapping[str, list[str]] = defaultdict(list)
-    for login, name in _names(content).items():
-        if name and login not in content.pseudonyms and (seen := skeleton(name)):
-            alike[seen].append(login)
-    for logins in alike.values():
-        if len(logins) > 1:
-            sign = sha256("\0".join(sorted(logins)).encode()).hexdigest()[:8]
-            for login in logins:
-                # Nobody else is named here: a person who is forgotten must not stay in what is said
-                # of another.
-                yield _fail(
-                    login,
-                    f"one of {len(logins)} accounts whose names look alike (those with the sign"
-                    f" {sign})",
-                )
+    named = (
+        (login, name)
+        for login, name in _names(content).items()
+        if name and login not in content.pseudonyms
+    )
+    for logins in alike(named):
+        sign = sha256("\0".join(logins).encode()).hexdigest()[:8]
+        for login in logins:
+            # Nobody else is named here: a person who is forgotten must not stay in what is said of
+            # another.
+            yield _fail(
+                login,
+                f"one of {len(logins)} accounts whose names look alike (those with the sign"
+                f" {sign})",
+            )
 
 
 def _not_on_roster(content: SnapshotContent, policy: Policy) -> Iterator[Answer]:
@@ -437,7 +414,7 @@ STATE_RULES = (
     ),
     StateRule(
         "confusable-name",
-        2,
+        3,
         Severity.MEDIUM,
         "has a name that can be confused with another's",
         ask=_confusable,

@@ -1,6 +1,7 @@
-"""The charts of a packet as numbers: lines of counts over the window, bars of changes per week.
+"""The charts of a packet, as numbers and drawn: lines of counts over the window, bars of changes in
+each week.
 
-Report and PDF draw them.
+Report and PDF show the same SVG; each chart stands beside what it says in words.
 """
 
 from __future__ import annotations
@@ -10,9 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from operator import itemgetter
+from typing import Any
 
 from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.evidence.templating import templates
 from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
+
+WIDTH, HEIGHT = 1060, 160
+"""Of what is drawn, in units of the SVG."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart: what it says, and how it looks."""
+
+    words: str
+    svg: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,35 @@ class Week:
     closed: int | None
     opened_share: float
     closed_share: float
+
+
+def drawn(facts: Facts) -> list[Chart]:
+    """Draw every chart of a packet."""
+    drawing = templates().get_template("charts.svg.j2", globals={"width": WIDTH, "height": HEIGHT})
+    macros: Any = drawing.module
+    of_weeks = weeks(facts)
+    in_words = weeks_in_words(of_weeks)
+    return [
+        *(Chart(line.words, macros.line_of(line, facts.window).strip()) for line in lines(facts)),
+        Chart(WEEKS, macros.bars_of(of_weeks, f"{WEEKS} {in_words}").strip()),
+    ]
+
+
+WEEKS = (
+    "Rights that began (above the line) and ended (below) in each week of the window; ? where"
+    " nothing was observed to compare."
+)
+
+
+def weeks_in_words(of_weeks: Sequence[Week]) -> str:
+    """Say what the bars show, week by week."""
+    told = [
+        f"from {week.first}, not known"
+        if week.opened is None
+        else f"from {week.first}, {week.opened} began and {week.closed} ended"
+        for week in of_weeks
+    ]
+    return f"Per week: {'; '.join(told)}."
 
 
 def lines(facts: Facts) -> list[ChartLine]:

@@ -76,11 +76,11 @@ class Packet:
         """Workbook, report and PDF: made when somebody asks, as nobody does who only verifies."""
         with uncollected():
             return {
-                WORKBOOK: workbook.write(self.facts, self.data[POPULATION_CSV]),
+                WORKBOOK: workbook.write(self.facts, self.data),
                 REPORT: report.render(
                     self.facts, self.digest, is_sealed=self.is_for_people
                 ).encode(),
-                PAPER: pdf.render(self.facts),
+                PAPER: pdf.render(self.facts, self.digest, is_sealed=self.is_for_people),
             }
 
     @property

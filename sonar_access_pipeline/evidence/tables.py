@@ -29,7 +29,8 @@ ESCAPING = (
     " formula; what XML cannot hold is written as _xHHHH_, as Excel does; of a text over 32,000"
     " characters the beginning is shown. HTML: every value is escaped. PDF: a character that the"
     " font does not have, that is invisible or that changes direction is written as its number,"
-    " like <U+202E>; long texts end with ... The CSV files hold every value whole."
+    " like <U+202E>; a table ends after 500 rows. For people, a name that could be taken for what"
+    " stands around it is written as a JSON text. The CSV files hold every value whole."
 )
 """A spreadsheet takes such a value for a formula.
 

@@ -16,7 +16,7 @@ from typing import Any
 from sonar_access_pipeline.evidence.facts import Facts
 
 MOST_CHANGES = 2000
-"""Rows of the change table in report and PDF; the CSV file holds all, and both say so."""
+"""Rows of the change table in the report; the CSV file holds all, and the report says so."""
 
 
 FORGES = re.compile(
@@ -33,6 +33,17 @@ def named(name: str | None) -> str | None:
     if name is None or not name:
         return None
     return json.dumps(name) if FORGES.search(name) or not name.strip() else name
+
+
+RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?=\\s*[,;:()0-9])")
+"""The end of what is written from right to left, before what ends a name or begins a number."""
+
+
+def in_order(text: str) -> str:
+    """Keep a name that is written from right to left from moving what stands behind it: a mark
+    says that the text goes on from left to right (U+200E, as Unicode's annex 9 has it).
+    """
+    return text if text.isascii() else RIGHT_TO_LEFT.sub("\\g<0>\u200e", text)
 
 
 UNCHANGED = "No account's own access was seen to change"
@@ -98,15 +109,15 @@ def numbers_of(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {row[name]}" for name in names if row[name] is not None)
 
 
-def kinds(facts: Facts) -> str:
+def kinds(facts: Facts, most: int = MOST_CHANGES) -> str:
     """Count the changes of each kind; say what a change's two times mean, and for which part of the
-    window nobody knows.
+    window nobody knows. A table shows `most` of them.
     """
     if facts.no_comparison:
         return f"What changed is not known: {facts.no_comparison}."
     counts = sorted(Counter(row["kind"] for row in facts.real_changes).items())
     tally = "; ".join(f"{kind.replace('_', ' ')}: {count}" for kind, count in counts)
-    left = len(facts.real_changes) - MOST_CHANGES
+    left = len(facts.real_changes) - most
     more = [f"The last {left} are in changes.csv only."] if left > 0 else []
     lies = "Each lies between two observations: last seen as before, first seen as since."
     parts = [

@@ -3,8 +3,9 @@
 The same facts give the same bytes.
 
 A workbook is a zip file, and zlib differs between machines: its parts are compressed anew, by a
-library that does not, with one fixed date. Every value is a text cell, so that nothing is ever a
-formula; numbers that one wants to add up are numbers.
+library that does not, with one fixed date. Every text is a text cell, so that nothing is ever a
+formula; numbers are numbers. Add here: a sheet, or a column of one. Which rows there are, and in
+which order, stands in `listings.py` and `summary.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import xlsxwriter
@@ -24,84 +27,168 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
-from sonar_access_pipeline.evidence import summary, words
-from sonar_access_pipeline.evidence.columns import COLUMNS, PacketColumn
-from sonar_access_pipeline.evidence.facts import POPULATION, Facts
+from sonar_access_pipeline.evidence import listings, summary, words
+from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.reproducible_zip import zipped
-from sonar_access_pipeline.evidence.tables import LIMITS, limits, original, parsed, row_digest
-from sonar_access_pipeline.warehouse.ask import proof, queries
+from sonar_access_pipeline.evidence.sheet_rows import LEADING, rows_of
+from sonar_access_pipeline.evidence.tables import encoded, limits, original, parsed, row_digest
 
-REVIEW = tuple(
-    name
-    for name in POPULATION
-    if name not in ("organization_key", "provider", "is_admin_by_sonarcloud")
-)
-"""What a reviewer sees of an account, as `population.csv` has it."""
 DAY = 10
 """Characters of a day: the CSV file has the time whole."""
 DECISIONS = ("keep", "change", "revoke")
-TO_FILL = ("decision", "reason", "reviewer")
-A3 = 8
+A4 = 9
 """As Excel numbers papers."""
 LONGEST = 32_000
 MOST_ROWS = 1_000_000
-"""Characters of a cell, rows of a sheet: a little less than Excel takes."""
-WIDTHS = {"findings": 30, "row sha256": 20, "reason": 40}
-"""Of what only the review sheet has."""
+"""UTF-16 units of a cell, rows of a sheet: a little less than Excel takes."""
+DIGEST = "row sha256"
+LOCKED = {
+    "autofilter": True,
+    "format_cells": True,
+    "format_columns": True,
+    "format_rows": True,
+    "sort": True,
+}
+"""What a reader of a protected sheet may do besides answering."""
+Record = Mapping[str, str]
+"""A row of a packet's CSV file, by its columns."""
+
+
+@dataclass(frozen=True)
+class SheetColumn:
+    """A column of a sheet: its head; its width, in characters; whether its text is wrapped; whether
+    a reviewer fills it in; whether it is there for programs only.
+    """
+
+    head: str
+    width: int = 12
+    wraps: bool = False
+    is_to_fill: bool = False
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One sheet with a header, a filter and frozen panes: its rows in the order of its columns."""
+    """One sheet with a head that stays, and a filter: its rows in the order of its columns.
+
+    `fixed` columns stay at the left. `printed` are on paper; all where it is None.
+    """
 
     name: str
-    columns: Sequence[str]
-    rows: Iterable[Sequence[Any]]
-    count: int
+    columns: Sequence[SheetColumn]
+    rows: Sequence[Sequence[Any]]
+    fixed: int = 1
+    printed: int | None = None
 
 
-def review_rows(
-    population: Iterable[Mapping[str, str]],
-    digests: Iterable[str],
-    findings: Mapping[str, Sequence[str]],
-) -> Iterator[list[str]]:
-    """Yield the rows of the review sheet: for each account what is known, what rules found, room to
-    decide, and the row's digest.
+TO_FILL = (
+    SheetColumn("decision", 9, is_to_fill=True),
+    SheetColumn("reason", 22, is_to_fill=True),
+    SheetColumn("reviewer", 12, is_to_fill=True),
+)
+ROW = SheetColumn(DIGEST, 20, is_hidden=True)
+REVIEW = (
+    SheetColumn("name", 20, wraps=True),
+    SheetColumn("login", 22, wraps=True),
+    *TO_FILL,
+    SheetColumn("findings", 26, wraps=True),
+    SheetColumn("exceptions", 16, wraps=True),
+    SheetColumn("admin through", 14, wraps=True),
+    SheetColumn("permissions on the organization", 26, wraps=True),
+    SheetColumn("groups", 20, wraps=True),
+    SheetColumn("projects administered", 13),
+    SheetColumn("member", 9),
+    SheetColumn("type", 9),
+    SheetColumn("owner", 14, wraps=True),
+    SheetColumn("e-mail", 26),
+    SheetColumn("first seen", 11),
+    SheetColumn("access unchanged since", 11),
+    SheetColumn("last change", 11),
+    SheetColumn("unknown", 18, wraps=True),
+    ROW,
+)
+REVIEW_PRINTED = 10
+GRANTS = (
+    SheetColumn("who", 30, wraps=True),
+    SheetColumn("on", 34, wraps=True),
+    *TO_FILL,
+    SheetColumn("may", 40, wraps=True),
+    ROW,
+)
+"""What `Anyone` and groups may do: whoever joins a group has it too."""
+FINDINGS = (
+    SheetColumn("severity", 9),
+    SheetColumn("what", 34, wraps=True),
+    SheetColumn("answer", 13),
+    SheetColumn("whose", 20, wraps=True),
+    SheetColumn("login or key", 22, wraps=True),
+    SheetColumn("detail", 40, wraps=True),
+    SheetColumn("first seen", 11),
+    SheetColumn("exception by", 12, wraps=True),
+    SheetColumn("exception until", 11),
+    SheetColumn("exception ended", 11),
+    SheetColumn("exception because", 20, wraps=True),
+    SheetColumn("rule", 24),
+)
+PROJECTS = (SheetColumn("project", 44), SheetColumn("who", 40), SheetColumn("may", 60))
+CHANGES = (
+    SheetColumn("last seen as before", 19),
+    SheetColumn("first seen as since", 19),
+    SheetColumn("what", 20),
+    SheetColumn("name", 24),
+    SheetColumn("login", 26),
+    SheetColumn("right", 20),
+    SheetColumn("on", 26),
+    SheetColumn("through", 24),
+    SheetColumn("detail", 40),
+)
+ACCESS = (
+    SheetColumn("login", 28),
+    SheetColumn("name", 26),
+    SheetColumn("right", 22),
+    SheetColumn("on", 34),
+    SheetColumn("through", 26),
+    SheetColumn("first seen", 12),
+)
+COVERAGE = (
+    SheetColumn("day", 12),
+    SheetColumn("status", 14),
+    SheetColumn("snapshots", 11),
+    SheetColumn("tries", 9),
+    SheetColumn("observed at", 20),
+    SheetColumn("why not", 70, wraps=True),
+    SheetColumn("run", 38),
+)
+RECONCILIATION = (
+    SheetColumn("what", 46, wraps=True),
+    SheetColumn("reported"),
+    SheetColumn("extracted"),
+    SheetColumn("stored"),
+    SheetColumn("delivered"),
+    SheetColumn("agrees", 10),
+    SheetColumn("besides", 60, wraps=True),
+)
+LIMITS = (
+    SheetColumn("what", 40, wraps=True),
+    SheetColumn("observed", 11),
+    SheetColumn("why", 90, wraps=True),
+)
+
+
+def write(facts: Facts, data: Mapping[str, bytes]) -> bytes:
+    """Build the sealed workbook of a packet from its facts and its data files: what is to decide is
+    known by the digests of rows there.
     """
-    for account, digest in zip(population, digests, strict=True):
-        known = [
-            account.get(name, "")[:DAY] if COLUMNS[name].is_day else account.get(name, "")
-            for name in REVIEW
-        ]
-        yield [
-            *known,
-            "; ".join(findings.get(account["login"], ())),
-            *("" for _ in TO_FILL),
-            digest,
-        ]
-
-
-REVIEW_COLUMNS = (*REVIEW, "findings", *TO_FILL, "row sha256")
-
-
-def write(facts: Facts, population_csv: bytes) -> bytes:
-    """Build the sealed workbook of a packet.
-
-    `population_csv` is the packet's own file: rows are known by the digests of its rows.
-    """
-    rules_by_account: dict[str, list[str]] = defaultdict(list)
-    for row in facts.failed:
-        if row["subject_type"] == "account":
-            rules_by_account[row["subject"]].append(row["rule_id"])
     sheets = [
-        _review(population_csv, rules_by_account),
-        _sheet("Access paths", queries.ACCESS, facts.access),
+        *_to_decide(data),
+        Sheet("Findings", FINDINGS, list(_findings(facts)), fixed=2),
+        Sheet("Projects", PROJECTS, _projects(facts)),
         # Without a baseline, which is no change; changes.csv has it.
-        _sheet("Changes", queries.CHANGES, facts.real_changes),
-        _sheet("Findings", proof.FINDINGS, facts.findings),
-        _sheet("Coverage", queries.COVERAGE, facts.coverage),
-        _sheet("Reconciliation", proof.RECONCILIATION, facts.reconciliation),
-        _sheet("Not observed", LIMITS, limits(facts)),
+        Sheet("Changes", CHANGES, [_change(row) for row in facts.real_changes], fixed=0),
+        Sheet("Access paths", ACCESS, list(_access(facts))),
+        Sheet("Coverage", COVERAGE, [_day(row) for row in facts.coverage]),
+        Sheet("Reconciliation", RECONCILIATION, [_tie(row) for row in facts.reconciliation]),
+        Sheet("Not observed", LIMITS, [_limit(row) for row in limits(facts)]),
     ]
     return _workbook(
         _summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at
@@ -109,78 +196,243 @@ def write(facts: Facts, population_csv: bytes) -> bytes:
 
 
 def worksheet(packet: Mapping[str, bytes]) -> bytes:
-    """Build a copy to work on, from the files of a sealed packet: the review sheet alone, with the
+    """Build a copy to work on, from the files of a sealed packet: what is to decide alone, with the
     packet's digest.
 
     Raises `ValueError` for files of another shape.
     """
     about = json.loads(packet["manifest.json"])
-    population_csv = packet["population.csv"]
-    digest = hashlib.sha256(packet["manifest.json"]).hexdigest()
-    header, *records = parsed(packet["findings.csv"])
-    rules_by_account: dict[str, list[str]] = defaultdict(list)
-    for record in records:
-        row = dict(zip(header, map(original, record), strict=True))
-        is_excepted = row["exception_by"] and not row.get("exception_ended")
-        if (row["subject_type"], row["result"]) == (
-            "account",
-            Result.FAIL.value,
-        ) and not is_excepted:
-            rules_by_account[row["subject"]].append(row["rule_id"])
     organization = about["organization"]["key"]
     window = about["window"]
     kind = about["source"]["kind"]
-    summary = [
+    is_evidence = kind == "sonarcloud"
+    lines: list[tuple[str, Any]] = [
         ("This is a copy to work on. The sealed packet is the record.", ""),
-        ("Packet", digest),
+        ("Packet", hashlib.sha256(packet["manifest.json"]).hexdigest()),
         ("Organization", organization),
         ("Window", f"{window['first_day']} to {window['last_day']} (UTC days)"),
         ("As of", about["as_of"]["observed_at"]),
-        (
-            "Source",
-            kind if kind == "sonarcloud" else f"{kind}: this is not evidence about SonarCloud",
-        ),
+        ("Source", kind if is_evidence else f"{kind}: this is not evidence about SonarCloud"),
         (
             "Rows",
-            (
-                "Each row has the SHA-256 of its row in the packet's population.csv: the decision"
-                " is on exactly that row."
-            ),
+            "A hidden column has the SHA-256 of the row in population.csv that a row of Review is,"
+            " or of the rows of access.csv that a row of Groups and Anyone is, as they stand"
+            " there: a decision is on exactly these.",
         ),
     ]
-    made = datetime.fromisoformat(about["as_of"]["observed_at"])
     return _workbook(
-        summary,
-        [_review(population_csv, rules_by_account)],
+        lines,
+        _to_decide(packet),
         f"Source: {kind}",
         f"Access review of {organization}",
-        made,
+        datetime.fromisoformat(about["as_of"]["observed_at"]),
     )
 
 
-def _review(population_csv: bytes, findings: Mapping[str, Sequence[str]]) -> Sheet:
-    """Read a population by its headings: one of an older packet lacks what came later, and that
-    stays empty.
+def _to_decide(data: Mapping[str, bytes]) -> list[Sheet]:
+    """Build what a person decides on, from the data files of a packet alone: a sealed one and its
+    copy have the same rows.
     """
-    header, *records = parsed(population_csv)
+    findings, exceptions = _found(_records(data["findings.csv"]))
+    return [
+        Sheet(
+            "Review",
+            REVIEW,
+            _review(data["population.csv"], findings, exceptions),
+            fixed=3,
+            printed=REVIEW_PRINTED,
+        ),
+        Sheet("Groups and Anyone", GRANTS, list(_grants(data["access.csv"])), fixed=3),
+    ]
+
+
+def _records(body: bytes) -> Iterator[Record]:
+    """Yield the rows of a CSV file by its headings: an older packet lacks what came later."""
+    header, *rows = parsed(body)
+    return (dict(zip(header, map(original, fields), strict=True)) for fields in rows)
+
+
+def _found(rows: Iterable[Record]) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:
+    """Group what rules found by login, and what of it somebody answers for."""
+    findings: dict[str, list[str]] = defaultdict(list)
+    exceptions: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if (row["subject_type"], row["result"]) != ("account", Result.FAIL.value):
+            continue
+        title = row.get("title") or row["rule_id"]
+        if row["exception_by"] and not row.get("exception_ended"):
+            until = f"{row['exception_by']}, until {row['exception_until']}"
+            exceptions[row["subject"]].append(f"{title}: {until}: {row['exception_why']}")
+        elif title not in findings[row["subject"]]:
+            findings[row["subject"]].append(title)
+    return findings, exceptions
+
+
+def _review(
+    population_csv: bytes,
+    findings: Mapping[str, Sequence[str]],
+    exceptions: Mapping[str, Sequence[str]],
+) -> list[list[Any]]:
+    """List the accounts to decide on: admins first, then who has permissions on the organization,
+    then who has a finding.
+    """
+    header, *rows = parsed(population_csv)
     if not {"source", "login"} <= set(header):
         raise ValueError("population.csv has other columns")
-    accounts = (dict(zip(header, map(original, record), strict=True)) for record in records)
-    return Sheet(
-        "Review",
-        REVIEW_COLUMNS,
-        review_rows(accounts, map(row_digest, records), findings),
-        len(records),
-    )
+    accounts = []
+    for fields in rows:
+        account = defaultdict(str, zip(header, map(original, fields), strict=True))
+        login = account["login"]
+        order = listings.need(
+            is_admin=account["is_organization_admin"] == "true",
+            has_permissions=bool(account["organization_permissions"]),
+            is_found=bool(findings.get(login)),
+            login=login,
+        )
+        administered = account["project_admin_count"]
+        row = [
+            account["name"],
+            login,
+            *("" for _ in TO_FILL),
+            "; ".join(findings.get(login, ())),
+            "; ".join(exceptions.get(login, ())),
+            account["admin_through"],
+            account["organization_permissions"],
+            account["groups"],
+            int(administered) if administered else "",
+            YES.get(account["is_member"], ""),
+            account["account_type"],
+            account["owner"],
+            account["email"],
+            account["first_seen"][:DAY],
+            account["access_unchanged_since"][:DAY],
+            account["last_change"][:DAY],
+            account["unknown"],
+            row_digest(fields),
+        ]
+        accounts.append((order, row))
+    return [row for _, row in sorted(accounts, key=itemgetter(0))]
 
 
-def _sheet(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    return Sheet(name, columns, ([row[column] for column in columns] for row in rows), len(rows))
+YES = {"true": "yes", "false": "no"}
 
 
-def _summary(facts: Facts) -> list[tuple[str, str]]:
-    lines = [(words.title(facts), ""), (words.about(facts), ""), (words.source(facts), "")]
-    lines += [(label, number) for number, label in words.numbers(facts)]
+def _grants(access_csv: bytes) -> Iterator[list[Any]]:
+    """Yield what `Anyone` and each group may do on each resource, `Anyone` first."""
+    header, *rows = parsed(access_csv)
+    kind = header.index("principal_type")
+    records = [
+        {**dict(zip(header, map(original, fields), strict=True)), FIELDS: fields}
+        for fields in rows
+        if fields[kind] in ("anyone", "group")
+    ]
+    for one in listings.held(records):
+        behind = encoded(row[FIELDS] for row in one.rows).removesuffix("\n")
+        digest = hashlib.sha256(behind.encode()).hexdigest()
+        yield [one.who, one.on, *("" for _ in TO_FILL), one.rights, digest]
+
+
+FIELDS = ""
+"""Under what no column is called, a record has its fields as they stand in the file."""
+
+
+def _findings(facts: Facts) -> Iterator[list[Any]]:
+    """Yield every answer of every rule: what fails first, the severe first; passes last."""
+    order = (Result.FAIL.value, Result.NOT_EVALUABLE.value, Result.PASS.value)
+
+    def need(row: Mapping[str, Any]) -> tuple[int, bool, int]:
+        is_excepted = row["exception_by"] is not None and row["exception_ended"] is None
+        severity = summary.SEVERITIES.index(row["severity"])
+        return order.index(row["result"]), is_excepted, severity
+
+    for row in sorted(facts.findings, key=need):
+        yield [
+            row["severity"],
+            row["title"],
+            ANSWERS[row["result"]],
+            row["name"],
+            row["subject"],
+            row["detail"],
+            facts.day_of(row["failing_since"]),
+            row["exception_by"],
+            _plain(row["exception_until"]),
+            _plain(row["exception_ended"]),
+            row["exception_why"],
+            row["rule_id"],
+        ]
+
+
+ANSWERS = {
+    Result.FAIL.value: "found",
+    Result.NOT_EVALUABLE.value: "not known",
+    Result.PASS.value: "nothing found",
+}
+
+
+def _projects(facts: Facts) -> list[list[Any]]:
+    return [[one.on, one.who, one.rights] for one in listings.by_project(facts)]
+
+
+def _change(row: Mapping[str, Any]) -> list[Any]:
+    return [
+        words.moment(row["changed_after"]),
+        words.moment(row["changed_by"]),
+        row["kind"].replace("_", " "),
+        row["name"],
+        row["login"],
+        row["entitlement"],
+        words.on(row),
+        words.through(row),
+        row["detail"],
+    ]
+
+
+def _access(facts: Facts) -> Iterator[list[Any]]:
+    """Yield every right of every account, but membership, which Review has."""
+    for row in facts.access:
+        if row["principal_type"] == "user" and row["access_type"] != "membership":
+            yield [
+                row["login"],
+                row["name"],
+                row["entitlement"],
+                words.on(row),
+                words.through(row),
+                facts.day_of(row["valid_from"]),
+            ]
+
+
+def _day(row: Mapping[str, Any]) -> list[Any]:
+    return [
+        str(row["day"]),
+        row["status"].replace("_", " "),
+        row["snapshots"],
+        row["attempts"],
+        words.moment(row["observed_at"]) if row["observed_at"] else "",
+        row["error"],
+        row["run_id"],
+    ]
+
+
+def _tie(row: Mapping[str, Any]) -> list[Any]:
+    numbers = [row[name] for name in ("reported", "extracted", "stored", "delivered")]
+    return [row["what"], *numbers, words.plain(row["passed"]), row["detail"]]
+
+
+def _limit(row: Mapping[str, Any]) -> list[Any]:
+    return [row["subject"], row["observed"], row["why"]]
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else words.plain(value)
+
+
+def _summary(facts: Facts) -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = [(words.title(facts), "")]
+    lines += [(words.about(facts), ""), (words.source(facts), "")]
+    lines += [
+        (label, int(number) if number.isdigit() else number)
+        for number, label in words.numbers(facts)
+    ]
     for question in summary.questions(facts):
         lines += [("", ""), (question.title, "")]
         for line in question.lines:
@@ -189,14 +441,13 @@ def _summary(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _workbook(
-    summary: Sequence[tuple[str, str]],
+    lines: Sequence[tuple[str, Any]],
     sheets: Sequence[Sheet],
     source: str,
     title: str,
     made: datetime,
 ) -> bytes:
     buffer = io.BytesIO()
-    # Row by row onto disk: a hundred thousand access rows must not be in memory twice.
     with xlsxwriter.Workbook(
         buffer, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     ) as book:
@@ -205,10 +456,19 @@ def _workbook(
         )
         book.set_size(2400, 1400)
         looks = _Looks(book)
-        _write_summary(book.add_worksheet("Summary"), summary, looks, source)
+        _write_summary(book.add_worksheet("Summary"), lines, looks, source)
         for sheet in sheets:
-            _write_sheet(book.add_worksheet(sheet.name), sheet, looks, source)
-    return _packed_anew(buffer)
+            _prepare_sheet(book.add_worksheet(sheet.name), sheet, looks, source)
+    # The summary is the first part of a workbook that is a sheet.
+    rows = {
+        f"xl/worksheets/sheet{place}.xml": _filled(sheet, looks)
+        for place, sheet in enumerate(sheets, start=2)
+    }
+    with zipfile.ZipFile(buffer) as made_book:
+        return zipped(
+            (part.filename, _with_rows(made_book.read(part), rows.get(part.filename, "")))
+            for part in made_book.infolist()
+        )
 
 
 class _Looks:
@@ -216,100 +476,122 @@ class _Looks:
 
     def __init__(self, book: Any) -> None:
         top = {"valign": "top", "font_name": "Calibri", "font_size": 10}
-        self.text: Format = book.add_format({**top, "num_format": "@"})
-        self.number: Format = book.add_format(top)
-        self.wrapped: Format = book.add_format({**top, "text_wrap": True, "num_format": "@"})
-        self.fill_in: Format = book.add_format(
-            {**top, "bg_color": "#FFF8E1", "border": 1, "border_color": "#D8DEE6"}
-        )
-        self.header: Format = book.add_format(
+        text = {**top, "num_format": "@"}
+        self.plain: Format = book.add_format(top)
+        self.wrapped: Format = book.add_format({**top, "text_wrap": True})
+        self.to_fill: Format = book.add_format(
             {
-                **top,
-                "bold": True,
-                "bg_color": "#E8EDF3",
-                "bottom": 1,
+                **text,
                 "text_wrap": True,
-                "num_format": "@",
+                "bg_color": "#FFF8E1",
+                "border": 1,
+                "border_color": "#D8DEE6",
+                "locked": False,
             }
         )
-        self.title: Format = book.add_format(
-            {**top, "bold": True, "font_size": 14, "num_format": "@"}
+        self.header: Format = book.add_format(
+            {**text, "bold": True, "bg_color": "#E8EDF3", "bottom": 1, "text_wrap": True}
         )
+        self.number: Format = book.add_format({**top, "align": "left"})
+        self.title: Format = book.add_format({**text, "bold": True, "font_size": 14})
+
+    def of(self, column: SheetColumn) -> Format:
+        """Return how the cells of a column look."""
+        if column.is_to_fill:
+            return self.to_fill
+        return self.wrapped if column.wraps else self.plain
 
 
 def _write_summary(
-    sheet: Worksheet, summary: Sequence[tuple[str, str]], looks: _Looks, source: str
+    sheet: Worksheet, lines: Sequence[tuple[str, Any]], looks: _Looks, source: str
 ) -> None:
     _prepare_pages(sheet, source)
     sheet.set_column(0, 0, 100)
     sheet.set_column(1, 1, 68)
-    for place, (left, right) in enumerate(summary):
+    for place, (left, right) in enumerate(lines):
         # Nobody fits a row to its wrapped text but the one who types it.
         sheet.set_row(
-            place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(right) // 70))
+            place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(str(right)) // 70))
         )
-        sheet.write_string(place, 0, _fitting(left), looks.wrapped if place else looks.title)
-        sheet.write_string(place, 1, _fitting(right), looks.text)
+        sheet.write_string(place, 0, fitting(left), looks.wrapped if place else looks.title)
+        if type(right) is int:
+            sheet.write_number(place, 1, right, looks.number)
+        else:
+            sheet.write_string(place, 1, fitting(right), looks.wrapped)
 
 
-def _write_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> None:
+def _prepare_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> None:
+    """Write everything of a sheet but its rows."""
     _prepare_pages(sheet, source)
     sheet.repeat_rows(0)
-    sheet.freeze_panes(1, 2 if one.name == "Review" else 1)
+    sheet.freeze_panes(1, one.fixed)
+    sheet.set_row(0, 2 * LEADING + 2)
     for place, column in enumerate(one.columns):
-        sheet.set_column(place, place, _width(column))
-        sheet.write_string(0, place, column.replace("_", " "), looks.header)
-    to_fill = {
-        place
-        for place, column in enumerate(one.columns)
-        if column in TO_FILL and one.name == "Review"
-    }
-    shown = min(one.count, MOST_ROWS)
-    for number, row in enumerate(one.rows, start=1):
-        if number > MOST_ROWS:
-            sheet.write_string(
-                number, 0, f"{one.count - MOST_ROWS} rows more are in the CSV file only", looks.text
-            )
-            break
-        for place, value in enumerate(row):
-            if place in to_fill:
-                sheet.write_blank(number, place, None, looks.fill_in)
-            elif value is None or value == "":
-                continue
-            elif type(value) is int:
-                sheet.write_number(number, place, value, looks.number)
-            else:
-                sheet.write_string(number, place, _fitting(words.plain(value)), looks.text)
+        options = {"hidden": True} if column.is_hidden else {}
+        sheet.set_column(place, place, column.width, looks.of(column), options)
+        sheet.write_string(0, place, column.head, looks.header)
+    shown = min(len(one.rows), MOST_ROWS)
     sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
-    if to_fill and shown:
-        decision = one.columns.index("decision")
-        choice = {
-            "validate": "list",
-            "source": list(DECISIONS),
-            "error_message": "Choose keep, change or revoke.",
-        }
-        sheet.data_validation(1, decision, shown, decision, choice)
+    if one.printed:
+        sheet.print_area(0, 0, shown, one.printed - 1)
+    if any(column.is_to_fill for column in one.columns):
+        sheet.protect(options=LOCKED)
+        decision = one.columns.index(TO_FILL[0])
+        sheet.data_validation(1, decision, max(1, shown), decision, CHOICE)
 
 
-def _width(column: str) -> int:
-    return COLUMNS[column].width if column in COLUMNS else WIDTHS.get(column, PacketColumn.width)
+CHOICE = {
+    "validate": "list",
+    "source": list(DECISIONS),
+    "error_message": "Choose keep, change or revoke.",
+}
+
+
+def _filled(one: Sheet, looks: _Looks) -> str:
+    """Write the rows of a sheet, and where it ends before they do."""
+    to_fill = frozenset(place for place, column in enumerate(one.columns) if column.is_to_fill)
+    rows = [[_cell(value) for value in row] for row in one.rows[:MOST_ROWS]]
+    if (left := len(one.rows) - MOST_ROWS) > 0:
+        said = f"{summary.some(left, 'row', 'rows')} more: see the CSV files."
+        rows.append([said, *("" for _ in one.columns[1:])])
+    styles = [looks.of(column).xf_index for column in one.columns]
+    wraps_at = [
+        (place, column.width - 1)
+        for place, column in enumerate(one.columns)
+        if column.wraps and not column.is_to_fill
+    ]
+    return "".join(rows_of(rows, styles, to_fill, wraps_at))
+
+
+def _cell(value: Any) -> Any:
+    return value if value is None or type(value) is int else fitting(value)
+
+
+DIMENSION = re.compile(r'<dimension ref="A1:([A-Z]+)1"/>')
+
+
+def _with_rows(part: bytes, rows: str) -> bytes:
+    """Put the rows of a sheet behind its head."""
+    if not rows:
+        return part
+    head, end, rest = part.decode().partition("</sheetData>")
+    last = rows.count("<row ") + 1
+    head = DIMENSION.sub(rf'<dimension ref="A1:\g<1>{last}"/>', head)
+    return "".join((head, rows, end, rest)).encode()
 
 
 def _prepare_pages(sheet: Worksheet, source: str) -> None:
     sheet.set_landscape()
-    sheet.set_paper(A3)
+    sheet.set_paper(A4)
+    sheet.set_margins(left=0.4, right=0.4, top=0.7, bottom=0.6)
     sheet.fit_to_pages(1, 0)
     sheet.set_header(f"&C{source.replace('&', '&&')}")
     sheet.set_footer("&CPage &P of &N")
 
 
-def _fitting(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (whole in the CSV file)"
-
-
-def _packed_anew(buffer: io.BytesIO) -> bytes:
-    """Pack the same zip file again, with its parts compressed the same way everywhere, in the same
-    order, all of one date.
-    """
-    with zipfile.ZipFile(buffer) as made:
-        return zipped((part.filename, made.read(part)) for part in made.infolist())
+def fitting(text: str) -> str:
+    """Cut a text that no cell holds, and say so."""
+    if len(text) <= LONGEST // 2 or len(text.encode("utf-16-le", "surrogatepass")) <= 2 * LONGEST:
+        return text
+    begin = text.encode("utf-16-le", "surrogatepass")[: 2 * LONGEST]
+    return f"{begin.decode('utf-16-le', 'ignore')} ... (whole in the CSV file)"

@@ -10,8 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import select
 
 from sonar_access_pipeline.access import rules as access_rules
@@ -45,7 +43,6 @@ from sonar_access_pipeline.access.rules import (
     WindowFacts,
     WindowRule,
     looks_like_a_service,
-    skeleton,
 )
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.access.window import Window
@@ -434,17 +431,6 @@ def test_a_login_of_the_shape_of_a_pseudonym_is_on_the_roster_or_not_like_any_ot
         answer.subject: answer.result for answer in rule.answers(shown, Policy(roster=ROSTER))
     }
     assert answers == {shaped: Result.FAIL, stands: Result.NOT_EVALUABLE}
-
-
-@given(st.text(max_size=30), st.sampled_from(["\u200b", "\u0301", "\u202e", " ", "-"]), st.data())
-def test_what_a_hasty_eye_does_not_see_changes_no_skeleton(
-    name: str, unseen: str, data: st.DataObject
-) -> None:
-    place = data.draw(st.integers(0, len(name)))
-    if unseen != "\u0301" or place > 0:
-        seen = skeleton(name[:place] + unseen + name[place:])
-        assert unseen == "\u0301" or seen == skeleton(name)
-    assert skeleton(skeleton(name)) == skeleton(name)
 
 
 def test_service_words_are_words_of_their_own() -> None:

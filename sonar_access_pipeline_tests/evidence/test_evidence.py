@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pypdf
 import pytest
 
 from sonar_access_pipeline.access.snapshot import Control, SourceKind, Verdict
@@ -84,6 +85,10 @@ def fill(warehouse: Warehouse, source_kind: SourceKind = SourceKind.SIMULATED) -
         )
         record(warehouse, snapshot, lambda: EPOCH)
     derive(warehouse, "acme")
+
+
+def text_of(paper: bytes) -> str:
+    return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(paper)).pages)
 
 
 def rows_of(packet: Packet, name: str) -> list[dict[str, str]]:
@@ -235,8 +240,10 @@ def test_a_single_days_packet_is_data_and_its_renderings_change_no_digest(
     asked = build(warehouse, "acme", day.window, for_people=True)
     assert asked.digest == day.digest
     assert set(asked.files) - set(day.files) == people
-    report = "report.html"
-    assert {**asked.renderings, report: b""} == {**day.renderings, report: b""}
+    report, paper = "report.html", "report.pdf"
+    assert asked.renderings["access-review.xlsx"] == day.renderings["access-review.xlsx"]
+    assert "Not sealed, made of packet" in text_of(day.renderings[paper])
+    assert "Not sealed" not in text_of(asked.renderings[paper])
     assert "no signature holds this file" in day.renderings[report].decode()
     assert "no signature holds this file" not in asked.renderings[report].decode()
 
@@ -246,7 +253,7 @@ def test_another_version_of_a_typesetting_library_is_no_forgery_and_seals_nothin
 ) -> None:
     first = seal(packet, sealing(tmp_path / "evidence"), warehouse, run_id="one")
     monkeypatch.setattr(
-        "sonar_access_pipeline.evidence.pdf.render", lambda _: b"%PDF-9.9 of another year"
+        "sonar_access_pipeline.evidence.pdf.render", lambda *_, **__: b"%PDF-9.9 of another year"
     )
     monkeypatch.setattr(
         "sonar_access_pipeline.evidence.workbook.write", lambda *_: b"PK of another year"

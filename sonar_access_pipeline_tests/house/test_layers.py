@@ -78,7 +78,7 @@ ONLY_IN = {
     "dagster": {"orchestration", "components"},
     "jinja2": {"evidence"},
     "xlsxwriter": {"evidence"},
-    "reportlab": {"evidence"},
+    "typst": {"evidence"},
     "cryptography": {"evidence"},
     "deflate": {"evidence"},
     "fsspec": {"evidence"},

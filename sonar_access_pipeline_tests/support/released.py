@@ -223,7 +223,7 @@ def faults(url: str) -> Iterator[str]:
             yield from report.faults
             yield from (note for note in report.notes if "built again" in note)
             sheet = openpyxl.load_workbook(io.BytesIO(worksheet(store.get(path))))["Review"]
-            if sheet["A1"].value != "login" or sheet.max_row < 2:
+            if sheet["B1"].value != "login" or sheet.max_row < 2:
                 yield "its sheet cannot be read"
     with (
         tempfile.TemporaryDirectory() as folder,

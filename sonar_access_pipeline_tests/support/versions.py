@@ -24,8 +24,8 @@ LIBRARIES = (
     "fsspec",
     "jinja2",
     "pandas",
-    "reportlab",
     "sqlalchemy",
+    "typst",
     "xlsxwriter",
 )
 

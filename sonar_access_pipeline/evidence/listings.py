@@ -1,0 +1,130 @@
+"""The lists that people read, in the order in which they need them: accounts with what was found of
+each, and who may do what on which project.
+
+Report, PDF and workbook show the same lists. What the first page says is `summary.py`; how a value
+is written is `words.py`. The CSV files have their own order (`tables.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonar_access_pipeline.evidence import summary, words
+from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.warehouse.ask.queries import Rows
+
+PRINCIPALS = ("anyone", "group", "user")
+
+
+def accounts(facts: Facts) -> Rows:
+    """List the population with what rules found of each (`found`) and who answers for what they
+    found (`excepted`): admins first, then who has permissions on the organization, then who has a
+    finding.
+    """
+    titles = _titles(facts.failed)
+    excepted = _titles(facts.excepted)
+    listed = [
+        {**row, "found": list(titles[row["login"]]), "excepted": list(excepted[row["login"]])}
+        for row in facts.population
+    ]
+    return sorted(
+        listed,
+        key=lambda row: need(
+            is_admin=row["is_organization_admin"],
+            has_permissions=bool(row["organization_permissions"]),
+            is_found=bool(row["found"]),
+            login=row["login"],
+        ),
+    )
+
+
+def need(
+    *, is_admin: bool, has_permissions: bool, is_found: bool, login: str
+) -> tuple[bool, bool, bool, str]:
+    """Order accounts by how much they need a decision."""
+    return not is_admin, not has_permissions, not is_found, login
+
+
+def _titles(findings: Rows) -> dict[str, dict[str, None]]:
+    """List what was found, without doubles, by the login that it is about."""
+    titles: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in findings:
+        if row["subject_type"] == "account":
+            titles[row["subject"]].setdefault(row["title"])
+    return titles
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one principal may do on one resource by grants to itself, and the access rows that say
+    so.
+    """
+
+    kind: str
+    who: str
+    on: str
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def rights(self) -> str:
+        """Name the permissions."""
+        return ", ".join(sorted({row["entitlement"] for row in self.rows}))
+
+
+def by_project(facts: Facts) -> list[Held]:
+    """List who holds which permissions on which project by a grant to itself, a group once: by
+    project, then `Anyone`, groups, accounts.
+    """
+    of_projects = [row for row in facts.access if row["access_type"] == "project_permission"]
+    order = PRINCIPALS.index
+    return sorted(held(of_projects), key=lambda one: (one.on, order(one.kind), one.who))
+
+
+def by_principal(facts: Facts) -> list[Held]:
+    """List the same by `Anyone`, groups and accounts, then project."""
+    of_projects = [row for row in facts.access if row["access_type"] == "project_permission"]
+    return held(of_projects)
+
+
+def held(access: Iterable[Mapping[str, Any]]) -> list[Held]:
+    """List what each principal may do on each resource, from access rows or the records of an
+    `access.csv`: `Anyone` first, then groups, then accounts, each by name and resource.
+    """
+    rights: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    names: dict[str, str | None] = {}
+    for row in access:
+        kind = row["principal_type"]
+        principal = row["login"] if kind == "user" else row["granted_via"]
+        rights[kind, principal or "", row["resource"]].append(row)
+        if kind == "group":
+            names[principal] = row["granted_via_name"]
+    groups = Counter(names.values())
+    listed = [
+        Held(kind, _principal(of_it[0], groups), _resource(of_it[0]), of_it)
+        for (kind, _, _), of_it in rights.items()
+    ]
+    return sorted(listed, key=lambda one: (PRINCIPALS.index(one.kind), one.who, one.on))
+
+
+def _resource(row: Mapping[str, Any]) -> str:
+    """Name what a right is on; a project with its key where the name does not tell."""
+    name, key = row["resource_name"], row["resource"]
+    if not name or name == key:
+        return str(key)
+    return f"{name} ({key})" if row["access_type"] == "project_permission" else str(name)
+
+
+def _principal(row: Mapping[str, Any], groups: Mapping[str | None, int]) -> str:
+    """Name who holds a right; a group with its id where another has the same name."""
+    if row["principal_type"] != "group":
+        return summary.who(row)
+    group_id = row["granted_via"].removeprefix("group:")
+    name = words.named(row["granted_via_name"])
+    if name is None:
+        return f"a group whose name is not known (id {group_id})"
+    return (
+        f"Group {name} (id {group_id})" if groups[row["granted_via_name"]] > 1 else f"Group {name}"
+    )
