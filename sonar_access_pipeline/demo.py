@@ -24,7 +24,8 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.launch import Launcher
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.private import private_folder
-from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.simulator.faults import short
 from sonar_access_pipeline.simulator.organization import Evolution
 from sonar_access_pipeline.simulator.server import Simulator

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.settings import SettingsError
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
 from sonar_access_pipeline.warehouse.errors import (
     NothingObservedError,

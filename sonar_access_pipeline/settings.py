@@ -46,6 +46,7 @@ from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 from sonar_access_pipeline.private import expanded
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.settings_words import Written, sentences, unreadable
 from sonar_access_pipeline.texts import TextError, table_of, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
@@ -69,10 +70,6 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*\.?")
 """A name that DNS can have (RFC 1123), with the underscore that containers use."""
-
-
-class SettingsError(Exception):
-    """A setting is missing or malformed; the sentence names the variable and what it should be."""
 
 
 def setting(default: Any, meaning: str, *, unset: str | None = None) -> Any:

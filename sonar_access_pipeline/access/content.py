@@ -7,10 +7,12 @@ Which lists there are is `lists.py`. Comparing lists with each other is `complet
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal, TypeVar, cast
 
+from sonar_access_pipeline.access.endpoints import Page
+from sonar_access_pipeline.access.endpoints.shape import Params
 from sonar_access_pipeline.access.lists import (
     ACCOUNT_DETAILS,
     GROUP_MEMBERS,
@@ -106,7 +108,11 @@ def _says_nothing(record: Record) -> bool:
     )
 
 
-def lists_of(responses: Iterable[Response]) -> Lists:
+Parse = Callable[[str, Params, bytes], Page]
+"""What parses an answer: endpoint, parameters, body."""
+
+
+def lists_of(responses: Iterable[Response], parse: Parse = page_of) -> Lists:
     """Parse the records of each list from those of its readings that count.
 
     The members of a group that is in no list of groups any more, and the permissions of a project
@@ -115,7 +121,7 @@ def lists_of(responses: Iterable[Response]) -> Lists:
     gathered = Gathered()
     parts = by_part(responses)
     for part, of_part in parts.items():
-        gathered.put(part, counting(LISTS[part[0]], readings_of(of_part)).records)
+        gathered.put(part, counting(LISTS[part[0]], readings_of(of_part, parse)).records)
     for part in gathered.orphans(parts):
         gathered.drop(part)
     return gathered.lists()
@@ -129,7 +135,7 @@ def by_part(responses: Iterable[Response]) -> Mapping[Part, list[Response]]:
     return parts
 
 
-def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
+def readings_of(responses: Iterable[Response], parse: Parse = page_of) -> Iterator[Reading]:
     """Yield the last readings of one list that follow each other, the newest first, each parsed
     when it is asked for.
 
@@ -142,7 +148,7 @@ def readings_of(responses: Iterable[Response]) -> Iterator[Reading]:
     number = max(by_reading, default=0)
     while number in by_reading:
         in_order = sorted(by_reading[number], key=lambda response: response.page or 1)
-        yield [page_of(response.endpoint, response.params, response.body) for response in in_order]
+        yield [parse(response.endpoint, response.params, response.body) for response in in_order]
         number -= 1
 
 

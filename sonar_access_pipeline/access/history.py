@@ -2,10 +2,11 @@
 neighbours, or taken out again.
 
 A table is the smallest set of intervals that shows, at every observation, exactly the rows of that
-observation. Rows are told apart by their hash, so the whole question is one of three sets: the rows
-shown by the observation before (B), by the one in question (S), and by the one after (A). What
-happens to an interval follows from which of the three a hash is in, and from nothing else. That is
-why order does not matter, and why a retracted observation leaves the history that never saw it.
+observation. Rows are told apart by a key (their hash where they are kept, themselves where they are
+at hand), so the whole question is one of three sets: the rows shown by the observation before (B),
+by the one in question (S), and by the one after (A). What happens to an interval follows from which
+of the three a key is in, and from nothing else. That is why order does not matter, and why a
+retracted observation leaves the history that never saw it.
 
                         in B S A | without S              with S
     ---------------------------- + ---------------------------------------------
@@ -29,6 +30,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
+K = TypeVar("K")
 R = TypeVar("R")
 
 AT_ONCE = 50_000
@@ -45,43 +47,38 @@ class ObservationTime(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Compared(Generic[R]):
-    """The hashes of the rows that are in some of the three sets, but not in all; disjoint.
+class Compared(Generic[K, R]):
+    """The keys of the rows that are in some of the three sets, but not in all; disjoint.
 
     `new_only` gives their rows.
     """
 
-    before_only: Set[bytes]
-    before_and_new: Set[bytes]
-    before_and_after: Set[bytes]
-    new_only: Mapping[bytes, R]
-    new_and_after: Set[bytes]
-    after_only: Set[bytes]
+    before_only: Set[K]
+    before_and_new: Set[K]
+    before_and_after: Set[K]
+    new_only: Mapping[K, R]
+    new_and_after: Set[K]
+    after_only: Set[K]
 
 
 def compare(
-    before: Set[bytes],
-    rows: Iterable[R],
-    hash_of: Callable[[R], bytes],
-    after: Set[bytes] = frozenset(),
-) -> Compared[R]:
+    before: Set[K], rows: Iterable[R], key_of: Callable[[R], K], after: Set[K] = frozenset()
+) -> Compared[K, R]:
     """Tell which of three sets each row is in, when the new ones are `rows`.
 
     They are read once, and of them only what nothing else has is kept: they may be a million. A row
     that comes twice is one.
     """
     left = iter(rows)
-    new_only = dict[bytes, R]()
+    new_only = dict[K, R]()
     missing_before, missing_after = set(before), set(after)
     while several := list(islice(left, AT_ONCE)):
-        keys = list(map(hash_of, several))
+        keys = list(map(key_of, several))
         missing_before.difference_update(keys)
         missing_after.difference_update(keys)
-        new_only |= {
-            key: row
-            for key, row in zip(keys, several, strict=True)
-            if key not in before and key not in after
-        }
+        if new := set(keys).difference(before, after):
+            row_of = dict(zip(keys, several, strict=True))
+            new_only |= {key: row_of[key] for key in new}
     return Compared(
         before_only=missing_before - after,
         before_and_new=before - missing_before - after,
@@ -96,7 +93,6 @@ def compare(
 class Interval(Generic[R]):
     """One row of a history table, with its times."""
 
-    key: bytes
     row: R
     valid_from: datetime
     valid_to: datetime | None
@@ -104,10 +100,9 @@ class Interval(Generic[R]):
     last_seen_at: datetime | None
 
 
-class Begun(NamedTuple, Generic[R]):
-    """A row that shows, and since when."""
+class Begun(NamedTuple):
+    """Since when a row shows."""
 
-    row: R
     valid_from: datetime
     changed_after: datetime | None
 
@@ -121,33 +116,28 @@ class Timeline(Generic[R]):
     """
 
     def __init__(
-        self, begun: Mapping[bytes, Begun[R]] | None = None, last: ObservationTime | None = None
+        self, begun: Mapping[R, Begun] | None = None, last: ObservationTime | None = None
     ) -> None:
-        self._begun: dict[bytes, Begun[R]] = dict(begun or {})
+        self._begun: dict[R, Begun] = dict(begun or {})
         self._last = last
 
-    def observe(
-        self, time: ObservationTime, rows: Iterable[R], hash_of: Callable[[R], bytes]
-    ) -> Iterator[Interval[R]]:
+    def observe(self, time: ObservationTime, rows: Iterable[R]) -> Iterator[Interval[R]]:
         """Take in the next observation, and yield the intervals that end with it."""
-        difference = compare(self._begun.keys(), rows, hash_of)
+        difference = compare(self._begun.keys(), rows, _itself)
         last = self._last
         self._last = time
         changed_after = last.started_at if last else None
-        for key in difference.before_only:
-            begun = self._begun.pop(key)
+        for row in difference.before_only:
+            begun = self._begun.pop(row)
             yield Interval(
-                key,
-                begun.row,
+                row,
                 begun.valid_from,
                 time.observed_at,
                 begun.changed_after,
                 changed_after,
             )
-        self._begun |= {
-            key: Begun(row, time.observed_at, changed_after)
-            for key, row in difference.new_only.items()
-        }
+        since = Begun(time.observed_at, changed_after)
+        self._begun |= dict.fromkeys(difference.new_only, since)
 
     def repeat(self, time: ObservationTime) -> None:
         """Take in the next observation, which shows the same as the last one."""
@@ -155,5 +145,9 @@ class Timeline(Generic[R]):
 
     def rest(self) -> Iterator[Interval[R]]:
         """Yield the intervals that have not ended."""
-        for key, begun in self._begun.items():
-            yield Interval(key, begun.row, begun.valid_from, None, begun.changed_after, None)
+        for row, begun in self._begun.items():
+            yield Interval(row, begun.valid_from, None, begun.changed_after, None)
+
+
+def _itself(row: R) -> R:
+    return row

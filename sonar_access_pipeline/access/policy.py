@@ -200,7 +200,7 @@ FIRST_RULES = frozenset(
         ("default-group-organization", 1),
         ("default-group-project", 1),
         ("only-default-group", 1),
-        ("confusable-name", 3),
+        ("confusable-name", 2),
         ("not-on-roster", 2),
         ("service-without-owner", 2),
         ("outside-email-domain", 1),

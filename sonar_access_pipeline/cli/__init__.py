@@ -13,7 +13,7 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.cli.alerts import alerts
 from sonar_access_pipeline.cli.base import OneSentence
 from sonar_access_pipeline.cli.evidence import evidence
-from sonar_access_pipeline.cli.questions import access, changes, coverage
+from sonar_access_pipeline.cli.questions import access, changes, coverage, findings, who
 from sonar_access_pipeline.cli.snapshot import snapshot
 from sonar_access_pipeline.cli.source import check, sync
 from sonar_access_pipeline.cli.start import demo, ui, upgrade
@@ -43,6 +43,8 @@ for command in (
     access,
     changes,
     coverage,
+    findings,
+    who,
     evidence,
     warehouse,
     snapshot,

@@ -17,12 +17,13 @@ from sonar_access_pipeline.cli.base import (
     end,
     errors,
     format_option,
+    load,
     opened_warehouse,
     say,
 )
 from sonar_access_pipeline.errors import FAILED
-from sonar_access_pipeline.settings import SettingsError, load
-from sonar_access_pipeline.terminal import print_frame
+from sonar_access_pipeline.settings_errors import SettingsError
+from sonar_access_pipeline.terminal import print_answer
 
 TITLE = "SonarCloud access: a test"
 TEXT = "This channel works. Nothing is wrong: somebody ran `sonar-access alerts test`."
@@ -49,8 +50,6 @@ def alerts_list(everything: bool, form: str) -> None:
     \b
     Example:  sonar-access alerts list
     """
-    import pandas as pd
-
     from sonar_access_pipeline.warehouse.ask import queries
     from sonar_access_pipeline.warehouse.ledger import alerts as stored
 
@@ -78,15 +77,15 @@ def alerts_list(everything: bool, form: str) -> None:
         open_keys = {(one.problem.key, one.said_at) for one in stored.open_problems(transaction)}
     if not everything:
         rows = [row for row in rows if (row["problem"], row["noted_at"]) in open_keys]
-    frame = pd.DataFrame(rows, columns=list(stored.ALERTS))
-    if form == "table" and frame.empty:
+    if form == "table" and not rows:
         nothing = "No alert is open." if wrong else "Nothing is wrong."
         say("There was no alert yet." if everything else nothing)
     else:
-        print_frame(
+        print_answer(
             console,
-            frame,
+            rows,
             form,
+            stored.ALERTS,
             ("noted_at", "event", "connection", "partition_date", "cause", "sentence", "told"),
         )
     if everything:

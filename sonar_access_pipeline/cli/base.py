@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -18,8 +18,11 @@ from rich.console import Console
 from sonar_access_pipeline import terminal
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.errors import EXPECTED, fact_of
-from sonar_access_pipeline.settings import Connection, Settings, load
-from sonar_access_pipeline.warehouse.database import ASKING, TimeLimits, Warehouse
+from sonar_access_pipeline.warehouse.timeouts import ASKING, TimeLimits
+
+if TYPE_CHECKING:
+    from sonar_access_pipeline.settings import Connection, Settings
+    from sonar_access_pipeline.warehouse.database import Warehouse
 
 console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
@@ -41,6 +44,13 @@ class OneSentence(click.Group):
             return super().invoke(context)
         except EXPECTED as error:
             end(str(error), fact_of(error).status)
+
+
+def load() -> Settings:
+    """Read the settings of this machine: loaded with what reads them, once a command needs them."""
+    from sonar_access_pipeline.settings import load as read
+
+    return read()
 
 
 def end(sentence: str, status: int) -> None:
@@ -84,6 +94,7 @@ def connections_of(settings: Settings, name: str | None) -> tuple[Connection, ..
 @contextmanager
 def opened_warehouse(limits: TimeLimits = ASKING) -> Iterator[Warehouse]:
     """Hold the warehouse of the settings open; it must be there."""
+    from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.migrations import require_current
 
     with closing(Warehouse(load().warehouse, limits)) as warehouse:

@@ -23,6 +23,7 @@ from sonar_access_pipeline.cli.base import (
     end,
     errors,
     format_option,
+    load,
     opened,
     organization_option,
     say,
@@ -30,15 +31,15 @@ from sonar_access_pipeline.cli.base import (
 )
 from sonar_access_pipeline.errors import AROUND, FAILED
 from sonar_access_pipeline.evidence.errors import EvidenceError
-from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.private import new_private_file
-from sonar_access_pipeline.settings import load
-from sonar_access_pipeline.terminal import Day, print_frame
+from sonar_access_pipeline.terminal import Day, print_answer
 from sonar_access_pipeline.texts import TextError, bytes_in
-from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
+from sonar_access_pipeline.warehouse.timeouts import WORKING
 
 if TYPE_CHECKING:
     from sonar_access_pipeline.evidence.packet import Packet
+    from sonar_access_pipeline.evidence.stores import Store
+    from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 @click.group()
@@ -379,16 +380,18 @@ def evidence_new_store(yes: bool) -> None:
 @organization_option
 @format_option
 def evidence_list(organization: str | None, form: str) -> None:
-    """List every packet ever sealed.
+    """List every packet ever sealed: its window, its digest, and where it lies.
 
     \b
     Example:  sonar-access evidence list
     """
-    from sonar_access_pipeline.warehouse.ask import frames
+    from sonar_access_pipeline.warehouse.ask import queries
 
-    with opened(organization) as (warehouse, organization_key):
-        columns = ("first_day", "last_day", "source_kind", "sealed_at", "location")
-        print_frame(console, frames.packets(warehouse, organization_key), form, columns)
+    with opened(organization) as (warehouse, organization_key), warehouse.read() as transaction:
+        rows = queries.packets(transaction, organization_key)
+    listed = [{**row, "packet": row["digest"][:12]} for row in rows]
+    in_table = ("first_day", "last_day", "packet", "sealed_at", "location")
+    print_answer(console, listed, form, queries.PACKETS, in_table)
 
 
 @evidence.command("worksheet")
@@ -524,6 +527,7 @@ def _known_warehouse(otherwise: str) -> Warehouse | None:
     Raises `WarehouseError` where one is set or lies there and does not answer; `otherwise` says how
     to do without it.
     """
+    from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.errors import WarehouseError
     from sonar_access_pipeline.warehouse.migrations import require_current
 

@@ -1,29 +1,31 @@
-"""`access`, `changes` and `coverage`: the questions that the warehouse answers by itself."""
+"""`access`, `changes`, `coverage`, `findings`, `who`: what the warehouse answers by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sonar_access_pipeline.access.selection import of_account, of_group, of_project
 from sonar_access_pipeline.cli.base import (
     console,
     end,
     errors,
     format_option,
+    load,
     opened,
     organization_option,
     say,
     window_of,
 )
 from sonar_access_pipeline.errors import FAILED
-from sonar_access_pipeline.settings import load
-from sonar_access_pipeline.terminal import Day, Moment, print_frame
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.terminal import Day, Moment, print_answer, print_rows
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 @click.command()
@@ -32,23 +34,41 @@ if TYPE_CHECKING:
     "--as-of", type=Moment(), default=None, help="UTC time; a date means its end. Default: now."
 )
 @click.option("--admins", is_flag=True, help="Only rows that give organization admin.")
+@click.option(
+    "--account",
+    "login",
+    help="Only rights of this login: its own, and on projects what its groups and Anyone have.",
+)
+@click.option("--group", help="Only rights through this group, by name or id, and who is in it.")
+@click.option("--project", help="Only rights on this project, by key or name.")
 @format_option
 def access(
-    organization: str | None, as_of: datetime | date | None, admins: bool, form: str
+    organization: str | None,
+    as_of: datetime | date | None,
+    admins: bool,
+    login: str | None,
+    group: str | None,
+    project: str | None,
+    form: str,
 ) -> None:
-    """Show who had access at a time: every way in which every account has a right.
+    """Show who had access at a time: every way in which every account has a right. Filters are
+    joined by and.
+
+    Exit status 1: nothing is known of the account, group or project that was asked for.
 
     \b
     Example:  sonar-access access --as-of 2026-10-31 --admins
+              sonar-access access --account ada@github --project acme_web
     """
-    from sonar_access_pipeline.warehouse.ask import frames, queries
+    from sonar_access_pipeline.access.snapshot import Scope
+    from sonar_access_pipeline.warehouse.ask import queries
 
     asked = as_of or datetime.now(UTC)
     _require_past(asked)
     with opened(organization) as (warehouse, organization_key):
-        frame = frames.access(warehouse, organization_key, asked)
         with warehouse.read() as transaction:
             answering = queries.observation_at(transaction, organization_key, asked)
+            rows: Sequence[Mapping[str, Any]] = queries.access_at(transaction, answering)
         until = (
             asked
             if isinstance(asked, datetime)
@@ -63,10 +83,6 @@ def access(
             )
             if answering.observed_at < row["observed_at"] and is_asked_for:
                 _say_held(row)
-    if admins:
-        frame = frame[
-            (frame["access_type"] == "organization_permission") & (frame["entitlement"] == "admin")
-        ]
     source = answering.source_kind.value
     if answering.imported_from:
         source += f", imported from archive {answering.imported_from[:12]}"
@@ -77,16 +93,43 @@ def access(
         f"{age.days} d {age.seconds // 3600} h {lies} {until:%Y-%m-%d %H:%M} UTC.",
         to=errors,
     )
-    columns = (
-        "login",
-        "name",
-        "entitlement",
-        "resource_name",
-        "granted_via_name",
-        "changed_after",
-        "valid_from",
+    if project is not None and Scope.PROJECT_PERMISSIONS not in answering.scopes:
+        end("That observation did not read permissions on projects, so nobody knows.", FAILED)
+    for what, named, chosen in (
+        ("account", login, of_account),
+        ("group", group, of_group),
+        ("project", project, of_project),
+    ):
+        if named is not None:
+            rows = chosen(rows, named)
+            if not rows:
+                end(f"That observation shows no right of the {what} '{named}'.", FAILED)
+    if admins:
+        rows = [
+            row
+            for row in rows
+            if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
+        ]
+    answered = {"as_of": answering.observed_at, "source_kind": answering.source_kind.value}
+    print_answer(
+        console,
+        [{**row, **answered} for row in rows],
+        form,
+        (*queries.ACCESS, *answered),
+        IN_TABLE,
     )
-    print_frame(console, frame, form, columns)
+
+
+IN_TABLE = (
+    "login",
+    "name",
+    "entitlement",
+    "resource_name",
+    "granted_via_name",
+    "changed_after",
+    "valid_from",
+)
+"""What people see first of a right."""
 
 
 def _require_past(asked: datetime | date) -> None:
@@ -133,36 +176,37 @@ def changes(organization: str | None, first: date, last: date, form: str) -> Non
     \b
     Example:  sonar-access changes --from 2026-10-01 --to 2026-10-31
     """
-    from sonar_access_pipeline.warehouse.ask import frames
+    from sonar_access_pipeline.warehouse.ask import proof, queries
 
     window = window_of(first, last)
     _require_past(last)
     with opened(organization) as (warehouse, organization_key):
-        frame = frames.changes(warehouse, organization_key, window)
+        with warehouse.read() as transaction:
+            rests_on = queries.window_observations(transaction, organization_key, window)
+            rows = proof.changes(transaction, rests_on)
         for row in _held(warehouse, organization_key):
             if window.first <= row["partition_date"] <= window.last:
                 _say_held(row)
-    print_frame(
-        console,
-        frame,
-        form,
-        (
-            "changed_after",
-            "changed_by",
-            "kind",
-            "login",
-            "entitlement",
-            "resource_name",
-            "granted_via_name",
-            "detail",
-        ),
-    )
-    if frame.attrs["no_comparison"]:
-        end(f"What changed is not known: {frame.attrs['no_comparison']}.", FAILED)
-    for sentence in frame.attrs["unknown_parts"]:
+    print_answer(console, rows, form, queries.CHANGES, CHANGED)
+    if rests_on.no_comparison:
+        end(f"What changed is not known: {rests_on.no_comparison}.", FAILED)
+    for sentence in rests_on.unknown_parts:
         say(sentence, label="Not known:", style="bold yellow", to=errors)
-    if frame.attrs["reaches_back"]:
-        say(f"{frame.attrs['reaches_back']}", label="Note:", style="bold yellow", to=errors)
+    if rests_on.reaches_back:
+        say(rests_on.reaches_back, label="Note:", style="bold yellow", to=errors)
+
+
+CHANGED = (
+    "changed_after",
+    "changed_by",
+    "kind",
+    "login",
+    "entitlement",
+    "resource_name",
+    "granted_via_name",
+    "detail",
+)
+"""What people see first of a change."""
 
 
 @click.command()
@@ -196,9 +240,7 @@ def coverage(
     \b
     Example:  sonar-access coverage --from 2026-10-01 --to 2026-10-31
     """
-    import pandas as pd
-
-    from sonar_access_pipeline.warehouse.ask import frames, queries
+    from sonar_access_pipeline.warehouse.ask import queries
 
     settings = load()
     if last is not None:
@@ -210,56 +252,144 @@ def coverage(
         last,
     )
     every = checks and organization is None and len(settings.connections) > 1
-    covered = []
-    for key in (
-        [connection.organization for connection in settings.connections]
-        if every
-        else [organization]
-    ):
-        with opened(key) as (warehouse, organization_key):
-            frame = frames.coverage(warehouse, organization_key, window.first, window.last)
-        covered.append(frame.assign(organization=organization_key))
-    whole = pd.concat(covered, ignore_index=True)
-    frame = whole[whole["status"] != queries.NOT_EXPECTED].reset_index(drop=True)
-    left_out = len(whole) - len(frame)
-    _print_coverage(frame.copy() if every else frame.drop(columns="organization"), form)
-    if left_out:
-        days = "1 day is" if left_out == 1 else f"{left_out} days are"
+    asked = [one.organization for one in settings.connections] if every else [organization]
+    days: list[dict[str, Any]] = []
+    for wanted in asked:
+        with opened(wanted) as (warehouse, key), warehouse.read() as transaction:
+            covered = queries.coverage(transaction, key, window.first, window.last)
+        days += ({**row, "organization": key} for row in covered)
+    rows = [row for row in days if row["status"] != queries.NOT_EXPECTED]
+    _print_coverage(rows, form, every=every)
+    if left_out := len(days) - len(rows):
+        are = "1 day is" if left_out == 1 else f"{left_out} days are"
         say(
-            f"{days} left out, on which nobody expected an observation: before the first try, or"
+            f"{are} left out, on which nobody expected an observation: before the first try, or"
             " after an organization's end.",
             to=errors,
         )
-    missing = int((frame["status"] != "observed").sum())
-    if checks and (unchecked := sorted(set(whole["organization"]) - set(frame["organization"]))):
+    if not checks:
+        return
+    if unchecked := {row["organization"] for row in days} - {row["organization"] for row in rows}:
         end(
-            f"Nobody expected an observation of {', '.join(unchecked)} on these days, so there is"
-            " nothing to check.",
+            f"Nobody expected an observation of {', '.join(sorted(unchecked))} on these days, so"
+            " there is nothing to check.",
             FAILED,
         )
-    if checks and missing:
-        end(f"{missing} of {len(frame)} days were not observed.", FAILED)
+    if missing := sum(row["status"] != "observed" for row in rows):
+        end(f"{missing} of {len(rows)} days were not observed.", FAILED)
 
 
-def _print_coverage(frame: DataFrame, form: str) -> None:
-    frame["origin"] = frame["imported_from"].map(
-        lambda digest: f"archive {digest[:12]}", na_action="ignore"
-    )
-    shown = [
-        name
-        for name in (
-            "organization",
-            "day",
-            "status",
-            "snapshots",
-            "attempts",
-            "observed_at",
-            "error",
-        )
-        if name in frame
+def _print_coverage(rows: list[dict[str, Any]], form: str, *, every: bool) -> None:
+    from sonar_access_pipeline.warehouse.ask import queries
+
+    which = ("organization",) if every else ()
+    in_table = (*which, "day", "status", "snapshots", "attempts", "observed_at", "error")
+    if any(row["imported_from"] for row in rows):
+        in_table = (*in_table, "origin")
+    listed = [
+        {**row, "origin": row["imported_from"] and f"archive {row['imported_from'][:12]}"}
+        for row in rows
     ]
-    if frame["imported_from"].notna().any():
-        shown.append("origin")
-    print_frame(
-        console, frame if form == "table" else frame.drop(columns="origin"), form, tuple(shown)
-    )
+    print_answer(console, listed, form, (*queries.COVERAGE, *which), in_table)
+
+
+@click.command()
+@organization_option
+@click.option(
+    "--from", "first", type=Day(), default=None, help="First UTC day. Default: the last observed."
+)
+@click.option("--to", "last", type=Day(), default=None, help="Last UTC day. Default: today.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what somebody answers for, and what passes."
+)
+@click.option("--check", "checks", is_flag=True, help="Exit with 1 when a finding is open.")
+@format_option
+def findings(
+    organization: str | None,
+    first: date | None,
+    last: date | None,
+    everything: bool,
+    checks: bool,
+    form: str,
+) -> None:
+    """Show what the rules find, the severe first: of whom, since when, and what nobody can tell.
+
+    As a packet of these days says it.
+
+    \b
+    Example:  sonar-access findings --check
+    """
+    from sonar_access_pipeline.evidence.facts import findings_of
+    from sonar_access_pipeline.warehouse.ask import proof, queries
+
+    last = last or datetime.now(UTC).date()
+    _require_past(last)
+    with opened(organization) as (warehouse, key):
+        if first is None:
+            with warehouse.read() as transaction:
+                first = queries.observation_at(transaction, key, last).started_at.date()
+                last = min(last, first)
+        as_of, rows = findings_of(warehouse, key, window_of(first, last))
+    is_open = {id(row) for row in rows if row["result"] == "fail" and not _is_answered_for(row)}
+    unknown = sum(row["result"] == "not_evaluable" for row in rows)
+    rows = sorted(rows, key=lambda row: _order_of_finding(row, is_open=id(row) in is_open))
+    shown = rows if everything else rows[: len(is_open)]
+    say(f"As of the observation of {as_of.observed_at:%Y-%m-%d %H:%M:%S} UTC.", to=errors)
+    print_answer(console, shown, form, proof.FINDINGS, FOUND if not everything else ALL_FOUND)
+    if unknown and not everything:
+        answers = "1 answer is" if unknown == 1 else f"{unknown} answers are"
+        say(
+            f"{answers} not known: --all says why.",
+            label="Not known:",
+            style="bold yellow",
+            to=errors,
+        )
+    if checks and is_open:
+        end(f"{len(is_open)} open.", FAILED)
+
+
+FOUND = ("severity", "title", "subject", "name", "detail", "failing_since")
+ALL_FOUND = ("result", *FOUND, "exception_by", "exception_until")
+"""What people see first of a finding."""
+
+
+def _is_answered_for(row: Mapping[str, Any]) -> bool:
+    return row["exception_by"] is not None and row["exception_ended"] is None
+
+
+def _order_of_finding(row: Mapping[str, Any], *, is_open: bool) -> tuple[bool, int, int]:
+    """Order findings: open ones first, then those that somebody answers for, then what is not
+    known; each the severe first.
+    """
+    severities, results = ("high", "medium", "low"), ("fail", "not_evaluable", "pass")
+    return not is_open, results.index(row["result"]), severities.index(row["severity"])
+
+
+@click.command()
+@organization_option
+@click.argument("login")
+@format_option
+def who(organization: str | None, login: str, form: str) -> None:
+    """Show the life of one account: who it is, what it may do now, what rules find of it, and every
+    change that was ever seen. As csv or json: the changes.
+
+    \b
+    Example:  sonar-access who ada@github
+    """
+    from sonar_access_pipeline.evidence.facts import life_of
+    from sonar_access_pipeline.warehouse.ask import queries
+
+    with opened(organization) as (warehouse, key):
+        life = life_of(warehouse, key, login)
+    if life.account is None and not life.changes:
+        near = get_close_matches(login, life.logins, n=3, cutoff=0.6)
+        perhaps = f" Perhaps: {', '.join(near)}." if near else ""
+        end(f"No observation shows an account '{login}'.{perhaps}", FAILED)
+    if form != "table":
+        print_answer(console, life.changes, form, queries.CHANGES, CHANGED)
+        return
+    say(life.sentence)
+    print_rows(console, life.access, IN_TABLE[2:], title="What it may do now, directly or by group")
+    print_rows(console, life.findings, ALL_FOUND[1:], title="What rules find of it now")
+    in_table = tuple(name for name in CHANGED if name != "login")
+    print_rows(console, life.changes, in_table, title="What changed, as far as it was observed")

@@ -16,15 +16,15 @@ from sonar_access_pipeline.cli.base import (
     console,
     errors,
     format_option,
+    load,
     opened,
     opened_warehouse,
     organization_option,
     say,
     window_of,
 )
-from sonar_access_pipeline.settings import load
-from sonar_access_pipeline.terminal import Day, print_frame
-from sonar_access_pipeline.warehouse.database import WORKING
+from sonar_access_pipeline.terminal import Day, print_answer
+from sonar_access_pipeline.warehouse.timeouts import WORKING
 
 if TYPE_CHECKING:
     from sonar_access_pipeline.warehouse.ask.preview import Shown
@@ -44,11 +44,11 @@ def snapshot_list(organization: str | None, form: str) -> None:
     \b
     Example:  sonar-access snapshot list --format csv
     """
-    from sonar_access_pipeline.warehouse.ask import frames
+    from sonar_access_pipeline.warehouse.ask import queries
 
-    with opened(organization) as (warehouse, organization_key):
-        frame = frames.snapshots(warehouse, organization_key)
-    columns = (
+    with opened(organization) as (warehouse, organization_key), warehouse.read() as transaction:
+        rows = queries.snapshots(transaction, organization_key)
+    in_table = (
         "snapshot_id",
         "partition_date",
         "observed_at",
@@ -57,7 +57,7 @@ def snapshot_list(organization: str | None, form: str) -> None:
         "decided",
         "reason",
     )
-    print_frame(console, frame, form, columns)
+    print_answer(console, rows, form, queries.SNAPSHOTS, in_table)
 
 
 snapshot_argument = click.argument("snapshot_id", type=click.IntRange(1, 2**63 - 1))
@@ -75,20 +75,14 @@ def snapshot_show(snapshot_id: int, form: str) -> None:
     \b
     Example:  sonar-access snapshot show 41
     """
-    import pandas as pd
-
     from sonar_access_pipeline.warehouse.ask.preview import CHANGED, shown
 
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         details = shown(transaction, snapshot_id)
     if form == "table":
         _say_shown(details)
-    columns = (
-        CHANGED
-        if form != "table"
-        else ("what", "login", "name", "is_admin", "right", "on", "through")
-    )
-    print_frame(console, pd.DataFrame(details.changes, columns=list(CHANGED)), form, columns)
+    in_table = ("what", "login", "name", "is_admin", "right", "on", "through")
+    print_answer(console, details.changes, form, CHANGED, in_table)
 
 
 def _say_shown(found: Shown) -> None:

@@ -9,26 +9,28 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-from rich.status import Status
 
-from sonar_access_pipeline.access.completeness import token_ages
-from sonar_access_pipeline.access.records import CallerToken
 from sonar_access_pipeline.cli.base import (
     connection_option,
     connections_of,
     console,
     errors,
+    load,
     say,
 )
 from sonar_access_pipeline.errors import FAILED, STATUS_OF_KIND, UNREADABLE, WRONG_USE
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load, passed_over
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError
-from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.terminal import print_rows
-from sonar_access_pipeline.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
+    from sonar_access_pipeline.access.records import CallerToken
     from sonar_access_pipeline.orchestration.observe import Checked
+    from sonar_access_pipeline.settings import Connection, Settings
+    from sonar_access_pipeline.sonarcloud.pagination import Progress
+    from sonar_access_pipeline.warehouse.database import Warehouse
 
 NO_PACKET = (
     "The day was observed, and no packet of it was sealed: the run in Dagster's UI says why; then"
@@ -48,6 +50,7 @@ def check(connection_name: str | None) -> None:
     """
     from sonar_access_pipeline.orchestration.observe import check as check_connection
     from sonar_access_pipeline.orchestration.resources import Resources
+    from sonar_access_pipeline.settings import passed_over
 
     settings = load()
     worst = 0
@@ -126,6 +129,8 @@ def _about_tokens(tokens: Sequence[CallerToken], now: datetime) -> str:
     """Ages of the caller's own tokens, the one that reads among them: SonarCloud does not say which
     that is.
     """
+    from sonar_access_pipeline.access.completeness import token_ages
+
     numbers = token_ages(tokens, now)
     clauses = [
         (
@@ -151,6 +156,7 @@ def sync(connection_name: str | None) -> None:
     """
     from sonar_access_pipeline.orchestration.launch import Launcher
     from sonar_access_pipeline.orchestration.resources import Resources
+    from sonar_access_pipeline.warehouse.database import Warehouse
 
     settings = load()
     worst = 0

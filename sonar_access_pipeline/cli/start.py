@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from sonar_access_pipeline.cli.base import console, say
-from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.cli.base import console, load, say
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

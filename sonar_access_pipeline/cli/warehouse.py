@@ -7,10 +7,9 @@ from datetime import UTC, date, datetime
 
 import click
 
-from sonar_access_pipeline.cli.base import by_option, opened, organization_option, say
-from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.cli.base import by_option, load, opened, organization_option, say
 from sonar_access_pipeline.terminal import Day
-from sonar_access_pipeline.warehouse.database import WORKING, Warehouse
+from sonar_access_pipeline.warehouse.timeouts import WORKING
 
 
 @click.group()
@@ -25,6 +24,7 @@ def warehouse_upgrade() -> None:
     \b
     Example:  sonar-access warehouse upgrade
     """
+    from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.migrations import REVISIONS, upgrade
 
     with closing(Warehouse(load().warehouse)) as opened_here:
@@ -196,6 +196,7 @@ def warehouse_grant(role: str, kind: str) -> None:
     \b
     Example:  sonar-access warehouse grant data_team --as analyst
     """
+    from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.migrations import require_current
     from sonar_access_pipeline.warehouse.roles import Role, grant
 

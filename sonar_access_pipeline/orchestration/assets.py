@@ -37,7 +37,8 @@ from sonar_access_pipeline.orchestration.metadata import (
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import Connection, SettingsError
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import derive

@@ -34,7 +34,8 @@ from sonar_access_pipeline.orchestration.unpublished import (
     InstanceRef,
 )
 from sonar_access_pipeline.private import private_folder
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+from sonar_access_pipeline.settings import Connection, Settings
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.warehouse.schema import evidence_packet
 
 WORKSPACE = Path(__file__).with_name("workspace.yaml")

@@ -46,10 +46,12 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import processes, runs
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import Connection, SettingsError
-from sonar_access_pipeline.warehouse.database import ASKING, Transaction, Warehouse
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings_errors import SettingsError
+from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.ledger import alerts, packets
+from sonar_access_pipeline.warehouse.timeouts import ASKING
 
 LOOK_BACK = timedelta(days=1)
 """How far back the first look goes."""

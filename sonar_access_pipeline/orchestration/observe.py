@@ -13,7 +13,8 @@ from sonar_access_pipeline.access.snapshot import Snapshot, Verdict
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.errors import fact_of
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import Connection, SettingsError
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError
 from sonar_access_pipeline.sonarcloud.faults import TOKEN
 from sonar_access_pipeline.sonarcloud.pagination import Progress

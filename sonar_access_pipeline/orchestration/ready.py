@@ -21,11 +21,12 @@ from sonar_access_pipeline.evidence.rehearsal import hindrances
 from sonar_access_pipeline.evidence.signers import OWN_KEY
 from sonar_access_pipeline.orchestration.launch import require_home, require_storage
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import SettingsError
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.texts import TextError, text_in
-from sonar_access_pipeline.warehouse.database import ASKING, Warehouse
+from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.migrations import is_current, require_suitable
+from sonar_access_pipeline.warehouse.timeouts import ASKING
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.evidence.stores import Store, store_of
 from sonar_access_pipeline.evidence.timestamps import Stamp, stamped_by
 from sonar_access_pipeline.private import private_folder
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+from sonar_access_pipeline.settings import Connection, Settings
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.sonarcloud.rate_limit import Patience, RateLimit
 from sonar_access_pipeline.texts import TextError, bytes_in
-from sonar_access_pipeline.warehouse.database import WORKING, TimeLimits, Warehouse
+from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.timeouts import WORKING, TimeLimits
 
 Clock = Callable[[], datetime]
 

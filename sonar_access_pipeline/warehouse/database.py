@@ -12,7 +12,6 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,26 +24,10 @@ from sonar_access_pipeline.addresses import is_clear
 from sonar_access_pipeline.private import expanded
 from sonar_access_pipeline.warehouse.errors import WarehouseError, WarehouseUrlError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
-from sonar_access_pipeline.warehouse.timeouts import Timeouts
+from sonar_access_pipeline.warehouse.timeouts import WORKING, TimeLimits, Timeouts
 
 Transaction = Connection
 """What `read` and `write` give: for rooms that pass one on, and write no SQL."""
-
-
-@dataclass(frozen=True)
-class TimeLimits:
-    """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others
-    hold, and for an answer.
-    """
-
-    connect: int = 10
-    lock: float = 1800.0
-    statement: float = 7200.0
-
-
-WORKING = TimeLimits()
-ASKING = TimeLimits(lock=60.0, statement=60.0)
-"""For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 GRACE = 5.0
 """Seconds after which a server that has not ended a statement by its own limit is taken to be
 silent.

@@ -13,7 +13,24 @@ import os
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """How long a PostgreSQL warehouse is waited for, in seconds: to connect, for a lock that others
+    hold, and for an answer.
+    """
+
+    connect: int = 10
+    lock: float = 1800.0
+    statement: float = 7200.0
+
+
+WORKING = TimeLimits()
+ASKING = TimeLimits(lock=60.0, statement=60.0)
+"""For what derives, verifies and seals, and for what people and the watch ask and wait for."""
 
 
 class Timeouts:

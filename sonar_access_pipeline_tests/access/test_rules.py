@@ -49,7 +49,8 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence import summary
 from sonar_access_pipeline.evidence.facts import gather
 from sonar_access_pipeline.evidence.packet import build
-from sonar_access_pipeline.settings import SettingsError, load
+from sonar_access_pipeline.settings import load
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.warehouse.ask import proof
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError

@@ -69,6 +69,82 @@ def tamper(file: Path, statement: str) -> None:
         connection.commit()
 
 
+HEAVY = ("dagster", "pandas", "sqlalchemy", "requests", "pydantic", "alembic", "cryptography")
+
+
+def test_what_only_shows_help_loads_nothing_that_a_question_needs(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from sonar_access_pipeline.cli import main\n"
+            "try: main(['--help'])\n"
+            "finally: print(sorted(sys.modules))",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "findings" in said
+    loaded = said.splitlines()[-1]
+    assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+def test_findings_lives_and_rights_are_asked_for_by_name(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    known = settings(simulator)
+    ends(run(tmp_path, "sync", **known), 0)
+    rows = json.loads(run(tmp_path, "access", "--format", "json", **known).stdout)
+    admin = next(row for row in rows if row["entitlement"] == "admin" and row["login"])
+    login, group = admin["login"], admin["granted_via_name"]
+
+    mine = json.loads(
+        run(tmp_path, "access", "--account", login, "--format", "json", **known).stdout
+    )
+    groups = {f"group:{row['resource']}" for row in mine if row["access_type"] == "group"}
+    assert [row for row in rows if row["login"] == login] == [row for row in mine if row["login"]]
+    assert {row["granted_via"] for row in mine if row["principal_type"] == "group"} <= groups
+    through = json.loads(
+        run(tmp_path, "access", "--group", group, "--format", "json", **known).stdout
+    )
+    assert login in {row["login"] for row in through}
+    assert {row["granted_via_name"] or row["resource_name"] for row in through} == {group}
+    ends(
+        run(tmp_path, "access", "--account", "nobody", **known),
+        1,
+        "shows no right of the account 'nobody'",
+    )
+    ends(
+        run(tmp_path, "access", "--project", "p", **known),
+        1,
+        "did not read permissions on projects, so nobody knows",
+    )
+
+    found = run(tmp_path, "findings", "--format", "json", **known)
+    ends(found, 0, "As of the observation of", "--all says why")
+    findings = json.loads(found.stdout)
+    severities = [("high", "medium", "low").index(row["severity"]) for row in findings]
+    assert severities == sorted(severities)
+    assert {row["result"] for row in findings} == {"fail"}
+    ends(run(tmp_path, "findings", "--check", **known), 1, f"{len(findings)} open.")
+    ends(run(tmp_path, "findings", "--all", **known), 0, "not_evaluable")
+
+    ends(
+        run(tmp_path, "who", login, **known),
+        0,
+        login,
+        f"administers through group {group}",
+        "What it may do now",
+        "first_observed",
+    )
+    ends(run(tmp_path, "who", f"{login}x", **known), 1, "No observation shows", f"Perhaps: {login}")
+    life = json.loads(run(tmp_path, "who", login, "--format", "json", **known).stdout)
+    assert {row["login"] for row in life} == {login}
+    ends(run(tmp_path, "evidence", "list", **known), 0, "packet", "acme")
+
+
 def test_check_sync_and_every_question_after_it(simulator: Simulator, tmp_path: Path) -> None:
     known = settings(simulator)
     ends(

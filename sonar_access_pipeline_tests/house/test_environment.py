@@ -27,14 +27,9 @@ from sonar_access_pipeline.evidence.signers import signer_of
 from sonar_access_pipeline.orchestration.launch import Launcher, require_storage
 from sonar_access_pipeline.orchestration.ready import _variables
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import (
-    Connection,
-    PolicySettings,
-    SettingsError,
-    load,
-    passed_over,
-)
+from sonar_access_pipeline.settings import Connection, PolicySettings, load, passed_over
 from sonar_access_pipeline.settings import given as settings_of
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.simulator.server import Simulator
 from sonar_access_pipeline.sonarcloud.client import Client
 from sonar_access_pipeline.sonarcloud.errors import RefusedError

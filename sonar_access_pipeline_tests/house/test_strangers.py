@@ -11,6 +11,7 @@ import os
 import re
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +21,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 from sqlalchemy import text
 
@@ -351,6 +355,27 @@ def test_words_from_elsewhere_are_neither_markup_nor_control_codes_nor_a_line_of
     print_rows(Console(file=rows, width=200), [{"login": words}], ("login",), title=words)
     assert "\x1b" not in rows.getvalue()
     assert "forged" not in {line.strip() for line in rows.getvalue().splitlines()}
+
+
+CELLS = st.one_of(st.none(), st.text(max_size=30), st.booleans(), st.integers())
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=5), st.integers(30, 90))
+def test_a_table_fits_its_terminal_and_loses_nothing(
+    rows: list[tuple[object, ...]], width: int
+) -> None:
+    columns = ("one", "another", "a_third")
+    out = io.StringIO()
+    print_rows(
+        Console(file=out, width=width),
+        [dict(zip(columns, row, strict=True)) for row in rows],
+        columns,
+    )
+    lines = out.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    letters = Counter("".join(lines).replace(" ", ""))
+    for value in (value for row in rows for value in row if isinstance(value, str)):
+        assert not Counter(re.sub(r"\s", "", shown(value))) - letters
 
 
 def test_nothing_but_one_function_prints_on_the_terminal() -> None:

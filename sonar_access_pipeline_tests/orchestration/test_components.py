@@ -14,7 +14,8 @@ import pytest
 from dagster._core.definitions.asset_key import AssetKey
 
 from sonar_access_pipeline.components import SonarCloudAccess, sonar_access
-from sonar_access_pipeline.settings import Settings, SettingsError
+from sonar_access_pipeline.settings import Settings
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.migrations import upgrade

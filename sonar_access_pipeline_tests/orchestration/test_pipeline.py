@@ -24,7 +24,8 @@ from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError
+from sonar_access_pipeline.settings import Connection, Settings
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild

@@ -29,7 +29,8 @@ from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.orchestration.build import build_definitions
 from sonar_access_pipeline.orchestration.observe import check, observe
 from sonar_access_pipeline.orchestration.resources import Resources
-from sonar_access_pipeline.settings import Connection, Settings, SettingsError, load
+from sonar_access_pipeline.settings import Connection, Settings, load
+from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.simulator import faults
 from sonar_access_pipeline.simulator.organization import READER, Evolution
 from sonar_access_pipeline.simulator.server import Simulator

@@ -18,13 +18,14 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline.warehouse.ask import queries
-from sonar_access_pipeline.warehouse.database import LOCK_CLASS, TimeLimits, Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.database import LOCK_CLASS, Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.history.verify import State, verify
 from sonar_access_pipeline.warehouse.migrations import require_suitable, upgrade
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline.warehouse.schema import SCHEMA
+from sonar_access_pipeline.warehouse.timeouts import TimeLimits
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.programs import free_port
 from sonar_access_pipeline_tests.support.servers import running

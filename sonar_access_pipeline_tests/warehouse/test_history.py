@@ -379,7 +379,7 @@ def test_one_pass_over_time_gives_the_intervals_of_the_model(shown: list[set[str
     timeline: Timeline[str] = Timeline()
     found: list[access.Interval[str]] = []
     for time, rows in zip(times, shown, strict=True):
-        found += timeline.observe(time, rows, str.encode)
+        found += timeline.observe(time, rows)
     found += timeline.rest()
     intervals = {
         Interval((i.row,), i.valid_from, i.valid_to, i.changed_after, i.last_seen_at) for i in found

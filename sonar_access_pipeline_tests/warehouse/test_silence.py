@@ -18,8 +18,9 @@ import pytest
 from sqlalchemy import text
 
 from sonar_access_pipeline.warehouse import migrations
-from sonar_access_pipeline.warehouse.database import TimeLimits, Warehouse
+from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.timeouts import TimeLimits
 
 QUICK = TimeLimits(connect=2, lock=1.0, statement=1.0)
 

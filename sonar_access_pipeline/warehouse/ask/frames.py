@@ -1,8 +1,8 @@
-"""The same answers as DataFrames, for notebooks and for the command line.
+"""The same answers as DataFrames, for notebooks.
 
 Times are timezone-aware UTC; unknown is missing.
 
-Kept apart from `queries.py` because loading pandas costs more than a daily sync's own work.
+Apart from `queries.py`, because loading pandas costs more than a daily sync's own work.
 """
 
 from __future__ import annotations
@@ -45,36 +45,3 @@ def changes(warehouse: Warehouse, organization_key: str, window: Window) -> pd.D
         "reaches_back": rests_on.reaches_back,
     }
     return frame
-
-
-def coverage(warehouse: Warehouse, organization_key: str, first: date, last: date) -> pd.DataFrame:
-    """Read which days were observed: the columns of `queries.coverage`."""
-    with warehouse.read() as transaction:
-        return pd.DataFrame(
-            queries.coverage(transaction, organization_key, first, last),
-            columns=list(queries.COVERAGE),
-        )
-
-
-def snapshots(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
-    """Return every snapshot, with the columns of `queries.snapshots`."""
-    with warehouse.read() as transaction:
-        return pd.DataFrame(queries.snapshots(transaction, organization_key))
-
-
-def packets(warehouse: Warehouse, organization_key: str) -> pd.DataFrame:
-    """Return every packet sealed, with the columns of `queries.packets`."""
-    with warehouse.read() as transaction:
-        return pd.DataFrame(queries.packets(transaction, organization_key), columns=PACKETS)
-
-
-PACKETS = [
-    "packet_id",
-    "first_day",
-    "last_day",
-    "digest",
-    "previous_digest",
-    "source_kind",
-    "location",
-    "sealed_at",
-]

@@ -481,12 +481,26 @@ def window_observations(
     )
 
 
+SNAPSHOTS = (
+    "snapshot_id",
+    "partition_date",
+    "started_at",
+    "observed_at",
+    "scopes",
+    "verdict",
+    "counts_as_observation",
+    "reason",
+    "run_id",
+    "content_sha256",
+    "imported_from",
+    "decided",
+)
+
+
 def snapshots(transaction: Connection, organization_key: str) -> Rows:
     """Return every snapshot of an organization, oldest first.
 
-    Columns: snapshot_id, partition_date, started_at, observed_at, scopes, verdict,
-    counts_as_observation, reason, decided, run_id, content_sha256, imported_from. `decided` is the
-    last decision about it, by whom and why, if any.
+    Columns: `SNAPSHOTS`. `decided` is the last decision about it, by whom and why, if any.
     """
     table = raw_snapshot.c
     counting = select(observation.c.snapshot_id)
@@ -554,6 +568,19 @@ def controls_of_snapshot(transaction: Connection, snapshot_id: int) -> Rows:
         select(raw_control).where(raw_control.c.snapshot_id == snapshot_id)
     ).mappings()
     return _sorted([dict(row) for row in rows], "control")
+
+
+PACKETS = (
+    "packet_id",
+    "first_day",
+    "last_day",
+    "digest",
+    "previous_digest",
+    "source_kind",
+    "location",
+    "sealed_at",
+)
+"""What an answer about packets shows of the table."""
 
 
 def packets(transaction: Connection, organization_key: str) -> Rows:

@@ -448,7 +448,7 @@ class Splice:
             self._transaction, self._table, names, ([row[name] for name in names] for row in rows)
         )
 
-    def _insert(self, found: Compared[Row], times: tuple[datetime | None, ...]) -> None:
+    def _insert(self, found: Compared[bytes, Row], times: tuple[datetime | None, ...]) -> None:
         names = [
             "organization_key",
             *(column.name for column in self._description.columns),

@@ -16,7 +16,10 @@ from itertools import starmap
 from sqlalchemy import Connection, Select, and_, select
 
 from sonar_access_pipeline.access.content import answers, content_of, lists_of
+from sonar_access_pipeline.access.endpoints import Page
+from sonar_access_pipeline.access.endpoints.shape import Params
 from sonar_access_pipeline.access.history import ObservationTime
+from sonar_access_pipeline.access.lists import page_of
 from sonar_access_pipeline.access.records import SnapshotContent
 from sonar_access_pipeline.access.snapshot import Response, Scope
 from sonar_access_pipeline.warehouse.ledger.policies import policy_at
@@ -82,6 +85,28 @@ def _observation(
     return Observation(snapshot_id, ObservationTime(started_at, observed_at), scopes_of(scopes))
 
 
+class _Pages:
+    """The pages of the observation before, parsed: most come again byte for byte on the next day,
+    and their texts, being the same objects, are compared at once.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[object, Page] = {}
+        self._now: dict[object, Page] = {}
+
+    def of(self, endpoint: str, params: Params, body: bytes) -> Page:
+        """Parse an answer. Raises `ShapeError`."""
+        asked = (endpoint, str(params), body)
+        page = self._before.get(asked) or page_of(endpoint, params, body)
+        self._now[asked] = page
+        return page
+
+    def turn(self) -> None:
+        """Begin with the next observation, and forget what the last one did not say."""
+        self._before = self._now
+        self._now = {}
+
+
 class Contents:
     """What observations of one organization say, by the policies that were in force and without who
     was taken out.
@@ -91,6 +116,7 @@ class Contents:
         self._transaction = transaction
         self._stand_ins = StandIns(transaction)
         self._pseudonyms = pseudonyms_of(transaction, organization_key)
+        self._pages = _Pages()
 
     def of(self, one: Observation) -> SnapshotContent:
         """Parse what one observation says. Raises `BodyDroppedError`."""
@@ -132,7 +158,9 @@ class Contents:
 
     def _parsed(self, one: Observation, responses: Sequence[Response]) -> SnapshotContent:
         in_force = policy_at(self._transaction, one.time.observed_at)
-        return content_of(lists_of(responses), one.scopes, in_force, self._pseudonyms)
+        lists = lists_of(responses, self._pages.of)
+        self._pages.turn()
+        return content_of(lists, one.scopes, in_force, self._pseudonyms)
 
     def _fingerprint(self, one: Observation, responses: Sequence[Response]) -> object:
         """Equal for two observations that say the same."""

@@ -9,7 +9,7 @@ to that horizon is what it is: neither derived again nor touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -168,7 +168,10 @@ def rebuilt(
     made = {one.name: _like(history_tables[one.name], metadata) for one in tables}
     metadata.drop_all(transaction)
     metadata.create_all(transaction)
-    writers = {name: _Writer(transaction, table, organization_key) for name, table in made.items()}
+    writers = {
+        one.name: _Writer(transaction, made[one.name], organization_key, one.hash_of)
+        for one in tables
+    }
     for name, interval in _intervals(transaction, organization_key, derived, horizon, tables):
         writers[name].add(interval)
     for writer in writers.values():
@@ -207,7 +210,7 @@ def _intervals(
             if content is None:
                 timeline.repeat(one.time)
             else:
-                for interval in timeline.observe(one.time, part.rows(content), description.hash_of):
+                for interval in timeline.observe(one.time, part.rows(content)):
                     yield description.name, interval
     for description, _, timeline in timelines:
         for interval in timeline.rest():
@@ -238,9 +241,7 @@ def _timeline(
     )
     names = [column.name for column in description.columns]
     begun = {
-        bytes(row["row_hash"]): Begun(
-            tuple(row[name] for name in names), row["valid_from"], row["changed_after"]
-        )
+        tuple(row[name] for name in names): Begun(row["valid_from"], row["changed_after"])
         for row in shown.mappings()
     }
     return Timeline() if description.is_never_empty and not begun else Timeline(begun, last)
@@ -249,7 +250,14 @@ def _timeline(
 class _Writer:
     """Intervals on their way into one temporary table, many at once."""
 
-    def __init__(self, transaction: Connection, table: Table, organization_key: str) -> None:
+    def __init__(
+        self,
+        transaction: Connection,
+        table: Table,
+        organization_key: str,
+        hash_of: Callable[[Row], bytes],
+    ) -> None:
+        self._hash_of = hash_of
         self._transaction = transaction
         self._table = table
         self._organization_key = organization_key
@@ -269,7 +277,9 @@ class _Writer:
             interval.changed_after,
             interval.last_seen_at,
         )
-        self._waiting.append((self._organization_key, *interval.row, interval.key, *times))
+        self._waiting.append(
+            (self._organization_key, *interval.row, self._hash_of(interval.row), *times)
+        )
         if len(self._waiting) >= AT_ONCE:
             self.flush()
 

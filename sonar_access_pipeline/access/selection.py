@@ -1,0 +1,49 @@
+"""Which access rows are about one account, group or project.
+
+Rows are those of `queries.ACCESS` or `access.csv`: what an account has on the organization stands
+with its login; what groups and `Anyone` may do on projects stands once, without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def of_account(access: Iterable[Row], login: str) -> list[Row]:
+    """Choose what an account may do: its own rights, and on projects those of its groups and of
+    `Anyone`. Empty where no row names the account.
+    """
+    rows = list(access)
+    own = [row for row in rows if row["login"] == login]
+    if not own:
+        return []
+    groups = {f"group:{row['resource']}" for row in own if row["access_type"] == "group"}
+    shared = (
+        row
+        for row in rows
+        if not row["login"] and (row["granted_via"] in groups or row["principal_type"] == "anyone")
+    )
+    return [*own, *shared]
+
+
+def of_group(access: Iterable[Row], group: str) -> list[Row]:
+    """Choose who is in a group, by name or id, and what is held through it."""
+    return [
+        row
+        for row in access
+        if group in (row["granted_via_name"], row["granted_via"].removeprefix("group:"))
+        or (row["access_type"] == "group" and group in (row["resource"], row["resource_name"]))
+    ]
+
+
+def of_project(access: Iterable[Row], project: str) -> list[Row]:
+    """Choose the rights on a project, by key or name."""
+    return [
+        row
+        for row in access
+        if row["access_type"] == "project_permission"
+        and project in (row["resource"], row["resource_name"])
+    ]
