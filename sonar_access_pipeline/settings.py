@@ -351,8 +351,9 @@ class Settings(BaseSettings):
     )
     requests_per_minute: Annotated[int, Field(ge=1)] = setting(
         600,
-        "the request rate per host, shared by all processes that use the data folder; SonarCloud"
-        " asks for under 1,000, shared by everybody behind one address",
+        "the request rate per host, shared by all processes that use the data folder; after a quiet"
+        " time up to a quarter of it starts at once besides. SonarCloud asks for under 1,000,"
+        " shared by everybody behind one address",
     )
     brake_share: Annotated[float, Field(ge=0, le=1)] = setting(
         Brake.share,
