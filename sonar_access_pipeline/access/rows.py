@@ -326,7 +326,7 @@ FCT_USER_ACCESS = HistoryTable(
         Column("access_type", "membership, group, organization_permission or project_permission"),
         Column("resource", "what the right is on: organization key, group id or project key"),
         Column("entitlement", "member, or the permission key"),
-        Column("granted_via", "direct, or group:<group id>"),
+        Column("granted_via", "direct, or group: and the id of the group"),
     ),
     (),
     (

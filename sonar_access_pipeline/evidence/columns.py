@@ -81,7 +81,7 @@ COLUMNS: Mapping[str, PacketColumn] = {
     ),
     "resource_name": PacketColumn("name of that organization, group or project", WIDE),
     "entitlement": PacketColumn("member, or the key of the permission"),
-    "granted_via": PacketColumn("direct, or group:<group id>"),
+    "granted_via": PacketColumn("direct, or group: and the id of the group"),
     "granted_via_name": PacketColumn("name of that group", WIDE),
     # Since when.
     "kind": PacketColumn(

@@ -224,6 +224,7 @@ def _history_assets(
         within = {"observations_in_window": len(rests_on.within)}
         observed = {
             **within,
+            "days_since_last_observation": _days_between(rests_on.as_of, window),
             "observations_merged": len(merged),
             "seconds": seconds,
             "bodies_dropped": dropped,
@@ -286,6 +287,11 @@ def _evidence_asset(
         evidence_packet,
         "evidence",
         kinds={"html", "csv", "excel"},
+        more=(
+            "Materialize one day for its packet. For a window (a month, a quarter): Materialize,"
+            " choose its days as a range, and launch them as a single run; one packet answers for"
+            " all of them, with a report, a PDF and a workbook to decide on."
+        ),
         # Of what every run derives alone: a table whose scope was not read is left out, and would
         # take the packet with it.
         deps=[
@@ -344,8 +350,9 @@ def _evidence_asset(
                 "is_new": sealed.is_new,
                 "accounts": len(facts.population),
                 "admins": len(facts.admins),
-                "changes": len(facts.real_changes) if facts.compares else "not known",
-                "findings": len(facts.failed),
+                **({"changes": len(facts.real_changes)} if facts.compares else {}),
+                "open_findings": len(facts.failed),
+                "days_since_last_observation": _days_between(facts.as_of, window),
                 "failed_reconciliations": len(facts.untied),
                 "files": table_of(
                     [{"file": name, "bytes": len(body)} for name, body in sorted(made.items())],
@@ -368,6 +375,11 @@ def _key(connection: Connection, table: str) -> dg.AssetKey:
     return dg.AssetKey([connection.name, table])
 
 
+def _days_between(as_of: queries.ObservationFacts, window: Window) -> int:
+    """Count the days from the last observation to the end of a window."""
+    return (window.last - as_of.started_at.date()).days
+
+
 def _only(day: Any) -> Window:
     return Window(day, day)
 
@@ -381,10 +393,12 @@ def _spec(
     kinds: set[str],
     deps: list[dg.AssetKey] | None = None,
     skippable: bool = False,
+    more: str = "",
 ) -> dg.AssetSpec:
+    about = f"{str(table.comment)[:1].upper()}{str(table.comment)[1:]}."
     return dg.AssetSpec(
         _key(connection, table.name),
-        description=f"{table.comment}.",
+        description=f"{about} {more}".strip(),
         group_name=group,
         owners=list(resources.settings.owners),
         kinds=kinds,

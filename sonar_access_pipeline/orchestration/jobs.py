@@ -39,6 +39,11 @@ def daily_job_name(connection: Connection) -> str:
     return f"{connection.name}_daily"
 
 
+def history_job_name(connection: Connection) -> str:
+    """Return the name of the job that derives history of past days."""
+    return f"{connection.name}_history"
+
+
 def evidence_job_name(connection: Connection) -> str:
     """Return the name of the job that seals the packet of a window."""
     return f"{connection.name}_evidence"
@@ -68,7 +73,7 @@ def jobs_of(connection: Connection) -> Jobs:
             "Observe today, derive history, seal the day's packet.",
         ),
         history=job(
-            f"{connection.name}_history",
+            history_job_name(connection),
             everything & dg.AssetSelection.groups("access"),
             "Derive history from stored snapshots, for any past day or range; days without one stay"
             " gaps.",

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from pydantic import TypeAdapter
 
+from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.alerts import channels as sending
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.alerts.ledger import (
@@ -48,6 +49,7 @@ from sonar_access_pipeline.orchestration import processes, runs
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.settings_errors import SettingsError
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.ledger import alerts, packets
@@ -520,3 +522,25 @@ def due_retries(
             if is_due(tried, now, first_pause):
                 retries.append((connection, now.date(), len(tried) + 1))
     return retries
+
+
+LOST = {"failed", "incomplete"}
+"""What a day is that was tried and not observed; a held one waits for a person."""
+
+
+def lost_days(resources: Resources) -> list[tuple[Connection, date]]:
+    """Find the connections whose sync of yesterday was tried, and did not observe it: the day is
+    over, and what the tables show for it can be made.
+    """
+    yesterday = resources.clock().date() - timedelta(days=1)
+    lost = []
+    with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
+        for connection in resources.settings.connections:
+            key = connection.organization
+            if key is None or yesterday < resources.settings.first_day:
+                continue
+            (covered,) = queries.coverage(transaction, key, yesterday, yesterday)
+            end = Window(yesterday, yesterday).end
+            if covered["status"] in LOST and queries.observations(transaction, key, until=end):
+                lost.append((connection, yesterday))
+    return lost

@@ -8,21 +8,30 @@ notice: see `heartbeat_url`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 
 import dagster as dg
 
 from sonar_access_pipeline.alerts import channels
 from sonar_access_pipeline.alerts.ledger import Event
 from sonar_access_pipeline.orchestration import runs
-from sonar_access_pipeline.orchestration.jobs import Jobs, daily_job_name
+from sonar_access_pipeline.orchestration.jobs import (
+    Jobs,
+    daily_job_name,
+    evidence_job_name,
+    history_job_name,
+)
 from sonar_access_pipeline.orchestration.monitoring import (
     Memory,
     Monitoring,
     due_retries,
+    lost_days,
     watching_since,
 )
 from sonar_access_pipeline.orchestration.resources import Resources
+from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 
 WATCH = "sonar_access_watch"
@@ -82,12 +91,13 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
 
     @dg.sensor(
         name=RETRY,
-        jobs=[each.daily for each in jobs],
+        jobs=list(chain.from_iterable((one.daily, one.history, one.evidence) for one in jobs)),
         minimum_interval_seconds=SECONDS,
         default_status=status,
         description=(
             "Tries a sync of today that failed again, with growing pauses, where trying again can"
-            " help."
+            " help. Once the day is over without an observation, it has its history and its packet"
+            " made, which say so: SonarCloud cannot show it any more."
         ),
     )
     def retry(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -100,6 +110,7 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
         try:
             silence_entries = watcher.tell_of_silence(since)
             due = due_retries(resources, context.instance)
+            lost = lost_days(resources)
         except WarehouseError as error:
             # The watch tells of it. This one runs, and can do nothing.
             return dg.SensorResult(skip_reason=str(error), cursor=cursor)
@@ -114,10 +125,19 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
             )
             for connection, day, number in due
         ]
+        for connection, day in lost:
+            requests += _settling(connection, day)
         nothing = None if requests else "Nothing is to be tried again now."
         return dg.SensorResult(run_requests=requests, skip_reason=nothing, cursor=cursor)
 
     return [watch, retry]
+
+
+def _settling(connection: Connection, day: date) -> Iterator[dg.RunRequest]:
+    """Ask for what can be made of a day that was not observed: once."""
+    for job_name in (history_job_name(connection), evidence_job_name(connection)):
+        run_key = f"{connection.name}:{day}:{job_name}"
+        yield dg.RunRequest(run_key=run_key, job_name=job_name, partition_key=str(day))
 
 
 def _location(context: dg.SensorEvaluationContext) -> str | None:

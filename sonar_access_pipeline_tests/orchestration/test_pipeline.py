@@ -501,3 +501,27 @@ def test_the_window_of_the_view_and_of_the_query_agree(small: Company) -> None:
         == [row.status for row in seen]
         == ["observed", "missing", "observed", "missing"]
     )
+
+
+MARKUP = re.compile(r"<[\w/][^>]*>|\*\w|(?<![\w`])_\w+_(?!\w)")
+"""What Dagster's UI, which shows descriptions as Markdown, would not show as it is written."""
+
+
+def test_no_description_in_dagsters_ui_is_eaten_as_markup(small: Company) -> None:
+    repository = small.definitions.get_repository_def()
+    said: dict[str, str] = {}
+    for key, definition in repository.assets_defs_by_key.items():
+        said[str(key)] = definition.descriptions_by_key[key]
+        schema = definition.metadata_by_key[key]["dagster/column_schema"]
+        said |= {f"{key} {one.name}": one.description or "" for one in schema.columns}
+        said |= {str(one.key): one.description or "" for one in definition.check_specs}
+    for job in repository.get_all_jobs():
+        said[job.name] = job.description or ""
+    said |= {one.name: one.description or "" for one in repository.schedule_defs}
+    said |= {one.name: one.description or "" for one in repository.sensor_defs}
+    assert {name: text for name, text in said.items() if MARKUP.search(text)} == {}
+    hidden = ("__ASSET_JOB", "__ASSET_JOB_0")
+    silent = [name for name, text in said.items() if not text and name not in hidden]
+    assert silent == []
+    evidence = said[str(dg.AssetKey(["company", "evidence_packet"]))]
+    assert "choose its days as a range" in evidence, "how to make a window stands where it is made"

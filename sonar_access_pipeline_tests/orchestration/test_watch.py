@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -34,7 +35,7 @@ from sonar_access_pipeline.warehouse.raw.attempts import begin_attempt
 from sonar_access_pipeline.warehouse.raw.decisions import CONFIRMED, RETRACTED, decide
 from sonar_access_pipeline.warehouse.schema import sync_attempt
 from sonar_access_pipeline_tests import THOROUGH
-from sonar_access_pipeline_tests.support.company import TOKEN, Company, company
+from sonar_access_pipeline_tests.support.company import TOKEN, Company, company, metadata_of
 from sonar_access_pipeline_tests.support.mailbox import Mailbox, mailbox
 
 ON_EACH = pytest.mark.parametrize("here", ["warehouse_url"], indirect=True)
@@ -589,6 +590,52 @@ def test_the_retry_sensor_asks_for_a_run_of_today_once_its_pause_is_over(on_disk
     here.clock.go_to(here.day(0), hours=1)
     (request,) = evaluated(here, RETRY).run_requests or []
     assert (request.job_name, request.partition_key) == ("company_daily", str(here.day(0)))
+
+
+def failed_partitions(here: Company) -> dict[str, set[str]]:
+    """The days that Dagster colours red, by table."""
+    found = {}
+    for key in here.asset_keys:
+        definition = here.definitions.get_repository_def().assets_defs_by_key[key]
+        status = get_and_update_asset_status_cache_value(
+            here.instance, key, definition.partitions_def
+        )
+        if status and definition.partitions_def:
+            failed = status.deserialize_failed_partition_subsets(definition.partitions_def)
+            found[key.path[-1]] = set(failed.get_partition_keys())
+    return {table: days for table, days in found.items() if days}
+
+
+def test_a_lost_day_gets_what_can_be_made_of_it_and_is_red_where_nothing_can(
+    on_disk: Company,
+) -> None:
+    here = on_disk
+    here.live(0)
+    here.simulator.faults.add("organizations/search_members", faults.short(2), times=None)
+    here.live(1)
+    here.simulator.faults.clear()
+    assert set(failed_partitions(here)) == {key.path[-1] for key in here.asset_keys}
+    assert not evaluated(here, RETRY).run_requests
+    here.clock.go_to(here.day(2))
+    requests = evaluated(here, RETRY).run_requests or []
+    lost = str(here.day(1))
+    assert {(one.job_name, one.partition_key) for one in requests} == {
+        ("company_history", lost),
+        ("company_evidence", lost),
+    }
+    assert len({one.run_key for one in requests}) == 2, "each once, however often it is asked for"
+    for request in requests:
+        assert request.job_name
+        made = here.run(request.job_name.removeprefix("company_"), day=here.day(1))
+        assert made.success
+    numbers = metadata_of(made, "evidence_packet")
+    assert numbers["days_observed"] == 0
+    assert numbers["days_since_last_observation"] == 1
+    assert "changes" not in numbers, "nobody knows"
+    assert set(failed_partitions(here)) == {"raw_snapshot", "raw_list", "raw_response", "raw_body"}
+    here.live(2)
+    here.clock.go_to(here.day(3))
+    assert not evaluated(here, RETRY).run_requests
 
 
 def test_no_token_no_secret_and_no_persons_name_is_in_an_alert_or_a_log(

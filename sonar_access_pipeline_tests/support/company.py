@@ -71,6 +71,11 @@ class Company:
         self.clock.go_to(self.day(number), hours=hours)
         return self.run("daily", day=self.day(number))
 
+    @property
+    def asset_keys(self) -> list[dg.AssetKey]:
+        """The keys of all assets."""
+        return list(self.definitions.resolve_all_asset_keys())
+
     def read_scopes(self, *scopes: Scope) -> None:
         """From now on read these scopes beside core."""
         connection = self.settings.connections[0].model_copy(update={"scopes": scopes})
