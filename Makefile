@@ -12,7 +12,7 @@ export PYTHON
 # What was installed with an interpreter that is gone is not there.
 $(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.runtime $(VENV)/.development)
 
-.PHONY: help install demo test lint types tests proofs stores image containers cluster benchmark dictionary screenshots lock wheel clean
+.PHONY: help install demo test lint types tests proofs stores image containers cluster benchmark dictionary screenshots looks lock wheel clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ dictionary: $(VENV)/.development  ## pages of tables, columns, settings and comm
 
 screenshots: $(VENV)/.development  ## docs/images, from the demo in a browser (needs chromium)
 	$(BIN)/python -m docs.screenshots
+
+looks: $(VENV)/.development  ## reports, PDFs and sheets of 5, 340 and 10,000 accounts as pictures, to look at (chromium; LibreOffice for sheets)
+	$(BIN)/python -m docs.looks looks
 
 wheel: $(VENV)/.runtime  ## a wheel in dist/
 	$(BIN)/python -m flit_core.wheel

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 from PIL import Image
 
 from sonar_access_pipeline_tests.support.browser import SCRIPTS, browser_page, web_server
@@ -46,6 +47,7 @@ def main() -> None:
             red_day(page, address)
             backfill(page, address)
             report(page, Path(folder) / "demo" / "evidence")
+            paper(Path(folder) / "demo" / "evidence")
 
 
 def lineage(page: Any, address: str) -> None:
@@ -109,9 +111,20 @@ def report(page: Any, evidence: Path) -> None:
     save(page, "report")
 
 
+def paper(evidence: Path) -> None:
+    """The first page of a packet's PDF."""
+    newest = max(evidence.rglob("report.pdf"), key=lambda file: file.stat().st_mtime)
+    shown = pypdfium2.PdfDocument(newest)[0].render(scale=1.2).to_pil()
+    write(shown, "paper")
+
+
 def save(page: Any, name: str) -> None:
     """Write what the page shows."""
-    shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    write(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), name)
+
+
+def write(shown: Image.Image, name: str) -> None:
+    """Write a picture as small as it is clear."""
     shown.quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
 
 

@@ -27,6 +27,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.evidence import listings, summary, words
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.reproducible_zip import zipped
@@ -71,7 +72,8 @@ class SheetColumn:
 class Sheet:
     """One sheet with a head that stays, and a filter: its rows in the order of its columns.
 
-    `fixed` columns stay at the left. `printed` are on paper; all where it is None.
+    `fixed` columns stay at the left. `printed` are on paper; all where it is None. `nothing` is
+    said where there are no rows: an empty sheet says nothing at all.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Sheet:
     rows: Sequence[Sequence[Any]]
     fixed: int = 1
     printed: int | None = None
+    nothing: str = "Nothing."
 
 
 TO_FILL = (
@@ -182,7 +185,7 @@ def write(facts: Facts, data: Mapping[str, bytes]) -> bytes:
     sheets = [
         *_to_decide(data),
         Sheet("Findings", FINDINGS, list(_findings(facts)), fixed=2),
-        Sheet("Projects", PROJECTS, _projects(facts)),
+        Sheet("Projects", PROJECTS, _projects(facts), nothing=_no_project(facts)),
         # Without a baseline, which is no change; changes.csv has it.
         Sheet("Changes", CHANGES, [_change(row) for row in facts.real_changes], fixed=0),
         Sheet("Access paths", ACCESS, list(_access(facts))),
@@ -320,16 +323,25 @@ YES = {"true": "yes", "false": "no"}
 def _grants(access_csv: bytes) -> Iterator[list[Any]]:
     """Yield what `Anyone` and each group may do on each resource, `Anyone` first."""
     header, *rows = parsed(access_csv)
-    kind = header.index("principal_type")
-    records = [
-        {**dict(zip(header, map(original, fields), strict=True)), FIELDS: fields}
-        for fields in rows
-        if fields[kind] in ("anyone", "group")
-    ]
-    for one in listings.held(records):
+    records = (
+        {**dict(zip(header, map(original, fields), strict=True)), FIELDS: fields} for fields in rows
+    )
+    for one in listings.held(filter(None, map(_of_no_account, records))):
         behind = encoded(row[FIELDS] for row in one.rows).removesuffix("\n")
         digest = hashlib.sha256(behind.encode()).hexdigest()
         yield [one.who, one.on, *("" for _ in TO_FILL), one.rights, digest]
+
+
+def _of_no_account(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a row that says what `Anyone` or a group may do, None for any other: what a group may
+    do on the organization stands with each of its members.
+    """
+    if record["principal_type"] in ("anyone", "group"):
+        return record
+    is_of_group = record["granted_via"].startswith("group:")
+    if not is_of_group or record["access_type"] != "organization_permission":
+        return None
+    return {**record, "principal_type": "group", "login": ""}
 
 
 FIELDS = ""
@@ -371,6 +383,12 @@ ANSWERS = {
 
 def _projects(facts: Facts) -> list[list[Any]]:
     return [[one.on, one.who, one.rights] for one in listings.by_project(facts)]
+
+
+def _no_project(facts: Facts) -> str:
+    if Scope.PROJECT_PERMISSIONS not in facts.as_of.scopes:
+        return "Permissions on projects were not read."
+    return "No permission on a project was seen."
 
 
 def _change(row: Mapping[str, Any]) -> list[Any]:
@@ -511,7 +529,7 @@ def _write_summary(
     for place, (left, right) in enumerate(lines):
         # Nobody fits a row to its wrapped text but the one who types it.
         sheet.set_row(
-            place, 20 if place == 0 else 14 * (1 + max(len(left) // 105, len(str(right)) // 70))
+            place, 20 if place == 0 else 14 * (1 + max(len(left) // 118, len(str(right)) // 78))
         )
         sheet.write_string(place, 0, fitting(left), looks.wrapped if place else looks.title)
         if type(right) is int:
@@ -551,6 +569,9 @@ def _filled(one: Sheet, looks: _Looks) -> str:
     """Write the rows of a sheet, and where it ends before they do."""
     to_fill = frozenset(place for place, column in enumerate(one.columns) if column.is_to_fill)
     rows = [[_cell(value) for value in row] for row in one.rows[:MOST_ROWS]]
+    if not rows:
+        rows.append([one.nothing, *("" for _ in one.columns[1:])])
+        to_fill = frozenset()
     if (left := len(one.rows) - MOST_ROWS) > 0:
         said = f"{summary.some(left, 'row', 'rows')} more: see the CSV files."
         rows.append([said, *("" for _ in one.columns[1:])])

@@ -366,6 +366,15 @@ def test_the_workbook_holds_every_value_and_no_formula(hostile: Packet) -> None:
     names = {row["login"]: row["name"] for row in rows}
     for number, name in enumerate(HOSTILE):
         assert openpyxl.utils.escape.unescape(names[f"user-{number}"]) == name
+    grants = [
+        [cell.value for cell in row] for row in book["Groups and Anyone"].iter_rows(min_row=2)
+    ]
+    assert [(row[0], row[1], row[5]) for row in grants] == [
+        ("Anyone", "Acme", "scan"),
+        ("Group Members", "Acme", "provisioning"),
+        ("Group Owners", "Acme", "admin"),
+    ]
+    assert book["Projects"]["A2"].value == "Permissions on projects were not read."
     validation = review.data_validations.dataValidation[0]
     assert (validation.type, validation.formula1) == ("list", '"keep,change,revoke"')
     assert str(validation.sqref) == f"C2:C{len(rows) + 1}"
