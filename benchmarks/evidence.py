@@ -97,8 +97,10 @@ def fill(folder: Path, accounts: int) -> None:
 
 def ours(folder: Path) -> dict[str, float]:
     """Build and seal, in this process."""
-    warehouse = Warehouse(sqlite_url(folder / "warehouse.sqlite"))
     root = Path(tempfile.mkdtemp(dir=folder))
+    # A packet that is registered is not sealed again elsewhere: each round has its own register.
+    shutil.copyfile(folder / "warehouse.sqlite", root / "warehouse.sqlite")
+    warehouse = Warehouse(sqlite_url(root / "warehouse.sqlite"))
     sealing = Sealing(FolderStore(root), signer_of(None, root / "key"), lambda: datetime.now(UTC))
     began = time.perf_counter()
     packet = build(warehouse, "acme", QUARTER)

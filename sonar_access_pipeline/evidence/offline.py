@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.access.snapshot import canonical_digest, canonical_json
 from sonar_access_pipeline.collector import uncollected
 from sonar_access_pipeline.evidence.keys import UNREADABLE, Trust
@@ -40,7 +39,7 @@ from sonar_access_pipeline.evidence.seal import (
 )
 from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.sshsig import PublicKey, SignatureError, verified
-from sonar_access_pipeline.evidence.tables import FORMATS, parsed, reading
+from sonar_access_pipeline.evidence.tables import FORMATS, reading
 from sonar_access_pipeline.evidence.timestamps import stamp_fault
 
 REQUIRED = (MANIFEST, SEAL, SIGNERS, SUMS, SIGNATURE)
@@ -201,69 +200,88 @@ def _statements(
         f"{MANIFEST} does not name {name}"
         for name in sorted(content - stated.keys() - set(RENDERINGS))
     ]
+    is_known = manifest["format_version"] in FORMATS
+    tallies: dict[str, Tally] = {}
     for name in sorted(stated.keys() & content):
         body = files[name]
         entry = stated[name]
         if (entry["sha256"], entry["bytes"]) != (digests[name], len(body)):
             faults.append(f"{MANIFEST} and {name} disagree")
         elif name.endswith(".csv"):
-            faults += _table_faults(name, body, entry, str(manifest["source"]["kind"]))
+            tallies[name] = _tally(body, COUNTED.get(name, ()) if is_known else ())
+            faults += _table_faults(name, tallies[name], entry, str(manifest["source"]["kind"]))
     faults += [
         f"{MANIFEST}: the statements behind {name} have another digest"
         for name, entry in sorted(manifest["queries"].items())
         if canonical_digest(entry["statements"]) != entry["sha256"]
     ]
-    if manifest["format_version"] in FORMATS and not faults:
-        faults += _count_faults(files, manifest)
+    if is_known and not faults:
+        faults += _count_faults(tallies, manifest)
     return faults
 
 
-def _table_faults(name: str, body: bytes, said: Mapping[str, Any], source: str) -> Iterator[str]:
-    """Rows and their sources, counted as they go by: there may be millions."""
+Tally = Counter[tuple[str, ...]]
+"""How many rows of a file have the same source and the same values of what is counted."""
+COUNTED: Mapping[str, tuple[str, ...]] = {
+    POPULATION_CSV: ("is_member", "is_organization_admin"),
+    FINDINGS_CSV: ("result", "exception_by", "exception_ended"),
+    CHANGES_CSV: ("kind",),
+    "coverage.csv": ("status",),
+    "reconciliation.csv": ("passed",),
+}
+"""The columns whose values the manifest counts, by file."""
+
+
+def _tally(body: bytes, columns: Sequence[str]) -> Tally:
+    """Count the rows of a file as they go by: there may be millions. Where it has no source, or not
+    these columns, that is of no source.
+    """
     records = reading(body)
     header = next(records)
-    sources = Counter(map(itemgetter(0), records))
-    if sources.total() != said["rows"]:
-        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {sources.total()}"
-    if header[0] != "source" or sources.keys() - {source}:
+    if header[0] != "source" or not set(columns) <= set(header):
+        return Counter([("",)])
+    # At least two, so that a tuple comes.
+    return Counter(map(itemgetter(0, 0, *map(header.index, columns)), records))
+
+
+def _table_faults(name: str, tally: Tally, said: Mapping[str, Any], source: str) -> Iterator[str]:
+    if tally.total() != said["rows"]:
+        yield f"{MANIFEST} says that {name} has {said['rows']} rows, and it has {tally.total()}"
+    if {values[0] for values in tally} - {source}:
         yield f"{name} has rows of another source than {source}"
 
 
-def _count_faults(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Iterator[str]:
+def _count_faults(tallies: Mapping[str, Tally], manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield each difference between the manifest's numbers and what is counted again in the
     files.
     """
 
-    def rows(name: str) -> list[dict[str, str]]:
-        header, *records = parsed(files[name])
-        return [dict(zip(header, record, strict=True)) for record in records]
+    def count(name: str, holds: Callable[..., bool]) -> int:
+        return sum(number for values, number in tallies[name].items() if holds(*values[2:]))
 
-    population = rows(POPULATION_CSV)
-    findings = rows(FINDINGS_CSV)
-    failing = [row for row in findings if row["result"] == Result.FAIL.value]
-    first = sum(row["kind"] == "first_observed" for row in rows(CHANGES_CSV))
+    def failing(holds: Callable[[str, str], bool]) -> int:
+        return count(FINDINGS_CSV, lambda result, by, ended: result == "fail" and holds(by, ended))
+
+    first = count(CHANGES_CSV, "first_observed".__eq__)
     counted = {
-        "accounts": len(population),
-        "members": sum(row["is_member"] == "true" for row in population),
-        "admins": sum(row["is_organization_admin"] == "true" for row in population),
+        "accounts": tallies[POPULATION_CSV].total(),
+        "members": count(POPULATION_CSV, lambda is_member, _: is_member == "true"),
+        "admins": count(POPULATION_CSV, lambda _, is_admin: is_admin == "true"),
         "access_rows": manifest["files"]["access.csv"]["rows"],
         "changes": manifest["files"]["changes.csv"]["rows"] - first,
         "first_observed": first,
-        "findings": sum(not row["exception_by"] or bool(row["exception_ended"]) for row in failing),
-        "exceptions": sum(
-            bool(row["exception_by"]) and not row["exception_ended"] for row in failing
-        ),
-        "ended_exceptions": sum(bool(row["exception_ended"]) for row in failing),
-        "not_evaluable": sum(row["result"] == Result.NOT_EVALUABLE.value for row in findings),
-        "failed_reconciliations": sum(
-            row["passed"] == "false" for row in rows("reconciliation.csv")
-        ),
+        "findings": failing(lambda by, ended: not by or bool(ended)),
+        "exceptions": failing(lambda by, ended: bool(by) and not ended),
+        "ended_exceptions": failing(lambda _, ended: bool(ended)),
+        "not_evaluable": count(FINDINGS_CSV, lambda result, *_: result == "not_evaluable"),
+        "failed_reconciliations": count("reconciliation.csv", "false".__eq__),
     }
     for name, number in counted.items():
         if manifest["counts"][name] != number:
             yield f"{MANIFEST} says {manifest['counts'][name]} {name}, and the files hold {number}"
-    days = Counter(f"days_{row['status']}" for row in rows("coverage.csv"))
-    if manifest["coverage"] != {"days": days.total(), **days}:
+    covered = tallies["coverage.csv"]
+    days = {f"days_{values[2]}": number for values, number in covered.items()}
+    if manifest["coverage"] != {"days": covered.total(), **days}:
         yield f"{MANIFEST} and coverage.csv disagree about the days"
 
 
