@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import zip_longest
+from operator import le
 from textwrap import wrap
 from typing import Any
 
@@ -57,8 +58,13 @@ class Day(click.ParamType[date]):
 
 def shown(text: str) -> str:
     """Text from elsewhere without power over the terminal: no control codes, no line of its own."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    return (
+        text
+        if text.isprintable()
+        else "".join(
+            character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+            for character in text
+        )
     )
 
 
@@ -114,13 +120,13 @@ def print_rows(
         console.print(Text(shown(title), style="italic"))
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     heads = [column.replace("_", " ") for column in columns]
-    longest = [max(map(cell_len, texts)) for texts in zip(heads, *cells, strict=True)]
+    longest = [max(map(_width, set(texts))) for texts in zip(heads, *cells, strict=True)]
     widths = _fitting(longest, console.width - GAP * (len(columns) - 1))
     for line in _folded(heads, widths):
         console.print(Text(line, style="bold"), soft_wrap=True)
     for row_cells in cells:
         console.file.writelines(f"{line}\n" for line in _folded(row_cells, widths))
-    console.print("1 row" if len(rows) == 1 else f"{len(rows)} rows", style="dim", highlight=False)
+    console.print(Text("1 row" if len(rows) == 1 else f"{len(rows)} rows", style="dim"))
 
 
 GAP = 2
@@ -138,25 +144,41 @@ def _fitting(widths: Sequence[int], room: int) -> list[int]:
 
 def _folded(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     """Yield the lines that some cells take beside each other."""
+    if _is_simple(cells) and all(map(le, map(len, cells), widths)):
+        # As nearly all are, of a hundred thousand.
+        yield (" " * GAP).join(map(str.ljust, cells, widths)).rstrip()
+        return
     columns = list(map(_lines_of, cells, widths))
     for parts in zip_longest(*columns, fillvalue=""):
         yield (" " * GAP).join(map(_padded, parts, widths)).rstrip()
 
 
+NOTHING = "–"
+
+
+def _is_simple(cells: Sequence[str]) -> bool:
+    """Tell whether every letter of some cells is as wide as any other."""
+    return "".join(cells).replace(NOTHING, "").isascii()
+
+
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text))
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    return len(text) if _is_simple((text,)) else cell_len(text)
 
 
 def _lines_of(cell: str, width: int) -> list[str]:
     """Break a cell between words, or within a word that has no room."""
-    if cell_len(cell) <= width:
+    if _width(cell) <= width:
         return [cell]
     return wrap(cell, width) if cell.isascii() else chop_cells(cell, width)
 
 
 def _cell(value: object) -> str:
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):

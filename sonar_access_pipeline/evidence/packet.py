@@ -20,7 +20,7 @@ from typing import Any
 from sonar_access_pipeline.access.snapshot import SourceKind, canonical_digest, canonical_json
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.collector import uncollected
-from sonar_access_pipeline.evidence import dictionary, pdf, report, workbook
+from sonar_access_pipeline.evidence import dictionary
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.facts import Facts, gather
 from sonar_access_pipeline.evidence.tables import (
@@ -73,7 +73,11 @@ class Packet:
 
     @cached_property
     def renderings(self) -> dict[str, bytes]:
-        """Workbook, report and PDF: made when somebody asks, as nobody does who only verifies."""
+        """Workbook, report and PDF: made, and what makes them loaded, when somebody asks, as nobody
+        does who only verifies or seals a day.
+        """
+        from sonar_access_pipeline.evidence import pdf, report, workbook
+
         with uncollected():
             return {
                 WORKBOOK: workbook.write(self.facts, self.data),

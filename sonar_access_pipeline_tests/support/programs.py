@@ -4,7 +4,9 @@ fails. And a port for one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import uuid
@@ -80,7 +82,11 @@ def new_database(server: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that nobody uses now, out of the range that the system gives to whoever asks for any:
+    nobody takes it before its server does.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
