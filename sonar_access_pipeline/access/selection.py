@@ -13,8 +13,8 @@ Row = Mapping[str, Any]
 
 
 def of_account(access: Iterable[Row], login: str) -> list[Row]:
-    """Choose what an account may do: its own rights, and on projects those of its groups and of
-    `Anyone`. Empty where no row names the account.
+    """Choose what an account may do: its own rights, on projects those of its groups, and whatever
+    `Anyone` may do. Empty where no row names the account.
     """
     rows = list(access)
     own = [row for row in rows if row["login"] == login]
@@ -34,7 +34,8 @@ def of_group(access: Iterable[Row], group: str) -> list[Row]:
     return [
         row
         for row in access
-        if group in (row["granted_via_name"], row["granted_via"].removeprefix("group:"))
+        if row["granted_via"] == f"group:{group}"
+        or (row["granted_via"] != "direct" and row["granted_via_name"] == group)
         or (row["access_type"] == "group" and group in (row["resource"], row["resource_name"]))
     ]
 

@@ -25,6 +25,7 @@ from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.terminal import Day, Moment, print_answer, print_rows
 
 if TYPE_CHECKING:
+    from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts
     from sonar_access_pipeline.warehouse.database import Warehouse
 
 
@@ -69,20 +70,72 @@ def access(
         with warehouse.read() as transaction:
             answering = queries.observation_at(transaction, organization_key, asked)
             rows: Sequence[Mapping[str, Any]] = queries.access_at(transaction, answering)
-        until = (
-            asked
+        _say_answered(warehouse, organization_key, answering, asked)
+    knows_projects = Scope.PROJECT_PERMISSIONS in answering.scopes
+    if project is not None and not knows_projects:
+        end("That observation did not read permissions on projects, so nobody knows.", FAILED)
+    named = (
+        ("account", login, of_account),
+        ("group", group, of_group),
+        ("project", project, of_project),
+    )
+    chosen = rows
+    for what, name, select in named:
+        if name is None:
+            continue
+        about_it = select(rows, name)
+        if not about_it:
+            end(f"That observation shows no right of the {what} '{name}'.", FAILED)
+        kept = set(map(id, about_it))
+        chosen = [row for row in chosen if id(row) in kept]
+    if admins:
+        chosen = [
+            row
+            for row in chosen
+            if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
+        ]
+    if (login or group) and not knows_projects:
+        _say_unknown(PROJECTS_UNREAD)
+    answered = {"as_of": answering.observed_at, "source_kind": answering.source_kind.value}
+    print_answer(
+        console,
+        [{**row, **answered} for row in chosen],
+        form,
+        (*queries.ACCESS, *answered),
+        IN_TABLE,
+    )
+
+
+PROJECTS_UNREAD = "permissions on projects were not read."
+
+
+def _say_unknown(sentence: str) -> None:
+    say(sentence, label="Not known:", style="bold yellow", to=errors)
+
+
+def _say_answered(
+    warehouse: Warehouse,
+    organization_key: str,
+    answering: ObservationFacts,
+    asked: datetime | date,
+) -> None:
+    """Say which observation answers, how old it is, from where, and which snapshots wait and are no
+    part of the answer.
+    """
+    until = (
+        asked
+        if isinstance(asked, datetime)
+        else min(window_of(asked, asked).end, datetime.now(UTC))
+    )
+    for row in _held(warehouse, organization_key):
+        # A date means the reads that began by its end, however late they ended.
+        is_asked_for = (
+            row["observed_at"] <= asked
             if isinstance(asked, datetime)
-            else min(window_of(asked, asked).end, datetime.now(UTC))
+            else row["partition_date"] <= asked
         )
-        for row in _held(warehouse, organization_key):
-            # A date means the reads that began by its end, however late they ended.
-            is_asked_for = (
-                row["observed_at"] <= asked
-                if isinstance(asked, datetime)
-                else row["partition_date"] <= asked
-            )
-            if answering.observed_at < row["observed_at"] and is_asked_for:
-                _say_held(row)
+        if answering.observed_at < row["observed_at"] and is_asked_for:
+            _say_held(row)
     source = answering.source_kind.value
     if answering.imported_from:
         source += f", imported from archive {answering.imported_from[:12]}"
@@ -92,31 +145,6 @@ def access(
         f"Answered by the observation of {answering.observed_at:%Y-%m-%d %H:%M:%S} UTC ({source}), "
         f"{age.days} d {age.seconds // 3600} h {lies} {until:%Y-%m-%d %H:%M} UTC.",
         to=errors,
-    )
-    if project is not None and Scope.PROJECT_PERMISSIONS not in answering.scopes:
-        end("That observation did not read permissions on projects, so nobody knows.", FAILED)
-    for what, named, chosen in (
-        ("account", login, of_account),
-        ("group", group, of_group),
-        ("project", project, of_project),
-    ):
-        if named is not None:
-            rows = chosen(rows, named)
-            if not rows:
-                end(f"That observation shows no right of the {what} '{named}'.", FAILED)
-    if admins:
-        rows = [
-            row
-            for row in rows
-            if (row["access_type"], row["entitlement"]) == ("organization_permission", "admin")
-        ]
-    answered = {"as_of": answering.observed_at, "source_kind": answering.source_kind.value}
-    print_answer(
-        console,
-        [{**row, **answered} for row in rows],
-        form,
-        (*queries.ACCESS, *answered),
-        IN_TABLE,
     )
 
 
@@ -322,7 +350,7 @@ def findings(
     from sonar_access_pipeline.evidence.facts import findings_of
     from sonar_access_pipeline.warehouse.ask import proof, queries
 
-    last = last or datetime.now(UTC).date()
+    today = last = last or datetime.now(UTC).date()
     _require_past(last)
     with opened(organization) as (warehouse, key):
         if first is None:
@@ -330,11 +358,11 @@ def findings(
                 first = queries.observation_at(transaction, key, last).started_at.date()
                 last = min(last, first)
         as_of, rows = findings_of(warehouse, key, window_of(first, last))
+        _say_answered(warehouse, key, as_of, today)
     is_open = {id(row) for row in rows if row["result"] == "fail" and not _is_answered_for(row)}
     unknown = sum(row["result"] == "not_evaluable" for row in rows)
     rows = sorted(rows, key=lambda row: _order_of_finding(row, is_open=id(row) in is_open))
     shown = rows if everything else rows[: len(is_open)]
-    say(f"As of the observation of {as_of.observed_at:%Y-%m-%d %H:%M:%S} UTC.", to=errors)
     print_answer(console, shown, form, proof.FINDINGS, FOUND if not everything else ALL_FOUND)
     if unknown and not everything:
         answers = "1 answer is" if unknown == 1 else f"{unknown} answers are"
@@ -349,7 +377,7 @@ def findings(
 
 
 FOUND = ("severity", "title", "subject", "name", "detail", "failing_since")
-ALL_FOUND = ("result", *FOUND, "exception_by", "exception_until")
+ALL_FOUND = ("result", *FOUND, "exception_by", "exception_until", "exception_ended")
 """What people see first of a finding."""
 
 
@@ -376,12 +404,13 @@ def who(organization: str | None, login: str, form: str) -> None:
     \b
     Example:  sonar-access who ada@github
     """
-    from sonar_access_pipeline.evidence.facts import life_of
+    from sonar_access_pipeline.evidence.life import life_of
     from sonar_access_pipeline.warehouse.ask import queries
 
     with opened(organization) as (warehouse, key):
         life = life_of(warehouse, key, login)
-    if life.account is None and not life.changes:
+        _say_answered(warehouse, key, life.as_of, datetime.now(UTC))
+    if life.is_unseen:
         near = get_close_matches(login, life.logins, n=3, cutoff=0.6)
         perhaps = f" Perhaps: {', '.join(near)}." if near else ""
         end(f"No observation shows an account '{login}'.{perhaps}", FAILED)
@@ -389,7 +418,14 @@ def who(organization: str | None, login: str, form: str) -> None:
         print_answer(console, life.changes, form, queries.CHANGES, CHANGED)
         return
     say(life.sentence)
-    print_rows(console, life.access, IN_TABLE[2:], title="What it may do now, directly or by group")
-    print_rows(console, life.findings, ALL_FOUND[1:], title="What rules find of it now")
+    for sentence in life.unknown:
+        _say_unknown(sentence)
+    print_rows(console, life.access, MAY, title="What it may do now")
+    found = ("result", "severity", *ALL_FOUND[2:3], *ALL_FOUND[5:])
+    print_rows(console, life.findings, found, title="What rules find of it now, or cannot tell")
     in_table = tuple(name for name in CHANGED if name != "login")
     print_rows(console, life.changes, in_table, title="What changed, as far as it was observed")
+
+
+MAY = ("entitlement", "on", "through", "changed_after", "valid_from")
+"""What people see first of what an account may do."""

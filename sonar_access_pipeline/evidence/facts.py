@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from operator import itemgetter
 from typing import Any
 
 from sonar_access_pipeline.access.policy import PolicyInForce
 from sonar_access_pipeline.access.rules import Result, WindowFacts
-from sonar_access_pipeline.access.selection import of_account
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.warehouse.ask import proof, queries
@@ -220,7 +218,7 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
         with statement_log.behind("access.csv"):
             access = queries.access_at(transaction, as_of)
         with statement_log.behind("population.csv"):
-            population = _population(transaction, as_of, access, in_force)
+            population = population_at(transaction, as_of, access, in_force)
         with statement_log.behind("changes.csv"):
             changes = proof.changes(transaction, rests_on)
         with statement_log.behind("findings.csv"):
@@ -299,98 +297,16 @@ def findings_of(
     with warehouse.read() as transaction:
         rests_on = queries.window_observations(transaction, organization_key, window)
         access = queries.access_at(transaction, rests_on.as_of)
-        return rests_on.as_of, _findings(transaction, rests_on, access)
+        return rests_on.as_of, findings_in(transaction, rests_on, access)
 
 
-def _findings(transaction: Transaction, rests_on: WindowObservations, access: Rows) -> Rows:
+def findings_in(transaction: Transaction, rests_on: WindowObservations, access: Rows) -> Rows:
+    """Ask every rule of a window whose last observation shows some access rows."""
     in_force = policy_at(transaction, rests_on.as_of.observed_at)
-    population = _population(transaction, rests_on.as_of, access, in_force)
+    population = population_at(transaction, rests_on.as_of, access, in_force)
     changes = proof.changes(transaction, rests_on)
     asked = _window_facts(transaction, rests_on, changes, population, access)
     return proof.findings(transaction, rests_on.as_of, in_force, asked)
-
-
-@dataclass(frozen=True)
-class Life:
-    """What is known of one account: a row of the population (None where the last observation does
-    not show it), what it may do and what rules find of it now, and every change that was seen.
-    """
-
-    login: str
-    as_of: ObservationFacts
-    account: Mapping[str, Any] | None
-    access: Rows
-    findings: Rows
-    changes: Rows
-    logins: Sequence[str]
-    """Every login that was ever seen."""
-
-    @property
-    def sentence(self) -> str:
-        """Say who it is."""
-        as_of = f"as of {self.as_of.observed_at:%Y-%m-%d %H:%M} UTC"
-        if self.account is None:
-            last = self.changes[-1]
-            named = f"{last['name']} ({self.login})" if last["name"] else self.login
-            return f"{named} has no access {as_of}."
-        row = self.account
-        named = f"{row['name']} ({self.login})" if row["name"] else self.login
-        clauses = [
-            "member" if row["is_member"] else "not in the member list",
-            f"administers through {row['admin_through']}" if row["is_organization_admin"] else "",
-            f"e-mail {row['email']}" if row["email"] else "",
-            f"{row['account_type']} account" if row["account_type"] != "unknown" else "",
-            f"owner {row['owner']}" if row["owner"] else "",
-            f"first seen {row['first_seen']:%Y-%m-%d}" if row["first_seen"] else "",
-        ]
-        return f"{named}: {', '.join(filter(None, clauses))}; {as_of}."
-
-
-def _held_since(access: Iterable[Mapping[str, Any]]) -> Rows:
-    """Say of the rights of one account since when it has them: what a group has longer than the
-    account is in it, since that.
-    """
-    rows = list(access)
-    joined = {f"group:{row['resource']}": row for row in rows if row["access_type"] == "group"}
-    held = []
-    for row in rows:
-        later = max(row, joined.get(row["granted_via"], row), key=itemgetter("valid_from"))
-        held.append({**row, **{name: later[name] for name in ("changed_after", "valid_from")}})
-    return held
-
-
-def life_of(warehouse: Warehouse, organization_key: str, login: str) -> Life:
-    """Gather what is known of one account, from the first observation to the last.
-
-    Raises `NothingObservedError`.
-    """
-    with warehouse.read() as transaction:
-        observed = queries.observations(transaction, organization_key)
-        days = [one.started_at.date() for one in observed] or [date.min]
-        rests_on, last_day = (
-            queries.window_observations(transaction, organization_key, Window(first, days[-1]))
-            for first in (days[0], days[-1])
-        )
-        as_of = rests_on.as_of
-        access = queries.access_at(transaction, as_of)
-        population = _population(
-            transaction, as_of, access, policy_at(transaction, as_of.observed_at)
-        )
-        changes = proof.changes(transaction, rests_on)
-        findings = _findings(transaction, last_day, access)
-    return Life(
-        login,
-        as_of,
-        next((row for row in population if row["login"] == login), None),
-        _held_since(of_account(access, login)),
-        [
-            row
-            for row in findings
-            if (row["subject_type"], row["subject"], row["result"]) == ("account", login, "fail")
-        ],
-        [row for row in changes if row["login"] == login],
-        sorted({row["login"] for row in (*changes, *population) if row["login"]}),
-    )
 
 
 POPULATION = (
@@ -417,7 +333,7 @@ UNKNOWN = ("name", "email", "provider", "is_admin_by_sonarcloud", "project_admin
 """Columns that are empty because nobody told."""
 
 
-def _population(
+def population_at(
     transaction: Transaction, as_of: ObservationFacts, access: Rows, in_force: PolicyInForce
 ) -> Rows:
     """Build one row per login that any list names, in order of login; unknown stays None.

@@ -103,13 +103,13 @@ def held(access: Iterable[Mapping[str, Any]]) -> list[Held]:
             names[principal] = row["granted_via_name"]
     groups = Counter(names.values())
     listed = [
-        Held(kind, _principal(of_it[0], groups), _resource(of_it[0]), of_it)
+        Held(kind, _principal(of_it[0], groups), resource_of(of_it[0]), of_it)
         for (kind, _, _), of_it in rights.items()
     ]
     return sorted(listed, key=lambda one: (PRINCIPALS.index(one.kind), one.who, one.on))
 
 
-def _resource(row: Mapping[str, Any]) -> str:
+def resource_of(row: Mapping[str, Any]) -> str:
     """Name what a right is on; a project with its key where the name does not tell."""
     name, key = row["resource_name"], row["resource"]
     if not name or name == key:

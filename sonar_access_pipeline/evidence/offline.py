@@ -233,15 +233,17 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
 
 
 def _tally(body: bytes, columns: Sequence[str]) -> Tally:
-    """Count the rows of a file as they go by: there may be millions. Where it has no source, or not
-    these columns, that is of no source.
+    """Count the rows of a file as they go by: there may be millions. Where it has no source, not
+    these columns, or a row of another length, that is of no source.
     """
     records = reading(body)
     header = next(records)
-    if header[0] != "source" or not set(columns) <= set(header):
+    if header[0] != "source" or not set(columns) <= set(header) or len(set(header)) < len(header):
         return Counter([("",)])
     # At least two, so that a tuple comes.
-    return Counter(map(itemgetter(0, 0, *map(header.index, columns)), records))
+    values = itemgetter(0, 0, *map(header.index, columns))
+    width = len(header)
+    return Counter(values(row) if len(row) == width else ("",) for row in records)
 
 
 def _table_faults(name: str, tally: Tally, said: Mapping[str, Any], source: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ invisible, or that changes direction, is written as its number.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,16 @@ from sonar_access_pipeline.evidence.tables import limits
 
 MOST_ROWS = 500
 """Rows of a table on paper; of more, the number is told, and where all of them are."""
-LETTERS = 1.9
-"""Characters that have room in a hundredth of the page's width. A word that has none may be broken
-after a sign: it is then found and copied with what breaks it, so no other one is.
+HUNDREDTH = 770 / 100 / 7.5
+LINE = 480 / 9
+"""Of a page of tables, and of a line of the first page: how wide they are, in sizes of their text.
 """
+INSET = 0.7
+WIDE = frozenset("MW@%mw")
 BREAKS = "@.-_/:"
+"""Where a word that has no room may be broken. It is then found and copied with what breaks it, so
+no other one is.
+"""
 
 Block = dict[str, Any]
 """What the template sets: a kind, and what it needs."""
@@ -235,6 +241,7 @@ def _projects(facts: Facts) -> Iterator[Block]:
         yield _text("Permissions on projects were not read.")
         return
     empty, rest = "No permission on a project was seen.", "access-review.xlsx and access.csv"
+    yield _text(words.THROUGH_GROUPS, soft=True)
     yield {"kind": "part", "text": "By project"}
     by_project = ([one.on, one.who, one.rights] for one in listings.by_project(facts))
     yield from _table(BY_PROJECT, by_project, empty, rest)
@@ -267,34 +274,49 @@ def _compared(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _cells(columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    rooms = [int(column.share * LETTERS) for column in columns]
+    rooms = [column.share * HUNDREDTH - INSET for column in columns]
     for row in rows:
         yield from map(_cell, row, rooms)
 
 
-def _cell(value: Any, room: int) -> str:
-    """Write the value of a cell with room for a number of characters in a line; several texts are
-    lines of their own.
+def _cell(value: Any, room: float) -> str:
+    """Write the value of a cell that is so many letter sizes wide; several texts are lines of their
+    own.
     """
     if isinstance(value, tuple):
         return "\n".join(_cell(part, room) for part in value if part)
-    text = _written(words.plain(value))
-    if len(text) <= room:
-        return text
-    return " ".join(_breakable(word, room) for word in text.split(" "))
+    return _written(words.plain(value), room)
 
 
-def _written(text: str) -> str:
-    """Write a text so that nothing in it is hidden, or moves what stands beside it."""
-    return words.in_order(printable(text))
+def _written(text: str, room: float = LINE) -> str:
+    """Write a text so that nothing in it is hidden, moves what stands beside it, or runs out of the
+    room of a line.
+    """
+    seen = words.in_order(printable(text))
+    if len(seen) * _width("M") <= room:
+        return seen
+    return " ".join(_breakable(word, room) for word in seen.split(" "))
 
 
-def _breakable(word: str, room: int) -> str:
-    """Let a word that has no room be broken where it has a sign, or anywhere where it has none."""
-    if len(word) <= room:
+def _breakable(word: str, room: float) -> str:
+    """Let a word that has no room be broken after a sign, and what has none even so, anywhere."""
+    if sum(map(_width, word)) <= room:
         return word
-    broken = "".join(f"{letter}\u200b" if letter in BREAKS else letter for letter in word)
-    return broken if "\u200b" in broken else "\u200b".join(word)
+    pieces = PIECE.findall(word)
+    return "\u200b".join(
+        piece if sum(map(_width, piece)) <= room else "\u200b".join(piece) for piece in pieces
+    )
+
+
+PIECE = re.compile(f"[^{re.escape(BREAKS)}]*[{re.escape(BREAKS)}]|[^{re.escape(BREAKS)}]+")
+
+
+@cache
+def _width(letter: str) -> float:
+    """Tell how wide a letter is at most, in sizes of its text."""
+    if letter in WIDE or not letter.isascii():
+        return 0.9
+    return 0.72 if letter.isupper() else 0.6
 
 
 @cache

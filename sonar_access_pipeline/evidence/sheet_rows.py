@@ -27,10 +27,11 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 def rows_of(
     rows: Iterable[Sequence[Any]],
     looks: Sequence[int],
-    to_fill: frozenset[int],
+    to_fill: frozenset[int] = frozenset(),
     wraps_at: Sequence[tuple[int, int]] = (),
+    first: int = 2,
 ) -> Iterator[str]:
-    """Yield the second and each further row of a sheet: an int is a number, anything else a text;
+    """Yield the rows of a sheet from the `first` on: an int is a number, anything else a text;
     None and an empty text are no cell, or an empty one to fill in.
 
     `looks` has the index of each column's format, `to_fill` the places of the columns to fill in,
@@ -39,7 +40,7 @@ def rows_of(
     """
     heads = [f'<c r="{xl_col_to_name(place)}%d" s="{look}"' for place, look in enumerate(looks)]
     places = range(len(looks))
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows, start=first):
         lines = max([1, *(-(-len(row[place] or "") // width) for place, width in wraps_at)])
         height = f' ht="{min(lines, MOST_LINES) * LEADING}"' if lines > 1 else ""
         cells = [f'<row r="{number}"{height}>']

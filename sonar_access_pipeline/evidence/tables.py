@@ -121,7 +121,8 @@ GRAINS = {
     "access.csv": (
         (
             "one row per way in which an account, or Anyone, has one right at the end of the"
-            " window; what groups may do on projects stands once per group"
+            " window; what groups may do on projects, and groups without members on the"
+            " organization, stands once per group"
         ),
         queries.ACCESS,
     ),

@@ -35,7 +35,10 @@ def named(name: str | None) -> str | None:
     return json.dumps(name) if FORGES.search(name) or not name.strip() else name
 
 
-RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?=\\s*[,;:()0-9])")
+RIGHT_TO_LEFT = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
+    "[^\\w\\s,;:()]*(?=\\s*[,;:()0-9])"
+)
 """The end of what is written from right to left, before what ends a name or begins a number."""
 
 
@@ -46,6 +49,10 @@ def in_order(text: str) -> str:
     return text if text.isascii() else RIGHT_TO_LEFT.sub("\\g<0>\u200e", text)
 
 
+THROUGH_GROUPS = (
+    "What the token's owner can see. Members of a group have what the group has on projects, and"
+    " are not listed again."
+)
 UNCHANGED = "No account's own access was seen to change"
 
 

@@ -34,8 +34,8 @@ from sonar_access_pipeline.evidence.reproducible_zip import zipped
 from sonar_access_pipeline.evidence.sheet_rows import LEADING, rows_of
 from sonar_access_pipeline.evidence.tables import encoded, limits, original, parsed, row_digest
 
-DAY = 10
-"""Characters of a day: the CSV file has the time whole."""
+MINUTE = 16
+"""Characters of a time: the CSV file has it whole."""
 DECISIONS = ("keep", "change", "revoke")
 A4 = 9
 """As Excel numbers papers."""
@@ -72,16 +72,25 @@ class SheetColumn:
 class Sheet:
     """One sheet with a head that stays, and a filter: its rows in the order of its columns.
 
-    `fixed` columns stay at the left. `printed` are on paper; all where it is None. `nothing` is
-    said where there are no rows: an empty sheet says nothing at all.
+    `nothing` is said where there are no rows: an empty sheet says nothing at all; `notes` stand
+    above the rows. `fixed` columns stay at the left. `printed` are on paper; all where it is None.
     """
 
     name: str
     columns: Sequence[SheetColumn]
     rows: Sequence[Sequence[Any]]
+    nothing: str
+    notes: Sequence[str] = ()
     fixed: int = 1
     printed: int | None = None
-    nothing: str = "Nothing."
+
+    @property
+    def said(self) -> list[str]:
+        """List what is said above the rows."""
+        notes = [*self.notes, *([] if self.rows else [self.nothing])]
+        if (left := len(self.rows) - MOST_ROWS) > 0:
+            notes.append(f"{summary.some(left, 'row', 'rows')} more: see the CSV files.")
+        return notes
 
 
 TO_FILL = (
@@ -104,9 +113,9 @@ REVIEW = (
     SheetColumn("type", 9),
     SheetColumn("owner", 14, wraps=True),
     SheetColumn("e-mail", 26),
-    SheetColumn("first seen", 11),
-    SheetColumn("access unchanged since", 11),
-    SheetColumn("last change", 11),
+    SheetColumn("first seen (UTC)", 16),
+    SheetColumn("access unchanged since (UTC)", 16),
+    SheetColumn("last change (UTC)", 16),
     SheetColumn("unknown", 18, wraps=True),
     ROW,
 )
@@ -142,15 +151,19 @@ CHANGES = (
     SheetColumn("login", 26),
     SheetColumn("right", 20),
     SheetColumn("on", 26),
+    SheetColumn("key of that", 22),
     SheetColumn("through", 24),
+    SheetColumn("id of that", 22),
     SheetColumn("detail", 40),
 )
 ACCESS = (
     SheetColumn("login", 28),
     SheetColumn("name", 26),
     SheetColumn("right", 22),
-    SheetColumn("on", 34),
+    SheetColumn("on", 30),
+    SheetColumn("key of that", 24),
     SheetColumn("through", 26),
+    SheetColumn("id of that", 24),
     SheetColumn("first seen", 12),
 )
 COVERAGE = (
@@ -182,16 +195,35 @@ def write(facts: Facts, data: Mapping[str, bytes]) -> bytes:
     """Build the sealed workbook of a packet from its facts and its data files: what is to decide is
     known by the digests of rows there.
     """
+    unread = _unread(facts.as_of.scopes)
     sheets = [
         *_to_decide(data),
-        Sheet("Findings", FINDINGS, list(_findings(facts)), fixed=2),
-        Sheet("Projects", PROJECTS, _projects(facts), nothing=_no_project(facts)),
-        # Without a baseline, which is no change; changes.csv has it.
-        Sheet("Changes", CHANGES, [_change(row) for row in facts.real_changes], fixed=0),
-        Sheet("Access paths", ACCESS, list(_access(facts))),
-        Sheet("Coverage", COVERAGE, [_day(row) for row in facts.coverage]),
-        Sheet("Reconciliation", RECONCILIATION, [_tie(row) for row in facts.reconciliation]),
-        Sheet("Not observed", LIMITS, [_limit(row) for row in limits(facts)]),
+        Sheet("Findings", FINDINGS, list(_findings(facts)), "No rule was asked.", fixed=2),
+        Sheet(
+            "Projects",
+            PROJECTS,
+            _projects(facts),
+            "No permission on a project was seen.",
+            unread or [words.THROUGH_GROUPS],
+        ),
+        _changes(facts),
+        Sheet(
+            "Access paths",
+            ACCESS,
+            list(_access(facts)),
+            "No account has more than membership.",
+            unread or [words.THROUGH_GROUPS],
+        ),
+        Sheet("Coverage", COVERAGE, [_day(row) for row in facts.coverage], "No day."),
+        Sheet(
+            "Reconciliation",
+            RECONCILIATION,
+            [_tie(row) for row in facts.reconciliation],
+            "Nothing was compared.",
+        ),
+        Sheet(
+            "Not observed", LIMITS, [_limit(row) for row in limits(facts)], "Nothing is left out."
+        ),
     ]
     return _workbook(
         _summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at
@@ -237,16 +269,31 @@ def _to_decide(data: Mapping[str, bytes]) -> list[Sheet]:
     copy have the same rows.
     """
     findings, exceptions = _found(_records(data["findings.csv"]))
+    scopes = json.loads(data["manifest.json"])["as_of"]["scopes"]
     return [
         Sheet(
             "Review",
             REVIEW,
             _review(data["population.csv"], findings, exceptions),
+            "No account was seen.",
             fixed=3,
             printed=REVIEW_PRINTED,
         ),
-        Sheet("Groups and Anyone", GRANTS, list(_grants(data["access.csv"])), fixed=3),
+        Sheet(
+            "Groups and Anyone",
+            GRANTS,
+            list(_grants(data["access.csv"])),
+            "Nothing is granted to a group or to Anyone.",
+            _unread(scopes),
+            fixed=3,
+        ),
     ]
+
+
+def _unread(scopes: Iterable[str]) -> list[str]:
+    """Say what the rows cannot hold, since nobody asked for it."""
+    is_read = Scope.PROJECT_PERMISSIONS.value in scopes
+    return [] if is_read else ["Permissions on projects were not read: nobody knows them."]
 
 
 def _records(body: bytes) -> Iterator[Record]:
@@ -307,14 +354,19 @@ def _review(
             account["account_type"],
             account["owner"],
             account["email"],
-            account["first_seen"][:DAY],
-            account["access_unchanged_since"][:DAY],
-            account["last_change"][:DAY],
+            _minute(account["first_seen"]),
+            _minute(account["access_unchanged_since"]),
+            _minute(account["last_change"]),
             account["unknown"],
             row_digest(fields),
         ]
         accounts.append((order, row))
     return [row for _, row in sorted(accounts, key=itemgetter(0))]
+
+
+def _minute(moment: str) -> str:
+    """Write a time of a CSV file, the end of an observation, as people read it (UTC)."""
+    return moment[:MINUTE].replace("T", " ")
 
 
 YES = {"true": "yes", "false": "no"}
@@ -385,10 +437,18 @@ def _projects(facts: Facts) -> list[list[Any]]:
     return [[one.on, one.who, one.rights] for one in listings.by_project(facts)]
 
 
-def _no_project(facts: Facts) -> str:
-    if Scope.PROJECT_PERMISSIONS not in facts.as_of.scopes:
-        return "Permissions on projects were not read."
-    return "No permission on a project was seen."
+def _changes(facts: Facts) -> Sheet:
+    """Build the changes, without a baseline, which is none (changes.csv has it)."""
+    unknown = [f"What changed is not known: {facts.no_comparison}."] if facts.no_comparison else []
+    reaches_back = [facts.reaches_back] if facts.reaches_back else []
+    return Sheet(
+        "Changes",
+        CHANGES,
+        [_change(row) for row in facts.real_changes],
+        f"{words.UNCHANGED}." if facts.compares else "Nobody knows.",
+        [*unknown, *facts.unknown_parts, *reaches_back],
+        fixed=0,
+    )
 
 
 def _change(row: Mapping[str, Any]) -> list[Any]:
@@ -400,13 +460,17 @@ def _change(row: Mapping[str, Any]) -> list[Any]:
         row["login"],
         row["entitlement"],
         words.on(row),
+        row["resource"],
         words.through(row),
+        row["granted_via"],
         row["detail"],
     ]
 
 
 def _access(facts: Facts) -> Iterator[list[Any]]:
-    """Yield every right of every account, but membership, which Review has."""
+    """Yield every right that stands with an account, but membership, which Review has: what groups
+    may do on projects stands in Projects.
+    """
     for row in facts.access:
         if row["principal_type"] == "user" and row["access_type"] != "membership":
             yield [
@@ -414,7 +478,9 @@ def _access(facts: Facts) -> Iterator[list[Any]]:
                 row["name"],
                 row["entitlement"],
                 words.on(row),
+                row["resource"],
                 words.through(row),
+                row["granted_via"],
                 facts.day_of(row["valid_from"]),
             ]
 
@@ -548,7 +614,7 @@ def _prepare_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> 
         options = {"hidden": True} if column.is_hidden else {}
         sheet.set_column(place, place, column.width, looks.of(column), options)
         sheet.write_string(0, place, column.head, looks.header)
-    shown = min(len(one.rows), MOST_ROWS)
+    shown = min(len(one.rows), MOST_ROWS) + len(one.said)
     sheet.autofilter(0, 0, max(1, shown), len(one.columns) - 1)
     if one.printed:
         sheet.print_area(0, 0, shown, one.printed - 1)
@@ -569,19 +635,17 @@ def _filled(one: Sheet, looks: _Looks) -> str:
     """Write the rows of a sheet, and where it ends before they do."""
     to_fill = frozenset(place for place, column in enumerate(one.columns) if column.is_to_fill)
     rows = [[_cell(value) for value in row] for row in one.rows[:MOST_ROWS]]
-    if not rows:
-        rows.append([one.nothing, *("" for _ in one.columns[1:])])
-        to_fill = frozenset()
-    if (left := len(one.rows) - MOST_ROWS) > 0:
-        said = f"{summary.some(left, 'row', 'rows')} more: see the CSV files."
-        rows.append([said, *("" for _ in one.columns[1:])])
+    notes = one.said
     styles = [looks.of(column).xf_index for column in one.columns]
     wraps_at = [
         (place, column.width - 1)
         for place, column in enumerate(one.columns)
         if column.wraps and not column.is_to_fill
     ]
-    return "".join(rows_of(rows, styles, to_fill, wraps_at))
+    # In a cell that is not wrapped, a note is shown over all that are empty beside it.
+    plain = [looks.plain.xf_index, *styles[1:]]
+    said = rows_of([[note, *("" for _ in styles[1:])] for note in notes], plain)
+    return "".join((*said, *rows_of(rows, styles, to_fill, wraps_at, first=2 + len(notes))))
 
 
 def _cell(value: Any) -> Any:

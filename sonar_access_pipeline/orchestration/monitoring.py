@@ -528,16 +528,22 @@ LOST = {"failed", "incomplete"}
 """What a day is that was tried and not observed; a held one waits for a person."""
 
 
-def lost_days(resources: Resources) -> list[tuple[Connection, date]]:
+def lost_days(resources: Resources, instance: dg.DagsterInstance) -> list[tuple[Connection, date]]:
     """Find the connections whose sync of yesterday was tried, and did not observe it: the day is
-    over, and what the tables show for it can be made.
+    over, nothing reads any more, and what the tables show for it can be made.
     """
     yesterday = resources.clock().date() - timedelta(days=1)
+    flying = {
+        run.connection
+        for run in runs.in_flight(instance, [c.name for c in resources.settings.connections])
+    }
     lost = []
     with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in resources.settings.connections:
             key = connection.organization
-            if key is None or yesterday < resources.settings.first_day:
+            if key is None or connection.name in flying:
+                continue
+            if yesterday < resources.settings.first_day:
                 continue
             (covered,) = queries.coverage(transaction, key, yesterday, yesterday)
             end = Window(yesterday, yesterday).end

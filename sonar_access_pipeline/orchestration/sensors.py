@@ -8,7 +8,6 @@ notice: see `heartbeat_url`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
@@ -110,7 +109,7 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
         try:
             silence_entries = watcher.tell_of_silence(since)
             due = due_retries(resources, context.instance)
-            lost = lost_days(resources)
+            lost = lost_days(resources, context.instance)
         except WarehouseError as error:
             # The watch tells of it. This one runs, and can do nothing.
             return dg.SensorResult(skip_reason=str(error), cursor=cursor)
@@ -125,19 +124,24 @@ def sensors_of(resources: Resources, jobs: list[Jobs]) -> list[dg.SensorDefiniti
             )
             for connection, day, number in due
         ]
-        for connection, day in lost:
-            requests += _settling(connection, day)
+        requests += [_settling(context.instance, connection, day) for connection, day in lost]
         nothing = None if requests else "Nothing is to be tried again now."
         return dg.SensorResult(run_requests=requests, skip_reason=nothing, cursor=cursor)
 
     return [watch, retry]
 
 
-def _settling(connection: Connection, day: date) -> Iterator[dg.RunRequest]:
-    """Ask for what can be made of a day that was not observed: once."""
-    for job_name in (history_job_name(connection), evidence_job_name(connection)):
-        run_key = f"{connection.name}:{day}:{job_name}"
-        yield dg.RunRequest(run_key=run_key, job_name=job_name, partition_key=str(day))
+def _settling(instance: dg.DagsterInstance, connection: Connection, day: date) -> dg.RunRequest:
+    """Ask for what can be made of a day that was not observed, once each: its history, and then its
+    packet.
+    """
+    table = dg.AssetKey([connection.name, "fct_user_access"])
+    derived = instance.get_materialized_partitions(table)
+    make = evidence_job_name if str(day) in derived else history_job_name
+    job_name = make(connection)
+    return dg.RunRequest(
+        run_key=f"{connection.name}:{day}:{job_name}", job_name=job_name, partition_key=str(day)
+    )
 
 
 def _location(context: dg.SensorEvaluationContext) -> str | None:

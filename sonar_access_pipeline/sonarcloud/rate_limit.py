@@ -132,6 +132,9 @@ class RateLimit:
         """Let nobody start for so long: the source said that there were too many requests."""
         with self._shared() as state:
             state.closed_until = max(state.closed_until, self.now() + seconds)
+            # A pause that was imposed is no quiet time: what follows it is paced.
+            paced = state.closed_until + (self._at_once - 1) * self._interval
+            state.due = max(state.due, paced)
 
     @property
     def closed_seconds(self) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -617,16 +618,12 @@ def test_a_lost_day_gets_what_can_be_made_of_it_and_is_red_where_nothing_can(
     assert set(failed_partitions(here)) == {key.path[-1] for key in here.asset_keys}
     assert not evaluated(here, RETRY).run_requests
     here.clock.go_to(here.day(2))
-    requests = evaluated(here, RETRY).run_requests or []
     lost = str(here.day(1))
-    assert {(one.job_name, one.partition_key) for one in requests} == {
-        ("company_history", lost),
-        ("company_evidence", lost),
-    }
-    assert len({one.run_key for one in requests}) == 2, "each once, however often it is asked for"
-    for request in requests:
-        assert request.job_name
-        made = here.run(request.job_name.removeprefix("company_"), day=here.day(1))
+    for job in ("history", "evidence"):
+        (request,) = evaluated(here, RETRY).run_requests or []
+        assert (request.job_name, request.partition_key) == (f"company_{job}", lost)
+        assert request.run_key == f"company:{lost}:company_{job}", "once, however often it is asked"
+        made = here.run(job, day=here.day(1))
         assert made.success
     numbers = metadata_of(made, "evidence_packet")
     assert numbers["days_observed"] == 0
@@ -636,6 +633,32 @@ def test_a_lost_day_gets_what_can_be_made_of_it_and_is_red_where_nothing_can(
     here.live(2)
     here.clock.go_to(here.day(3))
     assert not evaluated(here, RETRY).run_requests
+
+
+def test_a_day_that_is_still_read_after_midnight_is_not_lost(on_disk: Company) -> None:
+    here = on_disk
+    here.live(0)
+    here.clock.go_to(here.day(1), hours=15)
+    run_id = str(uuid4())
+    with here.warehouse() as warehouse:
+        begin_attempt(
+            warehouse,
+            connection="company",
+            organization_key="acme",
+            partition_date=here.day(1),
+            run_id=run_id,
+            started_at=here.clock(),
+        )
+    run = here.instance.create_run_for_job(
+        here.definitions.resolve_job_def("company_daily"),
+        run_id=run_id,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"sonar_access/connection": "company", PARTITION_NAME_TAG: str(here.day(1))},
+    )
+    here.clock.go_to(here.day(2))
+    assert not evaluated(here, RETRY).run_requests
+    here.instance.report_run_failed(run)
+    assert evaluated(here, RETRY).run_requests
 
 
 def test_no_token_no_secret_and_no_persons_name_is_in_an_alert_or_a_log(

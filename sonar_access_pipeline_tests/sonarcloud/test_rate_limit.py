@@ -91,6 +91,14 @@ def test_a_limit_closes_the_way_for_everybody_and_for_those_who_wait_already() -
     assert rate_limit.closed_seconds == 0
 
 
+def test_after_a_limit_nobody_starts_many_at_once() -> None:
+    rate_limit = Imagined(600)
+    starts(rate_limit, 400)
+    rate_limit.close_for(60)
+    found = starts(rate_limit, 50)
+    assert found[-1] - found[0] == pytest.approx(4.9)
+
+
 def test_one_who_waits_for_a_turn_waits_on_when_the_way_is_closed_meanwhile() -> None:
     class Closing(Imagined):
         is_closed = False

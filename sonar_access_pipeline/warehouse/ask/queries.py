@@ -168,7 +168,8 @@ def observations(
 
 def access_at(transaction: Connection, answering: ObservationFacts) -> Rows:
     """Return every access row that an observation shows, with the names of that moment; what groups
-    may do on projects, once per group; and what `Anyone` may do. A scope that the observation did
+    may do on projects, and groups without members on the organization, once per group; and what
+    `Anyone` may do. A scope that the observation did
     not read shows nothing: it is unknown then.
 
     Columns: `ACCESS`. Ordered by principal_type (user, group, anyone), then login, access_type,
@@ -242,21 +243,29 @@ def _right(
 
 
 def _principals_at(transaction: Connection, answering: ObservationFacts, names: Names) -> Rows:
-    """Return what `Anyone` may do, and what groups may do on projects.
+    """Return what `Anyone` may do, what groups may do on projects, and what groups that nobody is
+    in may do on the organization.
 
-    Per login, the project rights through groups would be millions.
+    Per login, the project rights through groups would be millions; on the organization they stand
+    with each member.
     """
     grants = history_tables["fct_permission_grant"]
+    bridge = history_tables["bridge_group_member"]
+    at = (answering.organization_key, answering.observed_at)
+    has_members = select(bridge.c.group_id).where(shown_at(bridge, *at))
     scopes = ["organization"] + (
         ["project"] if Scope.PROJECT_PERMISSIONS in answering.scopes else []
     )
     grant_rows = transaction.execute(
         select(grants).where(
-            shown_at(grants, answering.organization_key, answering.observed_at),
+            shown_at(grants, *at),
             grants.c.scope.in_(scopes),
             or_(
                 grants.c.principal_type == "anyone",
-                and_(grants.c.principal_type == "group", grants.c.scope == "project"),
+                and_(
+                    grants.c.principal_type == "group",
+                    or_(grants.c.scope == "project", grants.c.principal.not_in(has_members)),
+                ),
             ),
         )
     )
