@@ -48,3 +48,15 @@ def of_project(access: Iterable[Row], project: str) -> list[Row]:
         if row["access_type"] == "project_permission"
         and project in (row["resource"], row["resource_name"])
     ]
+
+
+def of_no_account(row: Row) -> Row | None:
+    """Return a row that says what `Anyone` or a group may do, None for any other: what a group may
+    do on the organization stands with each of its members.
+    """
+    if row["principal_type"] in ("anyone", "group"):
+        return row
+    is_of_group = row["granted_via"].startswith("group:")
+    if not is_of_group or row["access_type"] != "organization_permission":
+        return None
+    return {**row, "principal_type": "group", "login": ""}

@@ -14,6 +14,7 @@ from sonar_access_pipeline.cli.alerts import alerts
 from sonar_access_pipeline.cli.base import OneSentence
 from sonar_access_pipeline.cli.evidence import evidence
 from sonar_access_pipeline.cli.questions import access, changes, coverage, findings, who
+from sonar_access_pipeline.cli.review import review
 from sonar_access_pipeline.cli.snapshot import snapshot
 from sonar_access_pipeline.cli.source import check, sync
 from sonar_access_pipeline.cli.start import demo, ui, upgrade
@@ -46,6 +47,7 @@ for command in (
     findings,
     who,
     evidence,
+    review,
     warehouse,
     snapshot,
     alerts,

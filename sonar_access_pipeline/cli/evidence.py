@@ -4,19 +4,15 @@ with.
 
 from __future__ import annotations
 
-import os
-import re
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.addresses import holds_more
 from sonar_access_pipeline.cli.base import (
     by_option,
     console,
@@ -29,8 +25,13 @@ from sonar_access_pipeline.cli.base import (
     say,
     window_of,
 )
+from sonar_access_pipeline.cli.packets import (
+    fingerprint_option,
+    known_warehouse,
+    opened_store,
+    trusted_files,
+)
 from sonar_access_pipeline.errors import AROUND, FAILED
-from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.terminal import Day, print_answer
 from sonar_access_pipeline.texts import TextError, bytes_in
@@ -38,31 +39,11 @@ from sonar_access_pipeline.warehouse.timeouts import WORKING
 
 if TYPE_CHECKING:
     from sonar_access_pipeline.evidence.packet import Packet
-    from sonar_access_pipeline.evidence.stores import Store
-    from sonar_access_pipeline.warehouse.database import Warehouse
 
 
 @click.group()
 def evidence() -> None:
     """Build, verify and list evidence packets."""
-
-
-def _fingerprints(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    for one in given:
-        if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", one):
-            raise click.BadParameter(
-                f"'{one}' is none; `ssh-keygen -l` prints one, as SHA256: and 43 characters."
-            )
-    return given
-
-
-fingerprint_option = click.option(
-    "--fingerprint",
-    "fingerprints",
-    multiple=True,
-    callback=_fingerprints,
-    help="Fingerprint (SHA256:...) of a key that you trust; repeatable.",
-)
 
 
 @evidence.command("build")
@@ -182,9 +163,9 @@ def evidence_verify(
     if path is None:
         _verify_all(organization, fingerprints, authorities)
         return
-    store, inside = _opened_store(path)
+    store, inside = opened_store(path)
     with ExitStack() as stack:
-        warehouse = None if offline else _known_warehouse("verify the files alone, with --offline.")
+        warehouse = None if offline else known_warehouse("verify the files alone, with --offline.")
         if warehouse is not None:
             stack.callback(warehouse.close)
         report = verify(
@@ -409,25 +390,14 @@ def evidence_worksheet(path: str, target: Path, fingerprints: tuple[str, ...]) -
     \b
     Example:  sonar-access evidence worksheet PACKET --to review-2026Q3.xlsx
     """
-    from sonar_access_pipeline.evidence.verify import verify
     from sonar_access_pipeline.evidence.workbook import worksheet
 
-    store, inside = _opened_store(path)
-    registered = () if fingerprints else _registered_keys(inside)
-    if not (fingerprints or registered):
-        raise click.UsageError(
-            "Nobody says whose signature to trust: no register of a warehouse of the settings has a"
-            " key for this packet. Name it with --fingerprint, as you got it from elsewhere."
-        )
-    # What is wrong with its neighbours does not make this packet another one.
-    report = verify(store, inside, fingerprints=fingerprints, registered=registered)
-    if report.own:
-        end(f"{path} is not what was sealed: {report.stranger or report.own[0]}.", FAILED)
+    files = trusted_files(path, fingerprints)
     if target.exists():
         raise click.UsageError(f"{target} is there already; name a new file.")
     try:
         with new_private_file(target) as file:
-            file.write(worksheet(store.get(inside)))
+            file.write(worksheet(files))
     except OSError as error:
         end(f"{target} cannot be written: {error.strerror}.", FAILED)
     say(f"Written: {target!s}. The sealed packet stays the record.")
@@ -448,7 +418,7 @@ def evidence_export_raw(organization: str | None, path: str, target: Path) -> No
     """
     from sonar_access_pipeline.evidence.raw import export_raw
 
-    store, inside = _opened_store(path)
+    store, inside = opened_store(path)
     with opened(organization, WORKING) as (warehouse, _):
         exported = export_raw(store.get(inside), store, warehouse, target)
     say(f"{exported.bodies} answers written to {exported.folder!s}.")
@@ -482,7 +452,7 @@ def evidence_rotate_key(new: str) -> None:
 
     settings = load()
     sealing = Resources(settings).sealing()
-    warehouse = _known_warehouse("mend it before the key is changed.")
+    warehouse = known_warehouse("mend it before the key is changed.")
     if warehouse is not None:
         with closing(warehouse):
             require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
@@ -493,81 +463,6 @@ def evidence_rotate_key(new: str) -> None:
         f"{sealing.signer.key.fingerprint} endorses {signer.key.fingerprint}. Set"
         f" SONAR_ACCESS_SIGNING_KEY to {new} now."
     )
-
-
-def _opened_store(path: str) -> tuple[Store, str]:
-    """Return the store that a packet lies in, three folders above the packet, and where the packet
-    lies in that store.
-    """
-    from sonar_access_pipeline.evidence.stores import store_of
-
-    if "://" in path and holds_more(path):
-        raise click.UsageError(
-            "An address of evidence holds no user, password or options; set the variables of the"
-            " store's SDK."
-        )
-    # Not where a link leads to: what is said is said of the path that was named.
-    whole = path.rstrip("/") if "://" in path else os.path.normpath(Path(path).absolute())
-    if "://" not in path and Path(whole).is_symlink():
-        raise EvidenceError(
-            f"{path} is a link to {Path(whole).resolve()}; name the folder itself, so that what is"
-            " said is of it."
-        )
-    steps = whole.rsplit("/", 3)
-    if len(steps) < 4:
-        raise EvidenceError(
-            f"{path} is no packet: a packet lies in <organization>/<window>/<digest>."
-        )
-    return store_of(steps[0] or "/"), "/".join(steps[1:])
-
-
-def _known_warehouse(otherwise: str) -> Warehouse | None:
-    """Open the warehouse of the settings; None where none is set, and none lies in the data folder.
-
-    Raises `WarehouseError` where one is set or lies there and does not answer; `otherwise` says how
-    to do without it.
-    """
-    from sonar_access_pipeline.warehouse.database import Warehouse
-    from sonar_access_pipeline.warehouse.errors import WarehouseError
-    from sonar_access_pipeline.warehouse.migrations import require_current
-
-    settings = load()
-    warehouse = Warehouse(settings.warehouse)
-    if (
-        settings.warehouse_url is None
-        and warehouse.sqlite_file is not None
-        and not warehouse.sqlite_file.exists()
-    ):
-        warehouse.close()
-        return None
-    try:
-        require_current(warehouse)
-    except WarehouseError as error:
-        warehouse.close()
-        raise WarehouseError(f"{error} Or {otherwise}") from None
-    return warehouse
-
-
-def _registered_keys(inside: str) -> tuple[str, ...]:
-    """Give the keys of a register that knows the packet whose folder has this name: all of them, as
-    keys are rotated.
-    """
-    from sonar_access_pipeline.warehouse.ask import queries
-    from sonar_access_pipeline.warehouse.ledger import packets
-
-    warehouse = _known_warehouse("name the packet's key with --fingerprint, and it is not asked.")
-    if warehouse is None:
-        return ()
-    begins = inside.rpartition("/")[2].partition("-")[0]
-    with closing(warehouse), warehouse.read() as transaction:
-        organizations = queries.organizations(transaction)
-        of_each = (queries.packets(transaction, key) for key in organizations)
-        packet_rows = list(chain.from_iterable(of_each))
-        keys = packets.keys(transaction)
-    is_known = any(
-        row["digest"].startswith(begins) and row["key_fingerprint"] for row in packet_rows
-    )
-    return tuple(sorted(keys)) if is_known else ()
 
 
 def _asked_window(

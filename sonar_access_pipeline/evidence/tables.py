@@ -115,6 +115,14 @@ def original(field: str) -> str:
     return field.removeprefix("'")
 
 
+def records(body: bytes) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file by its headings, as they were: an older packet lacks what came
+    later. Raises `ValueError`.
+    """
+    header, *rows = parsed(body)
+    return (dict(zip(header, map(original, fields), strict=True)) for fields in rows)
+
+
 LIMITS = ("subject", "observed", "why")
 GRAINS = {
     "population.csv": ("one row per login seen in any list at the end of the window", POPULATION),

@@ -27,12 +27,20 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from sonar_access_pipeline.access.rules import Result
+from sonar_access_pipeline.access.selection import of_no_account
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.evidence import listings, summary, words
 from sonar_access_pipeline.evidence.facts import Facts
 from sonar_access_pipeline.evidence.reproducible_zip import zipped
 from sonar_access_pipeline.evidence.sheet_rows import LEADING, rows_of
-from sonar_access_pipeline.evidence.tables import encoded, limits, original, parsed, row_digest
+from sonar_access_pipeline.evidence.tables import (
+    encoded,
+    limits,
+    original,
+    parsed,
+    records,
+    row_digest,
+)
 
 MINUTE = 16
 """Characters of a time: the CSV file has it whole."""
@@ -268,7 +276,7 @@ def _to_decide(data: Mapping[str, bytes]) -> list[Sheet]:
     """Build what a person decides on, from the data files of a packet alone: a sealed one and its
     copy have the same rows.
     """
-    findings, exceptions = _found(_records(data["findings.csv"]))
+    findings, exceptions = _found(records(data["findings.csv"]))
     scopes = json.loads(data["manifest.json"])["as_of"]["scopes"]
     return [
         Sheet(
@@ -294,12 +302,6 @@ def _unread(scopes: Iterable[str]) -> list[str]:
     """Say what the rows cannot hold, since nobody asked for it."""
     is_read = Scope.PROJECT_PERMISSIONS.value in scopes
     return [] if is_read else ["Permissions on projects were not read: nobody knows them."]
-
-
-def _records(body: bytes) -> Iterator[Record]:
-    """Yield the rows of a CSV file by its headings: an older packet lacks what came later."""
-    header, *rows = parsed(body)
-    return (dict(zip(header, map(original, fields), strict=True)) for fields in rows)
 
 
 def _found(rows: Iterable[Record]) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:
@@ -375,25 +377,13 @@ YES = {"true": "yes", "false": "no"}
 def _grants(access_csv: bytes) -> Iterator[list[Any]]:
     """Yield what `Anyone` and each group may do on each resource, `Anyone` first."""
     header, *rows = parsed(access_csv)
-    records = (
+    rows_of_it = (
         {**dict(zip(header, map(original, fields), strict=True)), FIELDS: fields} for fields in rows
     )
-    for one in listings.held(filter(None, map(_of_no_account, records))):
+    for one in listings.held(filter(None, map(of_no_account, rows_of_it))):
         behind = encoded(row[FIELDS] for row in one.rows).removesuffix("\n")
         digest = hashlib.sha256(behind.encode()).hexdigest()
         yield [one.who, one.on, *("" for _ in TO_FILL), one.rights, digest]
-
-
-def _of_no_account(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a row that says what `Anyone` or a group may do, None for any other: what a group may
-    do on the organization stands with each of its members.
-    """
-    if record["principal_type"] in ("anyone", "group"):
-        return record
-    is_of_group = record["granted_via"].startswith("group:")
-    if not is_of_group or record["access_type"] != "organization_permission":
-        return None
-    return {**record, "principal_type": "group", "login": ""}
 
 
 FIELDS = ""

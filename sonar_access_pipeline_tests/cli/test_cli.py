@@ -91,6 +91,27 @@ def test_what_only_shows_help_loads_nothing_that_a_question_needs(tmp_path: Path
     assert [name for name in HEAVY if f"'{name}'" in loaded] == []
 
 
+def test_a_review_is_planned_from_a_sealed_packet_alone(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    known = settings(simulator)
+    synced = run(tmp_path, "sync", **known)
+    folder = synced.stdout.split("Evidence packet of this run: ")[1].splitlines()[0].strip()
+    planned = run(tmp_path, "review", "plan", folder, "--format", "json", **known)
+    ends(planned, 0, "the packet has 30 accounts", "permissions on projects were not read")
+    items = json.loads(planned.stdout)
+    assert [item["item_no"] for item in items] == list(range(1, len(items) + 1))
+    assert sum(item["kind"] == "account" for item in items) == 30
+    assert {item["kind"] for item in items} == {"account", "privilege", "grant"}
+    admins = run(tmp_path, "review", "plan", folder, "--scope", "admins", **known)
+    ends(admins, 0, "left out", "privilege")
+    why = run(tmp_path, "review", "plan", folder, "--scope", "admins", "--left-out", **known)
+    ends(why, 0, "the account holds no privileged right")
+    population = Path(folder) / "population.csv"
+    population.write_bytes(population.read_bytes().replace(b",true,", b",false,", 1))
+    ends(run(tmp_path, "review", "plan", folder, **known), 1, "is not what was sealed")
+
+
 def test_findings_lives_and_rights_are_asked_for_by_name(
     simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -123,7 +144,7 @@ def test_findings_lives_and_rights_are_asked_for_by_name(
     )
 
     found = run(tmp_path, "findings", "--format", "json", **known)
-    ends(found, 0, "As of the observation of", "--all says why")
+    ends(found, 0, "Answered by the observation of", "--all says why")
     findings = json.loads(found.stdout)
     severities = [("high", "medium", "low").index(row["severity"]) for row in findings]
     assert severities == sorted(severities)

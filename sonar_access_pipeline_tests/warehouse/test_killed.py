@@ -111,12 +111,18 @@ def sigkill(warehouse: Warehouse, pid: int) -> None:
 
 
 def terminate_connections(warehouse: Warehouse, pid: int) -> None:
+    """Drop a connection in the middle of a statement: on a machine that does much else, a moment
+    that is chosen blindly may come before the first one or between two.
+    """
     others = (
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'sonar-access' AND pid <>"
-        " pg_backend_pid()"
+        " pg_backend_pid() AND state = 'active'"
     )
+    drop = text(f"SELECT pg_terminate_backend(pid) FROM ({others}) other")
+    until = time.monotonic() + 10 * LONGEST
     with warehouse.engine.connect() as connection:
-        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({others}) other"))
+        while not connection.execute(drop).all() and time.monotonic() < until:
+            connection.rollback()
 
 
 def crash_the_server(warehouse: Warehouse, pid: int) -> None:
