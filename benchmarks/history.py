@@ -55,6 +55,7 @@ from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.raw.snapshots import record, responses_of_many
 from sonar_access_pipeline.warehouse.schema import (
+    SCHEMA,
     history_table,
     history_tables,
     metadata,
@@ -149,7 +150,7 @@ class Ours:
         with self.warehouse.engine.connect().execution_options(
             isolation_level="AUTOCOMMIT"
         ) as connection:
-            connection.execute(text("VACUUM ANALYZE wide"))
+            connection.execute(text(f"VACUUM ANALYZE {SCHEMA}.wide"))
 
     def day(self, file: str) -> dict[str, float]:
         """One day, from parsed rows to commit, with the snapshot's mark."""

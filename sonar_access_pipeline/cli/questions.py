@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--account",
     "login",
-    help="Only rights of this login: its own, and on projects what its groups and Anyone have.",
+    help="Only rights of this login: its own, on projects its groups', and what Anyone may do.",
 )
 @click.option("--group", help="Only rights through this group, by name or id, and who is in it.")
 @click.option("--project", help="Only rights on this project, by key or name.")
@@ -347,7 +347,8 @@ def findings(
     \b
     Example:  sonar-access findings --check
     """
-    from sonar_access_pipeline.evidence.facts import findings_of
+    from sonar_access_pipeline.evidence.facts import findings_of, is_open
+    from sonar_access_pipeline.evidence.listings import by_need
     from sonar_access_pipeline.warehouse.ask import proof, queries
 
     today = last = last or datetime.now(UTC).date()
@@ -359,38 +360,21 @@ def findings(
                 last = min(last, first)
         as_of, rows = findings_of(warehouse, key, window_of(first, last))
         _say_answered(warehouse, key, as_of, today)
-    is_open = {id(row) for row in rows if row["result"] == "fail" and not _is_answered_for(row)}
+    failing = sum(map(is_open, rows))
     unknown = sum(row["result"] == "not_evaluable" for row in rows)
-    rows = sorted(rows, key=lambda row: _order_of_finding(row, is_open=id(row) in is_open))
-    shown = rows if everything else rows[: len(is_open)]
+    rows = by_need(rows)
+    shown = rows if everything else rows[:failing]
     print_answer(console, shown, form, proof.FINDINGS, FOUND if not everything else ALL_FOUND)
     if unknown and not everything:
         answers = "1 answer is" if unknown == 1 else f"{unknown} answers are"
-        say(
-            f"{answers} not known: --all says why.",
-            label="Not known:",
-            style="bold yellow",
-            to=errors,
-        )
-    if checks and is_open:
-        end(f"{len(is_open)} open.", FAILED)
+        _say_unknown(f"{answers} not known: --all says why.")
+    if checks and failing:
+        end(f"{failing} open.", FAILED)
 
 
 FOUND = ("severity", "title", "subject", "name", "detail", "failing_since")
 ALL_FOUND = ("result", *FOUND, "exception_by", "exception_until", "exception_ended")
 """What people see first of a finding."""
-
-
-def _is_answered_for(row: Mapping[str, Any]) -> bool:
-    return row["exception_by"] is not None and row["exception_ended"] is None
-
-
-def _order_of_finding(row: Mapping[str, Any], *, is_open: bool) -> tuple[bool, int, int]:
-    """Order findings: open ones first, then those that somebody answers for, then what is not
-    known; each the severe first.
-    """
-    severities, results = ("high", "medium", "low"), ("fail", "not_evaluable", "pass")
-    return not is_open, results.index(row["result"]), severities.index(row["severity"])
 
 
 @click.command()

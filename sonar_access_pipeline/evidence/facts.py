@@ -161,11 +161,7 @@ class Facts:
     @property
     def failed(self) -> Rows:
         """The findings that nobody answers for now."""
-        return [
-            row
-            for row in self.findings
-            if row["result"] == Result.FAIL.value and not _is_excepted(row)
-        ]
+        return [row for row in self.findings if is_open(row)]
 
     @property
     def excepted(self) -> Rows:
@@ -198,6 +194,11 @@ class Facts:
         after midnight.
         """
         return round((self.window.end - self.as_of.observed_at).total_seconds())
+
+
+def is_open(finding: Mapping[str, Any]) -> bool:
+    """Tell whether a rule fails and nobody answers for it."""
+    return finding["result"] == Result.FAIL.value and not _is_excepted(finding)
 
 
 def _is_excepted(finding: Mapping[str, Any]) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sonar_access_pipeline.access.rules import Result
 from sonar_access_pipeline.evidence import summary, words
-from sonar_access_pipeline.evidence.facts import Facts
+from sonar_access_pipeline.evidence.facts import Facts, is_open
 from sonar_access_pipeline.warehouse.ask.queries import Rows
 
 PRINCIPALS = ("anyone", "group", "user")
@@ -55,6 +56,23 @@ def _titles(findings: Rows) -> dict[str, dict[str, None]]:
         if row["subject_type"] == "account":
             titles[row["subject"]].setdefault(row["title"])
     return titles
+
+
+RESULTS = (Result.FAIL.value, Result.NOT_EVALUABLE.value, Result.PASS.value)
+
+
+def by_need(findings: Rows) -> Rows:
+    """Order what rules answer: what is open first, then what somebody answers for, then what is not
+    known, passes last; of each the severe first.
+    """
+    return sorted(
+        findings,
+        key=lambda row: (
+            RESULTS.index(row["result"]),
+            row["result"] == Result.FAIL.value and not is_open(row),
+            summary.SEVERITIES.index(row["severity"]),
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -391,15 +391,8 @@ FIELDS = ""
 
 
 def _findings(facts: Facts) -> Iterator[list[Any]]:
-    """Yield every answer of every rule: what fails first, the severe first; passes last."""
-    order = (Result.FAIL.value, Result.NOT_EVALUABLE.value, Result.PASS.value)
-
-    def need(row: Mapping[str, Any]) -> tuple[int, bool, int]:
-        is_excepted = row["exception_by"] is not None and row["exception_ended"] is None
-        severity = summary.SEVERITIES.index(row["severity"])
-        return order.index(row["result"]), is_excepted, severity
-
-    for row in sorted(facts.findings, key=need):
+    """Yield every answer of every rule, what needs a decision first."""
+    for row in listings.by_need(facts.findings):
         yield [
             row["severity"],
             row["title"],

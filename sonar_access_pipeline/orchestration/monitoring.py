@@ -492,6 +492,12 @@ def watching_since(since: datetime | None, looked_at: datetime | None, limits: L
     return since if since and looked_at and now - looked_at < limits.silent / 2 else now
 
 
+def _flying(resources: Resources, instance: dg.DagsterInstance) -> set[str]:
+    """Return the names of the connections of which a run has not ended."""
+    names = [connection.name for connection in resources.settings.connections]
+    return {run.connection for run in runs.in_flight(instance, names)}
+
+
 def due_retries(
     resources: Resources, instance: dg.DagsterInstance, first_pause: timedelta = FIRST_PAUSE
 ) -> list[tuple[Connection, date, int]]:
@@ -499,10 +505,7 @@ def due_retries(
     and the number of the try.
     """
     now = resources.clock()
-    flying = {
-        run.connection
-        for run in runs.in_flight(instance, [c.name for c in resources.settings.connections])
-    }
+    flying = _flying(resources, instance)
     retries = []
     with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in resources.settings.connections:
@@ -533,10 +536,7 @@ def lost_days(resources: Resources, instance: dg.DagsterInstance) -> list[tuple[
     over, nothing reads any more, and what the tables show for it can be made.
     """
     yesterday = resources.clock().date() - timedelta(days=1)
-    flying = {
-        run.connection
-        for run in runs.in_flight(instance, [c.name for c in resources.settings.connections])
-    }
+    flying = _flying(resources, instance)
     lost = []
     with resources.warehouse(ASKING) as warehouse, warehouse.read() as transaction:
         for connection in resources.settings.connections:
