@@ -43,41 +43,16 @@ def child(kind: str, folder: Path) -> None:
 
 
 def run_empty(resources: Any, day: str) -> None:
-    """The same job with the same assets and checks, which do nothing."""
+    """Run the same job with the same assets and checks, which do nothing."""
     import dagster as dg
 
-    from sonar_access_pipeline.orchestration.build import build_definitions
+    from benchmarks.hollow import hollow
+    from sonar_access_pipeline.orchestration.jobs import daily_job_name
     from sonar_access_pipeline.orchestration.launch import QUIET, dagster_home
 
-    ours = build_definitions(resources)
-
-    def emptied(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-        @dg.multi_asset(
-            name=asset.op.name,
-            specs=[*asset.specs],
-            check_specs=[*asset.check_specs],
-            partitions_def=asset.partitions_def,
-            backfill_policy=asset.backfill_policy,
-        )
-        def nothing() -> Any:
-            for check in asset.check_specs:
-                yield dg.AssetCheckResult(
-                    asset_key=check.asset_key, check_name=check.name, passed=True
-                )
-            for spec in asset.specs:
-                yield dg.MaterializeResult(asset_key=spec.key)
-
-        return nothing
-
-    assets = [
-        emptied(asset) for asset in ours.assets or [] if isinstance(asset, dg.AssetsDefinition)
-    ]
-    job = dg.define_asset_job("empty", executor_def=dg.in_process_executor)
-    definitions = dg.Definitions(assets=assets, jobs=[job])
+    job = hollow(resources).resolve_job_def(daily_job_name(resources.settings.connections[0]))
     with dg.DagsterInstance.from_config(str(dagster_home(resources.settings))) as instance:
-        done = definitions.resolve_job_def("empty").execute_in_process(
-            instance=instance, partition_key=day, run_config=QUIET
-        )
+        done = job.execute_in_process(instance=instance, partition_key=day, run_config=QUIET)
         assert done.success
 
 
