@@ -245,7 +245,7 @@ def main() -> None:
     rows += [
         (
             "wall / (pages x latency / connections)",
-            "at most 1.10",
+            "at most 1.06",
             f"{wall / wire:.2f} ({requests:.0f} pages, {wall:.2f} s)",
         ),
         (

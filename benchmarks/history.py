@@ -327,12 +327,12 @@ def against_peers(folder: Path, server: str) -> list[tuple[str, str, str]]:
     return [
         (
             "dbt-postgres snapshot, load + command line / our day merge",
-            "at least 20",
+            "at least 12",
             f"{median(took['dbt']) / ours:.1f} ({ours:.2f} s)",
         ),
         (
             "dbt-postgres, load + node time only / ours",
-            "at least 8",
+            "at least 4",
             f"{median(took['dbt'], 'node') / ours:.1f}",
         ),
         (

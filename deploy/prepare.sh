@@ -31,7 +31,7 @@ fi
 [ -e secrets/password_postgres ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > secrets/password_postgres
 touch secrets/passwords
 chmod u+w secrets/passwords
-for role in dagster sonar_access pipeline operator analyst reviewer; do
+for role in dagster sonar_access pipeline operator analyst reviewer review; do
     grep -q "^$role=" secrets/passwords ||
         printf '%s=%s\n' "$role" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >> secrets/passwords
 done

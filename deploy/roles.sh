@@ -29,6 +29,6 @@ SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0'
 FROM (VALUES ('dagster'), ('sonar_access')) AS wanted(name)
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec
 REVOKE ALL ON DATABASE dagster, sonar_access, postgres FROM PUBLIC;
-GRANT CONNECT ON DATABASE sonar_access TO pipeline, operator, analyst, reviewer;
+GRANT CONNECT ON DATABASE sonar_access TO pipeline, operator, analyst, reviewer, review;
 SQL
 ask --dbname sonar_access --command 'CREATE EXTENSION IF NOT EXISTS btree_gist'

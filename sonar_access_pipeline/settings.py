@@ -7,12 +7,12 @@ Tokens are named here, never held; `Connection.token` fetches one when it is nee
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,13 +42,16 @@ from pydantic_settings.exceptions import SettingsError as PydanticSettingsError
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.calendar import Calendar
 from sonar_access_pipeline.access.policy import Exemption, Policy, identity
+from sonar_access_pipeline.access.review.people import SELF
 from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 from sonar_access_pipeline.private import expanded
+from sonar_access_pipeline.roster import RosterError, RosterRow, read_roster
 from sonar_access_pipeline.settings_errors import SettingsError
+from sonar_access_pipeline.settings_review import ReviewSettings, SeriesSettings
 from sonar_access_pipeline.settings_words import Written, sentences, unreadable
-from sonar_access_pipeline.texts import TextError, table_of, text_in, value_of
+from sonar_access_pipeline.texts import TextError, text_in, value_of
 from sonar_access_pipeline.warehouse.database import sqlite_url
 
 HOSTS = {"eu": "https://sonarcloud.io", "us": "https://sonarqube.us"}
@@ -248,8 +251,8 @@ class PolicyException(BaseModel):
     @field_validator("rule")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in RULES:
-            raise ValueError(f"there is no rule '{value}'; there are: {', '.join(RULES)}")
+        if value not in {*RULES, SELF}:
+            raise ValueError(f"there is no rule '{value}'; there are: {', '.join((*RULES, SELF))}")
         return value
 
 
@@ -300,33 +303,26 @@ class PolicySettings(BaseModel):
         )
 
 
-def _roster(file: Path, active: str) -> dict[str, str]:
-    """Status by identity.
-
-    A row without a status is of somebody active; an empty roster is an error, not an empty company.
+def roster_rows(file: Path) -> list[RosterRow]:
+    """Read a roster. Raises `SettingsError` for one that cannot be read; an empty one is an error,
+    not an empty company.
     """
     try:
-        rows = table_of(text_in(file))
-    except (TextError, csv.Error) as error:
-        raise SettingsError(f"The roster {file} cannot be read: {error}.") from None
-    columns = {value_of(str(name)).casefold(): name for name in (rows[0] if rows else ())}
-    keys = [columns[name] for name in ("login", "email", "e-mail") if name in columns]
+        return read_roster(file)
+    except RosterError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _roster(file: Path, active: str) -> dict[str, str]:
+    """Status by identity. A row without a status is of somebody active."""
     known: dict[str, str] = {}
-    for row in rows:
-        status = (
-            value_of(row.get(columns.get("status", "")) or "").casefold()
-            or active.strip().casefold()
-        )
-        known |= {identity(text): status for key in keys if (text := value_of(row[key] or ""))}
-    if not known:
-        raise SettingsError(
-            f"The roster {file} names nobody; give it a column login or email, and a row per"
-            " person."
-        )
+    for row in roster_rows(file):
+        status = row.status or active.strip().casefold()
+        known |= dict.fromkeys(map(identity, row.names), status)
     return known
 
 
-OF_FILE = frozenset({"connections", "policy"})
+OF_FILE = frozenset({"connections", "policy", "review"})
 """Settings that a file says, and no variable of the documentation."""
 
 
@@ -454,6 +450,9 @@ class Settings(BaseSettings):
     policy: PolicySettings = setting(
         PolicySettings(), "what the rules measure by, as `[policy]` in a settings file"
     )
+    review: ReviewSettings = setting(
+        ReviewSettings(), "who reviews access, and how often, as `[review]` in a settings file"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -579,6 +578,13 @@ class Settings(BaseSettings):
                 f"organization '{twice[0]}' appears in two connections; its history has one source"
             )
         return self
+
+    def whole_policy(self) -> Policy:
+        """Build the policy that is to be in force, with the roster as its file is now.
+
+        Raises `SettingsError`.
+        """
+        return replace(self.policy.policy(), review=self.review.policy())
 
     @property
     def brake(self) -> Brake:
@@ -800,5 +806,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "connections": Connection,
     "policy": PolicySettings,
     "exceptions": PolicyException,
+    "review": ReviewSettings,
+    "series": SeriesSettings,
 }
 """What can be set, by the name of the table that it stands in."""

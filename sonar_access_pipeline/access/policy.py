@@ -37,12 +37,16 @@ service account.
 """
 
 
+LATER = {"later": True}
+"""Marks a field of a policy that came after the first release."""
+
+
 def later(default: Any) -> Any:
     """Give a field of a policy that came after the first release.
 
     Its default is a value, or a tuple of them.
     """
-    return field(default=default, metadata={"later": True})
+    return field(default=default, metadata=LATER)
 
 
 def identity(text: str) -> str:
@@ -68,6 +72,50 @@ class Exemption:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A rhythm of reviews: what they are about, every how many months, within how many days, and
+    how many days before the end reviewers are reminded.
+    """
+
+    name: str
+    scope: str
+    every_months: int
+    due_days: int
+    reminders: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReviewPolicy:
+    """How access is reviewed. Who answers and who decides stand here as they are called: they act.
+
+    `oldest_days`: how old an observation may be when a review of it is opened. `bulk_at_most`:
+    items that may be kept at once. `privilege_days` and `days`: until what is decided is to be
+    done. `privileged`: rights that are decided one by one, beside those that always are.
+    """
+
+    owner: str | None = None
+    fallback: str | None = None
+    oldest_days: int = 7
+    bulk_at_most: int = 25
+    privilege_days: int = 1
+    days: int = 7
+    privileged: tuple[str, ...] = ()
+    series: tuple[Series, ...] = ()
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> ReviewPolicy:
+        """Read it from a document."""
+        series = tuple(
+            Series(**{**one, "reminders": tuple(one["reminders"])}) for one in content["series"]
+        )
+        return cls(**{**content, "privileged": tuple(content["privileged"]), "series": series})
+
+
+NO_REVIEWS = ReviewPolicy()
+"""What holds where nobody said how access is reviewed."""
+
+
+@dataclass(frozen=True)
 class Policy:
     """One policy. The defaults are in force where nobody said anything else: version 0.
 
@@ -88,6 +136,7 @@ class Policy:
     roster: Mapping[str, str] | None = None
     """Status, by the identity of a login or an e-mail address; None where there is no roster."""
     exemptions: tuple[Exemption, ...] = ()
+    review: ReviewPolicy = field(default=NO_REVIEWS, metadata=LATER)
 
     @cached_property
     def document(self) -> bytes:
@@ -129,7 +178,8 @@ class Policy:
             Exemption(**{**one, "until": date.fromisoformat(one["until"])})
             for one in content["exemptions"]
         )
-        return cls(**{**content, **lists, "exemptions": exemptions})
+        review = {"review": ReviewPolicy.of(content["review"])} if "review" in content else {}
+        return cls(**{**content, **lists, **review, "exemptions": exemptions})
 
     def owner_of(self, login: str) -> str | None:
         """Return who owns a service account; None where nobody was named."""

@@ -93,8 +93,8 @@ def alone(
         report.own += [f"{name} is missing" for name in missing]
         return None
     digests = digests_of({name: body for name, body in files.items() if name not in OUTSIDE})
-    report.own += _sum_faults(files[SUMS], digests)
-    key = _signature(files, report)
+    report.own += sum_faults(files[SUMS], digests)
+    key = signing_key(files, report)
     if key is None:
         return None
     if not trust.believes(key):
@@ -134,7 +134,8 @@ def alone(
     return about, manifest
 
 
-def _sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
+def sum_faults(sums: bytes, digests: Mapping[str, str]) -> Iterator[str]:
+    """Yield in what a packet's files are not those that its sums list."""
     if sums == sums_from(digests):
         return
     listed = dict(_sum_line(line) for line in sums.decode(errors="replace").splitlines())
@@ -153,7 +154,7 @@ def _sum_line(line: str) -> tuple[str, str]:
     return name, digest
 
 
-def _signature(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
+def signing_key(files: Mapping[str, bytes], report: Report) -> PublicKey | None:
     """Find the key that signed the packet, as far as anything here can show it."""
     try:
         key = verified(files[SUMS], files[SIGNATURE], PACKETS)

@@ -28,12 +28,14 @@ from sonar_access_pipeline.evidence.keys import (
     key_path,
 )
 from sonar_access_pipeline.evidence.packet import MANIFEST, RENDERINGS, Packet
+from sonar_access_pipeline.evidence.reviews.packet import ReviewPacket
 from sonar_access_pipeline.evidence.signers import HEADS, KEYS, PACKETS, STATEMENTS, Signer
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.evidence.timestamps import Stamp
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger import packets
+from sonar_access_pipeline.warehouse.reviews import facts as reviews
 
 SEAL = "seal.json"
 SIGNERS = "allowed_signers"
@@ -51,7 +53,7 @@ OF_ONE_SEAL = OUTSIDE | {SEAL, SIGNERS, AUTHORITIES}
 """The files that belong to one building: all others are the same bytes whenever the same content is
 sealed.
 """
-RESERVED = frozenset({"heads", "keys", "statements", "store"})
+RESERVED = frozenset({"heads", "keys", "reviews", "statements", "store"})
 """Folders beside those of organizations: the folder of an organization with such a key is written
 otherwise.
 """
@@ -372,14 +374,23 @@ def _files(
         "key": signer.origin,
         "time_stamp": sealing.stamp is not None,
     }
+    return _signed_files(packet.files, about, sealing)
+
+
+def _signed_files(
+    files: Mapping[str, bytes], about: Mapping[str, object], sealing: Sealing
+) -> dict[str, bytes]:
+    """Add to the files of a packet what seals them: who signed, the sums, their signature and its
+    stamp.
+    """
     content = {
-        **packet.files,
+        **files,
         SEAL: canonical_json(about),
-        SIGNERS: signer.allowed_signers,
+        SIGNERS: sealing.signer.allowed_signers,
         **sealing.known_authorities,
     }
     sums = sums_of(content)
-    signature = signer.sign(sums, PACKETS)
+    signature = sealing.signer.sign(sums, PACKETS)
     return {**content, SUMS: sums, SIGNATURE: signature, **sealing.stamped(signature, STAMP)}
 
 
@@ -568,6 +579,39 @@ def state(
     )
     _require_published(_published(warehouse, sealing), path)
     return header.location
+
+
+def seal_review(packet: ReviewPacket, sealing: Sealing, warehouse: Warehouse, *, by: str) -> str:
+    """Enter the packet of a review with its finished files, and publish it; where it lies. One that
+    was entered before is kept.
+
+    Raises `EvidenceError`, and `ReviewError` for a review that was ended meanwhile.
+    """
+    name = f"{packet.review_id:06d}-{packet.digest[:12]}"
+    path = f"reviews/{folder_of(packet.organization_key)}/{name}"
+    require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
+    endorse(sealing)
+    with warehouse.read() as transaction:
+        before = packets.entries(transaction, packet.organization_key)
+        head = packets.last_head(transaction)
+        is_known = packets.was_published(transaction, path)
+    if not is_known:
+        at = sealing.clock()
+        about = {
+            "digest": packet.digest,
+            "previous_digest": before[-1].digest if before else None,
+            "snapshot_chain_head": head.head_sha256 if head else None,
+            "sealed_at": at,
+            "version": __version__,
+            "signed_by": sealing.signer.key.fingerprint,
+            "key": sealing.signer.origin,
+            "time_stamp": sealing.stamp is not None,
+        }
+        header = packets.Header(path, sealing.store.place(path), SUMS, at)
+        bundle = packets.Bundle(header, _signed_files(packet.files, about, sealing))
+        reviews.seal(warehouse, packet.review_id, packet.digest, by=by, bundle=bundle, at=at)
+    _require_published(_published(warehouse, sealing), path)
+    return sealing.store.place(path)
 
 
 def _signer_of_head(store: Store, path: str, head: packets.Head, ours: Collection[str]) -> str:

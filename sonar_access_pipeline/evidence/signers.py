@@ -33,8 +33,8 @@ from sonar_access_pipeline.private import expanded, new_private_file, private_fo
 
 PRINCIPAL = "sonar-access"
 """Whom `ssh-keygen -Y verify -I` is asked about."""
-PACKETS, HEADS, KEYS, STATEMENTS, STORES = (
-    f"sonar-access-{what}" for what in ("packet", "head", "key", "statement", "store")
+PACKETS, HEADS, KEYS, STATEMENTS, STORES, REVIEWS = (
+    f"sonar-access-{what}" for what in ("packet", "head", "key", "statement", "store", "review")
 )
 """Namespaces: what is signed as one thing is never taken for another."""
 SELF_SIGNED = "self-signed on the collecting machine"

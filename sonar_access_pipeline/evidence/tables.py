@@ -314,6 +314,7 @@ SPELLED: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: "",
     bool: lambda value: "true" if value else "false",
     int: str,
+    float: repr,
     datetime: iso,
     date: date.isoformat,
 }

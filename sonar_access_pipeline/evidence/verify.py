@@ -30,9 +30,26 @@ from sonar_access_pipeline.evidence.line import (
     place_of,
     superseding,
 )
-from sonar_access_pipeline.evidence.offline import REQUIRED, Report, alone, listed
+from sonar_access_pipeline.evidence.offline import (
+    REQUIRED,
+    Report,
+    alone,
+    listed,
+    signing_key,
+    sum_faults,
+)
 from sonar_access_pipeline.evidence.packet import MANIFEST, build
-from sonar_access_pipeline.evidence.seal import SEAL, SUMS, digests_of
+from sonar_access_pipeline.evidence.reviews.checking import faults_of
+from sonar_access_pipeline.evidence.reviews.packet import REVIEW
+from sonar_access_pipeline.evidence.reviews.packet import build as build_review
+from sonar_access_pipeline.evidence.seal import (
+    OUTSIDE,
+    SEAL,
+    SIGNATURE,
+    SIGNERS,
+    SUMS,
+    digests_of,
+)
 from sonar_access_pipeline.evidence.stores import Store, read_all
 from sonar_access_pipeline.evidence.tables import FORMATS
 from sonar_access_pipeline.warehouse.ask import queries
@@ -98,6 +115,10 @@ def verify(
     """
     files = store.get(path)
     report = Report()
+    if REVIEW in files:
+        trust = Trust(store, fingerprints, registered or _keys(warehouse))
+        _review(files, trust, report, warehouse)
+        return report
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(
             f"{store.place(path)} is no packet: it must hold {', '.join(REQUIRED)}."
@@ -133,6 +154,32 @@ def verify(
             around += _build_again(line, files, about, manifest, register.rows, warehouse, report)
     report.around, report.stated = line.settled(around)
     return report
+
+
+def _review(
+    files: Mapping[str, bytes], trust: Trust, report: Report, warehouse: Warehouse | None
+) -> None:
+    """Look at the packet of a review: by its own files, and by the warehouse it was built from."""
+    missing = sorted({SEAL, SIGNERS, SUMS, SIGNATURE} - files.keys())
+    report.own += [f"{name} is missing" for name in missing]
+    if missing:
+        return
+    sealed = {name: body for name, body in files.items() if name not in OUTSIDE}
+    report.own += sum_faults(files[SUMS], digests_of(sealed))
+    key = signing_key(files, report)
+    if key is None:
+        return
+    if not trust.believes(key):
+        report.stranger = trust.refusal(key)
+        report.own.append(report.stranger)
+        return
+    report.notes.append(trust.note(key))
+    report.own += faults_of(files)
+    if warehouse is not None and not report.own:
+        with warehouse.read() as transaction:
+            again = build_review(transaction, json.loads(files[REVIEW])["review_id"])
+        differing = [name for name, body in again.data.items() if files.get(name) != body]
+        report.around += [f"the warehouse gives another {name} now" for name in differing]
 
 
 def verify_all(

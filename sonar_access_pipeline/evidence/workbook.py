@@ -233,7 +233,7 @@ def write(facts: Facts, data: Mapping[str, bytes]) -> bytes:
             "Not observed", LIMITS, [_limit(row) for row in limits(facts)], "Nothing is left out."
         ),
     ]
-    return _workbook(
+    return workbook_of(
         _summary(facts), sheets, words.source(facts), words.title(facts), facts.as_of.observed_at
     )
 
@@ -263,7 +263,7 @@ def worksheet(packet: Mapping[str, bytes]) -> bytes:
             " there: a decision is on exactly these.",
         ),
     ]
-    return _workbook(
+    return workbook_of(
         lines,
         _to_decide(packet),
         f"Source: {kind}",
@@ -507,13 +507,14 @@ def _summary(facts: Facts) -> list[tuple[str, Any]]:
     return lines
 
 
-def _workbook(
+def workbook_of(
     lines: Sequence[tuple[str, Any]],
     sheets: Sequence[Sheet],
     source: str,
     title: str,
     made: datetime,
 ) -> bytes:
+    """Build a workbook: a summary of some lines, then the sheets. The same bytes everywhere."""
     buffer = io.BytesIO()
     with xlsxwriter.Workbook(
         buffer, {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
@@ -603,7 +604,7 @@ def _prepare_sheet(sheet: Worksheet, one: Sheet, looks: _Looks, source: str) -> 
         sheet.print_area(0, 0, shown, one.printed - 1)
     if any(column.is_to_fill for column in one.columns):
         sheet.protect(options=LOCKED)
-        decision = one.columns.index(TO_FILL[0])
+        decision = [column.head for column in one.columns].index(TO_FILL[0].head)
         sheet.data_validation(1, decision, max(1, shown), decision, CHOICE)
 
 

@@ -152,7 +152,7 @@ def _policy_fault(resources: Resources, warehouse: Warehouse) -> SettingsError |
     """
     record_rules(warehouse, resources.clock)
     try:
-        record_policy(warehouse, resources.settings.policy.policy(), resources.clock)
+        record_policy(warehouse, resources.settings.whole_policy(), resources.clock)
     except SettingsError as fault:
         return fault
     return None

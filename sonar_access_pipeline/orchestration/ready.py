@@ -77,7 +77,7 @@ def has_key(resources: Resources) -> bool:
 
 
 def _policy(resources: Resources) -> Iterator[str]:
-    resources.settings.policy.policy()
+    resources.settings.whole_policy()
     yield from ()
 
 

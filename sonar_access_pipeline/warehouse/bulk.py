@@ -2,7 +2,7 @@
 to the driver.
 
 PostgreSQL takes COPY, SQLite `executemany`; SQLAlchemy's own inserts are six and two times slower.
-Types are few and known: text, bool, bytes, datetime, and None.
+Types are few and known: text, bool, int, bytes, datetime, and None.
 """
 
 from __future__ import annotations
@@ -89,8 +89,13 @@ def _execute_many(
         for row in rows
     ]
     transaction.exec_driver_sql(
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", spelled
+        f"INSERT INTO {table.name} ({_quoted(transaction, names)}) VALUES ({places})", spelled
     )
+
+
+def _quoted(transaction: Connection, names: Sequence[str]) -> str:
+    """Name columns as the database needs it: some names are words of SQL."""
+    return ", ".join(map(transaction.dialect.identifier_preparer.quote, names))
 
 
 def _copy(
@@ -102,7 +107,7 @@ def _copy(
         "".join("\t".join([SPELLED[type(value)](value) for value in row]) + "\n" for row in rows)
     )
     with raw.cursor() as cursor:
-        cursor.copy_expert(f"COPY {table.name} ({', '.join(names)}) FROM STDIN", lines)
+        cursor.copy_expert(f"COPY {table.name} ({_quoted(transaction, names)}) FROM STDIN", lines)
 
 
 @lru_cache(maxsize=1024)
@@ -123,5 +128,6 @@ SPELLED: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "t" if value else "f",
     bytes: lambda value: rf"\\x{value.hex()}",
     datetime: _iso,
+    int: str,
 }
 """How COPY's text form writes a value of each type."""

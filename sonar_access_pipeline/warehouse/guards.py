@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, product, starmap
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, text
 
 from sonar_access_pipeline.warehouse.schema import (
     APPEND_ONLY,
@@ -140,6 +140,19 @@ def append_only(table: str, *, is_postgresql: bool, unless: str | None = None) -
     refuse = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     yield f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table}{allowed} {refuse}"
     yield f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}"
+
+
+def only_redacted(table: Table, people: Sequence[str], *, is_postgresql: bool) -> str:
+    """Give the condition for an update that puts a pseudonym in the place of a person, in the
+    columns named, and changes nothing else.
+    """
+    same = "NEW.{0} IS NOT DISTINCT FROM OLD.{0}" if is_postgresql else "NEW.{0} IS OLD.{0}"
+    quoted = {column.name: f'"{column.name}"' for column in table.columns}
+    conditions = [same.format(quoted[name]) for name in quoted if name not in people]
+    conditions += [
+        f"({same.format(quoted[name])} OR NEW.{quoted[name]} LIKE 'redacted-%')" for name in people
+    ]
+    return " AND ".join(conditions)
 
 
 FUNCTIONS = ("refuse_change", "refuse_other_bytes")

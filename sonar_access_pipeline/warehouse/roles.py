@@ -1,4 +1,4 @@
-"""Who may do what in a warehouse on PostgreSQL: four kinds of roles, each with as little as its
+"""Who may do what in a warehouse on PostgreSQL: five kinds of roles, each with as little as its
 work needs.
 
 A role is made by whoever administers the database; here it is granted what it needs, and nothing
@@ -47,6 +47,15 @@ from sonar_access_pipeline.warehouse.schema import (
     sync_attempt,
     watch_look,
 )
+from sonar_access_pipeline.warehouse.schema_reviews import (
+    PEOPLE,
+    REVIEW_TABLES,
+    fct_follow_up,
+    review_assignment,
+    review_decision,
+    review_event,
+    review_signoff,
+)
 
 
 class Role(StrEnum):
@@ -54,13 +63,14 @@ class Role(StrEnum):
 
     ANALYST = "analyst"
     REVIEWER = "reviewer"
+    REVIEW = "review"
     PIPELINE = "pipeline"
     OPERATOR = "operator"
 
 
 DERIVING = frozenset({Role.PIPELINE, Role.OPERATOR})
 """The kinds that derive, and so write what is derived."""
-DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name})
+DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name, fct_follow_up.name})
 FACTS = frozenset(
     table.name
     for table in (
@@ -82,10 +92,21 @@ FACTS = frozenset(
         evidence_outbox,
         evidence_store,
         evidence_statement,
+        *REVIEW_TABLES,
     )
 )
 
-DECIDED = (snapshot_decision, organization_end, redaction, redacted_body, evidence_statement)
+STATED = (review_assignment, review_decision, review_signoff, review_event)
+"""What people state in a review that is open."""
+DECIDED = (
+    snapshot_decision,
+    organization_end,
+    redaction,
+    redacted_body,
+    evidence_statement,
+    review_decision,
+    review_signoff,
+)
 """What only people enter: no step of a run writes there."""
 
 
@@ -94,13 +115,18 @@ def privileges(role: Role) -> Mapping[str, str]:
 
     An analyst reads what is derived, but no e-mail addresses. A reviewer reads these too, and how
     everything came to be, but no raw answers. The pipeline adds to what is append-only, and changes
-    only what is derived, what it tried, and a body's bytes; it enters no decision. An operator may
-    do what the pipeline may, and may also decide: it is the role of a person at the command line.
+    only what is derived, what it tried, and a body's bytes; it enters no decision, of a snapshot or
+    in a review. An operator may do what the pipeline may, and may also decide: it is the role of a
+    person at the command line. Review is the role of what takes the decisions of a review, and
+    nothing else: it reads what reviews are about, and no raw answers.
     """
     if role is Role.ANALYST:
         return dict.fromkeys(DERIVED - {DIM_ACCOUNT_DETAIL.name} | {VERSION_TABLE}, "SELECT")
     if role is Role.REVIEWER:
         return dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
+    if role is Role.REVIEW:
+        read = dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
+        return {**read, **dict.fromkeys((table.name for table in STATED), "SELECT, INSERT")}
     everything = dict.fromkeys(
         (*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT"
     )
@@ -111,11 +137,14 @@ def privileges(role: Role) -> Mapping[str, str]:
     )
     added = dict.fromkeys((table.name for table in noted), "SELECT, INSERT")
     changed = dict.fromkeys(
-        (*history_tables, history_observation.name), "SELECT, INSERT, UPDATE, DELETE"
+        (*history_tables, history_observation.name, fct_follow_up.name),
+        "SELECT, INSERT, UPDATE, DELETE",
     )
+    people = {table.name: "SELECT, INSERT, UPDATE" for table in PEOPLE}
     return {
         **everything,
         **added,
+        **(people if role is Role.OPERATOR else {}),
         **changed,
         evidence_outbox.name: "SELECT, INSERT, DELETE",
         **dict.fromkeys(
@@ -229,8 +258,9 @@ def _statements(
     yield f"GRANT USAGE ON SCHEMA {SCHEMA} TO {quoted}"
     for table, allowed in sorted(granted.items()):
         yield f"GRANT {allowed} ON {SCHEMA}.{table} TO {quoted}"
-    if role in DERIVING:
+    if role in DERIVING or role is Role.REVIEW:
         yield f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {quoted}"
+    if role in DERIVING:
         # To verify is to derive again, beside what is there. Everybody may, unless somebody took it
         # from PUBLIC, as one should.
         yield f"GRANT TEMPORARY ON DATABASE {database} TO {quoted}"

@@ -6,7 +6,6 @@ on PostgreSQL, ISO text with microseconds on SQLite, so that both sort and compa
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -15,8 +14,6 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
-    DateTime,
-    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -26,62 +23,22 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
-from sqlalchemy.types import TypeDecorator
 
 from sonar_access_pipeline.access.rows import HISTORY_TABLES, SIZE, HistoryTable
 from sonar_access_pipeline.access.rows import Column as HistoryColumn
-
-SCHEMA = "sonar_access"
-"""The warehouse's own schema on PostgreSQL. SQLite has none: there the file is the schema."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime. A naive one is refused: it would mean something else on every
-    machine.
-    """
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database: UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone cannot be stored")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read it from the database: aware, UTC."""
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
+from sonar_access_pipeline.warehouse.schema_base import (
+    SCHEMA,
+    UtcDateTime,
+    column,
+    metadata,
+    required,
+    where,
 )
+from sonar_access_pipeline.warehouse.schema_reviews import REVIEW_TABLES
 
-
-def _column(name: str, meaning: str, kind: Any = Text, **options: Any) -> Column[Any]:
-    return Column(name, kind, comment=meaning, **options)
-
-
-def _required(name: str, meaning: str, kind: Any = Text, **options: Any) -> Column[Any]:
-    return _column(name, meaning, kind, nullable=False, **options)
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+__all__ = ("SCHEMA", "UtcDateTime", "metadata")
+"""What others may take from here beside the tables: with these, all tables are there."""
 
 
 def _snapshot_key() -> Column[int]:
@@ -96,33 +53,33 @@ def _snapshot_key() -> Column[int]:
 raw_snapshot = Table(
     "raw_snapshot",
     metadata,
-    _column(
+    column(
         "snapshot_id", "number in recording order", Integer, primary_key=True, autoincrement=False
     ),
-    _required("connection", "name of the connection that read it"),
-    _required("organization_key", "key of the organization"),
-    _required("source_url", "address it was read from"),
-    _required("source_kind", "sonarcloud (a known host over verified TLS), simulated, or other"),
-    _required("partition_date", "UTC date of started_at", Date),
-    _required("started_at", "when reading began", UtcDateTime),
-    _required("observed_at", "when reading ended; increases within an organization", UtcDateTime),
-    _required("recorded_at", "when it was stored", UtcDateTime),
-    _column("server_started_at", "SonarCloud's own clock in the first answer", UtcDateTime),
-    _column("server_observed_at", "SonarCloud's own clock in the last answer", UtcDateTime),
-    _required("scopes", "the sets of lists that were read, joined by commas"),
-    _required("verdict", "complete, incomplete or held; written once"),
-    _column("reason", "why it is not complete, in one sentence"),
-    _required("run_id", "Dagster run that read it"),
-    _required("token_login", "login of the account whose token read it; never the token"),
-    _column(
+    required("connection", "name of the connection that read it"),
+    required("organization_key", "key of the organization"),
+    required("source_url", "address it was read from"),
+    required("source_kind", "sonarcloud (a known host over verified TLS), simulated, or other"),
+    required("partition_date", "UTC date of started_at", Date),
+    required("started_at", "when reading began", UtcDateTime),
+    required("observed_at", "when reading ended; increases within an organization", UtcDateTime),
+    required("recorded_at", "when it was stored", UtcDateTime),
+    column("server_started_at", "SonarCloud's own clock in the first answer", UtcDateTime),
+    column("server_observed_at", "SonarCloud's own clock in the last answer", UtcDateTime),
+    required("scopes", "the sets of lists that were read, joined by commas"),
+    required("verdict", "complete, incomplete or held; written once"),
+    column("reason", "why it is not complete, in one sentence"),
+    required("run_id", "Dagster run that read it"),
+    required("token_login", "login of the account whose token read it; never the token"),
+    column(
         "tls_bundle_sha256",
         "digest of the authorities that verified TLS, where the environment named some",
     ),
-    _required("pipeline_version", "version of this software"),
-    _required("counts", "what it holds, as JSON: a number per kind of thing"),
-    _required("content_sha256", "digest of everything that it says, bodies by their digest"),
-    _required("previous_sha256", "digest of all snapshots recorded before: the chain"),
-    _column(
+    required("pipeline_version", "version of this software"),
+    required("counts", "what it holds, as JSON: a number per kind of thing"),
+    required("content_sha256", "digest of everything that it says, bodies by their digest"),
+    required("previous_sha256", "digest of all snapshots recorded before: the chain"),
+    column(
         "imported_from",
         "digest of the archive that it came in; NULL where this warehouse read it itself",
     ),
@@ -138,19 +95,19 @@ raw_list = Table(
     "raw_list",
     metadata,
     _snapshot_key(),
-    _column("list_name", "which list", Text, primary_key=True),
-    _column(
+    column("list_name", "which list", Text, primary_key=True),
+    column(
         "subject",
         "group id or project key of a list that there are many of, else empty",
         Text,
         primary_key=True,
     ),
-    _column("reported_total", "rows that SonarCloud says there are", Integer),
-    _required("rows", "rows that came", Integer),
-    _required("distinct_keys", "different things among them", Integer),
-    _required("rereads", "how often it was read again", Integer),
-    _required("verdict", "complete or incomplete"),
-    _column("reason", "why it is incomplete, or how it is complete without all its rows"),
+    column("reported_total", "rows that SonarCloud says there are", Integer),
+    required("rows", "rows that came", Integer),
+    required("distinct_keys", "different things among them", Integer),
+    required("rereads", "how often it was read again", Integer),
+    required("verdict", "complete or incomplete"),
+    column("reason", "why it is incomplete, or how it is complete without all its rows"),
     comment="One list of a snapshot, and whether it is all there is; append-only",
 )
 
@@ -158,22 +115,22 @@ raw_control = Table(
     "raw_control",
     metadata,
     _snapshot_key(),
-    _column("control", "name of the comparison", Text, primary_key=True),
-    _required("compares", "what with what, in words"),
-    _column("left_count", "what the first says", Integer),
-    _column("right_count", "what the second says", Integer),
-    _column("passed", "whether they agree; NULL where that could not be evaluated", Boolean),
-    _column("detail", "what differs, or why it could not be evaluated"),
+    column("control", "name of the comparison", Text, primary_key=True),
+    required("compares", "what with what, in words"),
+    column("left_count", "what the first says", Integer),
+    column("right_count", "what the second says", Integer),
+    column("passed", "whether they agree; NULL where that could not be evaluated", Boolean),
+    column("detail", "what differs, or why it could not be evaluated"),
     comment="One comparison of two independent statements of a snapshot; append-only",
 )
 
 raw_body = Table(
     "raw_body",
     metadata,
-    _column("body_sha256", "digest of the body as it came", Text, primary_key=True),
-    _required("size_bytes", "its length", Integer),
-    _required("zlib_body", "the body, compressed; empty once it was dropped", LargeBinary),
-    _column(
+    column("body_sha256", "digest of the body as it came", Text, primary_key=True),
+    required("size_bytes", "its length", Integer),
+    required("zlib_body", "the body, compressed; empty once it was dropped", LargeBinary),
+    column(
         "dropped_at",
         "when its bytes were dropped, by age or by redaction; NULL while they are here",
         UtcDateTime,
@@ -188,22 +145,22 @@ raw_response = Table(
     "raw_response",
     metadata,
     _snapshot_key(),
-    _column("sequence", "number of the response in its snapshot", Integer, primary_key=True),
-    _required("list_name", "list that it is a page of"),
-    _required("subject", "group id or project key of a list that there are many of, else empty"),
-    _required(
+    column("sequence", "number of the response in its snapshot", Integer, primary_key=True),
+    required("list_name", "list that it is a page of"),
+    required("subject", "group id or project key of a list that there are many of, else empty"),
+    required(
         "reading", "which reading of the list; those that count are told by their totals", Integer
     ),
-    _required("endpoint", "what was asked"),
-    _required("params", "with which parameters, as JSON"),
-    _column("page", "number of the page", Integer),
-    _required("status", "HTTP status", Integer),
-    _required("started_at", "when it was asked", UtcDateTime),
-    _required("duration_ms", "how long the answer took", Integer),
-    _column("server_time", "SonarCloud's own clock in the answer", UtcDateTime),
-    _required("attempts", "tries that it took", Integer),
-    _required("rows", "rows of the page", Integer),
-    _column("reported_total", "rows that SonarCloud says there are in the list", Integer),
+    required("endpoint", "what was asked"),
+    required("params", "with which parameters, as JSON"),
+    column("page", "number of the page", Integer),
+    required("status", "HTTP status", Integer),
+    required("started_at", "when it was asked", UtcDateTime),
+    required("duration_ms", "how long the answer took", Integer),
+    column("server_time", "SonarCloud's own clock in the answer", UtcDateTime),
+    required("attempts", "tries that it took", Integer),
+    required("rows", "rows of the page", Integer),
+    column("reported_total", "rows that SonarCloud says there are in the list", Integer),
     Column(
         "body_sha256",
         ForeignKey("raw_body.body_sha256"),
@@ -217,7 +174,7 @@ raw_response = Table(
 snapshot_decision = Table(
     "snapshot_decision",
     metadata,
-    _column("decision_id", "number in the order of deciding", Integer, primary_key=True),
+    column("decision_id", "number in the order of deciding", Integer, primary_key=True),
     Column(
         "snapshot_id",
         ForeignKey("raw_snapshot.snapshot_id"),
@@ -225,10 +182,10 @@ snapshot_decision = Table(
         index=True,
         comment="the snapshot decided upon",
     ),
-    _required("decision", "confirmed (a held one) or retracted"),
-    _required("reason", "why, in the words of who decided"),
-    _required("decided_by", "who"),
-    _required("decided_at", "when", UtcDateTime),
+    required("decision", "confirmed (a held one) or retracted"),
+    required("reason", "why, in the words of who decided"),
+    required("decided_by", "who"),
+    required("decided_at", "when", UtcDateTime),
     CheckConstraint("decision IN ('confirmed', 'retracted')", name="decision"),
     comment="What a person said of a snapshot afterwards; append-only",
 )
@@ -236,10 +193,10 @@ snapshot_decision = Table(
 history_observation = Table(
     "history_observation",
     metadata,
-    _column("organization_key", "key of the organization", Text, primary_key=True),
-    _column("scope", "set of lists that was read", Text, primary_key=True),
-    _column("observed_at", "when the observation ended", UtcDateTime, primary_key=True),
-    _required("started_at", "when it began", UtcDateTime),
+    column("organization_key", "key of the organization", Text, primary_key=True),
+    column("scope", "set of lists that was read", Text, primary_key=True),
+    column("observed_at", "when the observation ended", UtcDateTime, primary_key=True),
+    required("started_at", "when it began", UtcDateTime),
     Column(
         "snapshot_id",
         ForeignKey("raw_snapshot.snapshot_id"),
@@ -254,14 +211,14 @@ history_observation = Table(
 body_drop = Table(
     "body_drop",
     metadata,
-    _column("drop_id", "number in the order of dropping", Integer, primary_key=True),
-    _required("organization_key", "key of the organization whose bodies were dropped"),
-    _column(
+    column("drop_id", "number in the order of dropping", Integer, primary_key=True),
+    required("organization_key", "key of the organization whose bodies were dropped"),
+    column(
         "older_than", "bodies that only snapshots observed before this moment have", UtcDateTime
     ),
-    _column("keep_days", "days that the settings say bodies are kept", Integer),
-    _required("reason", "why, in words"),
-    _required("dropped_at", "when", UtcDateTime),
+    column("keep_days", "days that the settings say bodies are kept", Integer),
+    required("reason", "why, in words"),
+    required("dropped_at", "when", UtcDateTime),
     comment=(
         "One time that bodies were dropped by age; append-only. A body dropped without one is a"
         " fault"
@@ -290,17 +247,17 @@ dropped_body = Table(
 redaction = Table(
     "redaction",
     metadata,
-    _column("redaction_id", "number in the order of redacting", Integer, primary_key=True),
-    _required("organization_key", "key of the organization"),
-    _required("pseudonym", "what stands in the person's place from now on"),
-    _required(
+    column("redaction_id", "number in the order of redacting", Integer, primary_key=True),
+    required("organization_key", "key of the organization"),
+    required("pseudonym", "what stands in the person's place from now on"),
+    required(
         "salt",
         "with the login it gives the pseudonym, so that the same person gets the same one again",
     ),
-    _required("basis", "on what basis, in the words of who decided"),
-    _required("decided_by", "who"),
-    _required("redacted_at", "when", UtcDateTime),
-    _required(
+    required("basis", "on what basis, in the words of who decided"),
+    required("decided_by", "who"),
+    required("redacted_at", "when", UtcDateTime),
+    required(
         "last_snapshot_id",
         "the last snapshot that was there: what is read later is not redacted by it",
         Integer,
@@ -335,22 +292,22 @@ redacted_body = Table(
 sync_attempt = Table(
     "sync_attempt",
     metadata,
-    _column("attempt_id", "number in the order of trying", Integer, primary_key=True),
-    _required("connection", "name of the connection"),
-    _required("organization_key", "key of the organization"),
-    _required("partition_date", "UTC date of started_at", Date),
-    _required("run_id", "Dagster run that tried"),
-    _required("started_at", "when it began", UtcDateTime),
-    _column("ended_at", "when it ended, or was found to have; NULL while it runs", UtcDateTime),
-    _column("outcome", "verdict of its snapshot, or failed; NULL while it runs"),
-    _column("cause", "kind of what went wrong, as in alert.cause; NULL where nothing did"),
-    _column("error", "what went wrong, in one sentence"),
+    column("attempt_id", "number in the order of trying", Integer, primary_key=True),
+    required("connection", "name of the connection"),
+    required("organization_key", "key of the organization"),
+    required("partition_date", "UTC date of started_at", Date),
+    required("run_id", "Dagster run that tried"),
+    required("started_at", "when it began", UtcDateTime),
+    column("ended_at", "when it ended, or was found to have; NULL while it runs", UtcDateTime),
+    column("outcome", "verdict of its snapshot, or failed; NULL while it runs"),
+    column("cause", "kind of what went wrong, as in alert.cause; NULL where nothing did"),
+    column("error", "what went wrong, in one sentence"),
     Column(
         "snapshot_id",
         ForeignKey("raw_snapshot.snapshot_id"),
         comment="the snapshot that it made, if any",
     ),
-    _column("due_at", "the hour of the day at which its day was to be observed", UtcDateTime),
+    column("due_at", "the hour of the day at which its day was to be observed", UtcDateTime),
     Index("ix_sync_attempt_organization_key_partition_date", "organization_key", "partition_date"),
     comment="Every try to sync, successful or not",
 )
@@ -358,12 +315,12 @@ sync_attempt = Table(
 organization_end = Table(
     "organization_end",
     metadata,
-    _column("ending_id", "number in the order of deciding", Integer, primary_key=True),
-    _required("organization_key", "key of the organization"),
-    _required("last_day", "the last day on which it is expected to be observed", Date),
-    _required("reason", "why it ends, in the words of who decided"),
-    _required("decided_by", "who"),
-    _required("decided_at", "when", UtcDateTime),
+    column("ending_id", "number in the order of deciding", Integer, primary_key=True),
+    required("organization_key", "key of the organization"),
+    required("last_day", "the last day on which it is expected to be observed", Date),
+    required("reason", "why it ends, in the words of who decided"),
+    required("decided_by", "who"),
+    required("decided_at", "when", UtcDateTime),
     comment=(
         "An organization that is not observed any more, so that later days are no gaps; append-only"
     ),
@@ -372,25 +329,25 @@ organization_end = Table(
 alert = Table(
     "alert",
     metadata,
-    _column("alert_id", "number in the order of noting", Integer, primary_key=True),
-    _required("problem", "key of the problem: connection, colon, what is wrong"),
-    _required("event", "raised, repeated, recovered, or closed (nobody watches it any more)"),
-    _required("cause", "kind of what is wrong; the runbook has a section for each"),
-    _required(
+    column("alert_id", "number in the order of noting", Integer, primary_key=True),
+    required("problem", "key of the problem: connection, colon, what is wrong"),
+    required("event", "raised, repeated, recovered, or closed (nobody watches it any more)"),
+    required("cause", "kind of what is wrong; the runbook has a section for each"),
+    required(
         "shared_with",
         "what other connections may have in common with it: problems with the same are told"
         " together",
     ),
-    _column("connection", "name of the connection; NULL where it is the whole deployment"),
-    _column("organization_key", "key of the organization, where it is known"),
-    _column("partition_date", "the day that it is about, if any", Date),
-    _column("run_id", "Dagster run that showed it, if any"),
-    _required(
+    column("connection", "name of the connection; NULL where it is the whole deployment"),
+    column("organization_key", "key of the organization, where it is known"),
+    column("partition_date", "the day that it is about, if any", Date),
+    column("run_id", "Dagster run that showed it, if any"),
+    required(
         "told_once", "whether it is not repeated: a gap, or what somebody ran by hand", Boolean
     ),
-    _required("sentence", "what is wrong, in one sentence"),
-    _required("noted_at", "when", UtcDateTime),
-    _column("message_id", "message that tells of it; NULL where none does", Integer),
+    required("sentence", "what is wrong, in one sentence"),
+    required("noted_at", "when", UtcDateTime),
+    column("message_id", "message that tells of it; NULL where none does", Integer),
     Index("ix_alert_problem", "problem"),
     Index("ix_alert_message_id", "message_id"),
     CheckConstraint("event IN ('raised', 'repeated', 'recovered', 'closed')", name="event"),
@@ -400,26 +357,24 @@ alert = Table(
 alert_delivery = Table(
     "alert_delivery",
     metadata,
-    _column("message_id", "number of the message", Integer, primary_key=True, autoincrement=False),
-    _column("channel", "kind and digest of the notification URL; never the URL", primary_key=True),
-    _required("title", "its title"),
-    _required("body", "its text"),
-    _required("made_at", "when it was made", UtcDateTime),
-    _required("tries", "how often it was sent", Integer),
-    _required("next_try_at", "when it is due to be sent", UtcDateTime),
-    _column("delivered_at", "when the channel took it; NULL until then", UtcDateTime),
-    _column("error", "why the channel did not take it the last time"),
-    Index("ix_alert_delivery_next_try_at", "next_try_at", **_where("delivered_at IS NULL")),
+    column("message_id", "number of the message", Integer, primary_key=True, autoincrement=False),
+    column("channel", "kind and digest of the notification URL; never the URL", primary_key=True),
+    required("title", "its title"),
+    required("body", "its text"),
+    required("made_at", "when it was made", UtcDateTime),
+    required("tries", "how often it was sent", Integer),
+    required("next_try_at", "when it is due to be sent", UtcDateTime),
+    column("delivered_at", "when the channel took it; NULL until then", UtcDateTime),
+    column("error", "why the channel did not take it the last time"),
+    Index("ix_alert_delivery_next_try_at", "next_try_at", **where("delivered_at IS NULL")),
     comment="One message on its way to one channel: tried again until it is taken",
 )
 
 watch_look = Table(
     "watch_look",
     metadata,
-    _column(
-        "home", "first connection of the deployment whose watch looked", Text, primary_key=True
-    ),
-    _required("looked_at", "when it looked last", UtcDateTime),
+    column("home", "first connection of the deployment whose watch looked", Text, primary_key=True),
+    required("looked_at", "when it looked last", UtcDateTime),
     comment=(
         "The last look of each deployment's watch: where there is none, nobody would have raised an"
         " alert"
@@ -429,14 +384,14 @@ watch_look = Table(
 policy_version = Table(
     "policy_version",
     metadata,
-    _column("version", "number in the order of recording", Integer, primary_key=True),
-    _required("policy_sha256", "digest of the document"),
-    _required(
+    column("version", "number in the order of recording", Integer, primary_key=True),
+    required("policy_sha256", "digest of the document"),
+    required(
         "document",
         "thresholds, exceptions, roster and service accounts, as canonical JSON; accounts as"
         " digests",
     ),
-    _required(
+    required(
         "in_force_from",
         "since when it holds: observations from then on are judged by it",
         UtcDateTime,
@@ -448,10 +403,10 @@ policy_version = Table(
 rule_version = Table(
     "rule_version",
     metadata,
-    _column("introduction", "number in the order of recording", Integer, primary_key=True),
-    _required("rule_id", "the rule; docs/findings.md has them all"),
-    _required("rule_version", "which version of it", Integer),
-    _required("in_force_from", "since when it judges, in place of the version before", UtcDateTime),
+    column("introduction", "number in the order of recording", Integer, primary_key=True),
+    required("rule_id", "the rule; docs/findings.md has them all"),
+    required("rule_version", "which version of it", Integer),
+    required("in_force_from", "since when it judges, in place of the version before", UtcDateTime),
     UniqueConstraint("rule_id", "rule_version"),
     comment=(
         "Every rule, and version of one, that came after the first release, from when this"
@@ -462,17 +417,17 @@ rule_version = Table(
 signed_head = Table(
     "signed_head",
     metadata,
-    _column(
+    column(
         "snapshot_id",
         "the last snapshot that the head commits to",
         Integer,
         primary_key=True,
         autoincrement=False,
     ),
-    _required("head_sha256", "digest of the chain of snapshots up to that one"),
-    _required("location", "where in the evidence store the signed head lies"),
-    _required("key_fingerprint", "fingerprint of the key that signed it"),
-    _required("signed_at", "when", UtcDateTime),
+    required("head_sha256", "digest of the chain of snapshots up to that one"),
+    required("location", "where in the evidence store the signed head lies"),
+    required("key_fingerprint", "fingerprint of the key that signed it"),
+    required("signed_at", "when", UtcDateTime),
     comment=(
         "Every head of the chain of snapshots that was signed and put into the evidence store;"
         " append-only"
@@ -482,37 +437,37 @@ signed_head = Table(
 evidence_packet = Table(
     "evidence_packet",
     metadata,
-    _column("packet_id", "number in the order of sealing", Integer, primary_key=True),
-    _required("organization_key", "key of the organization"),
-    _required("first_day", "first day of its window", Date),
-    _required("last_day", "last day of its window", Date),
-    _required("digest", "digest of its manifest", unique=True),
-    _column("previous_digest", "digest of the packet sealed before it"),
-    _required("source_kind", "sonarcloud, simulated or other"),
-    _required("location", "where it lies"),
-    _required("sealed_at", "when", UtcDateTime),
-    _required("run_id", "Dagster run that sealed it"),
-    _required("pipeline_version", "version of this software"),
-    _required("format_version", "version of the packet's format", Integer),
-    _required("key_fingerprint", "fingerprint of the key that signed it"),
-    _required("time_stamp", "whether an authority stamped it", Boolean),
+    column("packet_id", "number in the order of sealing", Integer, primary_key=True),
+    required("organization_key", "key of the organization"),
+    required("first_day", "first day of its window", Date),
+    required("last_day", "last day of its window", Date),
+    required("digest", "digest of its manifest", unique=True),
+    column("previous_digest", "digest of the packet sealed before it"),
+    required("source_kind", "sonarcloud, simulated or other"),
+    required("location", "where it lies"),
+    required("sealed_at", "when", UtcDateTime),
+    required("run_id", "Dagster run that sealed it"),
+    required("pipeline_version", "version of this software"),
+    required("format_version", "version of the packet's format", Integer),
+    required("key_fingerprint", "fingerprint of the key that signed it"),
+    required("time_stamp", "whether an authority stamped it", Boolean),
     comment="Every packet ever sealed; append-only",
 )
 
 evidence_outbox = Table(
     "evidence_outbox",
     metadata,
-    _column(
+    column(
         "bundle_id",
         "number in the order of entering, in which bundles are published",
         Integer,
         primary_key=True,
     ),
-    _required("path", "where in the evidence store it belongs", unique=True),
-    _required("location", "the same as folder or URL, when it was entered"),
-    _required("completed_by", "the file without which the bundle is none"),
-    _required("files", "the finished files, byte for byte, as a zip file", LargeBinary),
-    _required("entered_at", "when it was entered", UtcDateTime),
+    required("path", "where in the evidence store it belongs", unique=True),
+    required("location", "the same as folder or URL, when it was entered"),
+    required("completed_by", "the file without which the bundle is none"),
+    required("files", "the finished files, byte for byte, as a zip file", LargeBinary),
+    required("entered_at", "when it was entered", UtcDateTime),
     comment=(
         "A finished bundle of evidence on its way to the store; gone once it lies there and was"
         " read back"
@@ -522,12 +477,12 @@ evidence_outbox = Table(
 publication = Table(
     "publication",
     metadata,
-    _column("publication_id", "number in the order of publishing", Integer, primary_key=True),
-    _required("path", "where in the evidence store it lies", index=True),
-    _required("location", "the same as folder or URL"),
-    _required("entered_at", "when the bundle was entered", UtcDateTime),
-    _required("published_at", "when it lay there and was read back", UtcDateTime),
-    _column(
+    column("publication_id", "number in the order of publishing", Integer, primary_key=True),
+    required("path", "where in the evidence store it lies", index=True),
+    required("location", "the same as folder or URL"),
+    required("entered_at", "when the bundle was entered", UtcDateTime),
+    required("published_at", "when it lay there and was read back", UtcDateTime),
+    column(
         "locked_until",
         "when the first lock of its objects ends, as the store said; NULL where none was asked for",
         UtcDateTime,
@@ -538,12 +493,12 @@ publication = Table(
 evidence_store = Table(
     "evidence_store",
     metadata,
-    _column("note_id", "number in the order of noting", Integer, primary_key=True),
-    _required("location", "folder or URL of the store", index=True),
-    _required(
+    column("note_id", "number in the order of noting", Integer, primary_key=True),
+    required("location", "folder or URL of the store", index=True),
+    required(
         "name", "the name that the store says of itself; a store of another name there is refused"
     ),
-    _required("noted_at", "when", UtcDateTime),
+    required("noted_at", "when", UtcDateTime),
     comment=(
         "Which evidence store lies at which place; the last note of a place counts; append-only"
     ),
@@ -552,17 +507,17 @@ evidence_store = Table(
 evidence_statement = Table(
     "evidence_statement",
     metadata,
-    _column("statement_id", "number in the order of stating", Integer, primary_key=True),
-    _required("organization_key", "key of the organization", index=True),
-    _required(
+    column("statement_id", "number in the order of stating", Integer, primary_key=True),
+    required("organization_key", "key of the organization", index=True),
+    required(
         "about",
         "the faults in the line of packets that it is about, by their keys, with a space between",
     ),
-    _required("stated_by", "who"),
-    _required("reason", "what it says of them"),
-    _required("location", "folder or URL of the signed statement"),
-    _required("key_fingerprint", "fingerprint of the key that signed it"),
-    _required("stated_at", "when", UtcDateTime),
+    required("stated_by", "who"),
+    required("reason", "what it says of them"),
+    required("location", "folder or URL of the signed statement"),
+    required("key_fingerprint", "fingerprint of the key that signed it"),
+    required("stated_at", "when", UtcDateTime),
     comment=(
         "What a person stated of a fault in the line of packets, such as a packet that is lost for"
         " good; append-only"
@@ -588,6 +543,7 @@ APPEND_ONLY = (
     publication,
     evidence_store,
     evidence_statement,
+    *REVIEW_TABLES,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and
 may lose its bytes.
@@ -659,7 +615,7 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
         opened,
         closed,
         CheckConstraint("valid_from < valid_to", name="interval"),
-        Index(f"uq_{description.name}_open", *keys, unique=True, **_where("valid_to IS NULL")),
+        Index(f"uq_{description.name}_open", *keys, unique=True, **where("valid_to IS NULL")),
         # With valid_to, which is NULL in all of them: SQLite would not believe that it has all it
         # needs.
         Index(
@@ -668,13 +624,13 @@ def history_table(description: HistoryTable, of: MetaData = metadata) -> Table:
             *parting,
             "row_hash",
             "valid_to",
-            **_where("valid_to IS NULL"),
+            **where("valid_to IS NULL"),
         ),
         Index(
             f"ix_{description.name}_valid_to",
             "organization_key",
             "valid_to",
-            **_where("valid_to IS NOT NULL"),
+            **where("valid_to IS NOT NULL"),
         ),
         Index(f"ix_{description.name}_valid_from", "organization_key", "valid_from"),
         *(

@@ -13,6 +13,13 @@ from sqlalchemy import Boolean, Column, Date, Integer, MetaData, Table, Text
 
 from sonar_access_pipeline.access.rows import DIM_PROJECT, FCT_FINDING, FCT_USER_ACCESS
 from sonar_access_pipeline.warehouse.schema import UtcDateTime, raw_snapshot
+from sonar_access_pipeline.warehouse.schema_reviews import (
+    fct_follow_up,
+    review,
+    review_assignment,
+    review_decision,
+    review_item,
+)
 
 metadata = MetaData()
 
@@ -29,6 +36,11 @@ _MEANINGS = {
 
 def _known(*names: str) -> list[Column[Any]]:
     return [_column(name, _MEANINGS[name]) for name in names]
+
+
+def _of(table: Table, *names: str) -> list[Column[Any]]:
+    """Take columns from a table that says what they mean."""
+    return [_column(name, str(table.c[name].comment), table.c[name].type) for name in names]
 
 
 ORGANIZATION = ("organization_key", "key of the organization")
@@ -168,6 +180,51 @@ finding_period = Table(
     ),
 )
 
+review_item_status = Table(
+    "review_item_status",
+    metadata,
+    _column(*ORGANIZATION),
+    *_of(review_item, "review_id", "item_no", "kind", "subject", "name", "right", "resource"),
+    *_of(review_item, "shown", "change_class", "left_out_why"),
+    *_of(review_assignment, "reviewer", "basis"),
+    *_of(review_decision, "decision_id", "decision", "remove", "reason", "decided_by", "strength"),
+    *_of(review_decision, "decided_at", "due_at"),
+    _column("state", "left out, open, decided, or signed by its reviewer"),
+    comment="One item of one review: who is to decide it, and what is in force",
+)
+
+review_status = Table(
+    "review_status",
+    metadata,
+    *_of(review, "review_id", "organization_key", "series", "scope", "packet_digest", "as_of"),
+    *_of(review, "due", "items", "left_out", "owner", "opened_at"),
+    _column("undecided", "items without a decision", Integer),
+    _column("kept", "items to keep", Integer),
+    _column("changed", "items of which something is to go", Integer),
+    _column("revoked", "items that are to go", Integer),
+    _column("reviewers", "people who have an item", Integer),
+    _column("signed", "those of them who signed what they decided", Integer),
+    _column("acknowledged_at", "when the owner acknowledged it", UtcDateTime),
+    _column("ended_at", "when it was sealed, closed or cancelled", UtcDateTime),
+    _column(
+        "state",
+        "open, decided, signed, acknowledged, sealed, closed incomplete or cancelled",
+    ),
+    comment="One review, and how far it is",
+)
+
+follow_up = Table(
+    "follow_up",
+    metadata,
+    _column(*ORGANIZATION),
+    *_of(review_item, "review_id", "item_no", "kind", "subject", "right", "resource"),
+    *_of(review_decision, "decision_id", "decision", "remove", "decided_by", "decided_at"),
+    _column("state", "open, done, late, returned, look-alike or not observable"),
+    *_of(fct_follow_up, "due_at", "last_shown", "first_not_shown"),
+    _column("observed_from", "first observation of which this state holds", UtcDateTime),
+    comment="One thing that a review decided to remove, and what observations say of it",
+)
+
 VIEWS = (
     "observation",
     "sync_coverage",
@@ -175,5 +232,8 @@ VIEWS = (
     "current_access",
     "user_project_access",
     "finding_period",
+    "review_item_status",
+    "review_status",
+    "follow_up",
 )
 """Every view, in the order they build on each other."""

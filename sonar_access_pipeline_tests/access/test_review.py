@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonar_access_pipeline.access.review import (
+from sonar_access_pipeline.access.review.items import (
     PRIVILEGED,
     Held,
     Item,

@@ -51,7 +51,7 @@ OURS = sorted(set(COMPOSE["services"]) - {"postgres", "roles"})
 LOADED, BROKEN = (
     {"locationOrLoadError": {"__typename": kind}} for kind in ("RepositoryLocation", "PythonError")
 )
-ROLES = ("dagster", "sonar_access", "pipeline", "operator", "analyst", "reviewer")
+ROLES = ("dagster", "sonar_access", "pipeline", "operator", "analyst", "reviewer", "review")
 ONCE = {"roles", "upgrade", "operator"}
 """Services that do one thing and end."""
 SECRET = re.compile(r"TOKEN|PASSWORD|ALERT_URLS|HEARTBEAT|WAREHOUSE_URL")
@@ -302,7 +302,7 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
     assert {name: file.read_bytes() for name, file in secrets.items()} == before
     lines = before["passwords"].decode().splitlines()
     passwords = dict(line.split("=") for line in lines)
-    assert len(set(passwords.values())) == len(passwords) == 6
+    assert len(set(passwords.values())) == len(passwords) == 7
     assert before["code.pgpass"].decode().splitlines() == [
         f"postgres:5432:*:{role}:{passwords[role]}" for role in ("dagster", "pipeline")
     ]

@@ -23,6 +23,7 @@ LIKE_IT = {
         "access_unchanged_since",
         {
             "sonar_access_pipeline/evidence/pdf.py",
+            "sonar_access_pipeline/evidence/reviews/opening.py",
             "sonar_access_pipeline/evidence/workbook.py",
             "sonar_access_pipeline/evidence/templates/report.html.j2",
             "docs/evidence.md",

@@ -36,6 +36,7 @@ from sonar_access_pipeline.warehouse.roles import Role, grant
 from sonar_access_pipeline.warehouse.schema import APPEND_ONLY, history_tables, metadata, raw_body
 from sonar_access_pipeline.warehouse.views import VIEWS
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
+from sonar_access_pipeline_tests.support.reviewing import Reviewed
 
 ONE = World(
     members={"ada": "Ada", "bob": "Bob"},
@@ -148,7 +149,8 @@ def test_an_analyst_reads_what_is_derived_and_nothing_else(as_role: As) -> None:
     readable = {
         name for name in (*tables(), *VIEWS) if may(analyst, f"SELECT * FROM {name} LIMIT 1")
     }
-    assert readable == {*history_tables, *VIEWS, "history_observation"} - {"dim_account_detail"}
+    derived = {*history_tables, *VIEWS, "history_observation", "fct_follow_up"}
+    assert readable == derived - {"dim_account_detail"}
     for name in tables():
         assert [statement for statement in changes(name) if may(analyst, statement)] == []
     assert not any(may(analyst, statement) for statement in OWNERS)
@@ -238,11 +240,35 @@ def test_the_pipeline_decides_nothing_in_anybodys_name_and_an_operator_does(as_r
         "redaction",
         "redacted_body",
         "evidence_statement",
+        "review_decision",
+        "review_signoff",
     }
     redact(operator, "acme", "bob", by="dpo", basis="b", clock=lambda: EPOCH)
     decides(operator)
     assert verify(operator, "acme").state is State.REDACTED
     assert not any(may(operator, statement) for statement in OWNERS)
+
+
+def test_who_takes_decisions_of_a_review_writes_them_and_nothing_else(
+    as_role: As, tmp_path: Path
+) -> None:
+    pipeline, taker = as_role(Role.PIPELINE), as_role(Role.REVIEW)
+    opened = Reviewed(pipeline, tmp_path)
+    opened.live(1)
+    opened.open(opened.packet(1))
+    with pytest.raises(WarehouseError, match="permission denied for table review_decision"):
+        opened.keep_the_rest()
+    hidden = {
+        name for name in (*tables(), *VIEWS) if not may(taker, f"SELECT * FROM {name} LIMIT 1")
+    }
+    assert hidden == {"alert_delivery", "raw_body", "raw_response", "redaction", "redacted_body"}
+    written = {name for name in tables() if any(may(taker, one) for one in changes(name))}
+    assert written == {"review_assignment", "review_decision", "review_signoff", "review_event"}
+    opened.warehouse = taker
+    opened.keep_the_rest()
+    opened.sign_all()
+    assert opened.states() == "signed"
+    assert not any(may(taker, statement) for statement in OWNERS)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 200_000])

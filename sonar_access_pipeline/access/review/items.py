@@ -3,8 +3,7 @@
 A review is pinned to one sealed packet, so rows are the records of its `population.csv` and
 `access.csv`, as texts. One item is one thing to decide: an account with all it has that is not
 privileged; one privileged right of one account on one resource, with every path; what one group, or
-`Anyone`, may do on one resource. Add here: who decides an item, when a decision is accepted, what
-state an item is in. Nothing here reads, writes or knows the time.
+`Anyone`, may do on one resource. Add here: a kind of item, a scope.
 """
 
 from __future__ import annotations
@@ -118,7 +117,8 @@ def plan(
     return Plan(items, left_out)
 
 
-def _held(row: Record) -> Held:
+def held_of(row: Record) -> Held:
+    """Give the right that a row of `access.csv` is."""
     return Held(row["access_type"], row["resource"], row["entitlement"], row["granted_via"])
 
 
@@ -132,8 +132,8 @@ def _accounts(
     """Make one item of each account, with all it has that is not privileged."""
     held: dict[str, set[Held]] = defaultdict(set)
     for row in access:
-        if row["principal_type"] == "user" and not _is_privileged(_held(row), privileged):
-            held[row["login"]].add(_held(row))
+        if row["principal_type"] == "user" and not _is_privileged(held_of(row), privileged):
+            held[row["login"]].add(held_of(row))
     return [
         Item(Kind.ACCOUNT, row["login"], "", "", tuple(sorted(held[row["login"]])))
         for row in population
@@ -144,8 +144,8 @@ def _privileges(access: Iterable[Record], privileged: Collection[tuple[str, str]
     """Make one item of each privileged right of an account on a resource, with every path to it."""
     paths: dict[tuple[str, str, str], set[Held]] = defaultdict(set)
     for row in access:
-        if row["principal_type"] == "user" and _is_privileged(_held(row), privileged):
-            paths[row["login"], row["entitlement"], row["resource"]].add(_held(row))
+        if row["principal_type"] == "user" and _is_privileged(held_of(row), privileged):
+            paths[row["login"], row["entitlement"], row["resource"]].add(held_of(row))
     return [
         Item(Kind.PRIVILEGE, login, right, resource, tuple(sorted(held)))
         for (login, right, resource), held in paths.items()
@@ -157,7 +157,7 @@ def _grants(access: Iterable[Record]) -> list[Item]:
     granted: dict[tuple[str, str], set[Held]] = defaultdict(set)
     for row in filter(None, map(of_no_account, access)):
         is_group = row["principal_type"] == "group"
-        granted[row["granted_via"] if is_group else "Anyone", row["resource"]].add(_held(row))
+        granted[row["granted_via"] if is_group else "Anyone", row["resource"]].add(held_of(row))
     return [
         Item(Kind.GRANT, subject, "", resource, tuple(sorted(held)))
         for (subject, resource), held in granted.items()

@@ -606,6 +606,15 @@ def packets(transaction: Connection, organization_key: str) -> Rows:
     return [dict(row) for row in rows]
 
 
+def packets_named(transaction: Connection, begins: str) -> list[str]:
+    """List where the packets lie whose digest begins so, with six characters or more."""
+    if len(begins) < 6:
+        return []
+    digest = evidence_packet.c.digest
+    query = select(evidence_packet.c.location).where(digest.startswith(begins, autoescape=True))
+    return list(transaction.execute(query.order_by(evidence_packet.c.packet_id)).scalars())
+
+
 def history_faults(transaction: Connection, organization_key: str) -> dict[str, int]:
     """Per history table, how many pairs of intervals of one row overlap or touch: none, in a
     history that keeps its promise.

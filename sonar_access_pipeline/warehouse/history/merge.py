@@ -34,6 +34,7 @@ from sonar_access_pipeline.warehouse.bulk import hashes_where, insert_rows, tupl
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.history.observations import Contents, Observation
 from sonar_access_pipeline.warehouse.raw.snapshots import IN_LIST, scopes_of
+from sonar_access_pipeline.warehouse.reviews.follow_ups import derive_follow_ups
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
 from sonar_access_pipeline.warehouse.views import observation
 
@@ -71,6 +72,7 @@ def derive(warehouse: Warehouse, organization_key: str) -> list[int]:
             # Since then somebody may have merged it, or retracted it.
             for still in pending(transaction, organization_key, one.observation.snapshot_id):
                 merge(transaction, organization_key, still)
+                derive_follow_ups(transaction, organization_key)
                 merged.append(still.observation.snapshot_id)
     return merged
 
@@ -79,6 +81,7 @@ def derive_in(transaction: Connection, organization_key: str) -> None:
     """`derive`, in a transaction of the caller, who holds `lock_of` and commits."""
     for one in pending(transaction, organization_key):
         merge(transaction, organization_key, one)
+    derive_follow_ups(transaction, organization_key)
 
 
 def lock_of(organization_key: str) -> str:

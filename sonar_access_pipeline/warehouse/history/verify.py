@@ -30,6 +30,7 @@ from sonar_access_pipeline.warehouse.errors import BodyDroppedError
 from sonar_access_pipeline.warehouse.history.merge import pending
 from sonar_access_pipeline.warehouse.history.rebuild import Rebuilt, rebuilt
 from sonar_access_pipeline.warehouse.raw.snapshots import StandIns, load, responses_of, scopes_of
+from sonar_access_pipeline.warehouse.reviews.follow_ups import differing_follow_ups
 from sonar_access_pipeline.warehouse.schema import (
     body_drop,
     dropped_body,
@@ -41,6 +42,7 @@ from sonar_access_pipeline.warehouse.schema import (
     redacted_body,
     redaction,
 )
+from sonar_access_pipeline.warehouse.schema_reviews import fct_follow_up
 from sonar_access_pipeline.warehouse.views import VIEWS, observation
 
 UNREADABLE = (zlib.error, ValueError, LookupError, TypeError)
@@ -135,6 +137,7 @@ def verify(warehouse: Warehouse, organization_key: str) -> Verified:
             findings += _marks(transaction, organization_key)
             with rebuilt(transaction, organization_key, only_merged=True) as again:
                 findings += differing_rows(transaction, organization_key, again)
+                findings += _follow_ups(transaction, organization_key)
                 observations = len(again.observations)
                 horizon = again.horizon
         except (BodyDroppedError, *UNREADABLE) as error:
@@ -306,6 +309,14 @@ def _marks(transaction: Connection, organization_key: str) -> Iterator[Finding]:
             " retracted"
         )
         yield Finding(MARKS, sentence)
+
+
+def _follow_ups(transaction: Connection, organization_key: str) -> Iterator[Finding]:
+    """Yield the demands of reviews that do not stand as the history of access says."""
+    for row in differing_follow_ups(transaction, organization_key)[:NAMED]:
+        _, review_id, item_no, *_ = row
+        sentence = f"item {item_no} of review {review_id} does not stand as history says"
+        yield Finding(fct_follow_up.name, sentence)
 
 
 def differing_rows(

@@ -101,7 +101,7 @@ def enter(
         transaction.execute(
             insert(evidence_packet).values(organization_key=organization_key, **vars(entry))
         )
-        _put(transaction, bundle)
+        put(transaction, bundle)
     return True
 
 
@@ -121,10 +121,11 @@ def wait(warehouse: Warehouse, bundle: Bundle) -> None:
     """Have a bundle wait to be published, whose line is in the register already; once."""
     with warehouse.write("outbox") as transaction:
         if not was_published(transaction, bundle.path):
-            _put(transaction, bundle)
+            put(transaction, bundle)
 
 
-def _put(transaction: Connection, bundle: Bundle) -> None:
+def put(transaction: Connection, bundle: Bundle) -> None:
+    """Have a finished bundle wait in the outbox, in a transaction of the caller."""
     header = bundle.header
     transaction.execute(
         insert(evidence_outbox).values(
@@ -282,7 +283,7 @@ def enter_statement(
                 stated_at=bundle.header.entered_at,
             )
         )
-        _put(transaction, bundle)
+        put(transaction, bundle)
 
 
 def entries(transaction: Connection, organization_key: str) -> list[RegisterEntry]:
@@ -389,4 +390,4 @@ def enter_head(
             )
         )
         if files is not None:
-            _put(transaction, Bundle(header, files))
+            put(transaction, Bundle(header, files))

@@ -22,10 +22,15 @@ def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], date
     """Have a policy be in force from now on; whether that is news.
 
     What was observed before is judged as it was.
+
+    Raises `WarehouseError` for a roster of which half is missing: half an export would make leavers
+    of everybody else.
     """
     with warehouse.read() as transaction:
-        if _newest(transaction).policy.sha256 == policy.sha256:
-            return False
+        before = _newest(transaction).policy
+    if before.sha256 == policy.sha256:
+        return False
+    _require_whole_roster(before, policy)
     with warehouse.write("policy") as transaction:
         if _newest(transaction).policy.sha256 == policy.sha256:
             return False
@@ -37,6 +42,16 @@ def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], date
             )
         )
     return True
+
+
+def _require_whole_roster(before: Policy, policy: Policy) -> None:
+    known, named = len(before.roster or ()), len(policy.roster or ())
+    if policy.roster is not None and 2 * named < known:
+        raise WarehouseError(
+            f"The roster has {named} logins and addresses, and had {known}: half an export would"
+            " make leavers of everybody else. Export it whole; or, if so many did leave, leave"
+            " policy.roster out for one sync and name it again."
+        )
 
 
 def record_rules(warehouse: Warehouse, clock: Callable[[], datetime]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     not_,
     select,
     text,
+    update,
 )
 
 from sonar_access_pipeline.access.redaction import identifiers, pseudonym, redacted
@@ -43,6 +44,7 @@ from sonar_access_pipeline.warehouse.history.merge import TIMES, lock_of, ours
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild_table
 from sonar_access_pipeline.warehouse.raw.retention import counting_bodies, take_bytes
 from sonar_access_pipeline.warehouse.raw.snapshots import IN_LIST, RECORDING
+from sonar_access_pipeline.warehouse.reviews.follow_ups import derive_follow_ups
 from sonar_access_pipeline.warehouse.schema import (
     history_tables,
     raw_body,
@@ -51,6 +53,7 @@ from sonar_access_pipeline.warehouse.schema import (
     redacted_body,
     redaction,
 )
+from sonar_access_pipeline.warehouse.schema_reviews import PEOPLE, review, review_item
 
 PERSONAL: Mapping[HistoryTable, tuple[str, Mapping[str, bool]]] = {
     DIM_USER: ("login", {"name": True}),
@@ -122,20 +125,24 @@ def redact(
             .returning(redaction.c.redaction_id)
         )
         redaction_id = transaction.execute(noted).scalar_one()
-        bodies = _replace_bodies(transaction, organization_key, login, stands, redaction_id, now)
+        bodies, own = _replace_bodies(
+            transaction, organization_key, login, stands, redaction_id, now
+        )
         rows = sum(
             _replace_rows(transaction, table, organization_key, login, stands) for table in PERSONAL
         )
+        rows += _replace_in_reviews(transaction, organization_key, {login, *own}, stands)
         # What the rules say of others may change with it.
         rebuild_table(transaction, organization_key, FCT_FINDING)
+        derive_follow_ups(transaction, organization_key)
         if not bodies and not rows:
             raise WarehouseError(
                 f"Nobody of login '{login}' is in what the warehouse has of '{organization_key}'."
             )
-        own = select(raw_snapshot.c.snapshot_id).where(
+        read = select(raw_snapshot.c.snapshot_id).where(
             raw_snapshot.c.organization_key == organization_key, raw_snapshot.c.token_login == login
         )
-        read_by = len(transaction.execute(own).all())
+        read_by = len(transaction.execute(read).all())
     if not warehouse.is_postgresql:
         warehouse.fold_log()
     return Redacted(stands, bodies, rows, read_by)
@@ -193,8 +200,9 @@ def _replace_bodies(
     stands: str,
     redaction_id: int,
     now: datetime,
-) -> int:
-    """Put bodies without a person in the place of those that count for an organization; how many.
+) -> tuple[int, frozenset[str]]:
+    """Put bodies without a person in the place of those that count for an organization; how many,
+    and what the person was known by there.
 
     What another has too stays.
     """
@@ -224,7 +232,29 @@ def _replace_bodies(
         }
         transaction.execute(insert(redacted_body).values(**replaced))
     take_bytes(transaction, replacements.keys() - counting_bodies(transaction, not_(is_ours)), now)
-    return len(replacements)
+    return len(replacements), own
+
+
+def _replace_in_reviews(
+    transaction: Connection, organization_key: str, known: Collection[str], stands: str
+) -> int:
+    """Put the pseudonym wherever the facts of reviews name a person, as whom an item is about or as
+    who acted; in how many places. What somebody wrote as a reason stays as it was written.
+    """
+    names = {one.strip().casefold() for one in known}
+    of_ours = select(review.c.review_id).where(review.c.organization_key == organization_key)
+    places = 0
+    for table, people in PEOPLE.items():
+        ours = table.c.review_id.in_(of_ours)
+        for column in people:
+            is_theirs = and_(ours, func.lower(func.trim(table.c[column])).in_(names))
+            places += transaction.execute(
+                update(table).where(is_theirs).values({column: stands})
+            ).rowcount
+    # The name beside a login is nobody's alone: it goes with the login, not by itself.
+    named = and_(review_item.c.subject == stands, review_item.c.name.is_not(None))
+    transaction.execute(update(review_item).where(named).values(name=stands))
+    return places
 
 
 def _bodies(transaction: Connection, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:

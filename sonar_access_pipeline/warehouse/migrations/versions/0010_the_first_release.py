@@ -1,14 +1,10 @@
-"""The tables, guards and views of version 0.1.0, from one file of SQL per database: they stay as
-they were released.
+"""The tables, guards and views of version 0.1.0.
 
 Its number says that nine came before it, which nobody was given: a warehouse of theirs is not
 brought here.
 """
 
-from pathlib import Path
-
-import sqlalchemy as sa
-from alembic import op
+from sonar_access_pipeline.warehouse.migrations.sql_files import run
 
 revision = "0010"
 down_revision = None
@@ -17,7 +13,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    file = Path(__file__).with_suffix(f".{op.get_bind().dialect.name}.sql")
-    # An empty line stands between statements, and in none.
-    for statement in file.read_text().split("\n\n"):
-        op.execute(sa.text(statement.replace(":", r"\:")))
+    run(__file__)

@@ -1,0 +1,228 @@
+CREATE TABLE review (
+    review_id INTEGER NOT NULL,
+    organization_key TEXT NOT NULL,
+    series TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    packet_digest TEXT NOT NULL,
+    packet_location TEXT NOT NULL,
+    source_kind TEXT NOT NULL,
+    as_of DATETIME NOT NULL,
+    due DATE NOT NULL,
+    items INTEGER NOT NULL,
+    left_out INTEGER NOT NULL,
+    owner TEXT,
+    fallback TEXT NOT NULL,
+    policy_version INTEGER NOT NULL,
+    previous_review_id INTEGER,
+    opened_by TEXT NOT NULL,
+    opened_at DATETIME NOT NULL,
+    CONSTRAINT pk_review PRIMARY KEY (review_id),
+    CONSTRAINT ck_review_scope CHECK (scope IN ('everybody', 'admins', 'services'))
+)
+
+CREATE INDEX ix_review_organization_key ON review (organization_key)
+
+CREATE TABLE review_item (
+    review_id INTEGER NOT NULL,
+    item_no INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    "right" TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    name TEXT,
+    held TEXT NOT NULL,
+    shown TEXT NOT NULL,
+    findings TEXT NOT NULL,
+    unchanged_since TEXT,
+    item_digest TEXT NOT NULL,
+    change_class TEXT NOT NULL,
+    left_out_why TEXT,
+    previous_decision_id INTEGER,
+    CONSTRAINT pk_review_item PRIMARY KEY (review_id, item_no),
+    CONSTRAINT uq_review_item_review_id_kind_subject_right_resource UNIQUE (review_id, kind, subject, "right", resource),
+    CONSTRAINT ck_review_item_kind CHECK (kind IN ('account', 'privilege', 'grant')),
+    CONSTRAINT fk_review_item_review_id FOREIGN KEY(review_id) REFERENCES review (review_id)
+)
+
+CREATE TABLE review_assignment (
+    assignment_id INTEGER NOT NULL,
+    review_id INTEGER NOT NULL,
+    item_no INTEGER NOT NULL,
+    reviewer TEXT NOT NULL,
+    basis TEXT NOT NULL,
+    assigned_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    assigned_at DATETIME NOT NULL,
+    supersedes INTEGER,
+    CONSTRAINT pk_review_assignment PRIMARY KEY (assignment_id),
+    CONSTRAINT fk_review_assignment_review_id FOREIGN KEY(review_id, item_no) REFERENCES review_item (review_id, item_no),
+    CONSTRAINT uq_review_assignment_assignment_id_review_id_item_no UNIQUE (assignment_id, review_id, item_no),
+    CONSTRAINT fk_review_assignment_line FOREIGN KEY(supersedes, review_id, item_no) REFERENCES review_assignment (assignment_id, review_id, item_no),
+    CONSTRAINT ck_review_assignment_line CHECK (supersedes < assignment_id),
+    CONSTRAINT uq_review_assignment_supersedes UNIQUE (supersedes)
+)
+
+CREATE UNIQUE INDEX uq_review_assignment_root ON review_assignment (review_id, item_no) WHERE supersedes IS NULL
+
+CREATE TABLE review_decision (
+    decision_id INTEGER NOT NULL,
+    review_id INTEGER NOT NULL,
+    item_no INTEGER NOT NULL,
+    decision TEXT NOT NULL,
+    remove TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_by TEXT NOT NULL,
+    strength TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    file_sha256 TEXT,
+    batch TEXT,
+    seconds FLOAT,
+    item_digest TEXT NOT NULL,
+    decided_at DATETIME NOT NULL,
+    due_at DATETIME,
+    supersedes INTEGER,
+    CONSTRAINT pk_review_decision PRIMARY KEY (decision_id),
+    CONSTRAINT fk_review_decision_review_id FOREIGN KEY(review_id, item_no) REFERENCES review_item (review_id, item_no),
+    CONSTRAINT uq_review_decision_decision_id_review_id_item_no UNIQUE (decision_id, review_id, item_no),
+    CONSTRAINT fk_review_decision_line FOREIGN KEY(supersedes, review_id, item_no) REFERENCES review_decision (decision_id, review_id, item_no),
+    CONSTRAINT ck_review_decision_line CHECK (supersedes < decision_id),
+    CONSTRAINT ck_review_decision_decision CHECK (decision IN ('keep', 'change', 'revoke')),
+    CONSTRAINT ck_review_decision_strength CHECK (strength IN ('signed', 'verified', 'mailed', 'declared')),
+    CONSTRAINT uq_review_decision_supersedes UNIQUE (supersedes)
+)
+
+CREATE UNIQUE INDEX uq_review_decision_root ON review_decision (review_id, item_no) WHERE supersedes IS NULL
+
+CREATE TABLE review_signoff (
+    signoff_id INTEGER NOT NULL,
+    review_id INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    signer TEXT NOT NULL,
+    text_version INTEGER NOT NULL,
+    statement TEXT NOT NULL,
+    statement_sha256 TEXT NOT NULL,
+    items INTEGER NOT NULL,
+    strength TEXT NOT NULL,
+    signature TEXT,
+    key_fingerprint TEXT,
+    signed_at DATETIME NOT NULL,
+    CONSTRAINT pk_review_signoff PRIMARY KEY (signoff_id),
+    CONSTRAINT uq_review_signoff_review_id_part_signer_statement_sha256 UNIQUE (review_id, part, signer, statement_sha256),
+    CONSTRAINT ck_review_signoff_part CHECK (part IN ('reviewer', 'owner')),
+    CONSTRAINT fk_review_signoff_review_id FOREIGN KEY(review_id) REFERENCES review (review_id)
+)
+
+CREATE TABLE review_event (
+    event_id INTEGER NOT NULL,
+    review_id INTEGER NOT NULL,
+    item_no INTEGER,
+    event TEXT NOT NULL,
+    noted_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    noted_at DATETIME NOT NULL,
+    CONSTRAINT pk_review_event PRIMARY KEY (event_id),
+    CONSTRAINT fk_review_event_review_id FOREIGN KEY(review_id) REFERENCES review (review_id)
+)
+
+CREATE INDEX ix_review_event_review_id ON review_event (review_id)
+
+CREATE TABLE fct_follow_up (
+    organization_key TEXT NOT NULL,
+    review_id INTEGER NOT NULL,
+    item_no INTEGER NOT NULL,
+    decision_id INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    state TEXT NOT NULL,
+    due_at DATETIME NOT NULL,
+    last_shown DATETIME,
+    first_not_shown DATETIME,
+    valid_from DATETIME NOT NULL,
+    valid_to DATETIME,
+    is_current BOOLEAN GENERATED ALWAYS AS (valid_to IS NULL) STORED,
+    changed_after DATETIME,
+    last_seen_at DATETIME,
+    CONSTRAINT pk_fct_follow_up PRIMARY KEY (organization_key, review_id, item_no, valid_from),
+    CONSTRAINT fk_fct_follow_up_valid_from FOREIGN KEY(organization_key, valid_from) REFERENCES raw_snapshot (organization_key, observed_at),
+    CONSTRAINT ck_fct_follow_up_interval CHECK (valid_from < valid_to)
+)
+
+CREATE TRIGGER review_no_update BEFORE UPDATE ON review WHEN (NOT (NEW."review_id" IS OLD."review_id" AND NEW."organization_key" IS OLD."organization_key" AND NEW."series" IS OLD."series" AND NEW."scope" IS OLD."scope" AND NEW."packet_digest" IS OLD."packet_digest" AND NEW."packet_location" IS OLD."packet_location" AND NEW."source_kind" IS OLD."source_kind" AND NEW."as_of" IS OLD."as_of" AND NEW."due" IS OLD."due" AND NEW."items" IS OLD."items" AND NEW."left_out" IS OLD."left_out" AND NEW."policy_version" IS OLD."policy_version" AND NEW."previous_review_id" IS OLD."previous_review_id" AND NEW."opened_at" IS OLD."opened_at" AND (NEW."owner" IS OLD."owner" OR NEW."owner" LIKE 'redacted-%') AND (NEW."fallback" IS OLD."fallback" OR NEW."fallback" LIKE 'redacted-%') AND (NEW."opened_by" IS OLD."opened_by" OR NEW."opened_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review is append-only'); END
+
+CREATE TRIGGER review_no_delete BEFORE DELETE ON review BEGIN SELECT RAISE(ABORT, 'review is append-only'); END
+
+CREATE TRIGGER review_item_no_update BEFORE UPDATE ON review_item WHEN (NOT (NEW."review_id" IS OLD."review_id" AND NEW."item_no" IS OLD."item_no" AND NEW."kind" IS OLD."kind" AND NEW."right" IS OLD."right" AND NEW."resource" IS OLD."resource" AND NEW."held" IS OLD."held" AND NEW."shown" IS OLD."shown" AND NEW."findings" IS OLD."findings" AND NEW."unchanged_since" IS OLD."unchanged_since" AND NEW."item_digest" IS OLD."item_digest" AND NEW."change_class" IS OLD."change_class" AND NEW."left_out_why" IS OLD."left_out_why" AND NEW."previous_decision_id" IS OLD."previous_decision_id" AND (NEW."subject" IS OLD."subject" OR NEW."subject" LIKE 'redacted-%') AND (NEW."name" IS OLD."name" OR NEW."name" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_item is append-only'); END
+
+CREATE TRIGGER review_item_no_delete BEFORE DELETE ON review_item BEGIN SELECT RAISE(ABORT, 'review_item is append-only'); END
+
+CREATE TRIGGER review_assignment_no_update BEFORE UPDATE ON review_assignment WHEN (NOT (NEW."assignment_id" IS OLD."assignment_id" AND NEW."review_id" IS OLD."review_id" AND NEW."item_no" IS OLD."item_no" AND NEW."basis" IS OLD."basis" AND NEW."reason" IS OLD."reason" AND NEW."assigned_at" IS OLD."assigned_at" AND NEW."supersedes" IS OLD."supersedes" AND (NEW."reviewer" IS OLD."reviewer" OR NEW."reviewer" LIKE 'redacted-%') AND (NEW."assigned_by" IS OLD."assigned_by" OR NEW."assigned_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_assignment is append-only'); END
+
+CREATE TRIGGER review_assignment_no_delete BEFORE DELETE ON review_assignment BEGIN SELECT RAISE(ABORT, 'review_assignment is append-only'); END
+
+CREATE TRIGGER review_decision_no_update BEFORE UPDATE ON review_decision WHEN (NOT (NEW."decision_id" IS OLD."decision_id" AND NEW."review_id" IS OLD."review_id" AND NEW."item_no" IS OLD."item_no" AND NEW."decision" IS OLD."decision" AND NEW."remove" IS OLD."remove" AND NEW."reason" IS OLD."reason" AND NEW."strength" IS OLD."strength" AND NEW."channel" IS OLD."channel" AND NEW."file_sha256" IS OLD."file_sha256" AND NEW."batch" IS OLD."batch" AND NEW."seconds" IS OLD."seconds" AND NEW."item_digest" IS OLD."item_digest" AND NEW."decided_at" IS OLD."decided_at" AND NEW."due_at" IS OLD."due_at" AND NEW."supersedes" IS OLD."supersedes" AND (NEW."decided_by" IS OLD."decided_by" OR NEW."decided_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_decision is append-only'); END
+
+CREATE TRIGGER review_decision_no_delete BEFORE DELETE ON review_decision BEGIN SELECT RAISE(ABORT, 'review_decision is append-only'); END
+
+CREATE TRIGGER review_signoff_no_update BEFORE UPDATE ON review_signoff WHEN (NOT (NEW."signoff_id" IS OLD."signoff_id" AND NEW."review_id" IS OLD."review_id" AND NEW."part" IS OLD."part" AND NEW."text_version" IS OLD."text_version" AND NEW."statement" IS OLD."statement" AND NEW."statement_sha256" IS OLD."statement_sha256" AND NEW."items" IS OLD."items" AND NEW."strength" IS OLD."strength" AND NEW."signature" IS OLD."signature" AND NEW."key_fingerprint" IS OLD."key_fingerprint" AND NEW."signed_at" IS OLD."signed_at" AND (NEW."signer" IS OLD."signer" OR NEW."signer" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_signoff is append-only'); END
+
+CREATE TRIGGER review_signoff_no_delete BEFORE DELETE ON review_signoff BEGIN SELECT RAISE(ABORT, 'review_signoff is append-only'); END
+
+CREATE TRIGGER review_event_no_update BEFORE UPDATE ON review_event WHEN (NOT (NEW."event_id" IS OLD."event_id" AND NEW."review_id" IS OLD."review_id" AND NEW."item_no" IS OLD."item_no" AND NEW."event" IS OLD."event" AND NEW."reason" IS OLD."reason" AND NEW."noted_at" IS OLD."noted_at" AND (NEW."noted_by" IS OLD."noted_by" OR NEW."noted_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_event is append-only'); END
+
+CREATE TRIGGER review_event_no_delete BEFORE DELETE ON review_event BEGIN SELECT RAISE(ABORT, 'review_event is append-only'); END
+
+CREATE VIEW review_item_status AS
+SELECT r.organization_key, i.review_id, i.item_no, i.kind, i.subject, i.name, i."right", i.resource, i.shown, i.change_class, i.left_out_why,
+       a.reviewer, a.basis, d.decision_id, d.decision, d.remove, d.reason, d.decided_by, d.strength, d.decided_at, d.due_at,
+       CASE WHEN i.left_out_why IS NOT NULL THEN 'left out'
+            WHEN d.decision_id IS NULL THEN 'open'
+            WHEN EXISTS (SELECT 1 FROM review_signoff s
+                         WHERE s.review_id = i.review_id AND s.part = 'reviewer' AND lower(trim(s.signer)) = lower(trim(a.reviewer))
+                           AND s.signed_at >= d.decided_at AND s.signed_at >= a.assigned_at
+                           AND NOT EXISTS (SELECT 1 FROM review_assignment b
+                                           WHERE b.review_id = i.review_id AND lower(trim(b.reviewer)) = lower(trim(a.reviewer)) AND b.assigned_at > s.signed_at)) THEN 'signed'
+            ELSE 'decided' END AS state
+FROM review_item i
+JOIN review r ON r.review_id = i.review_id
+LEFT JOIN review_assignment a ON a.review_id = i.review_id AND a.item_no = i.item_no
+      AND NOT EXISTS (SELECT 1 FROM review_assignment later WHERE later.supersedes = a.assignment_id)
+LEFT JOIN review_decision d ON d.review_id = i.review_id AND d.item_no = i.item_no
+      AND NOT EXISTS (SELECT 1 FROM review_decision later WHERE later.supersedes = d.decision_id)
+
+CREATE VIEW review_status AS
+SELECT t.review_id, t.organization_key, t.series, t.scope, t.packet_digest, t.as_of, t.due, t.items, t.left_out, t.owner, t.opened_at,
+       t.undecided, t.kept, t.changed, t.revoked, t.reviewers, t.signed, t.acknowledged_at, t.ended_at,
+       COALESCE(t.ended, CASE WHEN t.undecided > 0 THEN 'open'
+                              WHEN t.signed < t.reviewers THEN 'decided'
+                              WHEN t.acknowledged_at IS NULL THEN 'signed'
+                              ELSE 'acknowledged' END) AS state
+FROM (
+    SELECT r.*, COALESCE(c.undecided, 0) AS undecided, COALESCE(c.kept, 0) AS kept, COALESCE(c.changed, 0) AS changed,
+           COALESCE(c.revoked, 0) AS revoked, COALESCE(c.reviewers, 0) AS reviewers, COALESCE(c.reviewers, 0) - COALESCE(c.unsigned, 0) AS signed,
+           (SELECT MAX(s.signed_at) FROM review_signoff s WHERE s.review_id = r.review_id AND s.part = 'owner') AS acknowledged_at,
+           (SELECT MIN(e.noted_at) FROM review_event e WHERE e.review_id = r.review_id AND e.event IN ('sealed', 'closed incomplete', 'cancelled')) AS ended_at,
+           (SELECT MIN(e.event) FROM review_event e WHERE e.review_id = r.review_id AND e.event IN ('sealed', 'closed incomplete', 'cancelled')) AS ended
+    FROM review r
+    LEFT JOIN (
+        SELECT s.review_id,
+               SUM(CASE WHEN s.state = 'open' THEN 1 ELSE 0 END) AS undecided,
+               SUM(CASE WHEN s.decision = 'keep' THEN 1 ELSE 0 END) AS kept,
+               SUM(CASE WHEN s.decision = 'change' THEN 1 ELSE 0 END) AS changed,
+               SUM(CASE WHEN s.decision = 'revoke' THEN 1 ELSE 0 END) AS revoked,
+               COUNT(DISTINCT lower(trim(s.reviewer))) AS reviewers,
+               COUNT(DISTINCT CASE WHEN s.state <> 'signed' THEN lower(trim(s.reviewer)) END) AS unsigned
+        FROM review_item_status s
+        WHERE s.state <> 'left out'
+        GROUP BY s.review_id
+    ) c ON c.review_id = r.review_id
+) t
+
+CREATE VIEW follow_up AS
+SELECT s.organization_key, s.review_id, s.item_no, s.kind, s.subject, s."right", s.resource, d.decision_id, d.decision, d.remove, d.decided_by, d.decided_at,
+       COALESCE(f.state, 'open') AS state, d.due_at, f.last_shown, f.first_not_shown, f.valid_from AS observed_from
+FROM review_item_status s
+JOIN review_decision d ON d.review_id = s.review_id AND d.item_no = s.item_no
+     AND NOT EXISTS (SELECT 1 FROM review_decision later WHERE later.supersedes = d.decision_id)
+LEFT JOIN fct_follow_up f ON f.organization_key = s.organization_key AND f.review_id = s.review_id AND f.item_no = s.item_no
+     AND f.decision_id = d.decision_id AND f.valid_to IS NULL
+WHERE d.decision <> 'keep'
+  AND NOT EXISTS (SELECT 1 FROM review_event e WHERE e.review_id = s.review_id AND e.event = 'cancelled')

@@ -1,0 +1,299 @@
+"""The packet of a review: the same bytes on both databases, checked by a stranger's tools, and no
+change of it that is not found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sonar_access_pipeline.access.snapshot import canonical_json
+from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.evidence.offline import Report
+from sonar_access_pipeline.evidence.reviews.packet import REVIEW, build
+from sonar_access_pipeline.evidence.seal import SEAL, SIGNATURE, SUMS, digests_of, seal_review
+from sonar_access_pipeline.evidence.signers import PACKETS
+from sonar_access_pipeline.evidence.stores import FolderStore
+from sonar_access_pipeline.evidence.tables import encoded, parsed
+from sonar_access_pipeline.evidence.verify import verify
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.reviews.facts import ReviewError
+from sonar_access_pipeline_tests.support.reviewing import FALLBACK, OWNER, USUAL, Reviewed, done
+from sonar_access_pipeline_tests.support.sealed import resigned
+
+
+def _key(folder: Path) -> Path:
+    key = folder / "their_key"
+    made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(made, check=True)
+    return key
+
+
+def sealed(here: Reviewed) -> Path:
+    with here.warehouse.read() as transaction:
+        packet = build(transaction, 1)
+    return Path(seal_review(packet, here.sealing, here.warehouse, by=OWNER))
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
+    """A review that is done and sealed; one reviewer signed with a key of their own."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    warehouse = Warehouse(sqlite_url(folder / "warehouse.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, folder)
+    done(here, _key(folder))
+    sealed(here)
+    yield here
+    warehouse.close()
+
+
+def checked(folder: Path, fingerprint: str, warehouse: Warehouse | None = None) -> Report:
+    path = "/".join(folder.parts[-3:])
+    store = FolderStore(folder.parents[2])
+    return verify(store, path, fingerprints=[fingerprint], warehouse=warehouse)
+
+
+def folder_of(here: Reviewed) -> Path:
+    (folder,) = (Path(here.sealing.store.place("reviews/acme"))).iterdir()
+    return folder
+
+
+@pytest.fixture
+def copy(reviewed: Reviewed, tmp_path: Path) -> Path:
+    root = tmp_path / "copied"
+    shutil.copytree(folder_of(reviewed).parents[2], root)
+    return root / folder_of(reviewed).relative_to(folder_of(reviewed).parents[2])
+
+
+def fingerprint(here: Reviewed) -> str:
+    return here.sealing.signer.key.fingerprint
+
+
+def test_a_sealed_review_holds_and_is_what_the_warehouse_gives(reviewed: Reviewed) -> None:
+    report = checked(folder_of(reviewed), fingerprint(reviewed), reviewed.warehouse)
+    assert report.faults == []
+    assert reviewed.states() == "sealed"
+    document = json.loads((folder_of(reviewed) / REVIEW).read_text())
+    assert document["weakest_strength"] == "declared"
+    assert document["counts"] == {
+        "kept": len(reviewed.review().asked) - 1,
+        "changed": 0,
+        "revoked": 1,
+        "decisions": len(reviewed.review().asked) + 1,
+        "reviewers": 2,
+    }
+    assert sealed(reviewed) == folder_of(reviewed)
+
+
+def test_it_stays_what_it_was_when_later_days_show_more(reviewed: Reviewed) -> None:
+    before = digests_of({file.name: file.read_bytes() for file in folder_of(reviewed).iterdir()})
+    reviewed.live(1, USUAL)
+    with reviewed.warehouse.read() as transaction:
+        again = digests_of(build(transaction, 1).files)
+    assert again.items() <= before.items()
+
+
+def test_the_same_review_is_the_same_bytes_on_both_databases(
+    warehouse: Warehouse, reviewed: Reviewed, tmp_path: Path
+) -> None:
+    here = Reviewed(warehouse, tmp_path)
+    done(here)
+    with here.warehouse.read() as transaction:
+        ours = build(transaction, 1).data
+    other = Warehouse(sqlite_url(tmp_path / "other.sqlite"))
+    upgrade(other)
+    there = Reviewed(other, tmp_path / "other")
+    done(there)
+    with other.read() as transaction:
+        assert build(transaction, 1).data == ours
+    other.close()
+
+
+def test_a_stranger_checks_it_with_sha256sum_and_ssh_keygen(reviewed: Reviewed) -> None:
+    folder = folder_of(reviewed)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    public = (Path(reviewed.sealing.store.place("")).parent / "their_key.pub").read_text()
+    signers = folder.parents[2].parent / "signers"
+    signers.write_text(f"{FALLBACK} {public}")
+    statement = next(folder.glob("statement-*.json.sig"))
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", FALLBACK]
+    subprocess.run(
+        [*command, "-n", "sonar-access-review", "-s", str(statement)],
+        input=statement.with_suffix("").read_bytes(),
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_what_is_not_acknowledged_is_not_sealed(tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "w.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, tmp_path)
+    here.live(0)
+    here.open(here.packet(0))
+    with pytest.raises(ReviewError, match="is open; what is acknowledged by its owner is sealed"):
+        sealed(here)
+    warehouse.close()
+
+
+NAMES = (
+    "review.json",
+    "items.csv",
+    "assignments.csv",
+    "decisions.csv",
+    "signoffs.csv",
+    "events.csv",
+    "follow_up.csv",
+    "quality.csv",
+    "statement-1.json",
+    "statement-2.json",
+    "statement-3.json",
+    "seal.json",
+    "README.txt",
+    "SHA256SUMS",
+    "SHA256SUMS.sig",
+    "allowed_signers",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("way", ["changed", "missing"])
+def test_any_file_that_was_changed_or_taken_away_is_found(
+    copy: Path, reviewed: Reviewed, name: str, way: str
+) -> None:
+    file = copy / name
+    if way == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + b" ")
+    try:
+        report = checked(copy, fingerprint(reviewed))
+    except EvidenceError as error:
+        assert name == REVIEW, error
+        return
+    assert report.own
+
+
+def _rewrite(folder: Path, name: str, change: Callable[[list[dict[str, str]]], None]) -> None:
+    """Change a table and everything that names it, and sign it all anew with the sealer's key: the
+    most that an insider can do.
+    """
+    header, *fields = parsed((folder / name).read_bytes())
+    rows = [dict(zip(header, row, strict=True)) for row in fields]
+    change(rows)
+    body = encoded([header, *([row[column] for column in header] for row in rows)]).encode()
+    (folder / name).write_bytes(body)
+    _stated(folder, lambda _: None)
+
+
+def _stated(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads((folder / REVIEW).read_text())
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for name, digest in digests_of(files).items():
+        if name in document["files"]:
+            document["files"][name] = {"sha256": digest, "bytes": len(files[name])}
+    change(document)
+    (folder / REVIEW).write_bytes(canonical_json(document))
+    about = json.loads((folder / SEAL).read_text())
+    about["digest"] = digests_of({REVIEW: canonical_json(document)})[REVIEW]
+    (folder / SEAL).write_bytes(canonical_json(about))
+
+
+def _of(rows: list[dict[str, str]], **wanted: str) -> dict[str, str]:
+    return next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
+
+
+INSIDER: dict[str, tuple[str, Callable[[list[dict[str, str]]], Any], str]] = {
+    "a revoke that became a keep": (
+        "decisions.csv",
+        lambda rows: _of(rows, decision="revoke", reason="not needed").update(decision="keep"),
+        "has not signed what is in force",
+    ),
+    "a reason that was written anew": (
+        "decisions.csv",
+        lambda rows: rows[0].update(reason="nicer"),
+        "has not signed what is in force",
+    ),
+    "a decision that was taken out": (
+        "decisions.csv",
+        lambda rows: rows.pop(0),
+        "has not signed what is in force|has no decision",
+    ),
+    "a fork of decisions": (
+        "decisions.csv",
+        lambda rows: rows.append({**_of(rows, reason="left"), "decision_id": "99"}),
+        "has two decisions in the place of one",
+    ),
+    "a line that goes across items": (
+        "decisions.csv",
+        lambda rows: _of(rows, reason="is back").update(supersedes=rows[0]["decision_id"]),
+        "in the place of one that is none of its own",
+    ),
+    "somebody who decided on themselves": (
+        "decisions.csv",
+        lambda rows: [row.update(decided_by="bob") for row in rows],
+        "decided item .*, which is about bob",
+    ),
+    "somebody who was never to decide": (
+        "decisions.csv",
+        lambda rows: rows[0].update(decided_by="stranger@example.com"),
+        "and was never to",
+    ),
+    "a reviewer who was another": (
+        "assignments.csv",
+        lambda rows: rows[0].update(reviewer="stranger@example.com"),
+        "has not signed|was never to",
+    ),
+    "an item that was taken out": (
+        "items.csv",
+        lambda rows: rows.pop(0),
+        "items.csv has|which is none",
+    ),
+    "an item that shows less": (
+        "items.csv",
+        lambda rows: _of(rows, kind="account", subject="ada").update(held="[]"),
+        "is not what its digest says",
+    ),
+    "an item that is left out afterwards": (
+        "items.csv",
+        lambda rows: rows[0].update(left_out_why="nobody asked"),
+        "items.csv has",
+    ),
+    "a sign-off that was taken out": (
+        "signoffs.csv",
+        lambda rows: rows.pop(),
+        "has not acknowledged|has not signed",
+    ),
+    "a strength that was raised": (
+        "signoffs.csv",
+        lambda rows: [row.update(strength="signed") for row in rows],
+        "there is no signature",
+    ),
+    "a key that was another": (
+        "signoffs.csv",
+        lambda rows: _of(rows, strength="signed").update(key_fingerprint="SHA256:x"),
+        "it is signed with SHA256:",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", INSIDER)
+def test_what_an_insider_with_the_sealing_key_rewrites_is_found_by_what_people_signed(
+    copy: Path, reviewed: Reviewed, what: str
+) -> None:
+    name, change, words = INSIDER[what]
+    _rewrite(copy, name, change)
+    resigned(copy)
+    sums = (copy / SUMS).read_bytes()
+    (copy / SIGNATURE).write_bytes(reviewed.sealing.signer.sign(sums, PACKETS))
+    report = checked(copy, fingerprint(reviewed))
+    assert any(re.search(words, fault) for fault in report.own), report.own

@@ -1,0 +1,524 @@
+"""A review from its opening to what observations show of it, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+
+from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.access.policy import Exemption, Policy, identity
+from sonar_access_pipeline.access.review.deciding import (
+    ReviewState,
+    reassignment_refusal,
+)
+from sonar_access_pipeline.access.review.facts import EventKind
+from sonar_access_pipeline.access.review.items import ReviewScope
+from sonar_access_pipeline.access.review.people import SELF, Accounts, Person, items_about
+from sonar_access_pipeline.access.review.statements import statement_sha256
+from sonar_access_pipeline.access.snapshot import Scope, Verdict
+from sonar_access_pipeline.warehouse.ask.accounts import accounts_at
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.history.rebuild import rebuild
+from sonar_access_pipeline.warehouse.history.verify import State, verify
+from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
+from sonar_access_pipeline.warehouse.raw.decisions import decide as say_of_snapshot
+from sonar_access_pipeline.warehouse.raw.redaction import redact
+from sonar_access_pipeline.warehouse.reviews.facts import ReviewError, note, reassign
+from sonar_access_pipeline.warehouse.schema_reviews import (
+    PEOPLE,
+    REVIEW_TABLES,
+    review_decision,
+    review_item,
+)
+from sonar_access_pipeline_tests.support.builders import EPOCH
+from sonar_access_pipeline_tests.support.reviewing import (
+    ADA,
+    BOB,
+    CLEO,
+    FALLBACK,
+    OWNER,
+    USUAL,
+    Reviewed,
+    without,
+)
+
+
+@pytest.fixture
+def here(warehouse: Warehouse, tmp_path: Path) -> Reviewed:
+    return Reviewed(warehouse, tmp_path)
+
+
+@pytest.fixture
+def opened(here: Reviewed) -> Reviewed:
+    """A review that is open, of the first day."""
+    here.live(0)
+    here.open(here.packet(0))
+    return here
+
+
+WITHOUT_GATE = without(USUAL, user_permissions={})
+WITHOUT_BOB = without(
+    USUAL,
+    members={ADA: "Ada", CLEO: "Cleo"},
+    group_members={"1": [ADA, CLEO], "2": [ADA]},
+    user_permissions={},
+    emails={ADA: "ada@example.com", CLEO: "cleo@example.com"},
+)
+
+
+def test_a_review_goes_from_open_to_acknowledged_by_decisions_and_sign_offs_alone(
+    opened: Reviewed,
+) -> None:
+    found = opened.review()
+    assert found.state is ReviewState.OPEN
+    assert {one.item.kind.value for one in found.asked.values()} == {
+        "account",
+        "privilege",
+        "grant",
+    }
+    assert set(found.items_of) == {OWNER, FALLBACK}
+    opened.keep_the_rest()
+    assert (opened.review().state, opened.states()) == (ReviewState.DECIDED, "decided")
+    opened.sign(FALLBACK)
+    assert opened.review().unsigned == [OWNER]
+    opened.sign(OWNER)
+    assert (opened.review().state, opened.states()) == (ReviewState.SIGNED, "signed")
+    opened.acknowledge(OWNER)
+    assert (opened.review().state, opened.states()) == (ReviewState.ACKNOWLEDGED, "acknowledged")
+    with pytest.raises(ReviewError, match="nothing is decided in it any more"):
+        opened.decide(1, "revoke")
+
+
+def test_the_only_reviewer_does_not_acknowledge_their_own_work(here: Reviewed) -> None:
+    here.live(0)
+    here.policy = _with_deciders(here, owner=OWNER, fallback=OWNER.upper())
+    here.open(here.packet(0))
+    here.keep_the_rest()
+    here.sign_all()
+    with pytest.raises(ReviewError, match="only reviewer"):
+        here.acknowledge(OWNER)
+    with pytest.raises(ReviewError, match="acknowledged by its owner"):
+        here.acknowledge(FALLBACK)
+
+
+def _with_deciders(here: Reviewed, **who: Any) -> Policy:
+    return replace(here.policy, review=replace(here.policy.review, **who))
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "linked"),
+    [
+        ("ADA", {}),
+        ("Ada@Example.com", {}),
+        ("ada-private", {"ada-private": [ADA]}),
+        ("boss@example.com", {"boss@example.com": ["ada@example.com"]}),
+    ],
+    ids=["by login", "by another-case address", "by second account", "by linked address"],
+)
+def test_nobody_decides_on_themselves(
+    here: Reviewed, reviewer: str, linked: dict[str, list[str]]
+) -> None:
+    here.live(0)
+    here.policy = _with_deciders(here, owner=reviewer)
+    here.open(here.packet(0), linked=linked)
+    number = here.number("privilege", ADA, "admin")
+    assert here.review().reviewers[number].reviewer == FALLBACK
+    assert here.review().reviewers[here.number("privilege", BOB, "gateadmin")].reviewer == reviewer
+
+
+def test_nobody_is_given_what_is_about_them_and_the_rest_is_delegated(opened: Reviewed) -> None:
+    found = opened.review()
+    items = {number: one.item for number, one in found.asked.items()}
+    about = items_about(items, _accounts(opened), "BOB@example.com")
+    numbers = [opened.number("account", BOB), opened.number("account", CLEO)]
+
+    def give(chosen: list[int]) -> None:
+        reassign(
+            opened.warehouse,
+            1,
+            chosen,
+            "bob@example.com",
+            by=FALLBACK,
+            reason="on leave",
+            why_not=lambda now: reassignment_refusal(now, chosen, about),
+            clock=opened.clock,
+        )
+
+    with pytest.raises(ReviewError, match="nobody decides on themselves"):
+        give(numbers)
+    give(numbers[1:])
+    with pytest.raises(ReviewError, match=r"is to be decided by bob@example\.com"):
+        opened.decide(numbers[1], "keep", by=FALLBACK)
+    opened.decide(numbers[1], "keep")
+    assert opened.review().decided[numbers[1]].decided_by == "bob@example.com"
+
+
+def test_a_lone_administrator_needs_an_exception_with_an_end(here: Reviewed) -> None:
+    here.live(0)
+    here.policy = _with_deciders(here, owner=ADA, fallback=ADA)
+    files = here.packet(0)
+    with pytest.raises(ReviewError, match=f"Nobody but {ADA} could decide"):
+        here.open(files)
+    until = (EPOCH + timedelta(days=30)).date()
+    exemption = Exemption(SELF, identity(ADA), OWNER, "there is nobody else yet", until)
+    here.open(files, exemptions=(exemption,))
+    number = here.number("privilege", ADA, "admin")
+    assert here.review().reviewers[number].basis.value == "exception: nobody else could"
+
+
+def _person(login: str, manager: str = "", *, is_active: bool = True) -> Person:
+    return Person(frozenset({identity(f"{login}@example.com")}), manager, is_active)
+
+
+def test_accounts_go_to_managers_past_those_who_left_and_loops_and_unclear_people(
+    here: Reviewed,
+) -> None:
+    here.live(0)
+    people = [
+        _person(ADA, "left@example.com"),
+        _person("left", "boss@example.com", is_active=False),
+        _person("boss"),
+        _person(BOB, "gone@example.com"),
+        _person("gone", "gone2@example.com", is_active=False),
+        _person("gone2", "gone@example.com", is_active=False),
+        _person(CLEO, "boss@example.com"),
+        Person(frozenset({identity(CLEO)}), "other@example.com"),
+    ]
+    here.open(here.packet(0), people=people)
+    found = here.review().reviewers
+    assert found[here.number("account", ADA)].reviewer == "boss@example.com"
+    assert found[here.number("account", BOB)].reviewer == FALLBACK
+    assert found[here.number("account", CLEO)].reviewer == FALLBACK
+
+
+def test_a_reason_is_asked_for_where_one_is_needed_and_only_rights_that_are_there_go(
+    opened: Reviewed,
+) -> None:
+    admin = opened.number("privilege", ADA, "admin")
+    account = opened.number("account", CLEO)
+    for number, choice, words in (
+        (admin, "keep", "it is a privilege"),
+        (account, "revoke", "it is to revoke"),
+    ):
+        with pytest.raises(ReviewError, match=words):
+            opened.decide(number, choice, "  ")
+    with pytest.raises(ReviewError, match="names what goes"):
+        opened.decide(account, "change")
+    with pytest.raises(ReviewError, match="has no right 'admin'; it has: group 1, member"):
+        opened.decide(account, "change", remove=["admin"])
+    with pytest.raises(ReviewError, match="only `change` names what goes"):
+        opened.decide(account, "revoke", remove=["member"])
+    with pytest.raises(ReviewError, match="has no item 999"):
+        opened.decide(999, "keep", by=FALLBACK)
+    opened.decide(account, "change", remove=["group 1"])
+    assert opened.review().decided[account].remove == ("group 1",)
+
+
+def test_whoever_decides_second_is_shown_the_first(opened: Reviewed) -> None:
+    number = opened.number("account", CLEO)
+    opened.decide(number, "revoke", "left the team")
+    with pytest.raises(ReviewError, match=r"decided meanwhile: revoke by fallback.*left the team"):
+        opened.decide(number, "keep", "stays", seen={})
+    opened.decide(number, "keep", "came back")
+    assert [one.choice.value for one in opened.review().decisions] == ["revoke", "keep"]
+    assert opened.review().decided[number].choice.value == "keep"
+
+
+def test_of_two_who_decide_at_once_one_is_refused(opened: Reviewed) -> None:
+    number = opened.number("account", CLEO)
+    said: list[str] = []
+    barrier = threading.Barrier(2)
+
+    def one(choice: str) -> None:
+        barrier.wait()
+        try:
+            opened.decide(number, choice, f"{choice} it", seen={})
+        except WarehouseError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=one, args=(choice,)) for choice in ("keep", "revoke")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1
+    assert len(opened.review().decisions) == 1
+
+
+def test_the_database_refuses_a_fork_a_change_and_a_line_across_items(opened: Reviewed) -> None:
+    number, other = opened.number("account", CLEO), opened.number("account", BOB)
+    opened.decide(number, "revoke")
+    first = opened.review().decided[number]
+    with opened.warehouse.read() as transaction:
+        row = dict(transaction.execute(review_decision.select()).mappings().one())
+    del row["decision_id"]
+    for change in (
+        {},
+        {"supersedes": first.decision_id, "item_no": other},
+        {"supersedes": first.decision_id + 5},
+    ):
+        with (
+            pytest.raises(WarehouseError),
+            opened.warehouse.write("x") as transaction,
+        ):
+            transaction.execute(insert(review_decision).values(**{**row, **change}))
+    opened.keep_the_rest()
+    opened.sign_all()
+    for table in REVIEW_TABLES:
+        person = PEOPLE[table][0]
+        for statement in (
+            f"DELETE FROM {table.name}",
+            f"UPDATE {table.name} SET review_id = 2",
+            f"UPDATE {table.name} SET {person} = 'somebody else'",
+        ):
+            with (
+                pytest.raises(WarehouseError, match=f"{table.name} is append-only"),
+                opened.warehouse.write("x") as transaction,
+            ):
+                transaction.execute(text(statement))
+
+
+def test_a_person_is_taken_out_of_a_review_and_what_was_signed_stands(opened: Reviewed) -> None:
+    bob, cleo = opened.number("account", BOB), opened.number("account", CLEO)
+    found = opened.review()
+    about = items_about({n: one.item for n, one in found.asked.items()}, _accounts(opened), BOB)
+    reassign(
+        opened.warehouse,
+        1,
+        [cleo],
+        "bob@example.com",
+        by=FALLBACK,
+        reason="on leave",
+        why_not=lambda now: reassignment_refusal(now, [cleo], about),
+        clock=opened.clock,
+    )
+    opened.decide(bob, "revoke", "left")
+    opened.keep_the_rest()
+    opened.sign_all()
+    signed = {one.statement_sha256 for one in opened.review().signoffs}
+    opened.live(1, WITHOUT_BOB)
+    done = redact(opened.warehouse, "acme", BOB, by="dpo", basis="asked for", clock=opened.clock)
+    after = opened.review()
+    assert after.asked[bob].item.subject == done.pseudonym
+    assert set(after.items_of) == {OWNER, FALLBACK, done.pseudonym}
+    assert after.state is ReviewState.SIGNED
+    digests = {statement_sha256(after.statement_of(one)) for one in after.items_of}
+    assert digests == signed
+    assert opened.follow_up(bob) == "done"
+    assert verify(opened.warehouse, "acme").state is State.REDACTED
+    for table in REVIEW_TABLES:
+        with opened.warehouse.read() as transaction:
+            rows = transaction.execute(table.select()).mappings().all()
+        values = [str(value).casefold() for row in rows for value in row.values()]
+        assert [value for value in values if value in (BOB, "bob@example.com")] == []
+
+
+def _accounts(here: Reviewed) -> Accounts:
+    with here.warehouse.read() as transaction:
+        return accounts_at(transaction, "acme", here.review().about.as_of, {})
+
+
+def test_a_review_is_not_opened_where_it_could_not_be_believed(here: Reviewed) -> None:
+    here.live(0)
+    files = here.packet(0)
+    foreign = {**files, "manifest.json": files["manifest.json"].replace(b'"acme"', b'"acmf"')}
+    with pytest.raises(ReviewError, match="does not stand in the register"):
+        here.open(foreign)
+    with pytest.raises(ReviewError, match=r"set review\.fallback"):
+        here.open(files, review=type(here.policy.review)(owner=OWNER))
+    here.now += timedelta(days=8)
+    with pytest.raises(ReviewError, match=r"8 days ago; the policy lets 7"):
+        here.open(files)
+    here.now -= timedelta(days=8)
+    here.open(files)
+    with pytest.raises(ReviewError, match="Review 1 of series 'quarterly' is open"):
+        here.open(files)
+    here.open(files, series="monthly")
+    note(here.warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="wrong", clock=here.clock)
+    here.open(files)
+    with pytest.raises(ReviewError, match="cancelled already"):
+        note(here.warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="x", clock=here.clock)
+
+
+def _retract(here: Reviewed, snapshot_id: int) -> None:
+    say_of_snapshot(
+        here.warehouse,
+        snapshot_id,
+        RETRACTED,
+        by=OWNER,
+        reason="another organization's",
+        brake=Brake(),
+        clock=here.clock,
+    )
+
+
+def test_a_retracted_observation_is_neither_reviewed_nor_signed_and_a_signed_review_stands(
+    here: Reviewed,
+) -> None:
+    here.live(0)
+    here.live(1)
+    of_first, of_second = here.packet(0), here.packet(1)
+    here.open(of_first)
+    here.keep_the_rest()
+    here.open(of_second, series="other")
+    here.keep_the_rest(2)
+    here.sign_all(2)
+    _retract(here, 1)
+    with pytest.raises(ReviewError, match="was corrected since"):
+        here.sign_all()
+    with pytest.raises(ReviewError, match="does not count: it is held or was retracted"):
+        here.open(of_first, series="third")
+    _retract(here, 2)
+    assert here.review(2).is_restated
+    assert here.review(2).state is ReviewState.SIGNED
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True], ids=["merged", "rebuilt"])
+def test_a_demand_is_done_by_an_observation_alone_and_comes_back_by_one(
+    opened: Reviewed, is_rebuilt: bool
+) -> None:
+    number = opened.number("privilege", BOB, "gateadmin")
+    opened.decide(number, "revoke", "not needed")
+    said = [opened.follow_up(number)]
+    days: list[Callable[[int], object]] = [
+        lambda day: opened.live(day, verdict=Verdict.HELD, world=WITHOUT_GATE),
+        lambda day: opened.live(day, verdict=Verdict.INCOMPLETE, world=WITHOUT_GATE),
+        lambda day: opened.live(day),
+        lambda day: opened.live(day, world=WITHOUT_GATE),
+        lambda day: opened.live(day, world=USUAL),
+        lambda day: opened.live(day, world=WITHOUT_GATE),
+    ]
+    for day, live in enumerate(days, start=1):
+        live(day)
+        if is_rebuilt:
+            rebuild(opened.warehouse, "acme")
+        said.append(opened.follow_up(number))
+    assert said == ["open", "open", "open", "late", "done", "returned", "done"]
+    assert verify(opened.warehouse, "acme").state is State.FINE
+
+
+def test_the_proof_of_a_removal_goes_with_the_observation_that_gave_it(opened: Reviewed) -> None:
+    number = opened.number("account", BOB)
+    opened.decide(number, "revoke", "left")
+    opened.live(1, WITHOUT_BOB)
+    assert opened.follow_up(number) == "done"
+    _retract(opened, 2)
+    assert opened.follow_up(number) == "open"
+
+
+def test_a_narrower_scope_never_closes_a_demand(here: Reviewed) -> None:
+    world = without(USUAL, project_users={"web": [BOB]})
+    here.live(0, world)
+    here.open(here.packet(0))
+    number = here.number("account", BOB)
+    here.decide(number, "change", "not needed", remove=["user on web"])
+    here.live(1, world, scopes=(Scope.CORE,))
+    assert here.follow_up(number) == "not observable"
+    here.live(2, USUAL)
+    assert here.follow_up(number) == "done"
+
+
+def test_a_login_that_was_renamed_is_a_look_alike_and_not_gone(opened: Reviewed) -> None:
+    number = opened.number("privilege", BOB, "gateadmin")
+    opened.decide(number, "revoke", "not needed")
+    renamed = without(
+        USUAL,
+        members={ADA: "Ada", "bob2": "Bob", CLEO: "Cleo"},
+        group_members={"1": [ADA, "bob2", CLEO], "2": [ADA]},
+        user_permissions={"bob2": ["gateadmin"]},
+        emails={ADA: "ada@example.com", "bob2": "Bob@example.com", CLEO: "cleo@example.com"},
+    )
+    opened.live(1, renamed)
+    assert opened.follow_up(number) == "look-alike"
+
+
+def test_what_takes_the_place_of_a_removal_and_a_cancelled_review_demand_nothing(
+    opened: Reviewed,
+) -> None:
+    gate, cleo = opened.number("privilege", BOB, "gateadmin"), opened.number("account", CLEO)
+    opened.decide(gate, "revoke", "not needed")
+    opened.decide(cleo, "revoke", "left")
+    opened.live(1)
+    opened.decide(gate, "keep", "needed after all")
+    opened.live(2)
+    with pytest.raises(StopIteration):
+        opened.follow_up(gate)
+    note(opened.warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="wrong", clock=opened.clock)
+    with pytest.raises(StopIteration):
+        opened.follow_up(cleo)
+    opened.live(3)
+    assert verify(opened.warehouse, "acme").state is State.FINE
+
+
+def test_a_changed_follow_up_is_found(opened: Reviewed) -> None:
+    number = opened.number("account", BOB)
+    opened.decide(number, "revoke", "left")
+    opened.live(1)
+    with opened.warehouse.write("x") as transaction:
+        transaction.execute(text("UPDATE fct_follow_up SET state = 'done'"))
+    found = verify(opened.warehouse, "acme")
+    assert found.state is State.DIFFERENT
+    assert f"item {number} of review 1" in found.findings[0].sentence
+
+
+def test_the_next_review_shows_what_is_news_first(opened: Reviewed) -> None:
+    opened.decide(opened.number("privilege", BOB, "gateadmin"), "revoke", "not needed")
+    opened.keep_the_rest()
+    opened.sign_all()
+    later = without(
+        USUAL,
+        members={**USUAL.members, "dan": "Dan"},
+        group_members={"1": [ADA, BOB, CLEO, "dan"], "2": [ADA, CLEO]},
+        emails={**USUAL.emails, "dan": "dan@example.com"},
+    )
+    opened.live(1, later)
+    second = opened.open(opened.packet(1), series="next")
+    classes = {
+        (one.item.kind.value, one.item.subject, one.item.right): one.change_class.value
+        for one in opened.review(second).asked.values()
+    }
+    assert classes["privilege", BOB, "gateadmin"] == "revoke not yet done"
+    assert classes["privilege", CLEO, "admin"] == "gained privilege"
+    assert classes["account", "dan", ""] == "new"
+    assert classes["account", CLEO, ""] == "gained"
+    assert classes["account", ADA, ""] == "unchanged"
+    order = [one.change_class.value for one in opened.review(second).asked.values()]
+    assert order[:2] == ["revoke not yet done", "gained privilege"]
+
+
+def test_what_no_signed_review_asked_about_is_not_called_new(opened: Reviewed) -> None:
+    first = {one.change_class.value for one in opened.review().asked.values()}
+    assert first == {"not reviewed before"}
+    note(opened.warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="x", clock=opened.clock)
+    opened.open(opened.packet(0), scope=ReviewScope.ADMINS)
+    opened.keep_the_rest(2)
+    opened.sign_all(2)
+    opened.live(1)
+    third = opened.open(opened.packet(1), series="next")
+    found = opened.review(third).asked.values()
+    by_subject = {one.item.subject: one.change_class.value for one in found if not one.item.right}
+    assert by_subject[CLEO] == "not reviewed before"
+    assert by_subject[ADA] == "unchanged"
+
+
+def test_every_account_of_the_packet_is_an_item_or_left_out(here: Reviewed) -> None:
+    here.live(0)
+    here.open(here.packet(0), scope=ReviewScope.ADMINS)
+    with here.warehouse.read() as transaction:
+        rows = transaction.execute(review_item.select()).mappings().all()
+    accounts = {row["subject"]: row["left_out_why"] for row in rows if row["kind"] == "account"}
+    assert accounts == {ADA: None, BOB: None, CLEO: "the account holds no privileged right"}
+
+
+def test_a_review_is_overdue_when_the_day_after_begins_in_utc(opened: Reviewed) -> None:
+    due = opened.review().about.due
+    assert not opened.review().is_overdue(due)
+    assert opened.review().is_overdue(due + timedelta(days=1))
