@@ -115,7 +115,8 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
             f'data_dir = "."\nfirst_day = {window.first}\nrequests_per_minute = 1000000\n'
             'scopes = ["project_permissions", "account_details"]\n\n'
             f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env ='
-            f' "{TOKEN_VARIABLE}"\n'
+            f' "{TOKEN_VARIABLE}"\n\n'
+            '[review]\nowner = "owner@example.com"\nfallback = "security@example.com"\n'
         )
     except OSError as error:
         raise SettingsError(
@@ -208,6 +209,11 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
         ("Evidence packet", packet["location"]),
         ("Report", f"{packet['location']}/report.html"),
         ("Ask more", f"{command} access --as-of {window.first}"),
+        (
+            "Review it",
+            f"{command} review open --packet {packet['digest'][:12]} --scope admins --due"
+            f" {window.last + timedelta(days=14)}",
+        ),
         ("Dagster's UI", f"{command} ui"),
     ):
         say(text, to=console, label=f"{label}:")

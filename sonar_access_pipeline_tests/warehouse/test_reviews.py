@@ -522,3 +522,19 @@ def test_a_review_is_overdue_when_the_day_after_begins_in_utc(opened: Reviewed) 
     due = opened.review().about.due
     assert not opened.review().is_overdue(due)
     assert opened.review().is_overdue(due + timedelta(days=1))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reviews.md").read_text()
+
+
+def test_the_questions_of_the_page_are_answered_from_the_views(opened: Reviewed) -> None:
+    number = opened.number("account", BOB)
+    opened.decide(number, "revoke", "left")
+    opened.live(1)
+    status, demands = (part.split("```")[0] for part in PAGE.split("```sql\n")[1:])
+    with opened.warehouse.read() as transaction:
+        (row,) = transaction.execute(text(status)).all()
+        (open_one,) = transaction.execute(text(demands)).all()
+    left = len(opened.review().undecided)
+    assert tuple(row)[:4] == (1, "open", left, 1)
+    assert tuple(open_one)[:4] == (1, number, BOB, "open")
