@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from sonar_access_pipeline.access.policy import ReviewPolicy
     from sonar_access_pipeline.access.review.deciding import Review
     from sonar_access_pipeline.access.review.items import Item, Plan
-    from sonar_access_pipeline.evidence.reviews.opening import Known
-    from sonar_access_pipeline.settings import Settings
     from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.reviews.facts import Signature
 
@@ -154,6 +152,7 @@ def review_open(
     """
     from sonar_access_pipeline.access.review.items import ReviewScope
     from sonar_access_pipeline.evidence.reviews.opening import Wanted, opening_of
+    from sonar_access_pipeline.orchestration.opening import known_now
     from sonar_access_pipeline.warehouse.reviews.facts import open_review
 
     settings = load()
@@ -172,7 +171,7 @@ def review_open(
     with opened_warehouse(WORKING) as warehouse:
         path = _located(warehouse, packet)
         files = trusted_files(path, fingerprints)
-        known = _known(settings, warehouse)
+        known = known_now(settings, warehouse, _now)
         with warehouse.read() as transaction:
             opening = opening_of(transaction, files, path, wanted, known, _now())
         review_id = open_review(warehouse, opening, _now)
@@ -201,22 +200,6 @@ def _located(warehouse: Warehouse, packet: str) -> str:
         what = "several packets have" if places else "no packet has"
         end(f"In the register {what} the digest {packet}; `evidence list` shows them.", FAILED)
     return places[0]
-
-
-def _known(settings: Settings, warehouse: Warehouse) -> Known:
-    """Read what the settings say of reviews now, and put it on record."""
-    from sonar_access_pipeline.evidence.reviews.opening import Known
-    from sonar_access_pipeline.roster import people_of
-    from sonar_access_pipeline.settings import roster_rows
-    from sonar_access_pipeline.warehouse.ledger.policies import policy_at, record_policy
-
-    record_policy(warehouse, settings.whole_policy(), _now)
-    with warehouse.read() as transaction:
-        in_force = policy_at(transaction, _now())
-    roster = settings.policy.roster
-    rows = roster_rows(roster) if roster else []
-    people = people_of(rows, in_force.policy.active_statuses)
-    return Known(in_force, people, settings.review.people)
 
 
 @review.command("list")

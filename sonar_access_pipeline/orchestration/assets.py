@@ -37,6 +37,7 @@ from sonar_access_pipeline.orchestration.metadata import (
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
 from sonar_access_pipeline.orchestration.resources import Resources
+from sonar_access_pipeline.orchestration.reviews import reviews_asset
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.warehouse.ask import queries
@@ -61,11 +62,12 @@ Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 def assets_of(
     connection: Connection, resources: Resources, partitions: dg.DailyPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
-    """Raw, history and evidence assets of a connection, keys `[connection, table]`."""
+    """Raw, history, evidence and review assets of a connection, keys `[connection, table]`."""
     return [
         _raw_assets(connection, resources, partitions),
         _history_assets(connection, resources, partitions),
         _evidence_asset(connection, resources, partitions),
+        reviews_asset(connection, resources),
     ]
 
 

@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "warehouse",
         "evidence",
         "private",
+        "roster",
         "settings",
         "settings_errors",
         "texts",

@@ -1,0 +1,142 @@
+"""The asset of a connection's reviews: opens what is due, seals what is acknowledged, and shows how
+far all of them are, in numbers that name nobody.
+
+It has no partitions: a review is of one packet, and its state is of now. Its checks warn and never
+stop anything: a late review must not stop a snapshot.
+
+Annotations are not postponed in this file: Dagster reads that of `context` itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from sonar_access_pipeline.orchestration.failures import working
+from sonar_access_pipeline.orchestration.metadata import column_schema, table_of
+from sonar_access_pipeline.orchestration.opening import ENDED, Done, keep_going
+from sonar_access_pipeline.orchestration.resources import Resources
+from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.warehouse.reviews import facts
+from sonar_access_pipeline.warehouse.views import review_status
+
+CHECKS = {
+    "in_time": "No review is overdue, and every series that is due was opened.",
+    "complete": "No review was ended without a decision of every item.",
+    "independent": "Of every review that is signed, the owner is not the only reviewer.",
+    "followed_up": "Nothing that was to be removed is late, came back, or cannot be seen any more.",
+}
+SHOWN = (
+    "review_id",
+    "series",
+    "scope",
+    "due",
+    "items",
+    "undecided",
+    "reviewers",
+    "signed",
+    "state",
+)
+BAD = frozenset({"late", "returned", "look-alike", "not observable"})
+"""States of a follow-up that somebody must look at."""
+Rows = Sequence[dict[str, Any]]
+
+
+def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefinition:
+    """Build the asset of a connection, key `[connection, reviews]`."""
+    key = dg.AssetKey([connection.name, "reviews"])
+
+    @dg.multi_asset(
+        name=f"{connection.name}_review",
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=(
+                    "Reviews of access: those that are due are opened of the newest packet, those"
+                    " that their owner acknowledged are sealed. `sonar-access review list` and"
+                    " `review show` have the rest."
+                ),
+                group_name="reviews",
+                owners=list(resources.settings.owners),
+                kinds={"sql"},
+                deps=[dg.AssetKey([connection.name, "evidence_packet"])],
+                metadata={"dagster/column_schema": column_schema(review_status)},
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, description=meaning)
+            for name, meaning in CHECKS.items()
+        ],
+    )
+    def reviews(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        organization_key = connection.organization_key()
+        with working(context), resources.warehouse() as warehouse:
+            done = keep_going(
+                resources.settings,
+                warehouse,
+                organization_key,
+                resources.sealing(),
+                resources.clock,
+            )
+            with warehouse.read() as transaction:
+                rows = facts.reviews(transaction, organization_key)
+                demands = facts.follow_ups(transaction, organization_key)
+        today = resources.clock().date()
+        faults = _faults(rows, demands, done, today)
+        for name, found in faults.items():
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=name,
+                passed=not found,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"faults": table_of([{"fault": fault} for fault in found], ("fault",))},
+            )
+        running = [row for row in rows if row["state"] not in ENDED]
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata={
+                "opened": len(done.opened),
+                "sealed": len(done.sealed),
+                "running": len(running),
+                "undecided": sum(row["undecided"] for row in running),
+                "follow_ups": dict(sorted(Counter(row["state"] for row in demands).items())),
+                "reviews": table_of([{n: str(row[n]) for n in SHOWN} for row in rows], SHOWN),
+            },
+        )
+
+    return reviews
+
+
+def _faults(rows: Rows, demands: Rows, done: Done, today: date) -> dict[str, list[str]]:
+    """Say what each check finds, by numbers of reviews and items: no person is named."""
+    running = [row for row in rows if row["state"] not in {*ENDED, "acknowledged"}]
+    late = [row for row in running if row["due"] < today]
+    return {
+        "in_time": [
+            *(f"review {row['review_id']} was due on {row['due']}" for row in late),
+            *(
+                f"series {name} is due and cannot be opened; `sonar-access review open` says why"
+                for name in sorted(done.not_opened)
+            ),
+        ],
+        "complete": [
+            f"review {row['review_id']} was closed with {row['undecided']} items undecided"
+            for row in rows
+            if row["state"] == "closed incomplete"
+        ],
+        "independent": [
+            f"review {row['review_id']} has one reviewer, who may be its owner: nobody else would"
+            " acknowledge it"
+            for row in running
+            if row["state"] == "signed" and row["reviewers"] == 1
+        ],
+        "followed_up": [
+            f"item {row['item_no']} of review {row['review_id']} is {row['state']}"
+            for row in demands
+            if row["state"] in BAD
+        ],
+    }
