@@ -209,13 +209,9 @@ review_event = Table(
     metadata,
     column("event_id", "number in the order of noting", Integer, primary_key=True),
     _of_review(index=True),
-    column("item_no", "the item that it is about, if any", Integer),
-    required(
-        "event",
-        "opened, reminded, escalated, restated, closed incomplete, cancelled, sealed or noted",
-    ),
+    required("event", "opened, closed incomplete, cancelled or sealed"),
     required("noted_by", "who; sonar-access where a rule did"),
-    required("reason", "why, in words; of a note, the note"),
+    required("reason", "why, in words; of a sealed one, the digest of its packet"),
     required("noted_at", "when", UtcDateTime),
     comment="What happened to a review as a whole; append-only",
 )

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from statistics import median
 
+from sonar_access_pipeline.access.policy import identity
 from sonar_access_pipeline.access.review.classes import ChangeClass
 from sonar_access_pipeline.access.review.facts import (
     Assignment,
@@ -60,14 +61,6 @@ class Asked:
             or bool(self.findings)
             or self.change_class not in (ChangeClass.UNCHANGED, ChangeClass.FIRST)
         )
-
-
-class ItemState(StrEnum):
-    """How far one item is."""
-
-    OPEN = "open"
-    DECIDED = "decided"
-    SIGNED = "signed"
 
 
 class ReviewState(StrEnum):
@@ -164,16 +157,21 @@ class Review:
     @cached_property
     def unsigned(self) -> list[str]:
         """The reviewers who have not signed what is in force of their items."""
-        return [one for one in self.items_of if not self._has_signed(one)]
+        return [one for one in self.items_of if not self.has_signed(one)]
 
-    def _has_signed(self, person: str) -> bool:
-        digest = statement_sha256(self.statement_of(person))
-        return any(
-            one.part is Part.REVIEWER
-            and is_same(one.signer, person)
-            and one.statement_sha256 == digest
+    def has_signed(self, person: str) -> bool:
+        """Tell whether a reviewer has signed what is in force of their items."""
+        return identity(person) in self._signed
+
+    @cached_property
+    def _signed(self) -> frozenset[str]:
+        said = {
+            (identity(one.signer), one.statement_sha256)
             for one in self.signoffs
-        )
+            if one.part is Part.REVIEWER
+        }
+        digests = {identity(one): statement_sha256(self.statement_of(one)) for one in self.items_of}
+        return frozenset(one for one, digest in digests.items() if (one, digest) in said)
 
     @cached_property
     def acknowledgement(self) -> bytes:
@@ -210,16 +208,6 @@ class Review:
             return ReviewState.DECIDED
         return ReviewState.ACKNOWLEDGED if self.is_acknowledged else ReviewState.SIGNED
 
-    def state_of(self, item_no: int) -> ItemState:
-        """Say how far an item is."""
-        if item_no not in self.decided:
-            return ItemState.OPEN
-        reviewer = self.reviewers[item_no].reviewer
-        return ItemState.DECIDED if self._is_unsigned(reviewer) else ItemState.SIGNED
-
-    def _is_unsigned(self, reviewer: str) -> bool:
-        return any(is_same(one, reviewer) for one in self.unsigned)
-
     def is_overdue(self, day: date) -> bool:
         """Tell whether the review should have been acknowledged before a day began, in UTC."""
         done = {ReviewState.ACKNOWLEDGED, ReviewState.SEALED, ReviewState.CANCELLED}
@@ -253,7 +241,7 @@ def refusal(review: Review, proposed: Proposed) -> str | None:
             f"Item {proposed.item_no} is to be decided by {reviewer}, not by {proposed.by};"
             " `review assign` gives it to somebody else."
         )
-    if review.signoffs and not review._is_unsigned(reviewer):
+    if review.has_signed(reviewer):
         return (
             f"{reviewer} has signed; a signed decision is not changed. A new review over the same"
             " packet can decide anew."
@@ -384,7 +372,7 @@ def signing_refusal(review: Review, person: str) -> str | None:
     left = [number for number in numbers if number not in review.decided]
     if left:
         return f"{person} has not decided {_of_numbers(left)} yet; decide them first."
-    if not any(is_same(one, person) for one in review.unsigned):
+    if review.has_signed(person):
         return f"{person} has signed these very decisions already."
     return None
 

@@ -60,13 +60,9 @@ class EventKind(StrEnum):
     """What happens to a review as a whole."""
 
     OPENED = "opened"
-    REMINDED = "reminded"
-    ESCALATED = "escalated"
-    RESTATED = "restated"
     CLOSED_INCOMPLETE = "closed incomplete"
     CANCELLED = "cancelled"
     SEALED = "sealed"
-    NOTED = "noted"
 
 
 def is_same(one: str, other: str) -> bool:
@@ -136,4 +132,3 @@ class Event:
     by: str
     reason: str
     at: datetime
-    item_no: int | None = None

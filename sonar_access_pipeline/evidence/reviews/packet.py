@@ -278,5 +278,4 @@ def _event(row: Record) -> Event:
         row["noted_by"],
         row["reason"],
         _moment(row["noted_at"]),
-        _number(row["item_no"]),
     )

@@ -360,7 +360,6 @@ def _event(row: Mapping[Any, Any]) -> Event:
         row["noted_by"],
         row["reason"],
         row["noted_at"],
-        row["item_no"],
     )
 
 
@@ -554,7 +553,6 @@ def note(
     by: str,
     reason: str,
     clock: Callable[[], datetime],
-    item_no: int | None = None,
 ) -> None:
     """Note something that happens to a review. What ends it is refused where it has ended.
 
@@ -564,7 +562,7 @@ def note(
         now = load(transaction, review_id)
         if kind in ENDING and now.state in OVER:
             raise ReviewError(f"Review {review_id} is {now.state.value} already.")
-        _note(transaction, review_id, kind, by, reason, clock(), item_no)
+        _note(transaction, review_id, kind, by, reason, clock())
 
 
 def seal(
@@ -592,12 +590,10 @@ def _note(
     by: str,
     reason: str,
     at: datetime,
-    item_no: int | None = None,
 ) -> None:
     transaction.execute(
         insert(review_event).values(
             review_id=review_id,
-            item_no=item_no,
             event=kind.value,
             noted_by=by,
             reason=reason,
