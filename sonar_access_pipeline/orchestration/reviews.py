@@ -62,7 +62,10 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
                 owners=list(resources.settings.owners),
                 kinds={"sql"},
                 deps=[dg.AssetKey([connection.name, "evidence_packet"])],
-                metadata={"dagster/column_schema": column_schema(review_status)},
+                metadata={
+                    "dagster/table_name": review_status.name,
+                    "dagster/column_schema": column_schema(review_status),
+                },
             )
         ],
         check_specs=[

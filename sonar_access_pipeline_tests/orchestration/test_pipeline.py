@@ -306,6 +306,9 @@ def test_checks_and_numbers_are_shown_and_no_person_and_no_token(
             "reconciled": True,
             "sound": True,
             "as_sealed": True,
+            "in_time": True,
+            "independent": True,
+            "followed_up": True,
         }
     assert asset_numbers["dagster/row_count"] == len(here.truth(0).truth())
     assert (asset_numbers["days"], asset_numbers["days_observed"], asset_numbers["gaps"]) == (
@@ -353,6 +356,7 @@ def test_every_asset_has_its_table_its_columns_and_its_place(small: Company) -> 
         },
         **{f"company/{t}": ("access", t, ["raw_snapshot"]) for t in history},
         "company/evidence_packet": ("evidence", "evidence_packet", history),
+        "company/reviews": ("reviews", "review_status", ["evidence_packet"]),
     }
     for key in graph.get_all_asset_keys():
         assert graph.get(key).metadata["dagster/column_schema"].columns
