@@ -97,6 +97,7 @@ def test_a_review_goes_from_open_to_acknowledged_by_decisions_and_sign_offs_alon
         opened.decide(1, "revoke")
 
 
+@pytest.mark.proofs("postgresql")
 def test_the_only_reviewer_does_not_acknowledge_their_own_work(here: Reviewed) -> None:
     here.live(0)
     here.policy = _with_deciders(here, owner=OWNER, fallback=OWNER.upper())
@@ -113,6 +114,7 @@ def _with_deciders(here: Reviewed, **who: Any) -> Policy:
     return replace(here.policy, review=replace(here.policy.review, **who))
 
 
+@pytest.mark.proofs("postgresql")
 @pytest.mark.parametrize(
     ("reviewer", "linked"),
     [
@@ -161,6 +163,7 @@ def test_nobody_is_given_what_is_about_them_and_the_rest_is_delegated(opened: Re
     assert opened.review().decided[numbers[1]].decided_by == "bob@example.com"
 
 
+@pytest.mark.proofs("postgresql")
 def test_a_lone_administrator_needs_an_exception_with_an_end(here: Reviewed) -> None:
     here.live(0)
     here.policy = _with_deciders(here, owner=ADA, fallback=ADA)
@@ -178,6 +181,7 @@ def _person(login: str, manager: str = "", *, is_active: bool = True) -> Person:
     return Person(frozenset({identity(f"{login}@example.com")}), manager, is_active)
 
 
+@pytest.mark.proofs("postgresql")
 def test_accounts_go_to_managers_past_those_who_left_and_loops_and_unclear_people(
     here: Reviewed,
 ) -> None:
@@ -199,6 +203,7 @@ def test_accounts_go_to_managers_past_those_who_left_and_loops_and_unclear_peopl
     assert found[here.number("account", CLEO)].reviewer == FALLBACK
 
 
+@pytest.mark.proofs("postgresql")
 def test_a_reason_is_asked_for_where_one_is_needed_and_only_rights_that_are_there_go(
     opened: Reviewed,
 ) -> None:
@@ -509,6 +514,7 @@ def test_what_no_signed_review_asked_about_is_not_called_new(opened: Reviewed) -
     assert by_subject[ADA] == "unchanged"
 
 
+@pytest.mark.proofs("postgresql")
 def test_every_account_of_the_packet_is_an_item_or_left_out(here: Reviewed) -> None:
     here.live(0)
     here.open(here.packet(0), scope=ReviewScope.ADMINS)
@@ -518,6 +524,7 @@ def test_every_account_of_the_packet_is_an_item_or_left_out(here: Reviewed) -> N
     assert accounts == {ADA: None, BOB: None, CLEO: "the account holds no privileged right"}
 
 
+@pytest.mark.proofs("postgresql")
 def test_a_review_is_overdue_when_the_day_after_begins_in_utc(opened: Reviewed) -> None:
     due = opened.review().about.due
     assert not opened.review().is_overdue(due)
