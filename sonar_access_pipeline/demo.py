@@ -21,6 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.demo_review import (
+    FALLBACK,
+    OWNER,
+    review,
+    show_follow_ups,
+    take_away,
+)
 from sonar_access_pipeline.orchestration.launch import Launcher
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.private import private_folder
@@ -90,11 +97,20 @@ def run(console: Console, folder: Path, days: int) -> int:
                 say(failed, to=console, label="A run failed that was to work:", style="red")
                 return 1
             sealed = launcher.evidence(settings.connections[0], window)
-    if not sealed.success:
-        say("", to=console, label=sealed.sentence, style="red")
-        return 1
-    with closing(Warehouse(settings.warehouse)) as warehouse:
-        _show(console, warehouse, window, config)
+            if not sealed.success or sealed.packet is None:
+                say("", to=console, label=sealed.sentence, style="red")
+                return 1
+            with closing(Warehouse(settings.warehouse)) as warehouse:
+                reviewed = review(console, resources, warehouse, sealed.packet)
+                # Somebody does what was decided, of one of the two; the next look shows it.
+                take_away(evolution.on(last), reviewed.item)
+                clock.go_to(last, hours=1)
+                again = launcher.sync(settings.connections[0], str(last))
+                if not again.success:
+                    say("", to=console, label=again.sentence, style="red")
+                    return 1
+                show_follow_ups(console, warehouse)
+                _show(console, warehouse, window, config, sealed.packet, reviewed.place)
     say("", to=console, label=f"{days} days in {time.monotonic() - began:.0f} s", style="dim")
     return 0
 
@@ -116,7 +132,7 @@ def _prepare(folder: Path, window: Window, url: str) -> Path:
             'scopes = ["project_permissions", "account_details"]\n\n'
             f'[connections.demo]\norganization = "acme"\nhost_url = "{url}"\ntoken_env ='
             f' "{TOKEN_VARIABLE}"\n\n'
-            '[review]\nowner = "owner@example.com"\nfallback = "security@example.com"\n'
+            f'[review]\nowner = "{OWNER}"\nfallback = "{FALLBACK}"\n'
         )
     except OSError as error:
         raise SettingsError(
@@ -165,7 +181,14 @@ def _live(
     return None
 
 
-def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) -> None:
+def _show(
+    console: Console,
+    warehouse: Warehouse,
+    window: Window,
+    config: Path,
+    packet: str,
+    review_packet: str,
+) -> None:
     with warehouse.read() as transaction:
         key = queries.the_organization(transaction, None)
         answering = queries.observation_at(transaction, key, window.end)
@@ -175,7 +198,6 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
         )
         changes = queries.changes_between(transaction, key, week.after, week.as_of.observed_at)
         gaps = queries.missing_days(transaction, key, window.first, window.last)
-        packet = queries.packets(transaction, key)[-1]
     for row in admins:
         row["through"] = (
             "direct" if row["granted_via"] == "direct" else f"group {row['granted_via_name']}"
@@ -206,14 +228,11 @@ def _show(console: Console, warehouse: Warehouse, window: Window, config: Path) 
     console.print()
     command = f"SONAR_ACCESS_CONFIG={config} {_script()}"
     for label, text in (
-        ("Evidence packet", packet["location"]),
-        ("Report", f"{packet['location']}/report.html"),
+        ("Evidence packet", packet),
+        ("Report", f"{packet}/report.html"),
+        ("Review's packet", review_packet),
         ("Ask more", f"{command} access --as-of {window.first}"),
-        (
-            "Review it",
-            f"{command} review open --packet {packet['digest'][:12]} --scope admins --due"
-            f" {window.last + timedelta(days=14)}",
-        ),
+        ("The review", f"{command} review show 1"),
         ("Dagster's UI", f"{command} ui"),
     ):
         say(text, to=console, label=f"{label}:")

@@ -138,6 +138,7 @@ review_assignment = Table(
         comment="the assignment in whose place it is; NULL for the first of an item",
     ),
     *_line("review_assignment", "assignment_id"),
+    Index("ix_review_assignment_review_id_item_no", "review_id", "item_no"),
     Index(
         "uq_review_assignment_root",
         "review_id",
@@ -172,6 +173,7 @@ review_decision = Table(
         comment="the decision in whose place it is; NULL for the first of an item",
     ),
     *_line("review_decision", "decision_id"),
+    Index("ix_review_decision_review_id_item_no", "review_id", "item_no"),
     Index(
         "uq_review_decision_root",
         "review_id",

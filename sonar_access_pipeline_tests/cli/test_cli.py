@@ -804,6 +804,8 @@ def test_the_demo_of_an_installed_wheel_runs_to_its_end_and_leaves_what_it_promi
         0,
         "as planned",
         "Who administers acme now (simulated)",
+        "nobody decides on themselves",
+        "What the review decided to remove, as observed since",
         "What changed in the last seven days",
         "Dagster's UI:",
     )

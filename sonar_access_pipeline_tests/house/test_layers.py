@@ -57,8 +57,17 @@ MAY_IMPORT = {
     "terminal": set(),
     "definitions": {"orchestration", "settings"},
     "components": {"access", "orchestration", "settings"},
+    "demo_review": {
+        "access",
+        "evidence",
+        "orchestration",
+        "simulator",
+        "terminal",
+        "warehouse",
+    },
     "demo": {
         "access",
+        "demo_review",
         "orchestration",
         "private",
         "settings",

@@ -104,15 +104,15 @@ class ReviewPacket:
 
 def build(transaction: Transaction, review_id: int) -> ReviewPacket:
     """Build the packet of a review that is acknowledged. Raises `ReviewError` for any other."""
-    found = facts.load(transaction, review_id)
+    stored = facts.stored(transaction, review_id)
+    found, heading = stored.review, stored.heading
     if found.state not in ENDED:
         raise facts.ReviewError(
             f"Review {review_id} is {found.state.value}; what is acknowledged by its owner is"
             " sealed."
         )
-    heading = facts.heading_of(transaction, review_id)
     source = heading["source_kind"]
-    rows = {name: facts.rows_of(transaction, table, review_id) for name, table in TABLES.items()}
+    rows = {name: stored.rows[table.name] for name, table in TABLES.items()}
     # That it was sealed is said by the seal: a packet that is built again is the same.
     sealed = EventKind.SEALED.value
     rows["events.csv"] = [row for row in rows["events.csv"] if row["event"] != sealed]

@@ -231,9 +231,24 @@ def _require_none_running(transaction: Connection, opening: Opening) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A review as it is stored: its line, the rows of each of its tables, and what they mean."""
+
+    heading: Mapping[str, Any]
+    rows: Mapping[str, Rows]
+    review: Review
+
+
 def load(transaction: Connection, review_id: int) -> Review:
     """Read a review with all its facts. Raises `ReviewError` where there is none."""
+    return stored(transaction, review_id).review
+
+
+def stored(transaction: Connection, review_id: int) -> Stored:
+    """Read a review with all its rows. Raises `ReviewError` where there is none."""
     heading = heading_of(transaction, review_id)
+    rows = {table.name: rows_of(transaction, table, review_id) for table in OF_A_REVIEW}
     about = About(
         review_id,
         heading["organization_key"],
@@ -242,20 +257,20 @@ def load(transaction: Connection, review_id: int) -> Review:
         heading["due"],
         heading["owner"],
     )
-    return Review(
+    shown = (row for row in rows[review_item.name] if row["left_out_why"] is None)
+    found = Review(
         about,
-        asked=map(_asked, _shown(transaction, review_id)),
-        assignments=map(_assignment, rows_of(transaction, review_assignment, review_id)),
-        decisions=map(_decision, rows_of(transaction, review_decision, review_id)),
-        signoffs=map(_signoff, rows_of(transaction, review_signoff, review_id)),
-        events=map(_event, rows_of(transaction, review_event, review_id)),
+        asked=map(_asked, shown),
+        assignments=map(_assignment, rows[review_assignment.name]),
+        decisions=map(_decision, rows[review_decision.name]),
+        signoffs=map(_signoff, rows[review_signoff.name]),
+        events=map(_event, rows[review_event.name]),
         is_restated=not still_counts(transaction, heading["organization_key"], heading["as_of"]),
     )
+    return Stored(heading, rows, found)
 
 
-def _shown(transaction: Connection, review_id: int) -> Rows:
-    shown = rows_of(transaction, review_item, review_id)
-    return [row for row in shown if row["left_out_why"] is None]
+OF_A_REVIEW = (review_item, review_assignment, review_decision, review_signoff, review_event)
 
 
 def heading_of(transaction: Connection, review_id: int) -> dict[str, Any]:
@@ -573,9 +588,10 @@ def seal(
     Raises `ReviewError` where it is not acknowledged any more, or sealed already.
     """
     with _line(warehouse, review_id) as transaction:
-        now = load(transaction, review_id)
-        if now.state is not ReviewState.ACKNOWLEDGED:
-            raise ReviewError(f"Review {review_id} is {now.state.value}; nothing is sealed of it.")
+        of = select(review_status.c.state).where(review_status.c.review_id == review_id)
+        state = transaction.execute(of).scalar()
+        if state != ReviewState.ACKNOWLEDGED.value:
+            raise ReviewError(f"Review {review_id} is {state}; nothing is sealed of it.")
         _note(transaction, review_id, EventKind.SEALED, by, digest, at)
         put(transaction, bundle)
 

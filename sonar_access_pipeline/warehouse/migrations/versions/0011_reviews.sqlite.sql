@@ -62,6 +62,8 @@ CREATE TABLE review_assignment (
     CONSTRAINT uq_review_assignment_supersedes UNIQUE (supersedes)
 )
 
+CREATE INDEX ix_review_assignment_review_id_item_no ON review_assignment (review_id, item_no)
+
 CREATE UNIQUE INDEX uq_review_assignment_root ON review_assignment (review_id, item_no) WHERE supersedes IS NULL
 
 CREATE TABLE review_decision (
@@ -90,6 +92,8 @@ CREATE TABLE review_decision (
     CONSTRAINT ck_review_decision_strength CHECK (strength IN ('signed', 'verified', 'mailed', 'declared')),
     CONSTRAINT uq_review_decision_supersedes UNIQUE (supersedes)
 )
+
+CREATE INDEX ix_review_decision_review_id_item_no ON review_decision (review_id, item_no)
 
 CREATE UNIQUE INDEX uq_review_decision_root ON review_decision (review_id, item_no) WHERE supersedes IS NULL
 
@@ -174,11 +178,7 @@ SELECT r.organization_key, i.review_id, i.item_no, i.kind, i.subject, i.name, i.
        a.reviewer, a.basis, d.decision_id, d.decision, d.remove, d.reason, d.decided_by, d.strength, d.decided_at, d.due_at,
        CASE WHEN i.left_out_why IS NOT NULL THEN 'left out'
             WHEN d.decision_id IS NULL THEN 'open'
-            WHEN EXISTS (SELECT 1 FROM review_signoff s
-                         WHERE s.review_id = i.review_id AND s.part = 'reviewer' AND lower(trim(s.signer)) = lower(trim(a.reviewer))
-                           AND s.signed_at >= d.decided_at AND s.signed_at >= a.assigned_at
-                           AND NOT EXISTS (SELECT 1 FROM review_assignment b
-                                           WHERE b.review_id = i.review_id AND lower(trim(b.reviewer)) = lower(trim(a.reviewer)) AND b.assigned_at > s.signed_at)) THEN 'signed'
+            WHEN g.signed_at >= d.decided_at AND g.signed_at >= l.assigned_at THEN 'signed'
             ELSE 'decided' END AS state
 FROM review_item i
 JOIN review r ON r.review_id = i.review_id
@@ -186,6 +186,12 @@ LEFT JOIN review_assignment a ON a.review_id = i.review_id AND a.item_no = i.ite
       AND NOT EXISTS (SELECT 1 FROM review_assignment later WHERE later.supersedes = a.assignment_id)
 LEFT JOIN review_decision d ON d.review_id = i.review_id AND d.item_no = i.item_no
       AND NOT EXISTS (SELECT 1 FROM review_decision later WHERE later.supersedes = d.decision_id)
+LEFT JOIN (SELECT s.review_id, lower(trim(s.signer)) AS who, MAX(s.signed_at) AS signed_at
+           FROM review_signoff s WHERE s.part = 'reviewer' GROUP BY s.review_id, lower(trim(s.signer))) g
+       ON g.review_id = i.review_id AND g.who = lower(trim(a.reviewer))
+LEFT JOIN (SELECT b.review_id, lower(trim(b.reviewer)) AS who, MAX(b.assigned_at) AS assigned_at
+           FROM review_assignment b GROUP BY b.review_id, lower(trim(b.reviewer))) l
+       ON l.review_id = i.review_id AND l.who = lower(trim(a.reviewer))
 
 CREATE VIEW review_status AS
 SELECT t.review_id, t.organization_key, t.series, t.scope, t.packet_digest, t.as_of, t.due, t.items, t.left_out, t.owner, t.opened_at,

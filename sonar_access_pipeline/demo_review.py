@@ -1,0 +1,169 @@
+"""The review that ends the demo: of the month's packet, by two people who are not there, from
+opening to the sealed packet. Add here: what else of a review a newcomer should see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from rich.console import Console
+
+from sonar_access_pipeline.access.review.deciding import (
+    Proposed,
+    Review,
+    acknowledging_refusal,
+    reassignment_refusal,
+    signing_refusal,
+)
+from sonar_access_pipeline.access.review.facts import Choice, Part
+from sonar_access_pipeline.access.review.items import Item, Kind, ReviewScope
+from sonar_access_pipeline.access.review.people import items_about
+from sonar_access_pipeline.access.review.statements import TEXT_VERSION
+from sonar_access_pipeline.evidence.reviews.opening import Wanted, opening_of
+from sonar_access_pipeline.evidence.reviews.packet import build
+from sonar_access_pipeline.evidence.reviews.read_back import said_of
+from sonar_access_pipeline.evidence.seal import seal_review
+from sonar_access_pipeline.orchestration.opening import known_now
+from sonar_access_pipeline.orchestration.resources import Resources
+from sonar_access_pipeline.simulator.organization import Organization
+from sonar_access_pipeline.terminal import print_rows, say
+from sonar_access_pipeline.warehouse.ask.accounts import accounts_at
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.reviews.facts import (
+    ReviewError,
+    decide,
+    follow_ups,
+    load,
+    open_review,
+    reassign,
+    sign,
+)
+
+OWNER, FALLBACK = "owner@example.com", "security@example.com"
+READER = "sonar-access-reader"
+"""Whose token reads for us."""
+FOLLOWED = ("item_no", "subject", "right", "decision", "state", "due_at")
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What the review demands first, and where the review's packet lies."""
+
+    item: Item
+    place: str
+
+
+def review(console: Console, resources: Resources, warehouse: Warehouse, location: str) -> Reviewed:
+    """Review the packet at a place: two privileges are to go, everything else stays; signed,
+    acknowledged, sealed.
+    """
+    sealing = resources.sealing()
+    clock = resources.clock
+    wanted = Wanted("demo", ReviewScope.ADMINS, (clock() + timedelta(days=14)).date(), OWNER)
+    files = sealing.store.get(location.removeprefix(sealing.store.place("")))
+    known = known_now(resources.settings, warehouse, clock)
+    with warehouse.read() as transaction:
+        opening = opening_of(transaction, files, location, wanted, known, clock())
+    review_id = open_review(warehouse, opening, clock)
+    say(
+        f"{len(opening.asked)} items, {len(opening.left_out)} left out.",
+        to=console,
+        label="Review:",
+    )
+    found = _loaded(warehouse, review_id)
+    to_go = sorted(found.asked, key=lambda number: _rank(found.asked[number].item))[:2]
+    _refuse_self(console, resources, warehouse, found, to_go[0])
+    proposals = [
+        Proposed(
+            number,
+            Choice.REVOKE if number in to_go else Choice.KEEP,
+            found.reviewers[number].reviewer,
+            (),
+            "not needed any more" if number in to_go else "needed for the work",
+        )
+        for number in found.asked
+    ]
+    decide(warehouse, review_id, proposals, {}, resources.settings.review.policy(), clock)
+    for number in to_go:
+        say(said_of(found.asked[number]), to=console, label="Revoke:")
+    _sign_all(resources, warehouse, review_id)
+    with warehouse.read() as transaction:
+        packet = build(transaction, review_id)
+    place = seal_review(packet, sealing, warehouse, by=OWNER)
+    return Reviewed(found.asked[to_go[0]].item, place)
+
+
+def take_away(organization: Organization, item: Item) -> None:
+    """Do in the simulated SonarCloud what was decided: every way to a privilege goes."""
+    for held in item.held:
+        if held.granted_via != "direct":
+            group = organization.groups[int(held.granted_via.removeprefix("group:"))]
+            group.members.discard(item.subject)
+        elif held.access_type == "project_permission":
+            organization.projects[item.resource].users[item.subject].discard(item.right)
+        else:
+            organization.direct[item.subject].discard(item.right)
+
+
+def show_follow_ups(console: Console, warehouse: Warehouse) -> None:
+    """Print what the review demands, and what the last observation says of it."""
+    with warehouse.read() as transaction:
+        rows = follow_ups(transaction)
+    print_rows(
+        console, rows, FOLLOWED, title="What the review decided to remove, as observed since"
+    )
+
+
+def _loaded(warehouse: Warehouse, review_id: int) -> Review:
+    with warehouse.read() as transaction:
+        return load(transaction, review_id)
+
+
+def _rank(item: Item) -> tuple[bool, ...]:
+    """Order what can go so that as little as possible goes with it: a privilege that one grant
+    alone gives comes first, on the organization before a project; the reading account's own last.
+    """
+    return (
+        item.kind is not Kind.PRIVILEGE or item.subject == READER,
+        any(held.granted_via != "direct" for held in item.held),
+        item.right == "admin",
+        any(held.access_type == "project_permission" for held in item.held),
+    )
+
+
+def _refuse_self(
+    console: Console, resources: Resources, warehouse: Warehouse, found: Review, number: int
+) -> None:
+    """Show that nobody is given what is about them."""
+    person = found.asked[number].item.subject
+    about = found.about
+    with warehouse.read() as transaction:
+        accounts = accounts_at(transaction, about.organization_key, about.as_of, {})
+    items = {one.item_no: one.item for one in found.asked.values()}
+    own = items_about(items, accounts, person)
+    try:
+        reassign(
+            warehouse,
+            about.review_id,
+            [number],
+            person,
+            by=OWNER,
+            reason="as a try",
+            why_not=lambda now: reassignment_refusal(now, [number], own),
+            clock=resources.clock,
+        )
+    except ReviewError as error:
+        say(str(error), to=console, label="Refused, as it must be:")
+
+
+def _sign_all(resources: Resources, warehouse: Warehouse, review_id: int) -> None:
+    found = _loaded(warehouse, review_id)
+    parts = [(Part.REVIEWER, person) for person in found.items_of] + [(Part.OWNER, OWNER)]
+    for part, person in parts:
+        is_owner = part is Part.OWNER
+        refusal = partial(acknowledging_refusal if is_owner else signing_refusal, person=person)
+        statement = found.acknowledgement if is_owner else found.statement_of(person)
+        clock = resources.clock
+        sign(warehouse, review_id, part, person, TEXT_VERSION, statement, None, refusal, clock)
