@@ -85,7 +85,7 @@ def read_roster(file: Path) -> list[RosterRow]:
         records = list(_of_scim(text)) if text.lstrip()[:1] in ("{", "[") else table_of(text)
     except (TextError, csv.Error) as error:
         raise RosterError(f"The roster {file} cannot be read: {error}.") from None
-    except (ValueError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise RosterError(f"The roster {file} is neither a table nor a SCIM list.") from None
     rows = [row for row in map(_row, records) if row.names]
     if not rows:

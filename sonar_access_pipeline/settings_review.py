@@ -15,15 +15,14 @@ from sonar_access_pipeline.access.review.items import ReviewScope
 
 
 class SeriesSettings(BaseModel):
-    """A rhythm and a scope: `every` is a number of months."""
+    """A rhythm and a scope: `every` so many months."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     scope: ReviewScope = ReviewScope.EVERYBODY
-    every_months: Annotated[int, Field(ge=1, le=24)] = 3
+    every: Annotated[int, Field(ge=1, le=24)] = 3
     due_days: Annotated[int, Field(ge=1, le=180)] = 14
-    reminders: tuple[Annotated[int, Field(ge=0, le=180)], ...] = (7, 3, 1, 0)
 
 
 class ReviewSettings(BaseModel):
@@ -55,7 +54,6 @@ class ReviewSettings(BaseModel):
             days=self.days,
             privileged=self.privileged,
             series=tuple(
-                Series(one.name, one.scope.value, one.every_months, one.due_days, one.reminders)
-                for one in self.series
+                Series(one.name, one.scope.value, one.every, one.due_days) for one in self.series
             ),
         )

@@ -73,15 +73,12 @@ class Exemption:
 
 @dataclass(frozen=True)
 class Series:
-    """A rhythm of reviews: what they are about, every how many months, within how many days, and
-    how many days before the end reviewers are reminded.
-    """
+    """A rhythm of reviews: what they are about, `every` how many months, within how many days."""
 
     name: str
     scope: str
-    every_months: int
+    every: int
     due_days: int
-    reminders: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -105,9 +102,7 @@ class ReviewPolicy:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ReviewPolicy:
         """Read it from a document."""
-        series = tuple(
-            Series(**{**one, "reminders": tuple(one["reminders"])}) for one in content["series"]
-        )
+        series = tuple(Series(**one) for one in content["series"])
         return cls(**{**content, "privileged": tuple(content["privileged"]), "series": series})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +29,6 @@ from sonar_access_pipeline.warehouse.timeouts import WORKING
 if TYPE_CHECKING:
     from sonar_access_pipeline.access.policy import ReviewPolicy
     from sonar_access_pipeline.access.review.deciding import Review
-    from sonar_access_pipeline.access.review.items import Item, Plan
     from sonar_access_pipeline.warehouse.database import Warehouse
     from sonar_access_pipeline.warehouse.reviews.facts import Signature
 
@@ -69,55 +67,35 @@ def review_plan(
     \b
     Example:  sonar-access review plan PACKET --scope admins
     """
-    from sonar_access_pipeline.access.review.items import ReviewScope, plan
-    from sonar_access_pipeline.evidence.tables import records
+    from sonar_access_pipeline.access.review.items import ReviewScope
+    from sonar_access_pipeline.evidence.reviews.opening import asked_of, planned_of
 
     files = trusted_files(path, fingerprints)
     scopes = json.loads(files["manifest.json"])["as_of"]["scopes"]
-    population = list(records(files["population.csv"]))
-    access = list(records(files["access.csv"]))
-    planned = plan(population, access, ReviewScope(scope or SCOPES[0]))
-    names = _names(population, access)
+    privileged = load().review.privileged
+    planned = planned_of(files, ReviewScope(scope or SCOPES[0]), privileged)
+    why = {one.item: one.why for one in planned.left_out}
+    chosen = list(why) if left_out else planned.items
     rows = [
         {
-            "item_no": number,
-            "kind": item.kind.value,
-            "subject": item.subject,
-            "name": names.get(item.subject),
-            "right": item.right or None,
-            "resource": item.resource or None,
-            "held": "; ".join(
-                f"{held.entitlement} on {held.resource} ({held.granted_via})" for held in item.held
-            ),
-            "why": why,
+            "item_no": one.item_no,
+            "kind": one.item.kind.value,
+            "subject": one.item.subject,
+            "name": one.name or None,
+            "right": one.item.right or None,
+            "resource": one.item.resource or None,
+            "has": one.shown,
+            "why": why.get(one.item),
         }
-        for number, (item, why) in enumerate(_chosen(planned, left_out=left_out), start=1)
+        for one in asked_of(chosen, files, None)
     ]
-    say(
-        f"{len(planned.items)} items, {len(planned.left_out)} left out; the packet has"
-        f" {len(population)} accounts.",
-        to=errors,
-    )
+    say(f"{len(planned.items)} items, {len(planned.left_out)} left out.", to=errors)
     if "project_permissions" not in scopes:
         said = "permissions on projects were not read, so none is among the items."
         say(said, label="Not known:", style="bold yellow", to=errors)
-    in_table = ("item_no", "kind", "subject", "name", "right", "resource", "held")
+    in_table = ("item_no", "kind", "subject", "name", "right", "resource", "has")
     shown = (*in_table[:-1], "why") if left_out else in_table
     print_answer(console, rows, form, (*in_table, "why"), shown)
-
-
-def _chosen(planned: Plan, *, left_out: bool) -> Iterator[tuple[Item, str | None]]:
-    if left_out:
-        return ((one.item, one.why) for one in planned.left_out)
-    return ((item, None) for item in planned.items)
-
-
-def _names(
-    population: Sequence[Mapping[str, str]], access: Sequence[Mapping[str, str]]
-) -> dict[str, str | None]:
-    """Return the names of accounts by login, and of groups by `group:` and their id."""
-    of_groups = {row["granted_via"]: row["granted_via_name"] or None for row in access}
-    return {**of_groups, **{row["login"]: row["name"] or None for row in population}}
 
 
 review_argument = click.argument("review_id", type=click.IntRange(1, 2**31 - 1))

@@ -179,7 +179,11 @@ def _review(
         with warehouse.read() as transaction:
             again = build_review(transaction, json.loads(files[REVIEW])["review_id"])
         differing = [name for name, body in again.data.items() if files.get(name) != body]
-        report.around += [f"the warehouse gives another {name} now" for name in differing]
+        if differing:
+            report.around.append(
+                f"the warehouse gives other bytes of {', '.join(differing)}: something was"
+                " retracted or redacted since, or changed (`sonar-access warehouse verify`)"
+            )
 
 
 def verify_all(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sonar_access_pipeline.access.policy import Series
+from sonar_access_pipeline.access.review.deciding import ReviewState
 from sonar_access_pipeline.access.review.items import ReviewScope
 from sonar_access_pipeline.access.review.rhythm import is_due
 from sonar_access_pipeline.evidence.errors import EvidenceError
@@ -23,12 +24,11 @@ from sonar_access_pipeline.warehouse.ledger import packets
 from sonar_access_pipeline.warehouse.ledger.policies import policy_at, record_policy
 from sonar_access_pipeline.warehouse.reviews.facts import (
     BY_RULE,
+    RUNNING,
     ReviewError,
     open_review,
     reviews,
 )
-
-ENDED = frozenset({"sealed", "closed incomplete", "cancelled"})
 
 
 @dataclass
@@ -73,18 +73,21 @@ def keep_going(
     with warehouse.read() as transaction:
         known = reviews(transaction, organization_key)
     for row in known:
-        if row["state"] == "acknowledged":
+        if row["state"] == ReviewState.ACKNOWLEDGED:
             with warehouse.read() as transaction:
                 packet = build(transaction, row["review_id"])
             seal_review(packet, sealing, warehouse, by=BY_RULE)
             done.sealed.append(row["review_id"])
     for series in settings.review.policy().series:
-        opened = [row["opened_at"].date() for row in known if row["series"] == series.name]
-        running = any(
-            row["series"] == series.name and row["state"] not in {*ENDED, "acknowledged"}
+        # A cancelled one is no review.
+        ours = [
+            row
             for row in known
-        )
-        if running or not is_due(series, max(opened, default=None), clock().date()):
+            if row["series"] == series.name and row["state"] != ReviewState.CANCELLED
+        ]
+        last_opened = max((row["opened_at"].date() for row in ours), default=None)
+        is_running = any(row["state"] in RUNNING for row in ours)
+        if is_running or not is_due(series, last_opened, clock().date()):
             continue
         try:
             done.opened.append(

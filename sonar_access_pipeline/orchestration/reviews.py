@@ -8,24 +8,28 @@ Annotations are not postponed in this file: Dagster reads that of `context` itse
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from sonar_access_pipeline.access.review.deciding import OVER, ReviewState
+from sonar_access_pipeline.access.review.facts import is_same
+from sonar_access_pipeline.access.review.follow_up import FollowUpState
 from sonar_access_pipeline.orchestration.failures import working
 from sonar_access_pipeline.orchestration.metadata import column_schema, table_of
-from sonar_access_pipeline.orchestration.opening import ENDED, Done, keep_going
+from sonar_access_pipeline.orchestration.opening import Done, keep_going
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection
+from sonar_access_pipeline.warehouse.database import Transaction
 from sonar_access_pipeline.warehouse.reviews import facts
 from sonar_access_pipeline.warehouse.views import review_status
 
 CHECKS = {
     "in_time": "No review is overdue, and every series that is due was opened.",
-    "complete": "No review was ended without a decision of every item.",
-    "independent": "Of every review that is signed, the owner is not the only reviewer.",
+    "complete": "No review was closed incomplete.",
+    "independent": "No review that is signed has its owner as its only reviewer.",
     "followed_up": "Nothing that was to be removed is late, came back, or cannot be seen any more.",
 }
 SHOWN = (
@@ -39,7 +43,7 @@ SHOWN = (
     "signed",
     "state",
 )
-BAD = frozenset({"late", "returned", "look-alike", "not observable"})
+BAD = frozenset(FollowUpState) - {FollowUpState.OPEN, FollowUpState.DONE}
 """States of a follow-up that somebody must look at."""
 Rows = Sequence[dict[str, Any]]
 
@@ -88,8 +92,9 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
             with warehouse.read() as transaction:
                 rows = facts.reviews(transaction, organization_key)
                 demands = facts.follow_ups(transaction, organization_key)
+                lonely = [row["review_id"] for row in rows if _is_lonely(transaction, row)]
         today = resources.clock().date()
-        faults = _faults(rows, demands, done, today)
+        faults = _faults(rows, demands, lonely, done, today)
         for name, found in faults.items():
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -98,7 +103,7 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"faults": table_of([{"fault": fault} for fault in found], ("fault",))},
             )
-        running = [row for row in rows if row["state"] not in ENDED]
+        running = [row for row in rows if row["state"] not in OVER]
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
@@ -114,10 +119,19 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
     return reviews
 
 
-def _faults(rows: Rows, demands: Rows, done: Done, today: date) -> dict[str, list[str]]:
+def _is_lonely(transaction: Transaction, row: Mapping[str, Any]) -> bool:
+    """Tell whether a review waits for its owner, who is its only reviewer."""
+    if row["state"] != ReviewState.SIGNED or row["reviewers"] != 1:
+        return False
+    found = facts.load(transaction, row["review_id"])
+    return all(is_same(one, found.about.owner or "") for one in found.items_of)
+
+
+def _faults(
+    rows: Rows, demands: Rows, lonely: Sequence[int], done: Done, today: date
+) -> dict[str, list[str]]:
     """Say what each check finds, by numbers of reviews and items: no person is named."""
-    running = [row for row in rows if row["state"] not in {*ENDED, "acknowledged"}]
-    late = [row for row in running if row["due"] < today]
+    late = [row for row in rows if row["state"] in facts.RUNNING and row["due"] < today]
     return {
         "in_time": [
             *(f"review {row['review_id']} was due on {row['due']}" for row in late),
@@ -127,15 +141,13 @@ def _faults(rows: Rows, demands: Rows, done: Done, today: date) -> dict[str, lis
             ),
         ],
         "complete": [
-            f"review {row['review_id']} was closed with {row['undecided']} items undecided"
+            f"review {row['review_id']} was closed incomplete; undecided: {row['undecided']}"
             for row in rows
-            if row["state"] == "closed incomplete"
+            if row["state"] == ReviewState.CLOSED_INCOMPLETE
         ],
         "independent": [
-            f"review {row['review_id']} has one reviewer, who may be its owner: nobody else would"
-            " acknowledge it"
-            for row in running
-            if row["state"] == "signed" and row["reviewers"] == 1
+            f"the only reviewer of review {number} is its owner, who cannot acknowledge it"
+            for number in lonely
         ],
         "followed_up": [
             f"item {row['item_no']} of review {row['review_id']} is {row['state']}"

@@ -116,7 +116,7 @@ review_item = Table(
     required("change_class", "what is new about it since the last signed review"),
     column("left_out_why", "why it is not asked about; NULL where it is"),
     column("previous_decision_id", "the decision in force of the same item last time", Integer),
-    UniqueConstraint("review_id", "kind", "subject", "right", "resource"),
+    UniqueConstraint("subject", "kind", "right", "resource", "review_id"),
     CheckConstraint("kind IN ('account', 'privilege', 'grant')", name="kind"),
     comment="One thing to decide in a review, or left out with its reason; append-only",
 )

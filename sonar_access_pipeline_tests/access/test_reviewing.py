@@ -322,7 +322,7 @@ def test_a_roster_is_read_as_its_directory_exports_it(name: str, tmp_path: Path)
 
 def test_a_roster_that_names_nobody_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "roster.json"
-    for text in ('{"Resources": []}', "name\nAda", "[1]"):
+    for text in ('{"Resources": []}', "{}", '{"Resources": 7}', "name\nAda", "[1]"):
         file.write_text(text)
         with pytest.raises(RosterError):
             read_roster(file)

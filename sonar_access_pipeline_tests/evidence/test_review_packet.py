@@ -21,12 +21,20 @@ from sonar_access_pipeline.evidence.reviews.packet import REVIEW, build
 from sonar_access_pipeline.evidence.seal import SEAL, SIGNATURE, SUMS, digests_of, seal_review
 from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.stores import FolderStore
-from sonar_access_pipeline.evidence.tables import encoded, parsed
+from sonar_access_pipeline.evidence.tables import encoded, parsed, records
 from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.reviews.facts import ReviewError
-from sonar_access_pipeline_tests.support.reviewing import FALLBACK, OWNER, USUAL, Reviewed, done
+from sonar_access_pipeline_tests.support.reviewing import (
+    BOB,
+    FALLBACK,
+    OWNER,
+    USUAL,
+    WITHOUT_GATE,
+    Reviewed,
+    done,
+)
 from sonar_access_pipeline_tests.support.sealed import resigned
 
 
@@ -100,6 +108,29 @@ def test_it_stays_what_it_was_when_later_days_show_more(reviewed: Reviewed) -> N
     with reviewed.warehouse.read() as transaction:
         again = digests_of(build(transaction, 1).files)
     assert again.items() <= before.items()
+
+
+def test_what_was_late_when_it_was_acknowledged_is_late_in_it_for_ever(tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "w.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, tmp_path)
+    here.live(0)
+    here.open(here.packet(0))
+    number = here.number("privilege", BOB, "gateadmin")
+    here.decide(number, "revoke", "not needed")
+    here.keep_the_rest()
+    here.live(2)
+    here.sign_all()
+    here.acknowledge()
+    place = sealed(here)
+    here.live(3, WITHOUT_GATE)
+    here.open(here.packet(3), series="next")
+    here.decide(here.number("account", BOB, review_id=2), "keep", review_id=2)
+    here.live(4)
+    (row,) = records((place / "follow_up.csv").read_bytes())
+    assert row["state"] == "late"
+    assert checked(place, fingerprint(here), warehouse).faults == []
+    warehouse.close()
 
 
 def test_the_same_review_is_the_same_bytes_on_both_databases(

@@ -20,7 +20,7 @@ from sonar_access_pipeline.access.review.deciding import (
     acknowledging_refusal,
     signing_refusal,
 )
-from sonar_access_pipeline.access.review.facts import Choice, Part
+from sonar_access_pipeline.access.review.facts import Choice, EventKind, Part
 from sonar_access_pipeline.access.review.rhythm import is_due
 from sonar_access_pipeline.access.review.statements import TEXT_VERSION
 from sonar_access_pipeline.settings_review import ReviewSettings, SeriesSettings
@@ -28,13 +28,15 @@ from sonar_access_pipeline.warehouse.reviews.facts import (
     decide,
     follow_ups,
     load,
+    note,
+    reassign,
     reviews,
     sign,
 )
 from sonar_access_pipeline_tests.support.company import Company, company, metadata_of
 
 OWNER, FALLBACK = "owner@example.com", "fallback@example.com"
-MONTHLY = SeriesSettings(name="monthly", every_months=1, due_days=2)
+MONTHLY = SeriesSettings(name="monthly", every=1, due_days=2)
 REVIEW = ReviewSettings(owner=OWNER, fallback=FALLBACK, series=(MONTHLY,))
 
 
@@ -114,6 +116,32 @@ def test_a_review_that_is_late_warns_and_stops_nothing(here: Company) -> None:
     assert checks(late) == {**FINE, "in_time": False}
 
 
+def test_a_cancelled_review_is_opened_anew_and_a_lone_reviewer_who_is_not_the_owner_is_no_fault(
+    here: Company,
+) -> None:
+    here.live(0)
+    clock = here.resources.clock
+    with here.warehouse() as warehouse:
+        note(warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="wrong", clock=clock)
+    assert metadata_of(here.live(1), "reviews")["opened"] == 1
+    with here.warehouse() as warehouse:
+        with warehouse.read() as transaction:
+            found = load(transaction, 2)
+        numbers = found.reviewed_by(OWNER)
+        reassign(
+            warehouse, 2, numbers, FALLBACK, by=OWNER, reason="x", why_not=lambda _: None,
+            clock=clock,
+        )  # fmt: skip
+        proposals = [Proposed(number, Choice.KEEP, FALLBACK, (), "fine") for number in found.asked]
+        decide(warehouse, 2, proposals, {}, here.settings.review.policy(), clock)
+        with warehouse.read() as transaction:
+            found = load(transaction, 2)
+        refusal = partial(signing_refusal, person=FALLBACK)
+        statement = found.statement_of(FALLBACK)
+        sign(warehouse, 2, Part.REVIEWER, FALLBACK, TEXT_VERSION, statement, None, refusal, clock)
+    assert checks(here.live(2)) == FINE
+
+
 def test_a_series_that_cannot_be_opened_says_so_without_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +165,7 @@ def test_nothing_personal_of_a_review_is_in_what_dagster_keeps(here: Company) ->
 
 @given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(1, 24))
 def test_a_series_is_due_again_after_its_months_and_not_before(first: date, months: int) -> None:
-    series = Series("s", "everybody", months, 14, ())
+    series = Series("s", "everybody", months, 14)
     assert is_due(series, None, first)
     due = next(
         day

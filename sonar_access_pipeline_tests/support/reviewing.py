@@ -54,6 +54,9 @@ USUAL = World(
     projects={"web": "Web"},
 )
 
+WITHOUT_GATE = replace(USUAL, user_permissions={})
+"""Nobody has a privilege but through a group."""
+
 
 class Reviewed:
     """A warehouse whose days are lived one by one, and whose packets are reviewed."""

@@ -28,6 +28,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.history.verify import State, verify
+from sonar_access_pipeline.warehouse.ledger.policies import record_policy
 from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
 from sonar_access_pipeline.warehouse.raw.decisions import decide as say_of_snapshot
 from sonar_access_pipeline.warehouse.raw.redaction import redact
@@ -46,6 +47,7 @@ from sonar_access_pipeline_tests.support.reviewing import (
     FALLBACK,
     OWNER,
     USUAL,
+    WITHOUT_GATE,
     Reviewed,
     without,
 )
@@ -64,7 +66,6 @@ def opened(here: Reviewed) -> Reviewed:
     return here
 
 
-WITHOUT_GATE = without(USUAL, user_permissions={})
 WITHOUT_BOB = without(
     USUAL,
     members={ADA: "Ada", CLEO: "Cleo"},
@@ -461,6 +462,46 @@ def test_what_takes_the_place_of_a_removal_and_a_cancelled_review_demand_nothing
         opened.follow_up(cleo)
     opened.live(3)
     assert verify(opened.warehouse, "acme").state is State.FINE
+
+
+def test_what_came_back_and_is_kept_by_a_later_review_is_demanded_no_more(
+    opened: Reviewed,
+) -> None:
+    gate = opened.number("privilege", BOB, "gateadmin")
+    opened.decide(gate, "revoke", "not needed")
+    opened.keep_the_rest()
+    opened.sign_all()
+    opened.live(1, WITHOUT_GATE)
+    opened.live(2)
+    assert opened.follow_up(gate) == "returned"
+    second = opened.open(opened.packet(2), series="next")
+    again = opened.number("privilege", BOB, "gateadmin", review_id=second)
+    assert opened.review(second).asked[again].change_class.value == "returned after revoke"
+    opened.decide(again, "keep", "needed after all", review_id=second)
+    with pytest.raises(StopIteration):
+        opened.follow_up(gate)
+    opened.live(3)
+    note(opened.warehouse, second, EventKind.CANCELLED, by=OWNER, reason="x", clock=opened.clock)
+    opened.live(4)
+    assert opened.follow_up(gate) == "returned"
+    assert verify(opened.warehouse, "acme").state is State.FINE
+
+
+def test_half_a_roster_is_refused_until_somebody_says_that_so_many_left(here: Reviewed) -> None:
+    def named(count: int) -> Policy:
+        return replace(here.policy, roster={str(number): "active" for number in range(count)})
+
+    assert record_policy(here.warehouse, named(10), here.clock)
+    with pytest.raises(WarehouseError, match="has 4 logins and addresses, and had 10"):
+        record_policy(here.warehouse, named(4), here.clock)
+    assert record_policy(here.warehouse, here.policy, here.clock)
+    assert record_policy(here.warehouse, named(4), here.clock)
+
+
+def test_a_scope_without_anything_to_decide_is_not_reviewed(here: Reviewed) -> None:
+    here.live(0)
+    with pytest.raises(ReviewError, match="'services' the packet has nothing to decide"):
+        here.open(here.packet(0), scope=ReviewScope.SERVICES)
 
 
 def test_a_changed_follow_up_is_found(opened: Reviewed) -> None:

@@ -6,11 +6,29 @@ Add here: a kind of fact or a word that one can hold. What follows from facts is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from sonar_access_pipeline.access.policy import identity
+
+
+def _or_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _listed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Unset = BeforeValidator(_or_none)
+"""Marks what may be unknown: NULL in a table, an empty field in a CSV file."""
+Listed = BeforeValidator(_listed)
+"""Marks texts that are one JSON text in a row."""
 
 
 class Choice(StrEnum):
@@ -81,7 +99,7 @@ class Assignment:
     assigned_by: str
     reason: str
     assigned_at: datetime
-    supersedes: int | None = None
+    supersedes: Annotated[int | None, Unset] = None
 
 
 @dataclass(frozen=True)
@@ -93,23 +111,20 @@ class Decision:
     decision_id: int
     item_no: int
     choice: Choice
-    remove: tuple[str, ...]
+    remove: Annotated[tuple[str, ...], Listed]
     reason: str
     decided_by: str
     strength: Strength
     channel: Channel
     decided_at: datetime
-    supersedes: int | None = None
-    batch: str | None = None
-    file_sha256: str | None = None
-    seconds: float | None = None
+    supersedes: Annotated[int | None, Unset] = None
+    batch: Annotated[str | None, Unset] = None
+    seconds: Annotated[float | None, Unset] = None
 
 
 @dataclass(frozen=True)
 class SignOff:
-    """A statement that somebody stands by, by its digest; with an SSH signature where they have a
-    key.
-    """
+    """A statement that somebody stands by, by its digest, and the key that signed it, if any."""
 
     signoff_id: int
     part: Part
@@ -119,8 +134,7 @@ class SignOff:
     items: int
     strength: Strength
     signed_at: datetime
-    signature: str | None = field(default=None, repr=False)
-    key_fingerprint: str | None = None
+    key_fingerprint: Annotated[str | None, Unset] = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def is_due(series: Series, last_opened: date | None, today: date) -> bool:
     """Tell whether a review of a series is to be opened: the first at once, each later one so many
     months after the last; a day that was missed opens late.
     """
-    return last_opened is None or today >= _later(last_opened, series.every_months)
+    return last_opened is None or today >= _later(last_opened, series.every)
 
 
 def _later(day: date, months: int) -> date:

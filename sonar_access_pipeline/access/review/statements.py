@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Annotated
 
-from sonar_access_pipeline.access.review.facts import Decision
+from sonar_access_pipeline.access.review.facts import Decision, Unset
 from sonar_access_pipeline.access.snapshot import canonical_json
 
 TEXT_VERSION = 1
 TEXTS = {
     1: (
-        "I reviewed the {items} assigned to me as they were at {as_of}. None is my own access. I"
-        " had enough knowledge of each to decide. What is marked for removal is to be removed."
+        "I reviewed the {items} assigned to me as they were at {as_of}. None is my own access,"
+        " unless an exception of the policy says so. I had enough knowledge of each to decide. What"
+        " is marked for removal is to be removed."
     )
 }
 """What a reviewer says, by version: a version that was signed is never changed."""
@@ -35,7 +37,7 @@ class About:
     packet_digest: str
     as_of: datetime
     due: date
-    owner: str | None = None
+    owner: Annotated[str | None, Unset] = None
 
 
 Signed = tuple[int, str, Decision | None]

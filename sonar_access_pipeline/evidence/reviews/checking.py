@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sonar_access_pipeline.access.review.deciding import Asked, Review
 from sonar_access_pipeline.access.review.facts import (
     Assignment,
+    Basis,
     Decision,
     Part,
     SignOff,
@@ -120,7 +121,7 @@ def _decision_faults(found: Review) -> Iterator[str]:
             continue
         subject = asked.item.subject
         is_self = asked.item.kind is not Kind.GRANT and is_same(decision.decided_by, subject)
-        if is_self and found.reviewers[number].basis.value != "exception: nobody else could":
+        if is_self and found.reviewers[number].basis is not Basis.EXCEPTION:
             yield f"{subject} decided item {number}, which is about {subject}"
         assigned = [one.reviewer for one in found.assignments if one.item_no == number]
         if not any(is_same(one, decision.decided_by) for one in assigned):

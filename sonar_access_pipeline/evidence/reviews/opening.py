@@ -92,11 +92,15 @@ def opening_of(
             " to an address or a login."
         )
     population = list(records(files["population.csv"]))
-    privileged = privileged_of(policy.review.privileged)
-    planned = plan(population, records(files["access.csv"]), wanted.scope, privileged)
+    planned = planned_of(files, wanted.scope, policy.review.privileged)
     _require_whole(planned, population, manifest)
+    if not planned.items:
+        raise ReviewError(
+            f"Of scope '{wanted.scope.value}' the packet has nothing to decide: everything would be"
+            " left out. Choose another scope."
+        )
     signed = reviewed.last_signed(transaction, organization_key, as_of)
-    asked = _asked(planned.items, files, population, signed[1] if signed else None)
+    asked = asked_of(planned.items, files, signed[1] if signed else None)
     found = assigned(
         [one.item for one in asked],
         population,
@@ -124,6 +128,14 @@ def opening_of(
         previous_review_id=signed[0] if signed else None,
         by=wanted.by,
     )
+
+
+def planned_of(files: Files, scope: ReviewScope, privileged: Collection[str]) -> Plan:
+    """Plan the review of a packet: its items, and what is left out. `privileged` are rights that
+    are decided one by one beside those that always are.
+    """
+    population, access = records(files["population.csv"]), records(files["access.csv"])
+    return plan(population, access, scope, privileged_of(privileged))
 
 
 def privileged_of(more: Collection[str]) -> frozenset[tuple[str, str]]:
@@ -187,14 +199,12 @@ def _require_deciders(found: Sequence[Assigned]) -> None:
         )
 
 
-def _asked(
-    items: Sequence[Item],
-    files: Files,
-    population: Sequence[Record],
-    before: Before | None,
-) -> list[Asked]:
-    """Number the items: what is news first, then what has a finding, then privileges."""
+def asked_of(items: Sequence[Item], files: Files, before: Before | None) -> list[Asked]:
+    """Number the items of a packet, with what is shown of each: what is news first, then what has a
+    finding, then privileges.
+    """
     findings = _findings(files)
+    population = list(records(files["population.csv"]))
     access = list(records(files["access.csv"]))
     words = {held_of(row): _in_words(row) for row in access}
     names = {row["granted_via"]: row["granted_via_name"] for row in access}

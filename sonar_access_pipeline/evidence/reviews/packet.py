@@ -12,11 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
 from importlib.resources import files as resources
 from typing import Any
 
-from sonar_access_pipeline.access.review.classes import ChangeClass
 from sonar_access_pipeline.access.review.deciding import (
     Asked,
     Quality,
@@ -24,20 +22,9 @@ from sonar_access_pipeline.access.review.deciding import (
     ReviewState,
     quality,
 )
-from sonar_access_pipeline.access.review.facts import (
-    Assignment,
-    Basis,
-    Channel,
-    Choice,
-    Decision,
-    Event,
-    EventKind,
-    Part,
-    SignOff,
-    Strength,
-)
-from sonar_access_pipeline.access.review.items import Held, Item, Kind
-from sonar_access_pipeline.access.review.statements import ACKNOWLEDGED, TEXTS, About
+from sonar_access_pipeline.access.review.facts import Choice, EventKind
+from sonar_access_pipeline.access.review.statements import ACKNOWLEDGED, TEXTS
+from sonar_access_pipeline.access.review.stored import asked_of, review_of
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.evidence.tables import CsvTable, records
 from sonar_access_pipeline.warehouse.database import Transaction
@@ -117,10 +104,10 @@ def build(transaction: Transaction, review_id: int) -> ReviewPacket:
     sealed = EventKind.SEALED.value
     rows["events.csv"] = [row for row in rows["events.csv"] if row["event"] != sealed]
     data = {name: _table(name, _columns(name), rows[name], source) for name in TABLES}
-    demands = facts.follow_ups(transaction, review_id=review_id)
-    data[FOLLOW_UP] = _table(
-        FOLLOW_UP, follow_up.c.keys(), [_as_acknowledged(row, found) for row in demands], source
-    )
+    # As it stood when the review was acknowledged: what is observed later is in later packets.
+    acknowledged_at = max(one.signed_at for one in found.signoffs)
+    demands = facts.demanded(transaction, review_id, acknowledged_at)
+    data[FOLLOW_UP] = _table(FOLLOW_UP, follow_up.c.keys(), demands, source)
     numbers = [asdict(one) for one in quality(found)]
     data[QUALITY] = _table(QUALITY, list(Quality.__dataclass_fields__), numbers, source)
     for number, row in enumerate(rows["signoffs.csv"], start=1):
@@ -134,16 +121,6 @@ def build(transaction: Transaction, review_id: int) -> ReviewPacket:
 
 def _columns(name: str) -> list[str]:
     return [column.name for column in TABLES[name].columns if column.name not in NOT_THERE]
-
-
-def _as_acknowledged(row: Mapping[str, Any], found: Review) -> dict[str, Any]:
-    """Show a demand as it stood when the review was acknowledged: what observations say later is
-    in later packets.
-    """
-    until = max(one.signed_at for one in found.signoffs)
-    is_later = row["observed_from"] is not None and row["observed_from"] > until
-    unknown = {"state": "open", "last_shown": None, "first_not_shown": None, "observed_from": None}
-    return {**row, **(unknown if is_later else {})}
 
 
 def _table(name: str, columns: Sequence[str], rows: Sequence[dict[str, Any]], source: str) -> bytes:
@@ -182,100 +159,6 @@ def parsed(files: Mapping[str, bytes]) -> tuple[Review, list[Asked]]:
 
     Raises `ValueError` or `LookupError` for files of another shape.
     """
-    about = json.loads(files[REVIEW])
-    shown = list(records(files["items.csv"]))
-    found = Review(
-        About(
-            about["review_id"],
-            about["organization_key"],
-            about["packet_digest"],
-            datetime.fromisoformat(about["as_of"]),
-            date.fromisoformat(about["due"]),
-            about["owner"],
-        ),
-        asked=[_asked(row) for row in shown if not row["left_out_why"]],
-        assignments=map(_assignment, records(files["assignments.csv"])),
-        decisions=map(_decision, records(files["decisions.csv"])),
-        signoffs=map(_signoff, records(files["signoffs.csv"])),
-        events=map(_event, records(files["events.csv"])),
-    )
-    return found, [_asked(row) for row in shown if row["left_out_why"]]
-
-
-Record = Mapping[str, str]
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text else None
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _asked(row: Record) -> Asked:
-    held = tuple(Held(*one) for one in json.loads(row["held"]))
-    item = Item(Kind(row["kind"]), row["subject"], row["right"], row["resource"], held)
-    return Asked(
-        item_no=int(row["item_no"]),
-        item=item,
-        digest=row["item_digest"],
-        name=row["name"],
-        shown=row["shown"],
-        change_class=ChangeClass(row["change_class"] or ChangeClass.FIRST.value),
-        findings=tuple(json.loads(row["findings"])),
-    )
-
-
-def _assignment(row: Record) -> Assignment:
-    return Assignment(
-        int(row["assignment_id"]),
-        int(row["item_no"]),
-        row["reviewer"],
-        Basis(row["basis"]),
-        row["assigned_by"],
-        row["reason"],
-        _moment(row["assigned_at"]),
-        _number(row["supersedes"]),
-    )
-
-
-def _decision(row: Record) -> Decision:
-    return Decision(
-        decision_id=int(row["decision_id"]),
-        item_no=int(row["item_no"]),
-        choice=Choice(row["decision"]),
-        remove=tuple(json.loads(row["remove"])),
-        reason=row["reason"],
-        decided_by=row["decided_by"],
-        strength=Strength(row["strength"]),
-        channel=Channel(row["channel"]),
-        decided_at=_moment(row["decided_at"]),
-        supersedes=_number(row["supersedes"]),
-        batch=row["batch"] or None,
-    )
-
-
-def _signoff(row: Record) -> SignOff:
-    return SignOff(
-        int(row["signoff_id"]),
-        Part(row["part"]),
-        row["signer"],
-        int(row["text_version"]),
-        row["statement_sha256"],
-        int(row["items"]),
-        Strength(row["strength"]),
-        _moment(row["signed_at"]),
-        None,
-        row["key_fingerprint"] or None,
-    )
-
-
-def _event(row: Record) -> Event:
-    return Event(
-        int(row["event_id"]),
-        EventKind(row["event"]),
-        row["noted_by"],
-        row["reason"],
-        _moment(row["noted_at"]),
-    )
+    rows = {name: list(records(files[name])) for name in TABLES}
+    found = review_of(json.loads(files[REVIEW]), *rows.values())
+    return found, [asked_of(row) for row in rows["items.csv"] if row["left_out_why"]]

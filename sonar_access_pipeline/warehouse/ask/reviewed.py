@@ -12,10 +12,11 @@ from sqlalchemy import Connection, and_, select
 from sonar_access_pipeline.access.review.classes import Before, Key, key_of
 from sonar_access_pipeline.access.review.deciding import ReviewState
 from sonar_access_pipeline.access.review.items import Held
+from sonar_access_pipeline.access.review.stored import item_of
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.history.merge import alive_at
-from sonar_access_pipeline.warehouse.reviews.facts import item_of, rows_of
+from sonar_access_pipeline.warehouse.reviews.facts import rows_of
 from sonar_access_pipeline.warehouse.schema import history_tables
 from sonar_access_pipeline.warehouse.schema_reviews import review_item
 from sonar_access_pipeline.warehouse.views import follow_up, review_item_status, review_status

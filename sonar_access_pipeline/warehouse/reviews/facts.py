@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, insert, select
+from sqlalchemy import Connection, Select, Table, and_, func, insert, or_, select
 
 from sonar_access_pipeline.access.policy import ReviewPolicy
-from sonar_access_pipeline.access.review.classes import ChangeClass
 from sonar_access_pipeline.access.review.deciding import (
     OVER,
     Asked,
@@ -26,25 +25,23 @@ from sonar_access_pipeline.access.review.deciding import (
     refusal,
 )
 from sonar_access_pipeline.access.review.facts import (
-    Assignment,
     Basis,
     Channel,
     Choice,
-    Decision,
-    Event,
     EventKind,
     Part,
-    SignOff,
     Strength,
 )
-from sonar_access_pipeline.access.review.items import Held, Item, Kind, LeftOut
+from sonar_access_pipeline.access.review.items import Item, Kind, LeftOut
 from sonar_access_pipeline.access.review.people import Assigned
-from sonar_access_pipeline.access.review.statements import About, statement_sha256
+from sonar_access_pipeline.access.review.statements import statement_sha256
+from sonar_access_pipeline.access.review.stored import review_of
 from sonar_access_pipeline.warehouse.bulk import insert_rows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.ledger.packets import Bundle, put
 from sonar_access_pipeline.warehouse.schema_reviews import (
+    fct_follow_up,
     review,
     review_assignment,
     review_decision,
@@ -249,22 +246,9 @@ def stored(transaction: Connection, review_id: int) -> Stored:
     """Read a review with all its rows. Raises `ReviewError` where there is none."""
     heading = heading_of(transaction, review_id)
     rows = {table.name: rows_of(transaction, table, review_id) for table in OF_A_REVIEW}
-    about = About(
-        review_id,
-        heading["organization_key"],
-        heading["packet_digest"],
-        heading["as_of"],
-        heading["due"],
-        heading["owner"],
-    )
-    shown = (row for row in rows[review_item.name] if row["left_out_why"] is None)
-    found = Review(
-        about,
-        asked=map(_asked, shown),
-        assignments=map(_assignment, rows[review_assignment.name]),
-        decisions=map(_decision, rows[review_decision.name]),
-        signoffs=map(_signoff, rows[review_signoff.name]),
-        events=map(_event, rows[review_event.name]),
+    found = review_of(
+        heading,
+        *(rows[table.name] for table in OF_A_REVIEW),
         is_restated=not still_counts(transaction, heading["organization_key"], heading["as_of"]),
     )
     return Stored(heading, rows, found)
@@ -300,82 +284,6 @@ def still_counts(transaction: Connection, organization_key: str, observed_at: da
         ours.organization_key == organization_key, ours.observed_at == observed_at
     )
     return transaction.execute(query).first() is not None
-
-
-def item_of(row: Mapping[Any, Any]) -> Item:
-    """Make an item of its row."""
-    held = tuple(Held(*one) for one in json.loads(row["held"]))
-    return Item(Kind(row["kind"]), row["subject"], row["right"], row["resource"], held)
-
-
-def _asked(row: Mapping[Any, Any]) -> Asked:
-    return Asked(
-        item_no=row["item_no"],
-        item=item_of(row),
-        digest=row["item_digest"],
-        name=row["name"] or "",
-        shown=row["shown"],
-        change_class=ChangeClass(row["change_class"]),
-        findings=tuple(json.loads(row["findings"])),
-        since=row["unchanged_since"] or "",
-        previous_decision_id=row["previous_decision_id"],
-    )
-
-
-def _assignment(row: Mapping[Any, Any]) -> Assignment:
-    return Assignment(
-        row["assignment_id"],
-        row["item_no"],
-        row["reviewer"],
-        Basis(row["basis"]),
-        row["assigned_by"],
-        row["reason"],
-        row["assigned_at"],
-        row["supersedes"],
-    )
-
-
-def _decision(row: Mapping[Any, Any]) -> Decision:
-    return Decision(
-        decision_id=row["decision_id"],
-        item_no=row["item_no"],
-        choice=Choice(row["decision"]),
-        remove=tuple(json.loads(row["remove"])),
-        reason=row["reason"],
-        decided_by=row["decided_by"],
-        strength=Strength(row["strength"]),
-        channel=Channel(row["channel"]),
-        decided_at=row["decided_at"],
-        supersedes=row["supersedes"],
-        batch=row["batch"],
-        file_sha256=row["file_sha256"],
-        seconds=row["seconds"],
-    )
-
-
-def _signoff(row: Mapping[Any, Any]) -> SignOff:
-    return SignOff(
-        row["signoff_id"],
-        Part(row["part"]),
-        row["signer"],
-        row["text_version"],
-        row["statement_sha256"],
-        row["items"],
-        Strength(row["strength"]),
-        row["signed_at"],
-        row["signature"],
-        row["key_fingerprint"],
-    )
-
-
-def _event(row: Mapping[Any, Any]) -> Event:
-    return Event(
-        row["event_id"],
-        EventKind(row["event"]),
-        row["noted_by"],
-        row["reason"],
-        row["noted_at"],
-    )
 
 
 @dataclass(frozen=True)
@@ -652,6 +560,50 @@ def follow_ups(
     """
     rows = _rows(transaction, follow_up, organization_key)
     return [row for row in rows if review_id in (None, row["review_id"])]
+
+
+def demanded(transaction: Connection, review_id: int, moment: datetime) -> Rows:
+    """List what a review decided to remove, as it stood at a moment. Columns of the view
+    `follow_up`.
+    """
+    item, decision, known = review_item.c, review_decision.c, fct_follow_up.c
+    later = select(decision.supersedes).where(decision.supersedes.is_not(None))
+    is_of_decision = and_(
+        known.review_id == decision.review_id,
+        known.decision_id == decision.decision_id,
+        known.valid_from <= moment,
+        or_(known.valid_to.is_(None), known.valid_to > moment),
+    )
+    shown = (item.kind, item.subject, item.right, item.resource)
+    decided = (decision.decision_id, decision.decision, decision.remove, decision.decided_by)
+    query = (
+        select(
+            review.c.organization_key,
+            decision.review_id,
+            decision.item_no,
+            *shown,
+            *decided,
+            decision.decided_at,
+            func.coalesce(known.state, "open").label("state"),
+            decision.due_at,
+            known.last_shown,
+            known.first_not_shown,
+            known.valid_from.label("observed_from"),
+        )
+        .select_from(review_decision)
+        .join(review, review.c.review_id == decision.review_id)
+        .join(
+            review_item,
+            and_(item.review_id == decision.review_id, item.item_no == decision.item_no),
+        )
+        .join(fct_follow_up, is_of_decision, isouter=True)
+        .where(
+            decision.review_id == review_id,
+            decision.decision != Choice.KEEP.value,
+            decision.decision_id.not_in(later),
+        )
+    )
+    return _dicts(transaction, query.order_by(decision.item_no))
 
 
 def _rows(transaction: Connection, view: Table, organization_key: str | None) -> Rows:

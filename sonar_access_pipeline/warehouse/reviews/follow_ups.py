@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, select
 
 from sonar_access_pipeline.access.history import Interval, ObservationTime
+from sonar_access_pipeline.access.review.classes import Key, key_of
 from sonar_access_pipeline.access.review.facts import Choice
 from sonar_access_pipeline.access.review.follow_up import (
     Demand,
@@ -26,9 +27,9 @@ from sonar_access_pipeline.access.review.follow_up import (
     follow_ups,
     needs_of,
 )
+from sonar_access_pipeline.access.review.stored import item_of
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.warehouse.bulk import insert_rows, rows
-from sonar_access_pipeline.warehouse.reviews.facts import item_of
 from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
 from sonar_access_pipeline.warehouse.schema_reviews import (
     fct_follow_up,
@@ -92,7 +93,9 @@ def _row(organization_key: str, one: Interval[FollowUpRow]) -> tuple[Any, ...]:
 
 
 def _demands(transaction: Connection, organization_key: str) -> Iterable[Demand]:
-    """Yield what every decision demands or demanded, until another took its place."""
+    """Yield what every decision demands or demanded, until another took its place: of the same
+    item, or of the same thing in a later review.
+    """
     cancelled = _cancelled(transaction)
     query = (
         select(review_decision, review_item, review.c.as_of)
@@ -107,8 +110,9 @@ def _demands(transaction: Connection, organization_key: str) -> Iterable[Demand]
         .where(review.c.organization_key == organization_key)
         .order_by(review_decision.c.decision_id)
     )
-    decided = list(transaction.execute(query).mappings())
+    decided: list[dict[str, Any]] = [dict(row) for row in transaction.execute(query).mappings()]
     superseded = {row["supersedes"]: row["decided_at"] for row in decided}
+    later = _decided_in(row for row in decided if row["review_id"] not in cancelled)
     for row in decided:
         choice = Choice(row["decision"])
         if choice is Choice.KEEP:
@@ -116,7 +120,11 @@ def _demands(transaction: Connection, organization_key: str) -> Iterable[Demand]
         item = item_of(row)
         ends = [
             moment
-            for moment in (superseded.get(row["decision_id"]), cancelled.get(row["review_id"]))
+            for moment in (
+                superseded.get(row["decision_id"]),
+                cancelled.get(row["review_id"]),
+                *(at for number, at in later[key_of(item)] if number > row["review_id"]),
+            )
             if moment is not None
         ]
         yield Demand(
@@ -131,6 +139,14 @@ def _demands(transaction: Connection, organization_key: str) -> Iterable[Demand]
             due_at=row["due_at"],
             ended_at=min(ends, default=None),
         )
+
+
+def _decided_in(decided: Iterable[Mapping[str, Any]]) -> Mapping[Key, list[tuple[int, datetime]]]:
+    """Give, for each thing that was decided on, in which reviews and when."""
+    found: dict[Key, list[tuple[int, datetime]]] = defaultdict(list)
+    for row in decided:
+        found[key_of(item_of(row))].append((row["review_id"], row["decided_at"]))
+    return found
 
 
 def _cancelled(transaction: Connection) -> Mapping[int, datetime]:

@@ -39,7 +39,7 @@ CREATE TABLE review_item (
     left_out_why TEXT,
     previous_decision_id INTEGER,
     CONSTRAINT pk_review_item PRIMARY KEY (review_id, item_no),
-    CONSTRAINT uq_review_item_review_id_kind_subject_right_resource UNIQUE (review_id, kind, subject, "right", resource),
+    CONSTRAINT uq_review_item_subject_kind_right_resource_review_id UNIQUE (subject, kind, "right", resource, review_id),
     CONSTRAINT ck_review_item_kind CHECK (kind IN ('account', 'privilege', 'grant')),
     CONSTRAINT fk_review_item_review_id FOREIGN KEY(review_id) REFERENCES review (review_id)
 )
@@ -231,3 +231,8 @@ LEFT JOIN fct_follow_up f ON f.organization_key = s.organization_key AND f.revie
      AND f.decision_id = d.decision_id AND f.valid_to IS NULL
 WHERE d.decision <> 'keep'
   AND NOT EXISTS (SELECT 1 FROM review_event e WHERE e.review_id = s.review_id AND e.event = 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM review_item o
+                  JOIN review n ON n.review_id = o.review_id AND n.organization_key = s.organization_key
+                  JOIN review_decision p ON p.review_id = o.review_id AND p.item_no = o.item_no
+                  WHERE o.subject = s.subject AND o.kind = s.kind AND o."right" = s."right" AND o.resource = s.resource AND o.review_id > s.review_id
+                    AND NOT EXISTS (SELECT 1 FROM review_event e WHERE e.review_id = o.review_id AND e.event = 'cancelled'))
