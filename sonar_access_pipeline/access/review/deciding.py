@@ -371,7 +371,7 @@ def signing_refusal(review: Review, person: str) -> str | None:
         return f"{person} has no item in review {review.about.review_id}; there is nothing to sign."
     left = [number for number in numbers if number not in review.decided]
     if left:
-        return f"{person} has not decided {_of_numbers(left)} yet; decide them first."
+        return f"{person} has not decided everything yet: {_of_numbers(left).lower()}."
     if review.has_signed(person):
         return f"{person} has signed these very decisions already."
     return None
