@@ -124,22 +124,33 @@ def test_a_cancelled_review_is_opened_anew_and_a_lone_reviewer_who_is_not_the_ow
     with here.warehouse() as warehouse:
         note(warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="wrong", clock=clock)
     assert metadata_of(here.live(1), "reviews")["opened"] == 1
+    alone(here, 2, FALLBACK)
+    assert checks(here.live(2)) == FINE
+
+
+def test_an_owner_who_is_the_only_reviewer_is_warned_of(here: Company) -> None:
+    here.live(0)
+    alone(here, 1, OWNER)
+    assert checks(here.live(1)) == {**FINE, "independent": False}
+
+
+def alone(here: Company, review_id: int, person: str) -> None:
+    """Have one person keep everything of a review, and sign."""
+    clock = here.resources.clock
     with here.warehouse() as warehouse:
         with warehouse.read() as transaction:
-            found = load(transaction, 2)
-        numbers = found.reviewed_by(OWNER)
+            numbers = list(load(transaction, review_id).asked)
+        given = {"by": OWNER, "reason": "x"}
         reassign(
-            warehouse, 2, numbers, FALLBACK, by=OWNER, reason="x", why_not=lambda _: None,
-            clock=clock,
-        )  # fmt: skip
-        proposals = [Proposed(number, Choice.KEEP, FALLBACK, (), "fine") for number in found.asked]
-        decide(warehouse, 2, proposals, {}, here.settings.review.policy(), clock)
+            warehouse, review_id, numbers, person, **given, why_not=lambda _: None, clock=clock
+        )
+        proposals = [Proposed(number, Choice.KEEP, person, (), "fine") for number in numbers]
+        decide(warehouse, review_id, proposals, {}, here.settings.review.policy(), clock)
         with warehouse.read() as transaction:
-            found = load(transaction, 2)
-        refusal = partial(signing_refusal, person=FALLBACK)
-        statement = found.statement_of(FALLBACK)
-        sign(warehouse, 2, Part.REVIEWER, FALLBACK, TEXT_VERSION, statement, None, refusal, clock)
-    assert checks(here.live(2)) == FINE
+            statement = load(transaction, review_id).statement_of(person)
+        refusal = partial(signing_refusal, person=person)
+        part = Part.REVIEWER
+        sign(warehouse, review_id, part, person, TEXT_VERSION, statement, None, refusal, clock)
 
 
 def test_a_series_that_cannot_be_opened_says_so_without_a_name(
