@@ -71,7 +71,7 @@ def review_plan(
     from sonar_access_pipeline.evidence.reviews.opening import asked_of, planned_of
 
     files = trusted_files(path, fingerprints)
-    scopes = json.loads(files["manifest.json"])["as_of"]["scopes"]
+    manifest = json.loads(files["manifest.json"])
     privileged = load().review.privileged
     planned = planned_of(files, ReviewScope(scope or SCOPES[0]), privileged)
     why = {one.item: one.why for one in planned.left_out}
@@ -89,8 +89,12 @@ def review_plan(
         }
         for one in asked_of(chosen, files, None)
     ]
-    say(f"{len(planned.items)} items, {len(planned.left_out)} left out.", to=errors)
-    if "project_permissions" not in scopes:
+    say(
+        f"{len(planned.items)} items, {len(planned.left_out)} left out; the packet has"
+        f" {manifest['counts']['accounts']} accounts.",
+        to=errors,
+    )
+    if "project_permissions" not in manifest["as_of"]["scopes"]:
         said = "permissions on projects were not read, so none is among the items."
         say(said, label="Not known:", style="bold yellow", to=errors)
     in_table = ("item_no", "kind", "subject", "name", "right", "resource", "has")
