@@ -4,35 +4,39 @@ opening to the sealed packet. Add here: what else of a review a newcomer should 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from hashlib import sha256
 
 from rich.console import Console
 
 from sonar_access_pipeline.access.review.deciding import (
-    Proposed,
     Review,
     acknowledging_refusal,
     reassignment_refusal,
     signing_refusal,
 )
-from sonar_access_pipeline.access.review.facts import Choice, Part
+from sonar_access_pipeline.access.review.facts import Channel, Choice, Part
 from sonar_access_pipeline.access.review.items import Item, Kind, ReviewScope
 from sonar_access_pipeline.access.review.people import items_about
 from sonar_access_pipeline.access.review.statements import TEXT_VERSION
+from sonar_access_pipeline.evidence.reviews import sheet
 from sonar_access_pipeline.evidence.reviews.opening import Wanted, opening_of
 from sonar_access_pipeline.evidence.reviews.packet import build
-from sonar_access_pipeline.evidence.reviews.read_back import said_of
+from sonar_access_pipeline.evidence.reviews.read_back import Understood, read_back
 from sonar_access_pipeline.evidence.seal import seal_review
 from sonar_access_pipeline.orchestration.opening import known_now
 from sonar_access_pipeline.orchestration.resources import Resources
+from sonar_access_pipeline.private import new_private_file
 from sonar_access_pipeline.simulator.organization import Organization
 from sonar_access_pipeline.terminal import print_rows, say
 from sonar_access_pipeline.warehouse.ask.accounts import accounts_at
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.reviews.facts import (
     ReviewError,
+    Way,
     decide,
     follow_ups,
     load,
@@ -75,24 +79,43 @@ def review(console: Console, resources: Resources, warehouse: Warehouse, locatio
     found = _loaded(warehouse, review_id)
     to_go = sorted(found.asked, key=lambda number: _rank(found.asked[number].item))[:2]
     _refuse_self(console, resources, warehouse, found, to_go[0])
-    proposals = [
-        Proposed(
-            number,
-            Choice.REVOKE if number in to_go else Choice.KEEP,
-            found.reviewers[number].reviewer,
-            (),
-            "not needed any more" if number in to_go else "needed for the work",
-        )
-        for number in found.asked
-    ]
-    decide(warehouse, review_id, proposals, {}, resources.settings.review.policy(), clock)
-    for number in to_go:
-        say(said_of(found.asked[number]), to=console, label="Revoke:")
+    for person in found.items_of:
+        _by_sheet(console, resources, warehouse, review_id, person, to_go)
     _sign_all(resources, warehouse, review_id)
     with warehouse.read() as transaction:
         packet = build(transaction, review_id)
     place = seal_review(packet, sealing, warehouse, by=OWNER)
     return Reviewed(found.asked[to_go[0]].item, place)
+
+
+def _by_sheet(
+    console: Console,
+    resources: Resources,
+    warehouse: Warehouse,
+    review_id: int,
+    person: str,
+    to_go: Collection[int],
+) -> None:
+    """Have a stand-in fill a reviewer's sheet, read it back, and record it."""
+    found = _loaded(warehouse, review_id)
+    answers = {
+        number: Understood(Choice.REVOKE, (), "not needed any more")
+        if number in to_go
+        else Understood(Choice.KEEP, (), "needed for the work")
+        for number in found.items_of[person]
+    }
+    filled = sheet.write(found, person, answers)
+    file = resources.settings.data_dir / f"sheet-{person}.xlsx"
+    with new_private_file(file) as opened:
+        opened.write(filled)
+    say(str(file), to=console, label="Sheet:")
+    read = sheet.read(found, person, filled)
+    for line in read_back(found, person, read.understood, read.undecided):
+        if not line.startswith("Keep: "):
+            say(line, to=console, label="Read back:")
+    way = Way(channel=Channel.SHEET, file_sha256=sha256(filled).hexdigest())
+    policy = resources.settings.review.policy()
+    decide(warehouse, review_id, read.proposals, read.seen, policy, resources.clock, way)
 
 
 def take_away(organization: Organization, item: Item) -> None:

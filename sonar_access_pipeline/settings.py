@@ -439,6 +439,12 @@ class Settings(BaseSettings):
         None,
         "asked (GET) every half minute while all is well, so that silence is noticed elsewhere",
     )
+    mail_url: SecretStr | None = setting(
+        None,
+        "by which mail server reviewers are reminded, each for themselves: a"
+        " [mailto:// or mailtos:// URL](https://appriseit.com/services/email/) without a receiver",
+        unset="nobody is written to; alerts name reviews that are late",
+    )
     ui_url: str | None = setting(
         None, "address of Dagster's UI, so that alerts link to runs", unset="they name the run"
     )

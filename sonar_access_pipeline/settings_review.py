@@ -15,7 +15,9 @@ from sonar_access_pipeline.access.review.items import ReviewScope
 
 
 class SeriesSettings(BaseModel):
-    """A rhythm and a scope: `every` so many months."""
+    """A rhythm and a scope: `every` so many months. `reminders` and `escalate_after` are days
+    before and after the due date.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,12 +25,15 @@ class SeriesSettings(BaseModel):
     scope: ReviewScope = ReviewScope.EVERYBODY
     every: Annotated[int, Field(ge=1, le=24)] = 3
     due_days: Annotated[int, Field(ge=1, le=180)] = 14
+    reminders: tuple[Annotated[int, Field(ge=0, le=180)], ...] = Series.reminders
+    escalate_after: Annotated[int, Field(ge=0, le=180)] = Series.escalate_after
 
 
 class ReviewSettings(BaseModel):
     """Who reviews, how often, and until when what is decided is to be done.
 
-    `people` are the accounts of one person, by an address or a login of theirs.
+    `people` are the accounts of one person, by an address or a login of theirs. `page` is the
+    address at which reviewers see their items; messages to them name it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +45,7 @@ class ReviewSettings(BaseModel):
     privilege_days: Annotated[int, Field(ge=0, le=365)] = ReviewPolicy.privilege_days
     days: Annotated[int, Field(ge=0, le=365)] = ReviewPolicy.days
     privileged: tuple[str, ...] = ReviewPolicy.privileged
+    page: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+$")] = None
     people: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     series: tuple[SeriesSettings, ...] = ()
 
@@ -54,6 +60,6 @@ class ReviewSettings(BaseModel):
             days=self.days,
             privileged=self.privileged,
             series=tuple(
-                Series(one.name, one.scope.value, one.every, one.due_days) for one in self.series
+                Series(**{**one.model_dump(), "scope": one.scope.value}) for one in self.series
             ),
         )

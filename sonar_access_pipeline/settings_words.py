@@ -111,7 +111,15 @@ def unreadable(message: str) -> str:
 
 
 SECRET = frozenset(
-    {"token_env", "warehouse_url", "alert_urls", "heartbeat_url", "timestamp_password", "token"}
+    {
+        "token_env",
+        "warehouse_url",
+        "alert_urls",
+        "heartbeat_url",
+        "mail_url",
+        "timestamp_password",
+        "token",
+    }
 )
 """Settings whose values are never repeated."""
 WORDS = {

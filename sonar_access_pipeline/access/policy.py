@@ -73,12 +73,18 @@ class Exemption:
 
 @dataclass(frozen=True)
 class Series:
-    """A rhythm of reviews: what they are about, `every` how many months, within how many days."""
+    """A rhythm of reviews: what they are about, `every` how many months, within how many days.
+
+    `reminders`: days before the due date on which is reminded, beside each day after it.
+    `escalate_after`: days after it from which on the owner hears who is late.
+    """
 
     name: str
     scope: str
     every: int
     due_days: int
+    reminders: tuple[int, ...] = (7, 3, 1, 0)
+    escalate_after: int = 3
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,9 @@ class ReviewPolicy:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ReviewPolicy:
         """Read it from a document."""
-        series = tuple(Series(**one) for one in content["series"])
+        series = tuple(
+            Series(**{**one, "reminders": tuple(one["reminders"])}) for one in content["series"]
+        )
         return cls(**{**content, "privileged": tuple(content["privileged"]), "series": series})
 
 

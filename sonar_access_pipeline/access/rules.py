@@ -29,6 +29,13 @@ from typing import NamedTuple, TypeVar
 from sonar_access_pipeline.access.look_alikes import alike, first_skeletons, skeletons
 from sonar_access_pipeline.access.policy import Policy
 from sonar_access_pipeline.access.records import CallerToken, SnapshotContent
+from sonar_access_pipeline.access.review.follow_up import FollowUpState
+from sonar_access_pipeline.access.review.standing import (
+    DemandStanding,
+    ReviewStanding,
+    overdue,
+    unreviewed,
+)
 from sonar_access_pipeline.access.snapshot import Scope
 
 R = TypeVar("R", bound="Rule")
@@ -478,7 +485,8 @@ class WindowFacts:
     are members at its end. `gained`: by login, what it may do on the organization at the end and
     might not before the window; `gained_besides`: without what it has through the default group
     alone, as everybody who joins has. `tokens`: those of the account that reads; None where they
-    were not read.
+    were not read. `reviews`: those that were opened by then, however they ended. `demands`: what
+    they decided to remove, as the last observation shows it.
     """
 
     organization_key: str
@@ -489,6 +497,8 @@ class WindowFacts:
     gained: Mapping[str, Collection[str]]
     gained_besides: Mapping[str, Collection[str]]
     tokens: Collection[CallerToken] | None
+    reviews: Sequence[ReviewStanding] = ()
+    demands: Sequence[DemandStanding] = ()
 
 
 @dataclass(frozen=True)
@@ -565,6 +575,47 @@ def _dormant(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
     )
 
 
+def _review_overdue(facts: WindowFacts, policy: Policy) -> Iterator[Answer]:
+    series = policy.review.series
+    for sentence in overdue(series, facts.reviews, facts.as_of.date()):
+        yield Answer("organization", facts.organization_key, Result.FAIL, sentence)
+    if not series and not facts.reviews:
+        yield _unknown(facts.organization_key, "the settings name no series of reviews")
+    for name in unreviewed(series, facts.reviews):
+        yield _unknown(
+            facts.organization_key, f"of series '{name}' no review was opened yet, so none is due"
+        )
+
+
+STILL_THERE = frozenset({FollowUpState.LATE.value, FollowUpState.RETURNED.value})
+UNCLEAR = {
+    FollowUpState.LOOK_ALIKE.value: "is gone, and another account of the same person has it",
+    FollowUpState.NOT_OBSERVABLE.value: "is not among what was read",
+}
+
+
+def _follow_up_late(facts: WindowFacts, _: Policy) -> Iterator[Answer]:
+    if not facts.reviews:
+        yield _unknown(facts.organization_key, "no review was opened yet")
+    for one in facts.demands:
+        about = f"item {one.item_no} of review {one.review_id}"
+        if one.state in STILL_THERE:
+            detail = f"{about} was to be gone by {one.due_at:%Y-%m-%d}, and is {one.state}"
+            yield Answer(*_of_item(one.subject), Result.FAIL, detail)
+        elif one.state in UNCLEAR:
+            detail = f"{about} {UNCLEAR[one.state]}"
+            yield Answer(*_of_item(one.subject), Result.NOT_EVALUABLE, detail)
+
+
+def _of_item(subject: str) -> tuple[str, str]:
+    """Give the type and the key of whom an item of a review is about."""
+    if subject == "Anyone":
+        return "anyone", subject
+    if subject.startswith("group:"):
+        return "group", subject.removeprefix("group:")
+    return "account", subject
+
+
 WINDOW_RULES = (
     WindowRule("returned", 2, Severity.MEDIUM, "is a member again after leaving", ask=_returned),
     WindowRule(
@@ -597,6 +648,20 @@ WINDOW_RULES = (
         "reads for us, and has a token that is older than the policy allows",
         threshold=lambda policy: f"{policy.max_token_days} days",
         ask=_old_token,
+    ),
+    WindowRule(
+        "review-overdue",
+        1,
+        Severity.MEDIUM,
+        "has a review of access that is not in time",
+        ask=_review_overdue,
+    ),
+    WindowRule(
+        "follow-up-late",
+        1,
+        Severity.HIGH,
+        "has what a review decided to remove, after the day by which it was to be gone",
+        ask=_follow_up_late,
     ),
 )
 """The rules of a window, in the order in which findings are shown."""

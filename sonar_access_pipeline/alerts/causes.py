@@ -36,6 +36,9 @@ class Cause(StrEnum):
     TOKEN_EXPIRING = "token_expiring"
     SENSOR_SILENT = "sensor_silent"
     UNPUBLISHED = "unpublished"
+    REVIEW_LATE = "review_late"
+    REVIEW_UNSENT = "review_unsent"
+    SHEET_UNREAD = "sheet_unread"
 
 
 class Shared(StrEnum):
@@ -149,6 +152,22 @@ MEANINGS = {
         "sealed evidence waits for its store",
         "Mend what the sentence names; `sonar-access evidence publish` says whether it works."
         " Nothing need be sealed again.",
+        Shared.DEPLOYMENT,
+    ),
+    Cause.REVIEW_LATE: Meaning(
+        "a review of access is late",
+        "`sonar-access review show` says with whom it waits; give items to somebody else with"
+        " `review assign`, or close it incomplete.",
+    ),
+    Cause.REVIEW_UNSENT: Meaning(
+        "reviewers cannot be written to",
+        "See that the mail server of SONAR_ACCESS_MAIL_URL takes messages; they are sent again by"
+        " themselves.",
+        Shared.DEPLOYMENT,
+    ),
+    Cause.SHEET_UNREAD: Meaning(
+        "a sheet in the inbox cannot be read",
+        "`sonar-access review read` says what is wrong with it; move it out of the inbox.",
         Shared.DEPLOYMENT,
     ),
 }

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import requests
 
@@ -71,6 +72,12 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
         )
         channels_by_name[name] = Channel(name, service)
     return channels_by_name
+
+
+def write_to(url: str, address: str, title: str, text: str) -> str | None:
+    """Write to one person by the mail server of a URL; the reason, when it was not taken."""
+    to = f"{url}{'&' if '?' in url else '?'}to={quote(address, safe='')}"
+    return next(iter(channels_of([to]).values())).send(title, text)
 
 
 def ping(url: str) -> str | None:

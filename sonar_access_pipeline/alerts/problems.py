@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from hashlib import sha256
 
 from sonar_access_pipeline.alerts.causes import MEANINGS, Cause, Shared
 
@@ -251,6 +252,32 @@ def unpublished_problems(
         f" {why}"
     )
     return [deployment_problem(home, "unpublished", Cause.UNPUBLISHED, sentence)]
+
+
+def review_problem(watched: Watched, review_id: int, series: str, due: date) -> Problem:
+    """Report a review that was due and waits; in numbers, without a name."""
+    sentence = f"Review {review_id} of series '{series}' was due on {due}, and is not acknowledged."
+    return _problem(watched, f"review:{review_id}", Cause.REVIEW_LATE, sentence)
+
+
+def reminding_problems(home: str, unsent: str | None, unread: Mapping[str, str]) -> list[Problem]:
+    """Report that reviewers could not be written to, and why; and the sheets that could not be
+    read, by the digest of their names, which may name somebody.
+    """
+    problems = [
+        deployment_problem(
+            home,
+            f"sheet:{sha256(name.encode()).hexdigest()[:8]}",
+            Cause.SHEET_UNREAD,
+            "A sheet in the inbox of the evidence store is not taken.",
+        )
+        for name, why in sorted(unread.items())
+        if why
+    ]
+    if unsent:
+        sentence = f"A reminder of a review could not be sent: {unsent}."
+        problems.append(deployment_problem(home, "reminders", Cause.REVIEW_UNSENT, sentence))
+    return problems
 
 
 def silent_sensors(

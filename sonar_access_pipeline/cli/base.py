@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -53,7 +53,7 @@ def load() -> Settings:
     return read()
 
 
-def end(sentence: str, status: int) -> None:
+def end(sentence: str, status: int) -> NoReturn:
     """End the command with an error."""
     say(sentence, to=errors, label="Error:", style="bold red")
     sys.exit(status)

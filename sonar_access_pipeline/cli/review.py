@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -163,6 +164,14 @@ def review_open(
         label=f"Review {review_id} is open:",
         style="bold green",
     )
+    unclear = [one.item.subject for one in opening.assigned if one.is_unclear]
+    for login in unclear:
+        said = (
+            f"the roster has several people who could have account {login}; link it in"
+            " review.people. Until then nobody is taken for its person: the fallback reviewer"
+            " decides."
+        )
+        say(said, label="Unclear:", style="bold yellow")
     say(f"sonar-access review show {review_id}", label="Next:")
 
 
@@ -404,8 +413,17 @@ def review_sign(review_id: int, by: str, key: Path | None) -> None:
         }
         for line in read_back(found, by, understood, ()):
             say(line)
-        say(sentence_to_sign(found, by), label="Signed:")
+        _confirm(sentence_to_sign(found, by))
         _signed(warehouse, found, "reviewer", by, key)
+
+
+def _confirm(sentence: str) -> None:
+    """Show what is signed; ask at a terminal whether that is so."""
+    if not sys.stdin.isatty():
+        say(sentence, label="Signed:")
+        return
+    say(sentence, label="To sign:")
+    click.confirm("Is that so?", abort=True)
 
 
 @review.command("acknowledge")
@@ -430,7 +448,7 @@ def review_acknowledge(review_id: int, by: str, key: Path | None) -> None:
         if why_not := acknowledging_refusal(found, by):
             end(why_not, FAILED)
         _say_progress(found)
-        say(ACKNOWLEDGED[TEXT_VERSION], label="Signed:")
+        _confirm(ACKNOWLEDGED[TEXT_VERSION])
         _signed(warehouse, found, "owner", by, key)
 
 
@@ -486,6 +504,34 @@ def review_follow_up(review_id: int | None, form: str) -> None:
         rows = follow_ups(transaction, review_id=review_id)
     in_table = ("review_id", "item_no", "subject", "right", "resource", "decision", "state")
     print_answer(console, rows, form, follow_up.c.keys(), (*in_table, "due_at", "first_not_shown"))
+
+
+@review.command("note")
+@review_argument
+@click.argument("item_no", metavar="ITEM", type=click.IntRange(1, 2**31 - 1))
+@click.argument("text")
+@by_option
+def review_note(review_id: int, item_no: int, text: str, by: str) -> None:
+    """Note something about an item, such as the ticket by which a right is taken away. A note
+    closes nothing: only an observation does.
+
+    \b
+    Example:  sonar-access review note 3 17 "SEC-204, in the identity provider's group"
+    """
+    from sonar_access_pipeline.access.review.facts import EventKind
+    from sonar_access_pipeline.warehouse.reviews.facts import note
+
+    with opened_warehouse(WORKING) as warehouse:
+        note(
+            warehouse,
+            review_id,
+            EventKind.NOTED,
+            by=by,
+            reason=text,
+            clock=_now,
+            item_no=item_no,
+        )
+    say(f"about item {item_no} of review {review_id}.", label="Noted:", style="bold green")
 
 
 @review.command("close")
@@ -549,12 +595,13 @@ def review_sheet(review_id: int, reviewer: str, file: Path) -> None:
 
 @review.command("read")
 @review_argument
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file")
 @click.option("--from", "person", required=True, help="Whose sheet it is: an address or a login.")
 @click.option("--record", is_flag=True, help="Record what was read; without it nothing is written.")
-def review_read(review_id: int, file: Path, person: str, record: bool) -> None:
+def review_read(review_id: int, file: str, person: str, record: bool) -> None:
     """Read a sheet that was filled in, and read back what was understood: every removal by name.
     Look at it before you record it: a column that was sorted alone is seen there, and nowhere else.
+    FILE is a workbook here, or inbox/NAME of the evidence store.
 
     \b
     Example:  sonar-access review read 3 anna.xlsx --from anna@example.com --record
@@ -567,7 +614,7 @@ def review_read(review_id: int, file: Path, person: str, record: bool) -> None:
     from sonar_access_pipeline.warehouse.reviews.facts import Way, decide
     from sonar_access_pipeline.warehouse.reviews.facts import load as loaded
 
-    body = file.read_bytes()
+    body = _sheet(file)
     with opened_warehouse(WORKING) as warehouse:
         with warehouse.read() as transaction:
             found = loaded(transaction, review_id)
@@ -583,6 +630,20 @@ def review_read(review_id: int, file: Path, person: str, record: bool) -> None:
     count = len(filled.proposals)
     say(f"{count} decisions, as declared by {person}.", label="Recorded:", style="bold green")
     say(f"sonar-access review sign {review_id} --by {person}", label="Next:")
+
+
+def _sheet(file: str) -> bytes:
+    """Read a workbook: one of this machine, else of the evidence store's inbox."""
+    from sonar_access_pipeline.orchestration.reminding import INBOX
+    from sonar_access_pipeline.orchestration.resources import Resources
+
+    path = Path(file)
+    if not path.is_file() and path.parent == Path(INBOX):
+        return Resources(load()).store().read(INBOX, path.name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        end(f"{file} cannot be read: {error.strerror}.", FAILED)
 
 
 @review.command("seal")

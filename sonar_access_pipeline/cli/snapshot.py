@@ -233,6 +233,8 @@ def snapshot_import(file: Path) -> None:
     )
     if carried.policies:
         say(f"{carried.policies} policies came with them: their days are judged as they were.")
+    if carried.reviews:
+        say(f"{carried.reviews} reviews came with them, with what people decided and signed.")
     for sentence in carried.lacking:
         say(sentence, label="Lacking:", style="bold yellow", to=errors)
     say(f"SHA-256: {carried.sha256}")

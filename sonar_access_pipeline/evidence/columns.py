@@ -115,6 +115,38 @@ COLUMNS: Mapping[str, PacketColumn] = {
     "exception_ended": PacketColumn(
         "day on which it ended, by its date or because a later policy does not name it"
     ),
+    # What was reviewed.
+    "review_id": PacketColumn("number of the review", since=4),
+    "series": PacketColumn("which series of reviews it belongs to", since=4),
+    "scope": PacketColumn("what the review is about: everybody, admins or services", since=4),
+    "state": PacketColumn(
+        "how far it is. A review: open, decided, signed, acknowledged, sealed, closed incomplete or"
+        " cancelled. What is to go: open, late, done, returned, look-alike or not observable",
+        since=4,
+    ),
+    "opened_at": PacketColumn("when the review was opened", is_day=True, since=4),
+    "due": PacketColumn("last day on which the review is in time", since=4),
+    "reviewed_packet": PacketColumn("digest of the packet that the review is about", since=4),
+    "reviewed_as_of": PacketColumn("observation that the review is about", is_day=True, since=4),
+    "items": PacketColumn("how many things are to decide", since=4),
+    "undecided": PacketColumn("how many of them nobody decided", since=4),
+    "to_go": PacketColumn("of how many something is to go", since=4),
+    "reviewers": PacketColumn("how many people have something to decide", since=4),
+    "signed": PacketColumn("how many of them signed what they decided", since=4),
+    "ended_at": PacketColumn(
+        "when the review was sealed, closed or cancelled", is_day=True, since=4
+    ),
+    "review_packet": PacketColumn("digest of the packet that the review was sealed as", since=4),
+    "item_no": PacketColumn("number of the item in the review", since=4),
+    "item_kind": PacketColumn("account, privilege or grant", since=4),
+    "decision": PacketColumn("change or revoke", since=4),
+    "removed": PacketColumn("what of it was to go; empty where all of it", WIDE, since=4),
+    "decided_by": PacketColumn("who decided", WIDE, since=4),
+    "decided_at": PacketColumn("when", since=4),
+    "due_at": PacketColumn("until when it was to be gone", since=4),
+    "state_since": PacketColumn("first observation of which that state holds", since=4),
+    "last_shown": PacketColumn("last observation that shows it, once it is gone", since=4),
+    "first_not_shown": PacketColumn("first observation that does not show it any more", since=4),
     # What was observed.
     "day": PacketColumn("UTC day"),
     "status": PacketColumn(

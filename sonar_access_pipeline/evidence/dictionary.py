@@ -52,13 +52,15 @@ def _since(column: PacketColumn) -> str:
 
 
 def _files(format_version: int) -> Iterator[tuple[str, str, list[tuple[str, PacketColumn]]]]:
-    for name, (grain, names) in GRAINS.items():
+    for name, grain in GRAINS.items():
+        if grain.since > format_version:
+            continue
         yield (
             name,
-            grain,
+            grain.text,
             [
                 (one, COLUMNS[one])
-                for one in ("source", *names)
+                for one in ("source", *grain.columns)
                 if COLUMNS[one].since <= format_version
             ],
         )

@@ -14,10 +14,12 @@ from datetime import date, datetime
 from typing import Any
 
 from sonar_access_pipeline.access.policy import PolicyInForce
+from sonar_access_pipeline.access.review.deciding import ReviewState
+from sonar_access_pipeline.access.review.standing import DemandStanding, ReviewStanding
 from sonar_access_pipeline.access.rules import Result, WindowFacts
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.access.window import Window
-from sonar_access_pipeline.warehouse.ask import proof, queries
+from sonar_access_pipeline.warehouse.ask import proof, queries, reviewed
 from sonar_access_pipeline.warehouse.ask.queries import ObservationFacts, Rows, WindowObservations
 from sonar_access_pipeline.warehouse.ask.tied import ties
 from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
@@ -46,6 +48,10 @@ class Facts:
     access: Rows
     changes: Rows
     findings: Rows
+    reviews: Rows
+    """The reviews of access that ran in the window, as the last observation met them."""
+    follow_ups: Rows
+    """What reviews decided to remove, as the last observation shows it."""
     coverage: Rows
     requests: Rows
     reconciliation: Rows
@@ -222,8 +228,14 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             population = population_at(transaction, as_of, access, in_force)
         with statement_log.behind("changes.csv"):
             changes = proof.changes(transaction, rests_on)
+        with statement_log.behind("reviews.csv"):
+            reviews = _reviews(transaction, rests_on)
+        with statement_log.behind("follow_up.csv"):
+            follow_ups = _follow_ups(transaction, rests_on)
         with statement_log.behind("findings.csv"):
-            asked = _window_facts(transaction, rests_on, changes, population, access)
+            asked = _window_facts(
+                transaction, rests_on, changes, population, access, reviews, follow_ups
+            )
             findings = proof.findings(transaction, as_of, in_force, asked)
         with statement_log.behind("coverage.csv"):
             coverage = queries.coverage(transaction, organization_key, window.first, window.last)
@@ -258,6 +270,8 @@ def gather(warehouse: Warehouse, organization_key: str, window: Window) -> Facts
             access=access,
             changes=changes,
             findings=findings,
+            reviews=reviews,
+            follow_ups=follow_ups,
             coverage=coverage,
             requests=requests,
             reconciliation=reconciliation,
@@ -306,7 +320,15 @@ def findings_in(transaction: Transaction, rests_on: WindowObservations, access: 
     in_force = policy_at(transaction, rests_on.as_of.observed_at)
     population = population_at(transaction, rests_on.as_of, access, in_force)
     changes = proof.changes(transaction, rests_on)
-    asked = _window_facts(transaction, rests_on, changes, population, access)
+    asked = _window_facts(
+        transaction,
+        rests_on,
+        changes,
+        population,
+        access,
+        _reviews(transaction, rests_on),
+        _follow_ups(transaction, rests_on),
+    )
     return proof.findings(transaction, rests_on.as_of, in_force, asked)
 
 
@@ -435,6 +457,8 @@ def _window_facts(
     changes: Rows,
     population: Rows,
     access: Rows,
+    reviews: Rows,
+    follow_ups: Rows,
 ) -> WindowFacts:
     """Gather the facts that the rules of a window are evaluated with."""
     as_of = rests_on.as_of
@@ -464,7 +488,39 @@ def _window_facts(
         gained=gained,
         gained_besides=gained_besides,
         tokens=proof.own_tokens(transaction, as_of),
+        reviews=[
+            ReviewStanding(
+                row["review_id"],
+                row["series"],
+                row["opened_at"].date(),
+                row["due"],
+                ReviewState(row["state"]),
+            )
+            for row in reviews
+        ],
+        demands=[
+            DemandStanding(*(row[name] for name in DemandStanding._fields)) for row in follow_ups
+        ],
     )
+
+
+def _reviews(transaction: Transaction, rests_on: WindowObservations) -> Rows:
+    as_of = rests_on.as_of
+    return reviewed.reviews_at(
+        transaction, as_of.organization_key, _since(rests_on), as_of.observed_at
+    )
+
+
+def _follow_ups(transaction: Transaction, rests_on: WindowObservations) -> Rows:
+    as_of = rests_on.as_of
+    return reviewed.follow_ups_at(
+        transaction, as_of.organization_key, _since(rests_on), as_of.observed_at
+    )
+
+
+def _since(rests_on: WindowObservations) -> datetime:
+    """Give the first observation of the window; where it has none, the one before."""
+    return (rests_on.within[0] if rests_on.within else rests_on.as_of).observed_at
 
 
 def _beyond(before: Mapping[str, set[str]], now: Mapping[str, set[str]]) -> dict[str, set[str]]:

@@ -42,6 +42,48 @@ def accounts(facts: Facts) -> Rows:
     )
 
 
+def reviews(facts: Facts) -> list[list[Any]]:
+    """List the reviews of access, as a person reads them: which, of what, how far, decided, due."""
+    return [
+        [
+            f"{row['review_id']}, {row['series']} ({row['scope']})",
+            f"packet {row['reviewed_packet'][:12]}, {row['reviewed_as_of']:%Y-%m-%d}",
+            row["state"],
+            f"{row['items'] - row['undecided']} of {row['items']}",
+            f"{row['signed']} of {row['reviewers']}",
+            row["to_go"],
+            str(row["due"]),
+            (row["review_packet"] or "")[:12],
+        ]
+        for row in facts.reviews
+    ]
+
+
+REVIEWS = ("review", "of", "state", "decided", "signed", "to remove", "due", "sealed as")
+"""Heads of `reviews`."""
+
+
+def follow_ups(facts: Facts) -> list[list[Any]]:
+    """List what reviews decided to remove, as a person reads it: what, of which review, how it
+    stands and since when, until when it was to be gone.
+    """
+    return [
+        [
+            summary.removal(row),
+            f"{row['review_id']}, item {row['item_no']}",
+            row["state"],
+            facts.day_of(row["state_since"]),
+            f"{row['due_at']:%Y-%m-%d}",
+            facts.day_of(row["first_not_shown"]),
+        ]
+        for row in facts.follow_ups
+    ]
+
+
+FOLLOW_UPS = ("what", "decided in review", "state", "so since", "to be gone by", "first not seen")
+"""Heads of `follow_ups`."""
+
+
 def need(
     *, is_admin: bool, has_permissions: bool, is_found: bool, login: str
 ) -> tuple[bool, bool, bool, str]:

@@ -217,6 +217,7 @@ def _manifest(facts: Facts, csv_tables: list[CsvTable], data: dict[str, bytes]) 
         "queries": {
             name: {"statements": statements, "sha256": canonical_digest(statements)}
             for name, statements in facts.statements.items()
+            if name in data
         },
         "files": {
             name: {

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from importlib.resources import as_file, files
 from typing import Any
@@ -79,6 +80,12 @@ CHANGES = _columns(
 RECONCILIATION = _columns(
     What=34, Reported=8, Extracted=8, Stored=8, Delivered=8, Agree=7, Besides=27
 )
+REVIEWS = _columns(
+    Review=20, Of=24, State=12, Decided=10, Signed=8, To_remove=8, Due=10, Sealed_as=12
+)
+FOLLOW_UPS = _columns(
+    What=36, Decided_in_review=16, State=12, So_since=12, To_be_gone_by=12, First_not_seen=12
+)
 LIMITS = _columns(What=26, Observed=9, Why=65)
 
 
@@ -96,6 +103,13 @@ def render(facts: Facts, digest: str, *, is_sealed: bool) -> bytes:
         "first": list(_first(facts)),
         "rest": list(_rest(facts)),
     }
+    return typeset(paper, facts.as_of.observed_at)
+
+
+def typeset(paper: Mapping[str, Any], made: datetime) -> bytes:
+    """Set a paper as PDF: its title, what stands on every page, and its blocks. The same bytes
+    everywhere; its date is when it was `made`.
+    """
     with as_file(files("sonar_access_pipeline.evidence") / "fonts") as folder:
         fonts = typst.Fonts(
             include_system_fonts=False, include_embedded_fonts=False, font_paths=[folder]
@@ -104,7 +118,7 @@ def render(facts: Facts, digest: str, *, is_sealed: bool) -> bytes:
     body = compiler.compile(
         format="pdf",
         sys_inputs={"paper": json.dumps(paper)},
-        timestamp=facts.as_of.observed_at.replace(microsecond=0),
+        timestamp=made.replace(microsecond=0),
         # PDF/UA-1: tagged, so that a screen reader reads headings and tables.
         pdf_standards="ua-1",
     )
@@ -120,48 +134,55 @@ def _template() -> bytes:
 
 def _first(facts: Facts) -> Iterator[Block]:
     """Yield what a manager reads: the questions and their answers."""
-    yield _text(words.title(facts), kind="title", matters=True)
-    yield _text(words.about(facts), soft=True)
+    yield text(words.title(facts), kind="title", matters=True)
+    yield text(words.about(facts), soft=True)
     yield {"kind": "numbers", "numbers": words.numbers(facts)}
     for question in summary.questions(facts):
-        yield _section(question.title)
+        yield section(question.title)
         for line in question.lines:
-            yield _text(line.text, matters=line.matters, items=line.items)
+            yield text(line.text, matters=line.matters, items=line.items)
 
 
 def _rest(facts: Facts) -> Iterator[Block]:
     """Yield what the answers rest on, table by table."""
-    yield _section("Findings")
+    yield section("Findings")
     yield from _findings(facts)
-    yield _section("Organization admins")
-    yield from _table(ADMINS, map(_admin, facts.admins), "Nobody is seen to administer it.")
-    yield _section("Every account")
-    yield from _table(ACCOUNTS, map(partial(_account, facts), listings.accounts(facts)), "Nobody.")
-    yield _section("Who may do what on which project")
+    yield section("Reviews")
+    nothing = "No review of access was opened here by then."
+    yield from table(REVIEWS, listings.reviews(facts), nothing, "reviews.csv")
+    if facts.follow_ups:
+        yield {"kind": "part", "text": "What reviews decided to remove"}
+        yield from table(FOLLOW_UPS, listings.follow_ups(facts), rest="follow_up.csv")
+    yield section("Organization admins")
+    yield from table(ADMINS, map(_admin, facts.admins), "Nobody is seen to administer it.")
+    yield section("Every account")
+    yield from table(ACCOUNTS, map(partial(_account, facts), listings.accounts(facts)), "Nobody.")
+    yield section("Who may do what on which project")
     yield from _projects(facts)
-    yield _section("Changes")
-    yield _text(words.kinds(facts, MOST_ROWS))
+    yield section("Changes")
+    yield text(words.kinds(facts, MOST_ROWS))
     if facts.real_changes:
-        yield from _table(CHANGES, map(_change, facts.real_changes))
-    yield _section("Over the window")
+        yield from table(CHANGES, map(_change, facts.real_changes))
+    yield section("Over the window")
     for chart in charts.drawn(facts):
-        yield _text(chart.words, soft=True)
+        yield text(chart.words, soft=True)
         yield {"kind": "chart", "svg": chart.svg, "words": chart.words}
-    yield _section("Coverage")
+    yield section("Coverage")
     days = [[f"{row['day']:%Y-%m-%d}", row["status"]] for row in facts.coverage]
     yield {"kind": "calendar", "days": days}
-    yield _section("Reconciliation")
-    yield from _table(RECONCILIATION, map(_compared, facts.reconciliation))
-    yield _section("What is not observed, or only in part")
+    yield section("Reconciliation")
+    yield from table(RECONCILIATION, map(_compared, facts.reconciliation))
+    yield section("What is not observed, or only in part")
     shown = ([row["subject"], row["observed"], row["why"]] for row in limits(facts))
-    yield from _table(LIMITS, shown)
+    yield from table(LIMITS, shown)
 
 
-def _section(title: str) -> Block:
+def section(title: str) -> Block:
+    """Make the heading of a section."""
     return {"kind": "section", "text": title}
 
 
-def _text(
+def text(
     text: str,
     *,
     kind: str = "text",
@@ -169,6 +190,7 @@ def _text(
     soft: bool = False,
     items: Iterable[str] = (),
 ) -> Block:
+    """Make a paragraph, with items below it."""
     return {
         "kind": kind,
         "text": _written(text),
@@ -178,7 +200,7 @@ def _text(
     }
 
 
-def _table(
+def table(
     columns: Sequence[TableColumn],
     rows: Iterable[Sequence[Any]],
     empty: str = "Nothing.",
@@ -187,7 +209,7 @@ def _table(
     """Yield a table as far as paper goes, or what there is to say where it has no rows."""
     listed = list(rows)
     if not listed:
-        yield _text(empty)
+        yield text(empty)
         return
     yield {
         "kind": "table",
@@ -196,7 +218,7 @@ def _table(
         "cells": list(_cells(columns, listed[:MOST_ROWS])),
     }
     if (left := len(listed) - MOST_ROWS) > 0:
-        yield _text(f"{summary.some(left, 'row', 'rows')} more: {rest}.", matters=True)
+        yield text(f"{summary.some(left, 'row', 'rows')} more: {rest}.", matters=True)
 
 
 def _findings(facts: Facts) -> Iterator[Block]:
@@ -209,15 +231,15 @@ def _findings(facts: Facts) -> Iterator[Block]:
             [one.whose, "; ".join(one.details), ", ".join(one.since), one.exception]
             for one in found
         )
-        yield from _table(FINDINGS, told, rest="findings.csv")
+        yield from table(FINDINGS, told, rest="findings.csv")
     if not groups:
-        yield _text("No rule that was answered found anything.")
+        yield text("No rule that was answered found anything.")
     if silent := summary.unanswered(facts):
         yield {"kind": "part", "text": "Could not be answered, or not for all"}
-        yield from (_text(f"{title}: {why}") for title, why in silent)
+        yield from (text(f"{title}: {why}") for title, why in silent)
     passed = [row["title"] for row in facts.findings if row["result"] == Result.PASS.value]
     if passed:
-        yield _text(f"Nothing found: {'; '.join(passed)}.", soft=True)
+        yield text(f"Nothing found: {'; '.join(passed)}.", soft=True)
 
 
 def _admin(row: Mapping[str, Any]) -> list[Any]:
@@ -238,16 +260,16 @@ def _account(facts: Facts, row: Mapping[str, Any]) -> list[Any]:
 
 def _projects(facts: Facts) -> Iterator[Block]:
     if Scope.PROJECT_PERMISSIONS not in facts.as_of.scopes:
-        yield _text("Permissions on projects were not read.")
+        yield text("Permissions on projects were not read.")
         return
     empty, rest = "No permission on a project was seen.", "access-review.xlsx and access.csv"
-    yield _text(words.THROUGH_GROUPS, soft=True)
+    yield text(words.THROUGH_GROUPS, soft=True)
     yield {"kind": "part", "text": "By project"}
     by_project = ([one.on, one.who, one.rights] for one in listings.by_project(facts))
-    yield from _table(BY_PROJECT, by_project, empty, rest)
+    yield from table(BY_PROJECT, by_project, empty, rest)
     yield {"kind": "part", "text": "By account and group"}
     by_who = ([one.who, one.on, one.rights] for one in listings.by_principal(facts))
-    yield from _table(BY_PRINCIPAL, by_who, empty, rest)
+    yield from table(BY_PRINCIPAL, by_who, empty, rest)
 
 
 def _change(row: Mapping[str, Any]) -> list[Any]:

@@ -48,6 +48,8 @@ def render(facts: Facts, digest: str, *, is_sealed: bool) -> str:
             by_principal=listings.by_principal(facts),
             changes=facts.real_changes[: words.MOST_CHANGES],
             rows_per_page=ROWS_PER_PAGE,
+            reviews=listings.reviews(facts),
+            follow_ups=listings.follow_ups(facts),
             charts=charts.drawn(facts),
             limits=limits(facts),
             script=_script(),

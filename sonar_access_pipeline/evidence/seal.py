@@ -334,8 +334,11 @@ def path_of(organization_key: str, window: Window, digest: str, source_kind: Sou
     """Return the path of a packet under the root. No key of an organization leads out of the
     root.
     """
-    suffix = "" if source_kind is SourceKind.SONARCLOUD else f"-{source_kind.value}"
-    return f"{folder_of(organization_key)}/{window}/{digest[:12]}{suffix}"
+    return f"{folder_of(organization_key)}/{window}/{digest[:12]}{_suffix(source_kind)}"
+
+
+def _suffix(source_kind: SourceKind) -> str:
+    return "" if source_kind is SourceKind.SONARCLOUD else f"-{source_kind.value}"
 
 
 def folder_of(organization_key: str) -> str:
@@ -343,6 +346,17 @@ def folder_of(organization_key: str) -> str:
     if organization_key in RESERVED:
         return f"%{ord(organization_key[0]):02X}{organization_key[1:]}"
     return quote(organization_key, safe="").replace(".", "%2E")
+
+
+def reviews_folder(organization_key: str) -> str:
+    """Return the folder of the packets of an organization's reviews."""
+    return f"reviews/{folder_of(organization_key)}"
+
+
+def review_path(organization_key: str, review_id: int, digest: str, source_kind: SourceKind) -> str:
+    """Return the path of the packet of a review under the root."""
+    name = f"{review_id:06d}-{digest[:12]}{_suffix(source_kind)}"
+    return f"{reviews_folder(organization_key)}/{name}"
 
 
 def _bundle(
@@ -587,8 +601,7 @@ def seal_review(packet: ReviewPacket, sealing: Sealing, warehouse: Warehouse, *,
 
     Raises `EvidenceError`, and `ReviewError` for a review that was ended meanwhile.
     """
-    name = f"{packet.review_id:06d}-{packet.digest[:12]}"
-    path = f"reviews/{folder_of(packet.organization_key)}/{name}"
+    path = review_path(packet.organization_key, packet.review_id, packet.digest, packet.source_kind)
     require_known(warehouse, sealing.store, sealing.signer, sealing.clock)
     endorse(sealing)
     with warehouse.read() as transaction:

@@ -8,7 +8,7 @@ one before it and this one: where they lie further apart than a day, both are na
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -94,6 +94,16 @@ def grouped(findings: Rows) -> list[tuple[Mapping[str, Any], Rows]]:
         by_rule[row["rule_id"]].append(row)
     groups = [(rows[0], rows) for rows in by_rule.values()]
     return sorted(groups, key=lambda group: SEVERITIES.index(group[0]["severity"]))
+
+
+def removal(row: Mapping[str, Any]) -> str:
+    """Say what a review decided to remove: whose, which right, on what."""
+    subject = named(row["subject"]) or ""
+    if row["removed"]:
+        return f"{subject}: {row['removed']}"
+    if not row["entitlement"]:
+        return f"{subject}: everything of {'it' if row['item_kind'] == 'grant' else 'the account'}"
+    return f"{subject}: {row['entitlement']} on {named(row['resource'])}"
 
 
 LOOK_ALIKE = "confusable-name"
@@ -402,6 +412,7 @@ def _phrase(kind: str, rows: Rows) -> str:
 
 def _trust(facts: Facts) -> Iterator[Line]:
     yield from _coverage(facts)
+    yield from _reviews(facts)
     agreeing = sum(row["passed"] is True for row in facts.reconciliation)
     yield Line(f"{agreeing} of {len(facts.reconciliation)} comparisons of numbers agree.")
     for row in facts.untied:
@@ -439,6 +450,27 @@ def _trust(facts: Facts) -> Iterator[Line]:
             f"Observed in part: {', '.join(dict.fromkeys(in_part))}. limits.csv says what is"
             " missing."
         )
+
+
+def _reviews(facts: Facts) -> Iterator[Line]:
+    """Say how far reviews of access are, and what they decided to remove."""
+    if not facts.reviews:
+        yield Line("No review of access was opened here by then.")
+        return
+    ended = [row for row in facts.reviews if row["review_packet"]]
+    if ended:
+        last = max(ended, key=lambda row: row["ended_at"])
+        yield Line(
+            f"The last review that was signed, acknowledged and sealed is review"
+            f" {last['review_id']} of {last['reviewed_as_of']:%Y-%m-%d} (packet"
+            f" {last['review_packet'][:12]})."
+        )
+    else:
+        yield Line("No review of access was sealed here by then.")
+    states = Counter(row["state"] for row in facts.follow_ups)
+    if states:
+        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        yield Line(f"What reviews decided to remove: {told}. See Reviews.")
 
 
 def _coverage(facts: Facts) -> Iterator[Line]:

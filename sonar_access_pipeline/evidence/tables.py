@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonar_access_pipeline.access.snapshot import Scope, iso
 from sonar_access_pipeline.evidence.columns import COLUMNS, FIRST_FORMAT
 from sonar_access_pipeline.evidence.facts import POPULATION, Facts
-from sonar_access_pipeline.warehouse.ask import proof, queries
+from sonar_access_pipeline.warehouse.ask import proof, queries, reviewed
 from sonar_access_pipeline.warehouse.ask.queries import Rows
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
@@ -124,9 +124,21 @@ def records(body: bytes) -> Iterator[dict[str, str]]:
 
 
 LIMITS = ("subject", "observed", "why")
+
+
+class Grain(NamedTuple):
+    """What one row of a file is, its columns after `source`, and the first format that has it."""
+
+    text: str
+    columns: tuple[str, ...]
+    since: int = FIRST_FORMAT
+
+
 GRAINS = {
-    "population.csv": ("one row per login seen in any list at the end of the window", POPULATION),
-    "access.csv": (
+    "population.csv": Grain(
+        "one row per login seen in any list at the end of the window", POPULATION
+    ),
+    "access.csv": Grain(
         (
             "one row per way in which an account, or Anyone, has one right at the end of the"
             " window; what groups may do on projects, and groups without members on the"
@@ -134,7 +146,7 @@ GRAINS = {
         ),
         queries.ACCESS,
     ),
-    "changes.csv": (
+    "changes.csv": Grain(
         (
             "one row per access row that opened or closed; the change lies after changed_after"
             " (last seen as it was before) and at the latest at changed_by (first seen as it is"
@@ -142,23 +154,37 @@ GRAINS = {
         ),
         queries.CHANGES,
     ),
-    "findings.csv": ("one row per answer of a rule", proof.FINDINGS),
-    "coverage.csv": ("one row per day of the window", queries.COVERAGE),
-    "requests.csv": (
+    "findings.csv": Grain("one row per answer of a rule", proof.FINDINGS),
+    "reviews.csv": Grain(
+        (
+            "one row per review of access that ran in the window, or was the last of its series"
+            " before, as it was when the last observation ended"
+        ),
+        reviewed.REVIEWS,
+        4,
+    ),
+    "follow_up.csv": Grain(
+        (
+            "one row per thing that a review decided to remove, as the last observation shows it,"
+            " but for what was gone before the window"
+        ),
+        reviewed.FOLLOW_UPS,
+        4,
+    ),
+    "coverage.csv": Grain("one row per day of the window", queries.COVERAGE),
+    "requests.csv": Grain(
         "one row per HTTP response behind the last observation, and the digest of its body",
         proof.REQUESTS,
     ),
-    "reconciliation.csv": (
+    "reconciliation.csv": Grain(
         "one row per comparison of numbers that should be the same",
         proof.RECONCILIATION,
     ),
-    "limits.csv": ("one row per thing that is not observed, or only in part", LIMITS),
+    "limits.csv": Grain("one row per thing that is not observed, or only in part", LIMITS),
 }
-"""The grain of each file, and its columns after `source`; in the order in which a reader meets
-them.
-"""
+"""Every file, in the order in which a reader meets them."""
 
-FORMATS = range(FIRST_FORMAT, 4)
+FORMATS = range(FIRST_FORMAT, 5)
 """The formats of packets that this version builds: those of every release.
 
 The last one is that of new packets.
@@ -175,6 +201,7 @@ def tables(facts: Facts, format_version: int = FORMATS[-1]) -> list[CsvTable]:
             columns=tuple(one for one in table.columns if COLUMNS[one].since <= format_version),
         )
         for table in _tables(facts)
+        if GRAINS[table.name].since <= format_version
     ]
 
 
@@ -184,12 +211,14 @@ def _tables(facts: Facts) -> list[CsvTable]:
         "access.csv": facts.access,
         "changes.csv": facts.changes,
         "findings.csv": facts.findings,
+        "reviews.csv": facts.reviews,
+        "follow_up.csv": facts.follow_ups,
         "coverage.csv": facts.coverage,
         "requests.csv": facts.requests,
         "reconciliation.csv": facts.reconciliation,
         "limits.csv": limits(facts),
     }
-    return [CsvTable(name, grain, columns, rows[name]) for name, (grain, columns) in GRAINS.items()]
+    return [CsvTable(name, grain.text, grain.columns, rows[name]) for name, grain in GRAINS.items()]
 
 
 def limits(facts: Facts) -> Rows:

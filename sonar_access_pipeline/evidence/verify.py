@@ -35,18 +35,12 @@ from sonar_access_pipeline.evidence.offline import (
     Report,
     alone,
     listed,
-    signing_key,
-    sum_faults,
 )
 from sonar_access_pipeline.evidence.packet import MANIFEST, build
-from sonar_access_pipeline.evidence.reviews.checking import faults_of
 from sonar_access_pipeline.evidence.reviews.packet import REVIEW
-from sonar_access_pipeline.evidence.reviews.packet import build as build_review
+from sonar_access_pipeline.evidence.reviews.verify import look_at, look_at_all
 from sonar_access_pipeline.evidence.seal import (
-    OUTSIDE,
     SEAL,
-    SIGNATURE,
-    SIGNERS,
     SUMS,
     digests_of,
 )
@@ -117,7 +111,7 @@ def verify(
     report = Report()
     if REVIEW in files:
         trust = Trust(store, fingerprints, registered or _keys(warehouse))
-        _review(files, trust, report, warehouse)
+        look_at(files, trust, report, warehouse)
         return report
     if not files.keys() & set(REQUIRED):
         raise EvidenceError(
@@ -156,36 +150,6 @@ def verify(
     return report
 
 
-def _review(
-    files: Mapping[str, bytes], trust: Trust, report: Report, warehouse: Warehouse | None
-) -> None:
-    """Look at the packet of a review: by its own files, and by the warehouse it was built from."""
-    missing = sorted({SEAL, SIGNERS, SUMS, SIGNATURE} - files.keys())
-    report.own += [f"{name} is missing" for name in missing]
-    if missing:
-        return
-    sealed = {name: body for name, body in files.items() if name not in OUTSIDE}
-    report.own += sum_faults(files[SUMS], digests_of(sealed))
-    key = signing_key(files, report)
-    if key is None:
-        return
-    if not trust.believes(key):
-        report.stranger = trust.refusal(key)
-        report.own.append(report.stranger)
-        return
-    report.notes.append(trust.note(key))
-    report.own += faults_of(files)
-    if warehouse is not None and not report.own:
-        with warehouse.read() as transaction:
-            again = build_review(transaction, json.loads(files[REVIEW])["review_id"])
-        differing = [name for name, body in again.data.items() if files.get(name) != body]
-        if differing:
-            report.around.append(
-                f"the warehouse gives other bytes of {', '.join(differing)}: something was"
-                " retracted or redacted since, or changed (`sonar-access warehouse verify`)"
-            )
-
-
 def verify_all(
     store: Store,
     organization_key: str,
@@ -194,7 +158,8 @@ def verify_all(
     authorities: bytes | None = None,
     warehouse: Warehouse | None = None,
 ) -> Packets:
-    """Verify every packet of an organization, each by itself, and once the line they stand in.
+    """Verify every packet of an organization, those of reviews too: each by itself, and once the
+    line they stand in.
 
     Arguments and errors are those of `verify`. Nothing is built again, and the warehouse's own
     tables are `warehouse/history`'s business: the content is held by digests and signatures. Every
@@ -239,6 +204,9 @@ def verify_all(
     faults += [*forks(SealedPackets(seals)), *of_heads]
     if warehouse is not None and register is not None:
         faults += _warehouse_faults(line, seals, heads, register, warehouse, whole=True)
+    of_reviews, around_reviews = look_at_all(trust, organization_key, warehouse)
+    outcome.reports |= of_reviews
+    faults += around_reviews
     outcome.around, outcome.stated = line.settled(faults)
     outcome.keys = {
         fault.key: fault.sentence

@@ -192,6 +192,14 @@ RECONCILIATION = (
     SheetColumn("agrees", 10),
     SheetColumn("besides", 60, wraps=True),
 )
+REVIEWS = tuple(
+    SheetColumn(head, width)
+    for head, width in zip(listings.REVIEWS, (24, 32, 16, 12, 10, 10, 12, 14), strict=True)
+)
+FOLLOW_UPS = tuple(
+    SheetColumn(head, width, wraps=width > 40)
+    for head, width in zip(listings.FOLLOW_UPS, (50, 18, 14, 12, 14, 14), strict=True)
+)
 LIMITS = (
     SheetColumn("what", 40, wraps=True),
     SheetColumn("observed", 11),
@@ -215,6 +223,18 @@ def write(facts: Facts, data: Mapping[str, bytes]) -> bytes:
             unread or [words.THROUGH_GROUPS],
         ),
         _changes(facts),
+        Sheet(
+            "Reviews",
+            REVIEWS,
+            listings.reviews(facts),
+            "No review of access was opened here by then.",
+        ),
+        Sheet(
+            "Follow-ups",
+            FOLLOW_UPS,
+            listings.follow_ups(facts),
+            "No review decided to remove anything that was still there in the window.",
+        ),
         Sheet(
             "Access paths",
             ACCESS,

@@ -37,6 +37,8 @@ from sonar_access_pipeline.alerts.problems import (
     deployment_problem,
     flight_problem,
     gap_problem,
+    reminding_problems,
+    review_problem,
     silent_sensors,
     sync_problem,
     token_problem,
@@ -46,6 +48,7 @@ from sonar_access_pipeline.alerts.retries import FIRST_PAUSE, is_due
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.seal import publish
 from sonar_access_pipeline.orchestration import processes, runs
+from sonar_access_pipeline.orchestration.reminding import Sheets, read_inbox, remind
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.settings_errors import SettingsError
@@ -53,6 +56,7 @@ from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Transaction, Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.ledger import alerts, packets
+from sonar_access_pipeline.warehouse.reviews import facts as reviews
 from sonar_access_pipeline.warehouse.timeouts import ASKING
 
 LOOK_BACK = timedelta(days=1)
@@ -98,6 +102,9 @@ class Memory:
     outage_said_at: datetime | None = None
     outage_told: tuple[str, ...] = ()
     """The channels that took the message about it."""
+    reminded_on: date | None = None
+    """The day on which everybody who is to hear of a review was written to last."""
+    sheets: Sheets = field(default_factory=Sheets)
 
     @classmethod
     def read(cls, cursor: str | None) -> Memory:
@@ -182,6 +189,12 @@ class Monitoring:
         flights = runs.in_flight(self.instance, watched)
         self._note_what_could_not(warehouse, ended.runs, now)
         unpublished = self._unpublished(warehouse, now)
+        unsent_reminder = (
+            remind(self.resources, warehouse, now.date())
+            if memory.reminded_on != now.date()
+            else None
+        )
+        sheets = read_inbox(self.resources, warehouse, memory.sheets)
         with warehouse.read() as transaction:
             of_sync = alerts.outcomes_of(transaction, [one.run.run_id for one in ended.runs])
             facts = {
@@ -221,6 +234,8 @@ class Monitoring:
                 ),
                 *self._silent(memory),
                 *unpublished,
+                *_late_reviews(transaction, watched, now.date()),
+                *reminding_problems(self.home, unsent_reminder, sheets.faults),
             ]
             entries = entries_of(problems, known, now, connections=watched)
             entries = [
@@ -254,6 +269,8 @@ class Monitoring:
                 outage=None,
                 outage_said_at=None,
                 outage_told=(),
+                reminded_on=memory.reminded_on if unsent_reminder else now.date(),
+                sheets=sheets,
             ),
         )
 
@@ -438,6 +455,18 @@ def watched_of(connection: Connection) -> Watched:
     """Reduce a connection to what the watch sees of it."""
     token = str(connection.token_file or connection.token_env)
     return Watched(connection.name, connection.organization, connection.host_url, token)
+
+
+def _late_reviews(
+    transaction: Transaction, watched: Mapping[str, Watched], today: date
+) -> list[Problem]:
+    """Find the reviews that were due and wait, each under the connection of its organization."""
+    about = {one.organization_key: one for one in watched.values() if one.organization_key}
+    return [
+        review_problem(about[row["organization_key"]], row["review_id"], row["series"], row["due"])
+        for row in reviews.running(transaction, list(about))
+        if row["due"] < today
+    ]
 
 
 def _with_sync(one: runs.Ended, outcomes: Mapping[str, str | None]) -> EndedRun:

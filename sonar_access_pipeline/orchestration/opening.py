@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sonar_access_pipeline.access.policy import Series
-from sonar_access_pipeline.access.review.deciding import ReviewState
+from sonar_access_pipeline.access.review.deciding import RUNNING, ReviewState
 from sonar_access_pipeline.access.review.items import ReviewScope
 from sonar_access_pipeline.access.review.rhythm import is_due
 from sonar_access_pipeline.evidence.errors import EvidenceError
@@ -24,7 +24,6 @@ from sonar_access_pipeline.warehouse.ledger import packets
 from sonar_access_pipeline.warehouse.ledger.policies import policy_at, record_policy
 from sonar_access_pipeline.warehouse.reviews.facts import (
     BY_RULE,
-    RUNNING,
     ReviewError,
     open_review,
     reviews,
@@ -55,7 +54,8 @@ def known_now(settings: Settings, warehouse: Warehouse, clock: Callable[[], date
     roster = settings.policy.roster
     rows = roster_rows(roster) if roster else []
     people = people_of(rows, in_force.policy.active_statuses)
-    return Known(in_force, people, settings.review.people)
+    real = (one.organization for one in settings.connections if not one.is_loopback)
+    return Known(in_force, people, settings.review.people, frozenset(filter(None, real)))
 
 
 def keep_going(

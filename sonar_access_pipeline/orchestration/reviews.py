@@ -1,8 +1,8 @@
-"""The asset of a connection's reviews: opens what is due, seals what is acknowledged, and shows how
-far all of them are, in numbers that name nobody.
+"""The assets of a connection's reviews: `reviews` opens what is due and shows how far all of them
+are, `review_packet` seals what is acknowledged; in numbers that name nobody.
 
-It has no partitions: a review is of one packet, and its state is of now. Its checks warn and never
-stop anything: a late review must not stop a snapshot.
+They have no partitions: a review is of one packet, and its state is of now. Their checks warn and
+never stop anything: a late review must not stop a snapshot.
 
 Annotations are not postponed in this file: Dagster reads that of `context` itself.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from sonar_access_pipeline.access.review.deciding import OVER, ReviewState
+from sonar_access_pipeline.access.review.deciding import OVER, RUNNING, ReviewState
 from sonar_access_pipeline.access.review.facts import is_same
 from sonar_access_pipeline.access.review.follow_up import FollowUpState
 from sonar_access_pipeline.orchestration.failures import working
@@ -24,6 +24,7 @@ from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.settings import Connection
 from sonar_access_pipeline.warehouse.database import Transaction
 from sonar_access_pipeline.warehouse.reviews import facts
+from sonar_access_pipeline.warehouse.schema_reviews import review_event
 from sonar_access_pipeline.warehouse.views import review_status
 
 CHECKS = {
@@ -49,8 +50,11 @@ Rows = Sequence[dict[str, Any]]
 
 
 def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefinition:
-    """Build the asset of a connection, key `[connection, reviews]`."""
+    """Build the assets of a connection, keys `[connection, reviews]` and `[connection,
+    review_packet]`.
+    """
     key = dg.AssetKey([connection.name, "reviews"])
+    packet_key = dg.AssetKey([connection.name, "review_packet"])
 
     @dg.multi_asset(
         name=f"{connection.name}_review",
@@ -58,9 +62,8 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
             dg.AssetSpec(
                 key,
                 description=(
-                    "Reviews of access: those that are due are opened of the newest packet, those"
-                    " that their owner acknowledged are sealed. `sonar-access review list` and"
-                    " `review show` have the rest."
+                    "Reviews of access: those that are due are opened of the newest packet."
+                    " `sonar-access review list` and `review show` have the rest."
                 ),
                 group_name="reviews",
                 owners=list(resources.settings.owners),
@@ -70,7 +73,22 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
                     "dagster/table_name": review_status.name,
                     "dagster/column_schema": column_schema(review_status),
                 },
-            )
+            ),
+            dg.AssetSpec(
+                packet_key,
+                description=(
+                    "Packets of reviews: each that its owner acknowledged is sealed, beside the"
+                    " packets of access. `sonar-access evidence verify` checks it."
+                ),
+                group_name="reviews",
+                owners=list(resources.settings.owners),
+                kinds={"csv"},
+                deps=[key],
+                metadata={
+                    "dagster/table_name": review_event.name,
+                    "dagster/column_schema": column_schema(review_event),
+                },
+            ),
         ],
         check_specs=[
             dg.AssetCheckSpec(name, asset=key, description=meaning)
@@ -108,11 +126,17 @@ def reviews_asset(connection: Connection, resources: Resources) -> dg.AssetsDefi
             asset_key=key,
             metadata={
                 "opened": len(done.opened),
-                "sealed": len(done.sealed),
                 "running": len(running),
                 "undecided": sum(row["undecided"] for row in running),
                 "follow_ups": dict(sorted(Counter(row["state"] for row in demands).items())),
                 "reviews": table_of([{n: str(row[n]) for n in SHOWN} for row in rows], SHOWN),
+            },
+        )
+        yield dg.MaterializeResult(
+            asset_key=packet_key,
+            metadata={
+                "sealed_now": len(done.sealed),
+                "sealed": sum(row["state"] == ReviewState.SEALED for row in rows),
             },
         )
 
@@ -131,7 +155,7 @@ def _faults(
     rows: Rows, demands: Rows, lonely: Sequence[int], done: Done, today: date
 ) -> dict[str, list[str]]:
     """Say what each check finds, by numbers of reviews and items: no person is named."""
-    late = [row for row in rows if row["state"] in facts.RUNNING and row["due"] < today]
+    late = [row for row in rows if row["state"] in RUNNING and row["due"] < today]
     return {
         "in_time": [
             *(f"review {row['review_id']} was due on {row['due']}" for row in late),

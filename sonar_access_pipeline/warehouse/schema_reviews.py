@@ -211,9 +211,18 @@ review_event = Table(
     metadata,
     column("event_id", "number in the order of noting", Integer, primary_key=True),
     _of_review(index=True),
-    required("event", "opened, closed incomplete, cancelled or sealed"),
+    required(
+        "event",
+        "opened, closed incomplete, cancelled, sealed, reminded, escalated, sheet read, noted or"
+        " imported",
+    ),
+    column("item_no", "the item that a note is about; NULL where it is none", Integer),
     required("noted_by", "who; sonar-access where a rule did"),
-    required("reason", "why, in words; of a sealed one, the digest of its packet"),
+    required(
+        "reason",
+        "why, in words; of a sealed one, the digest of its packet; of one that was reminded or"
+        " escalated, to whom, by digest; of a sheet or an archive, its digest",
+    ),
     required("noted_at", "when", UtcDateTime),
     comment="What happened to a review as a whole; append-only",
 )

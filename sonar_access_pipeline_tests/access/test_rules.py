@@ -18,6 +18,8 @@ from sonar_access_pipeline.access.policy import (
     Exemption,
     Policy,
     PolicyInForce,
+    ReviewPolicy,
+    Series,
     excepted,
     identity,
     later,
@@ -32,6 +34,8 @@ from sonar_access_pipeline.access.records import (
     Organization,
     SnapshotContent,
 )
+from sonar_access_pipeline.access.review.deciding import ReviewState
+from sonar_access_pipeline.access.review.standing import DemandStanding, ReviewStanding
 from sonar_access_pipeline.access.rules import (
     RULE_VERSIONS,
     RULES,
@@ -391,6 +395,77 @@ def test_the_rules_of_a_window() -> None:
     )
     for rule_id in ("old-token", "dormant"):
         assert window_answers(rule_id, nothing) == [("acme", Result.NOT_EVALUABLE)], rule_id
+
+
+QUARTERLY = Policy(review=ReviewPolicy(series=(Series("quarterly", "everybody", 3, 14),)))
+
+
+def of_reviews(policy: Policy, *reviews: ReviewStanding) -> list[tuple[Result, str]]:
+    facts = WindowFacts("acme", NOW, COMPARED, (), (), {}, {}, None, reviews)
+    rule = RULES["review-overdue"]
+    assert isinstance(rule, WindowRule)
+    return [(answer.result, answer.detail) for answer in rule.answers(facts, policy)]
+
+
+def standing(state: str, due_in: int, *, opened: int = -14, number: int = 1) -> ReviewStanding:
+    day = NOW.date()
+    return ReviewStanding(
+        number,
+        "quarterly",
+        day + timedelta(days=opened),
+        day + timedelta(days=due_in),
+        ReviewState(state),
+    )
+
+
+def test_a_review_is_overdue_from_the_day_after_it_was_due_and_before_the_first_nobody_knows() -> (
+    None
+):
+    assert [one for one, _ in of_reviews(Policy())] == [Result.NOT_EVALUABLE]
+    assert of_reviews(QUARTERLY) == [
+        (
+            Result.NOT_EVALUABLE,
+            "of series 'quarterly' no review was opened yet, so none is due",
+        )
+    ]
+    assert of_reviews(QUARTERLY, standing("open", 0)) == [(Result.PASS, "")]
+    ((result, why),) = of_reviews(QUARTERLY, standing("signed", -1))
+    assert (result, "was due on" in why) == (Result.FAIL, True)
+    assert of_reviews(QUARTERLY, standing("sealed", -1)) == [(Result.PASS, "")]
+    ((result, why),) = of_reviews(QUARTERLY, standing("closed incomplete", 3))
+    assert (result, "closed incomplete" in why) == (Result.FAIL, True)
+    ((result, why),) = of_reviews(QUARTERLY, standing("sealed", -100, opened=-130))
+    assert (result, "none was opened" in why) == (Result.FAIL, True)
+    assert of_reviews(QUARTERLY, standing("sealed", -60, opened=-80)) == [(Result.PASS, "")]
+    cancelled = standing("cancelled", -3)
+    assert [one for one, _ in of_reviews(QUARTERLY, cancelled)] == [Result.NOT_EVALUABLE]
+
+
+def test_what_was_to_be_gone_is_a_finding_of_whom_it_is_about_and_what_is_unclear_no_pass() -> None:
+    def demand(number: int, subject: str, state: str) -> DemandStanding:
+        return DemandStanding(1, number, subject, state, NOW)
+
+    demands = [
+        demand(1, "ada", "late"),
+        demand(2, "group:7", "returned"),
+        demand(3, "Anyone", "late"),
+        demand(4, "bob", "look-alike"),
+        demand(5, "cleo", "open"),
+        demand(6, "dan", "done"),
+        demand(7, "eve", "not observable"),
+    ]
+    facts = WindowFacts(
+        "acme", NOW, COMPARED, (), (), {}, {}, None, [standing("sealed", 1)], demands
+    )
+    assert window_answers("follow-up-late", facts) == [
+        ("ada", Result.FAIL),
+        ("7", Result.FAIL),
+        ("Anyone", Result.FAIL),
+        ("bob", Result.NOT_EVALUABLE),
+        ("eve", Result.NOT_EVALUABLE),
+    ]
+    nothing = WindowFacts("acme", NOW, COMPARED, (), (), {}, {}, None, [standing("sealed", 1)])
+    assert window_answers("follow-up-late", nothing) == [("acme", Result.PASS)]
 
 
 @pytest.mark.parametrize("compared", [True, False])

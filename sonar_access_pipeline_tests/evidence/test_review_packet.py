@@ -4,28 +4,38 @@ change of it that is not found.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pypdf
 import pytest
 
 from sonar_access_pipeline.access.snapshot import canonical_json
+from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.offline import Report
+from sonar_access_pipeline.evidence.packet import MANIFEST
+from sonar_access_pipeline.evidence.packet import build as build_packet
 from sonar_access_pipeline.evidence.reviews.packet import REVIEW, build
 from sonar_access_pipeline.evidence.seal import SEAL, SIGNATURE, SUMS, digests_of, seal_review
 from sonar_access_pipeline.evidence.signers import PACKETS
 from sonar_access_pipeline.evidence.stores import FolderStore
 from sonar_access_pipeline.evidence.tables import encoded, parsed, records
-from sonar_access_pipeline.evidence.verify import verify
+from sonar_access_pipeline.evidence.verify import verify, verify_all
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.ledger.policies import record_policy, record_rules
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.reviews.facts import ReviewError
+from sonar_access_pipeline_tests.support.builders import EPOCH
 from sonar_access_pipeline_tests.support.reviewing import (
     BOB,
     FALLBACK,
@@ -328,3 +338,145 @@ def test_what_an_insider_with_the_sealing_key_rewrites_is_found_by_what_people_s
     (copy / SIGNATURE).write_bytes(reviewed.sealing.signer.sign(sums, PACKETS))
     report = checked(copy, fingerprint(reviewed))
     assert any(re.search(words, fault) for fault in report.own), report.own
+
+
+def everything(here: Reviewed) -> list[str]:
+    found = verify_all(here.sealing.store, "acme", warehouse=here.warehouse)
+    return found.faults
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> Iterator[Reviewed]:
+    """A review that is done and sealed, of a warehouse of its own."""
+    warehouse = Warehouse(sqlite_url(tmp_path / "w.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, tmp_path)
+    done(here)
+    sealed(here)
+    yield here
+    warehouse.close()
+
+
+def test_verifying_all_looks_at_the_packets_of_reviews_too(lived: Reviewed) -> None:
+    assert everything(lived) == []
+    folder = folder_of(lived)
+    found = verify_all(lived.sealing.store, "acme", warehouse=lived.warehouse)
+    assert f"reviews/acme/{folder.name}" in found.reports
+    (folder / "items.csv").write_text("source\n")
+    assert any("items.csv" in fault for fault in everything(lived))
+    shutil.rmtree(folder)
+    (fault,) = everything(lived)
+    assert "is not in the evidence folder" in fault
+
+
+def test_a_review_that_a_restored_warehouse_lost_is_named(lived: Reviewed, tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "restored.sqlite"))
+    upgrade(warehouse)
+    other = Reviewed(warehouse, tmp_path)
+    done(other)
+    found = verify_all(lived.sealing.store, "acme", warehouse=warehouse)
+    warehouse.close()
+    assert any("does not know of the review" in fault for fault in found.around)
+
+
+def rows(files: Mapping[str, bytes], name: str) -> list[dict[str, str]]:
+    return list(records(files[name]))
+
+
+def findings(files: Mapping[str, bytes], rule_id: str) -> list[tuple[str, str]]:
+    return [
+        (row["result"], row["subject"])
+        for row in rows(files, "findings.csv")
+        if row["rule_id"] == rule_id
+    ]
+
+
+def test_a_later_access_packet_says_what_reviews_decided_and_what_became_of_it(
+    lived: Reviewed,
+) -> None:
+    record_policy(lived.warehouse, lived.policy, lived.clock)
+    record_rules(lived.warehouse, lived.clock)
+    lived.live(1, WITHOUT_GATE)
+    files = lived.packet(1)
+    (review,) = rows(files, "reviews.csv")
+    assert (review["state"], review["to_go"], review["review_packet"][:12]) == (
+        "sealed",
+        "1",
+        folder_of(lived).name.split("-")[1],
+    )
+    (gone,) = rows(files, "follow_up.csv")
+    assert (gone["subject"], gone["entitlement"], gone["state"]) == (BOB, "gateadmin", "done")
+    assert gone["first_not_shown"] > gone["last_shown"] > ""
+    assert findings(files, "follow-up-late") == [("pass", "acme")]
+    lived.live(2, USUAL)
+    files = lived.packet(2)
+    (back,) = rows(files, "follow_up.csv")
+    assert back["state"] == "returned"
+    assert findings(files, "follow-up-late") == [("fail", BOB)]
+
+
+def test_what_people_do_later_changes_no_packet_that_was_sealed(tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "w.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, tmp_path)
+    here.live(0)
+    here.open(here.packet(0))
+    here.live(1)
+    before = here.packet(1)
+    (open_then,) = rows(before, "reviews.csv")
+    assert (open_then["state"], open_then["undecided"]) == ("open", open_then["items"])
+    here.keep_the_rest()
+    here.sign_all()
+    here.acknowledge()
+    sealed(here)
+    here.live(2)
+    assert here.packet(1)[MANIFEST] == before[MANIFEST]
+    assert rows(here.packet(2), "reviews.csv")[0]["state"] == "sealed"
+    warehouse.close()
+
+
+def test_a_packet_of_the_format_before_reviews_names_none_of_them(lived: Reviewed) -> None:
+    lived.live(1)
+    day = (EPOCH + timedelta(days=1)).date()
+    before = build_packet(lived.warehouse, "acme", Window(day, day), 3)
+    manifest = json.loads(before.data[MANIFEST])
+    assert not {"reviews.csv", "follow_up.csv"} & (before.data.keys() | manifest["queries"].keys())
+
+
+def test_report_pdf_and_workbook_of_a_review_say_the_same_and_nothing_of_them_is_run(
+    lived: Reviewed, tmp_path: Path
+) -> None:
+    folder = folder_of(lived)
+    page = (folder / "report.html").read_text()
+    assert "<script" not in page
+    book = openpyxl.load_workbook(folder / "review.xlsx")
+    summary = [str(row[0].value) for row in book["Summary"].iter_rows()]
+    reader = pypdf.PdfReader(folder / "report.pdf")
+    paper = " ".join(" ".join(one.extract_text() for one in reader.pages).split())
+    sections = [line.partition("</h2>")[0].partition(">")[2] for line in page.split("<h2")[1:]]
+    assert sections == book.sheetnames[1:]
+    for section in sections:
+        assert section in paper
+    for sentence in re.findall(r"<p>(.*?)</p>", page):
+        said = html.unescape(sentence)
+        assert said in summary
+        assert said[:60] in paper
+    assert folder.name.endswith("-simulated")
+    assert "not evidence about SonarCloud" in page
+    assert "not evidence about SonarCloud" in paper
+
+
+def test_a_name_in_a_review_is_never_markup(tmp_path: Path) -> None:
+    warehouse = Warehouse(sqlite_url(tmp_path / "w.sqlite"))
+    upgrade(warehouse)
+    here = Reviewed(warehouse, tmp_path)
+    hostile = "<img src=x onerror=alert(1)>=cmd|' /C calc'!A0"
+    here.live(0, replace(USUAL, members={**USUAL.members, "eve": hostile}))
+    here.open(here.packet(0))
+    here.keep_the_rest()
+    here.sign_all()
+    here.acknowledge()
+    page = (sealed(here) / "report.html").read_text()
+    assert "<img" not in page
+    assert "&lt;img" in page
+    warehouse.close()

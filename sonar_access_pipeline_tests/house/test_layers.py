@@ -61,6 +61,7 @@ MAY_IMPORT = {
         "access",
         "evidence",
         "orchestration",
+        "private",
         "simulator",
         "terminal",
         "warehouse",

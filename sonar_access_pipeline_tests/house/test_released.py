@@ -56,11 +56,11 @@ A_COLUMN = (
         '        "login": login,\n',
         '        "login": login,\n        "nickname": "N",\n',
     ),
-    ("evidence/tables.py", "FORMATS = range(FIRST_FORMAT, 4)", "FORMATS = range(FIRST_FORMAT, 5)"),
+    ("evidence/tables.py", "FORMATS = range(FIRST_FORMAT, 5)", "FORMATS = range(FIRST_FORMAT, 6)"),
     (
         "evidence/columns.py",
         "    # Who.\n",
-        '    "nickname": PacketColumn("what friends call it", since=4),\n',
+        '    "nickname": PacketColumn("what friends call it", since=5),\n',
     ),
 )
 ALL = "all of them"

@@ -128,6 +128,7 @@ def test_the_component_takes_what_a_settings_file_takes() -> None:
         "warehouse_url",
         "alert_urls",
         "heartbeat_url",
+        "mail_url",
         "timestamp_user",
         "timestamp_password",
         "timestamp_policy",

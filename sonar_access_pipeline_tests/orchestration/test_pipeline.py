@@ -357,6 +357,7 @@ def test_every_asset_has_its_table_its_columns_and_its_place(small: Company) -> 
         **{f"company/{t}": ("access", t, ["raw_snapshot"]) for t in history},
         "company/evidence_packet": ("evidence", "evidence_packet", history),
         "company/reviews": ("reviews", "review_status", ["evidence_packet"]),
+        "company/review_packet": ("reviews", "review_event", ["reviews"]),
     }
     for key in graph.get_all_asset_keys():
         assert graph.get(key).metadata["dagster/column_schema"].columns

@@ -95,7 +95,7 @@ def test_a_due_review_is_opened_once_then_sealed_and_what_is_not_done_is_warned_
     assert metadata_of(second, "reviews")["opened"] == 0
     finish(here)
     third = here.live(2)
-    assert metadata_of(third, "reviews")["sealed"] == 1
+    assert metadata_of(third, "review_packet") == {"sealed_now": 1, "sealed": 1}
     with here.warehouse() as warehouse, warehouse.read() as transaction:
         (row,) = reviews(transaction)
         (demand,) = follow_ups(transaction)

@@ -30,7 +30,7 @@ class World:
     permissions.
 
     Of projects: names by key, and who has "user" or "admin" on each, by login and by group id.
-    `emails` are by login.
+    `emails` are by login, and so are `ids`, of those whose durable id is not made of it.
     """
 
     members: Mapping[str, str | None] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class World:
     project_users: Mapping[str, Sequence[str]] = field(default_factory=dict)
     project_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     emails: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
     default_group: str | None = None
 
 
@@ -130,7 +131,7 @@ def snapshot_of(
         bodies += _project_bodies(world)
     if Scope.ACCOUNT_DETAILS in scopes:
         users = [
-            {"login": login, "id": f"id-{login}", "email": email}
+            {"login": login, "id": world.ids.get(login, f"id-{login}"), "email": email}
             for login, email in world.emails.items()
         ]
         document = {"users": users, "page": {"pageIndex": 1, "pageSize": 500, "total": len(users)}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,8 +61,9 @@ WITHOUT_GATE = replace(USUAL, user_permissions={})
 class Reviewed:
     """A warehouse whose days are lived one by one, and whose packets are reviewed."""
 
-    def __init__(self, warehouse: Warehouse, folder: Path) -> None:
+    def __init__(self, warehouse: Warehouse, folder: Path, key: str = "acme") -> None:
         self.warehouse = warehouse
+        self.key = key
         self.now = EPOCH
         self.sealing = sealing(folder / "evidence", clock=lambda: self.now)
         self.policy = Policy(review=ReviewPolicy(owner=OWNER, fallback=FALLBACK))
@@ -80,17 +81,17 @@ class Reviewed:
     ) -> Snapshot:
         """Observe a day; some hours later it is `now`."""
         at = EPOCH + timedelta(days=day)
-        snapshot = snapshot_of(world, at, scopes=scopes, verdict=verdict)
+        snapshot = snapshot_of(world, at, key=self.key, scopes=scopes, verdict=verdict)
         record(self.warehouse, snapshot, lambda: at)
-        derive(self.warehouse, "acme")
+        derive(self.warehouse, self.key)
         self.now = at + timedelta(hours=3)
         return snapshot
 
-    def packet(self, day: int) -> Mapping[str, bytes]:
+    def packet(self, day: int, *, for_people: bool = False) -> Mapping[str, bytes]:
         """Seal the packet of a day, and give its files."""
         date = (EPOCH + timedelta(days=day)).date()
         place = seal(
-            build(self.warehouse, "acme", Window(date, date)),
+            build(self.warehouse, self.key, Window(date, date), for_people=for_people),
             self.sealing,
             self.warehouse,
             run_id="run",
@@ -105,12 +106,13 @@ class Reviewed:
         scope: ReviewScope = ReviewScope.EVERYBODY,
         people: Sequence[Person] = (),
         linked: Mapping[str, Sequence[str]] | None = None,
+        real: Collection[str] = (),
         **policy: Any,
     ) -> int:
         """Open a review of a packet, due in two weeks."""
         wanted = Wanted(series, scope, (self.now + timedelta(days=14)).date(), OWNER)
         in_force = PolicyInForce(0, replace(self.policy, **policy))
-        known = Known(in_force, people, linked or {})
+        known = Known(in_force, people, linked or {}, frozenset(real))
         with self.warehouse.read() as transaction:
             opening = opening_of(transaction, files, "place", wanted, known, self.now)
         return open_review(self.warehouse, opening, self.clock)

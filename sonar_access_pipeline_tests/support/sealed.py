@@ -36,6 +36,8 @@ ALL = {
     "coverage.csv",
     "findings.csv",
     "limits.csv",
+    "reviews.csv",
+    "follow_up.csv",
     "manifest.json",
     "population.csv",
     "reconciliation.csv",

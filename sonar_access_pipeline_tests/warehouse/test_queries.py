@@ -268,7 +268,7 @@ def test_the_page_of_commands_says_what_their_help_says() -> None:
 
 
 def test_every_column_of_a_packet_is_described_once_and_the_page_says_so() -> None:
-    named = {name for _, columns in GRAINS.values() for name in columns}
+    named = {name for grain in GRAINS.values() for name in grain.columns}
     assert COLUMNS.keys() == {"source", *named}
     assert dictionary.OF_PACKETS.read_text() == markdown(), "make dictionary"
     assert set(re.findall(r"^  (\w+) ", plain(), re.M)) == COLUMNS.keys()

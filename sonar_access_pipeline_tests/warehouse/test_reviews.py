@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -24,14 +26,18 @@ from sonar_access_pipeline.access.review.people import SELF, Accounts, Person, i
 from sonar_access_pipeline.access.review.statements import statement_sha256
 from sonar_access_pipeline.access.snapshot import Scope, Verdict
 from sonar_access_pipeline.warehouse.ask.accounts import accounts_at
-from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.errors import WarehouseError
+from sonar_access_pipeline.warehouse.history.merge import derive
 from sonar_access_pipeline.warehouse.history.rebuild import rebuild
 from sonar_access_pipeline.warehouse.history.verify import State, verify
 from sonar_access_pipeline.warehouse.ledger.policies import record_policy
+from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline.warehouse.raw.archive import export, import_
 from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
 from sonar_access_pipeline.warehouse.raw.decisions import decide as say_of_snapshot
 from sonar_access_pipeline.warehouse.raw.redaction import redact
+from sonar_access_pipeline.warehouse.reviews import facts
 from sonar_access_pipeline.warehouse.reviews.facts import ReviewError, note, reassign
 from sonar_access_pipeline.warehouse.schema_reviews import (
     PEOPLE,
@@ -49,6 +55,7 @@ from sonar_access_pipeline_tests.support.reviewing import (
     USUAL,
     WITHOUT_GATE,
     Reviewed,
+    done,
     without,
 )
 
@@ -586,3 +593,170 @@ def test_the_questions_of_the_page_are_answered_from_the_views(opened: Reviewed)
     left = len(opened.review().undecided)
     assert tuple(row)[:4] == (1, "open", left, 1)
     assert tuple(open_one)[:4] == (1, number, BOB, "open")
+
+
+def test_an_account_that_was_renamed_is_still_of_whom_its_durable_id_is(here: Reviewed) -> None:
+    here.live(0)
+    renamed = without(
+        USUAL,
+        members={ADA: "Ada", "bobby": "Bob", CLEO: "Cleo"},
+        group_members={"1": [ADA, "bobby", CLEO], "2": [ADA]},
+        user_permissions={"bobby": ["gateadmin"]},
+        emails={ADA: "ada@example.com", "bobby": "new@example.com", CLEO: "cleo@example.com"},
+        ids={"bobby": f"id-{BOB}"},
+    )
+    here.live(1, renamed)
+    here.open(here.packet(1), review=replace(here.policy.review, owner=BOB))
+    privilege = here.number("privilege", "bobby", "gateadmin")
+    assert here.review().reviewers[privilege].reviewer == FALLBACK, "its owner is whom it is about"
+    with here.warehouse.read() as transaction:
+        accounts = accounts_at(transaction, "acme", here.review().about.as_of, {})
+    assert accounts.is_of(BOB, "bobby")
+    assert not accounts.is_of(ADA, "bobby")
+
+
+def test_a_login_that_somebody_else_has_by_now_links_nobody(here: Reviewed) -> None:
+    here.live(0)
+    taken_over = without(
+        USUAL,
+        members={ADA: "Ada", BOB: "Bert", "bobby": "Bob", CLEO: "Cleo"},
+        emails={ADA: "a@example.com", BOB: "bert@example.com", "bobby": "new@example.com"},
+        ids={"bobby": f"id-{BOB}", BOB: "id-of-bert"},
+    )
+    here.live(1, taken_over)
+    with here.warehouse.read() as transaction:
+        accounts = accounts_at(transaction, "acme", here.now, {})
+    assert not accounts.is_of(BOB, "bobby")
+
+
+def test_a_packet_of_a_simulator_is_no_review_of_what_is_read_from_sonarcloud(
+    here: Reviewed,
+) -> None:
+    here.live(0)
+    files = here.packet(0)
+    with pytest.raises(ReviewError, match="of a simulated source, and acme is read from Sonar"):
+        here.open(files, real={"acme"})
+    here.open(files, real={"another"})
+
+
+def test_after_a_correction_what_is_the_same_names_what_was_decided_of_it(here: Reviewed) -> None:
+    here.live(0)
+    here.live(1, without(USUAL, user_permissions={BOB: ["gateadmin", "scan"]}))
+    of_first, of_second = here.packet(0), here.packet(1)
+    here.open(of_first)
+    here.keep_the_rest()
+    decided = {one.item_no: one.decision_id for one in here.review().decisions}
+    _retract(here, 1)
+    note(here.warehouse, 1, EventKind.CANCELLED, by=OWNER, reason="corrected", clock=here.clock)
+    here.open(of_second)
+    with here.warehouse.read() as transaction:
+        shown = facts.rows_of(transaction, review_item, 2)
+    named = {
+        (row["kind"], row["subject"], row["right"]): row["previous_decision_id"] for row in shown
+    }
+    assert named["account", BOB, ""] is None, "more is shown of it"
+    assert named["account", ADA, ""] == decided[here.number("account", ADA)]
+    assert here.review(2).decided == {}, "nothing is decided by it"
+
+
+def test_a_note_about_an_item_closes_nothing(opened: Reviewed) -> None:
+    number = opened.number("privilege", BOB, "gateadmin")
+    opened.decide(number, "revoke", "not needed")
+    note(
+        opened.warehouse, 1, EventKind.NOTED, by=OWNER, reason="SEC-204",
+        clock=opened.clock, item_no=number,
+    )  # fmt: skip
+    with opened.warehouse.read() as transaction:
+        (kept,) = facts.notes(transaction, 1)
+    assert (kept["item_no"], kept["reason"]) == (number, "SEC-204")
+    assert opened.follow_up(number) == "open"
+    with pytest.raises(ReviewError, match="has no item 999"):
+        note(
+            opened.warehouse, 1, EventKind.NOTED, by=OWNER, reason="x", clock=opened.clock,
+            item_no=999,
+        )  # fmt: skip
+
+
+def test_an_archive_carries_reviews_with_what_people_decided_and_signed(
+    here: Reviewed, tmp_path: Path
+) -> None:
+    done(here)
+    here.live(1, WITHOUT_GATE)
+    export(here.warehouse, "acme", tmp_path / "acme.zip")
+    target = Warehouse(sqlite_url(tmp_path / "target.sqlite"))
+    upgrade(target)
+    carried = import_(target, tmp_path / "acme.zip", here.clock)
+    derive(target, "acme")
+    assert (carried.reviews, carried.lacking) == (1, ())
+
+    def told(warehouse: Warehouse) -> object:
+        with warehouse.read() as transaction:
+            found = facts.load(transaction, 1)
+            return (
+                found.state,
+                found.decisions,
+                [one.statement_sha256 for one in found.signoffs],
+                facts.follow_ups(transaction),
+            )
+
+    assert told(target) == told(here.warehouse)
+    assert verify(target, "acme").state is State.FINE
+    again = import_(target, tmp_path / "acme.zip", here.clock)
+    assert (again.reviews, again.lacking) == (0, ())
+    target.close()
+
+
+def test_a_warehouse_that_came_from_an_archive_numbers_its_next_review_after_those(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    source = Warehouse(sqlite_url(tmp_path / "source.sqlite"))
+    upgrade(source)
+    there = Reviewed(source, tmp_path / "there")
+    done(there)
+    export(source, "acme", tmp_path / "acme.zip")
+    source.close()
+    import_(warehouse, tmp_path / "acme.zip", there.clock)
+    derive(warehouse, "acme")
+    here = Reviewed(warehouse, tmp_path)
+    here.live(1)
+    assert here.open(here.packet(1), series="another") == 2
+    with warehouse.read() as transaction:
+        events = facts.load(transaction, 1).events
+    assert [one.kind for one in events] == [EventKind.OPENED, EventKind.IMPORTED]
+
+
+def test_reviews_that_are_not_of_an_archives_organization_are_refused(
+    here: Reviewed, tmp_path: Path
+) -> None:
+    done(here)
+    export(here.warehouse, "acme", tmp_path / "acme.zip")
+    with zipfile.ZipFile(tmp_path / "acme.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    ledger = json.loads(files["ledger.json"])
+    ledger["reviews"]["review"][0]["organization_key"] = "other"
+    with zipfile.ZipFile(tmp_path / "forged.zip", "w") as archive:
+        for name, body in {**files, "ledger.json": json.dumps(ledger).encode()}.items():
+            archive.writestr(name, body)
+    target = Warehouse(sqlite_url(tmp_path / "target.sqlite"))
+    upgrade(target)
+    with pytest.raises(WarehouseError, match="no archive of snapshots, or it is damaged"):
+        import_(target, tmp_path / "forged.zip", here.clock)
+    target.close()
+
+
+def test_of_two_organizations_one_that_fails_holds_nothing_of_the_other(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    fine, failing = Reviewed(warehouse, tmp_path), Reviewed(warehouse, tmp_path, "other")
+    for one in (fine, failing):
+        one.live(0)
+        one.open(one.packet(0))
+    failing.live(1, verdict=Verdict.INCOMPLETE)
+    _retract(failing, 2)
+    fine.keep_the_rest()
+    fine.sign_all()
+    fine.acknowledge()
+    assert (fine.states(1), fine.states(2)) == ("acknowledged", "open")
+    assert (fine.review(1).is_restated, fine.review(2).is_restated) == (False, True)
+    with pytest.raises(ReviewError, match="was corrected since"):
+        failing.decide(failing.number("account", ADA, review_id=2), "keep", review_id=2)

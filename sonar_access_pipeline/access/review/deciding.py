@@ -77,6 +77,8 @@ class ReviewState(StrEnum):
 
 OVER = frozenset({ReviewState.SEALED, ReviewState.CLOSED_INCOMPLETE, ReviewState.CANCELLED})
 """States in which nothing is decided any more."""
+RUNNING = frozenset({ReviewState.OPEN, ReviewState.DECIDED, ReviewState.SIGNED})
+"""States in which a review keeps the next of its series from being opened."""
 
 
 @dataclass(frozen=True)

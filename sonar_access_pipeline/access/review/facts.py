@@ -81,6 +81,11 @@ class EventKind(StrEnum):
     CLOSED_INCOMPLETE = "closed incomplete"
     CANCELLED = "cancelled"
     SEALED = "sealed"
+    REMINDED = "reminded"
+    ESCALATED = "escalated"
+    SHEET_READ = "sheet read"
+    NOTED = "noted"
+    IMPORTED = "imported"
 
 
 def is_same(one: str, other: str) -> bool:
@@ -139,10 +144,11 @@ class SignOff:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a review, by whom and why."""
+    """Something that happened to a review, or a note about one of its items; by whom and why."""
 
     event_id: int
     kind: EventKind
     by: str
     reason: str
     at: datetime
+    item_no: Annotated[int | None, Unset] = None

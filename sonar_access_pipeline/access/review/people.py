@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import chain
 
 from sonar_access_pipeline.access.policy import Policy, identity
 from sonar_access_pipeline.access.review.facts import Basis
@@ -33,17 +34,21 @@ class Person:
 
 class Accounts:
     """The names of every account of a packet, and which of them are one person's: those that share
-    an address, and those that somebody linked by hand.
+    an address, those that have one durable id (`same_id`: by login, the others), and those that
+    somebody linked by hand.
     """
 
     def __init__(
-        self, population: Iterable[Record], linked: Mapping[str, Collection[str]] | None = None
+        self,
+        population: Iterable[Record],
+        linked: Mapping[str, Collection[str]] | None = None,
+        same_id: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._of: dict[str, set[str]] = {}
         for row in population:
             self._unite(text for text in (row["login"], row["email"]) if text)
-        for person, logins in (linked or {}).items():
-            self._unite((person, *logins))
+        for one, others in chain((linked or {}).items(), (same_id or {}).items()):
+            self._unite((one, *others))
 
     def _unite(self, texts: Iterable[str]) -> None:
         together: set[str] = set()
@@ -112,13 +117,16 @@ class Deciders:
 
 @dataclass(frozen=True)
 class Assigned:
-    """Who is to decide an item, and why they. `reviewer` is None where nobody may."""
+    """Who is to decide an item, and why they. `reviewer` is None where nobody may; `is_unclear`
+    says that the roster has several people who could be meant.
+    """
 
     item: Item
     reviewer: str | None
     basis: Basis
     passed_over: tuple[str, ...] = ()
     """Who came before in the order, and is the one whom the item is about."""
+    is_unclear: bool = False
 
 
 def assigned(
@@ -135,12 +143,14 @@ def assigned(
     never whom it is about, unless an exception of that day says so.
     """
     owners = {row["login"]: row["owner"] for row in population if row["owner"]}
-    return [
-        _assigned(
-            item, list(_order(item, owners, accounts, deciders, roster)), accounts, policy, day
-        )
-        for item in items
-    ]
+    found = []
+    for item in items:
+        order = list(_order(item, owners, accounts, deciders, roster))
+        names = accounts.names_of(item.subject)
+        is_unclear = item.kind is Kind.ACCOUNT and len(roster.candidates(names)) > 1
+        one = _assigned(item, order, accounts, policy, day)
+        found.append(replace(one, is_unclear=is_unclear))
+    return found
 
 
 def _order(

@@ -12,7 +12,12 @@ def is_due(series: Series, last_opened: date | None, today: date) -> bool:
     """Tell whether a review of a series is to be opened: the first at once, each later one so many
     months after the last; a day that was missed opens late.
     """
-    return last_opened is None or today >= _later(last_opened, series.every)
+    return last_opened is None or today >= next_opening(series, last_opened)
+
+
+def next_opening(series: Series, last_opened: date) -> date:
+    """Give the day on which the review after one is to be opened."""
+    return _later(last_opened, series.every)
 
 
 def _later(day: date, months: int) -> date:

@@ -24,6 +24,7 @@ from sonar_access_pipeline.access.review.items import Kind
 from sonar_access_pipeline.access.review.statements import statement_sha256
 from sonar_access_pipeline.access.snapshot import canonical_json
 from sonar_access_pipeline.evidence.reviews.packet import README, REVIEW, parsed
+from sonar_access_pipeline.evidence.reviews.paper import RENDERINGS
 from sonar_access_pipeline.evidence.seal import OF_ONE_SEAL, SEAL
 from sonar_access_pipeline.evidence.signers import REVIEWS
 from sonar_access_pipeline.evidence.sshsig import SignatureError, verified
@@ -60,7 +61,7 @@ def faults_of(files: Mapping[str, bytes]) -> list[str]:
 def _file_faults(
     files: Mapping[str, bytes], stated: Mapping[str, Mapping[str, object]]
 ) -> Iterator[str]:
-    content = files.keys() - OF_ONE_SEAL - {REVIEW, README}
+    content = files.keys() - OF_ONE_SEAL - {REVIEW, README, *RENDERINGS}
     for name in sorted(stated.keys() | content):
         if name not in files:
             yield f"{REVIEW} names {name}, which is missing"

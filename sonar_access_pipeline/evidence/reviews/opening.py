@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -36,8 +36,10 @@ from sonar_access_pipeline.access.review.people import (
     Roster,
     assigned,
 )
+from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.evidence.tables import records
 from sonar_access_pipeline.warehouse.ask import reviewed
+from sonar_access_pipeline.warehouse.ask.accounts import same_id
 from sonar_access_pipeline.warehouse.database import Transaction
 from sonar_access_pipeline.warehouse.ledger import packets
 from sonar_access_pipeline.warehouse.reviews.facts import Opening, ReviewError, still_counts
@@ -57,11 +59,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Known:
-    """What the settings and the roster say when a review is opened."""
+    """What the settings and the roster say when a review is opened. `real` are the organizations
+    that are read from SonarCloud, and not from a simulator on this machine.
+    """
 
     in_force: PolicyInForce
     people: Sequence[Person] = ()
     linked: Mapping[str, Collection[str]] = field(default_factory=dict)
+    real: frozenset[str] = frozenset()
 
 
 def opening_of(
@@ -83,6 +88,7 @@ def opening_of(
     as_of = datetime.fromisoformat(manifest["as_of"]["observed_at"])
     organization_key = str(manifest["organization"]["key"])
     fallback = policy.review.fallback
+    _require_real(manifest, known.real)
     _require_registered(transaction, organization_key, digest)
     _require_in_force(transaction, organization_key, as_of)
     _require_young(as_of, now, policy.review.oldest_days)
@@ -100,11 +106,17 @@ def opening_of(
             " left out. Choose another scope."
         )
     signed = reviewed.last_signed(transaction, organization_key, as_of)
-    asked = asked_of(planned.items, files, signed[1] if signed else None)
+    carried = reviewed.carried_over(transaction, organization_key, wanted.series)
+    asked = [
+        replace(one, previous_decision_id=carried.get((key_of(one.item), one.digest)))
+        if (key_of(one.item), one.digest) in carried
+        else one
+        for one in asked_of(planned.items, files, signed[1] if signed else None)
+    ]
     found = assigned(
         [one.item for one in asked],
         population,
-        Accounts(population, known.linked),
+        Accounts(population, known.linked, same_id(transaction, organization_key, as_of)),
         Deciders(fallback, policy.review.owner),
         Roster(known.people),
         policy,
@@ -147,6 +159,15 @@ def privileged_of(more: Collection[str]) -> frozenset[tuple[str, str]]:
 
 def _digest(files: Files) -> str:
     return hashlib.sha256(files["manifest.json"]).hexdigest()
+
+
+def _require_real(manifest: Mapping[str, Any], real: Collection[str]) -> None:
+    kind, key = manifest["source"]["kind"], manifest["organization"]["key"]
+    if kind != SourceKind.SONARCLOUD.value and key in real:
+        raise ReviewError(
+            f"The packet is of a {kind} source, and {key} is read from SonarCloud: a review of it"
+            " would prove nothing. Name a packet of SonarCloud."
+        )
 
 
 def _require_registered(transaction: Transaction, organization_key: str, digest: str) -> None:

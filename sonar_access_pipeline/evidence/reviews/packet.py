@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files as resources
 from typing import Any
 
@@ -25,7 +25,8 @@ from sonar_access_pipeline.access.review.deciding import (
 from sonar_access_pipeline.access.review.facts import Choice, EventKind
 from sonar_access_pipeline.access.review.statements import ACKNOWLEDGED, TEXTS
 from sonar_access_pipeline.access.review.stored import asked_of, review_of
-from sonar_access_pipeline.access.snapshot import canonical_json
+from sonar_access_pipeline.access.snapshot import SourceKind, canonical_json
+from sonar_access_pipeline.evidence.reviews import paper
 from sonar_access_pipeline.evidence.tables import CsvTable, records
 from sonar_access_pipeline.warehouse.database import Transaction
 from sonar_access_pipeline.warehouse.reviews import facts
@@ -50,7 +51,7 @@ TABLES = {
     "signoffs.csv": review_signoff,
     "events.csv": review_event,
 }
-FOLLOW_UP, QUALITY = "follow_up.csv", "quality.csv"
+FOLLOW_UP, QUALITY, NOT_SHOWN = "follow_up.csv", "quality.csv", "limits.csv"
 NOT_THERE = frozenset({"statement", "signature"})
 """What stands in files of its own."""
 HEADING = (
@@ -78,15 +79,18 @@ class ReviewPacket:
     """The content of a review's packet: its data, and how to check it."""
 
     organization_key: str
+    source_kind: SourceKind
     review_id: int
     digest: str
     data: Mapping[str, bytes]
+    told: paper.Told = field(repr=False)
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Everything that is sealed."""
+        """Everything that is sealed: the data, how to check it, and what is made for people."""
         folder = resources("sonar_access_pipeline.evidence") / "templates"
-        return {**self.data, README: (folder / "README-review.txt").read_bytes()}
+        how_to = {README: (folder / "README-review.txt").read_bytes()}
+        return {**self.data, **how_to, **paper.renderings(self.told, self.digest)}
 
 
 def build(transaction: Transaction, review_id: int) -> ReviewPacket:
@@ -100,23 +104,40 @@ def build(transaction: Transaction, review_id: int) -> ReviewPacket:
         )
     source = heading["source_kind"]
     rows = {name: stored.rows[table.name] for name, table in TABLES.items()}
-    # That it was sealed is said by the seal: a packet that is built again is the same.
-    sealed = EventKind.SEALED.value
-    rows["events.csv"] = [row for row in rows["events.csv"] if row["event"] != sealed]
-    data = {name: _table(name, _columns(name), rows[name], source) for name in TABLES}
-    # As it stood when the review was acknowledged: what is observed later is in later packets.
+    # As it stood when the review was acknowledged: what is noted or observed later is in later
+    # packets, and a packet that is built again is the same.
     acknowledged_at = max(one.signed_at for one in found.signoffs)
+    rows["events.csv"] = [
+        row
+        for row in rows["events.csv"]
+        if row["noted_at"] <= acknowledged_at and row["event"] != EventKind.SEALED.value
+    ]
+    data = {name: _table(name, _columns(name), rows[name], source) for name in TABLES}
     demands = facts.demanded(transaction, review_id, acknowledged_at)
     data[FOLLOW_UP] = _table(FOLLOW_UP, follow_up.c.keys(), demands, source)
     numbers = [asdict(one) for one in quality(found)]
     data[QUALITY] = _table(QUALITY, list(Quality.__dataclass_fields__), numbers, source)
+    limits = [{"subject": subject, "why": why} for subject, why in paper.LIMITS]
+    data[NOT_SHOWN] = _table(NOT_SHOWN, ("subject", "why"), limits, source)
     for number, row in enumerate(rows["signoffs.csv"], start=1):
         data[f"statement-{number}.json"] = row["statement"].encode()
         if row["signature"]:
             data[f"statement-{number}.json.sig"] = row["signature"].encode()
     document = canonical_json(_document(found, heading, data))
     digest = hashlib.sha256(document).hexdigest()
-    return ReviewPacket(heading["organization_key"], review_id, digest, {REVIEW: document, **data})
+    left_out = [
+        (asked_of(row), str(row["left_out_why"]))
+        for row in rows["items.csv"]
+        if row["left_out_why"]
+    ]
+    return ReviewPacket(
+        organization_key=heading["organization_key"],
+        source_kind=SourceKind(source),
+        review_id=review_id,
+        digest=digest,
+        data={REVIEW: document, **data},
+        told=paper.told(found, left_out, demands, heading),
+    )
 
 
 def _columns(name: str) -> list[str]:

@@ -12,7 +12,7 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sonar_access_pipeline.access.review.deciding import (
     Asked,
@@ -81,8 +81,10 @@ class Filled:
         }
 
 
-def write(review: Review, person: str) -> bytes:
-    """Build the sheet of a reviewer. Raises `SheetError` for somebody without an item."""
+def write(review: Review, person: str, answers: Mapping[int, Understood] | None = None) -> bytes:
+    """Build the sheet of a reviewer, with what they decided so far, and `answers` that they gave
+    elsewhere. Raises `SheetError` for somebody without an item.
+    """
     numbers = review.reviewed_by(person)
     if not numbers:
         raise SheetError(f"{person} has no item in review {review.about.review_id}.")
@@ -103,18 +105,18 @@ def write(review: Review, person: str) -> bytes:
             " whole rows only; what is not answered stays undecided. Times are UTC.",
         ),
     ]
-    rows = [_row(review, review.asked[number]) for number in numbers]
+    given = answers or {}
+    rows = [_row(review, review.asked[number], given.get(number)) for number in numbers]
     sheet = Sheet(DECIDE, COLUMNS, rows, "There is nothing to decide.", fixed=4, printed=11)
     title = f"Access review {about.review_id} of {about.organization_key}"
     return workbook_of(lines, [sheet], f"Review {about.review_id}, {person}", title, about.as_of)
 
 
-def _row(review: Review, asked: Asked) -> list[Any]:
+def _row(review: Review, asked: Asked, given: Understood | None = None) -> list[Any]:
     decision = review.decided.get(asked.item_no)
+    answer = given or decision
     answers = (
-        (decision.choice.value, "; ".join(decision.remove), decision.reason)
-        if decision
-        else ("", "", "")
+        (answer.choice.value, "; ".join(answer.remove), answer.reason) if answer else ("", "", "")
     )
     item = asked.item
     return [
@@ -138,6 +140,22 @@ def _digest(review: Review, asked: Asked) -> str:
     """Bind a row to its review, its packet, and what a decision is on."""
     about = review.about
     return canonical_digest([about.review_id, about.packet_digest, asked.item_no, asked.digest])
+
+
+class About(NamedTuple):
+    """What a sheet says that it is: of which review, and whose."""
+
+    review_id: int
+    reviewer: str
+
+
+def about(file: bytes) -> About:
+    """Read of which review a sheet is, and whose. Raises `SheetError`."""
+    summary, _ = _opened(file)
+    try:
+        return About(int(summary["review"]), summary["reviewer"])
+    except (KeyError, ValueError):
+        raise SheetError("The sheet does not say of which review it is, or whose.") from None
 
 
 def read(review: Review, person: str, file: bytes) -> Filled:

@@ -1,24 +1,37 @@
-"""What a review is compared with: the last signed review of the organization, and what history says
-of the time since.
+"""Reviews as they stood at a moment; and what a new one is compared with: the last signed review of
+the organization, and what history says of the time since.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from sonar_access_pipeline.access.review.classes import Before, Key, key_of
-from sonar_access_pipeline.access.review.deciding import ReviewState
+from sonar_access_pipeline.access.review.deciding import OVER, Review, ReviewState
+from sonar_access_pipeline.access.review.facts import Choice
+from sonar_access_pipeline.access.review.follow_up import FollowUpState
 from sonar_access_pipeline.access.review.items import Held
-from sonar_access_pipeline.access.review.stored import item_of
+from sonar_access_pipeline.access.review.stored import item_of, review_of
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.bulk import rows
 from sonar_access_pipeline.warehouse.history.merge import alive_at
-from sonar_access_pipeline.warehouse.reviews.facts import rows_of
+from sonar_access_pipeline.warehouse.reviews.facts import OF_A_REVIEW, rows_of, still_counts
 from sonar_access_pipeline.warehouse.schema import history_tables
-from sonar_access_pipeline.warehouse.schema_reviews import review_item
+from sonar_access_pipeline.warehouse.schema_reviews import (
+    fct_follow_up,
+    review,
+    review_assignment,
+    review_decision,
+    review_event,
+    review_item,
+    review_signoff,
+)
 from sonar_access_pipeline.warehouse.views import follow_up, review_item_status, review_status
 
 SIGNED = (ReviewState.SIGNED, ReviewState.ACKNOWLEDGED, ReviewState.SEALED)
@@ -49,6 +62,34 @@ def last_signed(
     return found.review_id, _before(
         transaction, organization_key, found.review_id, found.as_of, as_of
     )
+
+
+def carried_over(
+    transaction: Connection, organization_key: str, series: str
+) -> dict[tuple[Key, str], int]:
+    """Find the decisions of the newest review of a series, if the observation that it is about was
+    retracted since: each by its item and what was shown of it, so that it is named again only where
+    that is the same.
+    """
+    table = review.c
+    query = (
+        select(table.review_id, table.as_of)
+        .where(table.organization_key == organization_key, table.series == series)
+        .order_by(table.review_id.desc())
+        .limit(1)
+    )
+    newest = transaction.execute(query).first()
+    if newest is None or still_counts(transaction, organization_key, newest.as_of):
+        return {}
+    digests = {
+        row["item_no"]: (key_of(item_of(row)), row["item_digest"])
+        for row in rows_of(transaction, review_item, newest.review_id)
+    }
+    status = review_item_status.c
+    decided = select(status.item_no, status.decision_id).where(
+        status.review_id == newest.review_id, status.decision_id.is_not(None)
+    )
+    return {digests[row.item_no]: row.decision_id for row in transaction.execute(decided)}
 
 
 def _before(
@@ -183,3 +224,165 @@ def _other_people(
         for login, account_id in ids(now).items()
         if before.get(login, account_id) != account_id
     )
+
+
+REVIEWS = (
+    "organization_key",
+    "review_id",
+    "series",
+    "scope",
+    "state",
+    "opened_at",
+    "due",
+    "reviewed_packet",
+    "reviewed_as_of",
+    "items",
+    "undecided",
+    "to_go",
+    "reviewers",
+    "signed",
+    "ended_at",
+    "review_packet",
+)
+SAID_AT = {
+    review_assignment.name: "assigned_at",
+    review_decision.name: "decided_at",
+    review_signoff.name: "signed_at",
+    review_event.name: "noted_at",
+}
+"""When each fact was said, by its table; what was asked is as old as its review."""
+
+
+def reviews_at(
+    transaction: Connection, organization_key: str, since: datetime, moment: datetime
+) -> queries.Rows:
+    """List the reviews of an organization as they stood at a moment, by number: those that were not
+    over `since`, and the last of each series before. What was said later changes nothing of it.
+
+    Columns: `REVIEWS`.
+    """
+    opened = select(review).where(
+        review.c.organization_key == organization_key, review.c.opened_at <= moment
+    )
+    headings = transaction.execute(opened.order_by(review.c.review_id)).mappings().all()
+    over = _over_before(transaction, since)
+    last = {one["series"]: one["review_id"] for one in headings}
+    return [
+        _standing(transaction, heading, moment)
+        for heading in headings
+        if heading["review_id"] not in over or heading["review_id"] == last[heading["series"]]
+    ]
+
+
+def _over_before(transaction: Connection, moment: datetime) -> set[int]:
+    event = review_event.c
+    query = select(event.review_id).where(
+        event.event.in_([state.value for state in OVER]), event.noted_at < moment
+    )
+    return set(transaction.execute(query).scalars())
+
+
+def _standing(
+    transaction: Connection, heading: Mapping[Any, Any], moment: datetime
+) -> dict[str, Any]:
+    said = {
+        table.name: [
+            row
+            for row in rows_of(transaction, table, heading["review_id"])
+            if table is review_item or row[SAID_AT[table.name]] <= moment
+        ]
+        for table in OF_A_REVIEW
+    }
+    found = review_of(heading, *(said[table.name] for table in OF_A_REVIEW))
+    ended = _ended(said[review_event.name])
+    to_go = sum(one.choice is not Choice.KEEP for one in found.decided.values())
+    return {
+        **{name: heading[name] for name in ("organization_key", "review_id", "series", "scope")},
+        "state": found.state.value,
+        "opened_at": heading["opened_at"],
+        "due": heading["due"],
+        "reviewed_packet": heading["packet_digest"],
+        "reviewed_as_of": heading["as_of"],
+        "items": len(found.asked),
+        "undecided": len(found.undecided),
+        "to_go": to_go,
+        "reviewers": len(found.items_of),
+        "signed": len(found.items_of) - len(found.unsigned),
+        "ended_at": ended and ended["noted_at"],
+        "review_packet": _sealed_as(found, ended),
+    }
+
+
+def _ended(events: queries.Rows) -> dict[str, Any] | None:
+    over = {state.value for state in OVER}
+    return next((row for row in events if row["event"] in over), None)
+
+
+def _sealed_as(found: Review, ended: Mapping[str, Any] | None) -> str | None:
+    """Give the digest of the review's packet, which the event of sealing keeps."""
+    is_sealed = found.state is ReviewState.SEALED and ended is not None
+    return str(ended["reason"]) if is_sealed and ended else None
+
+
+FOLLOW_UPS = (
+    "organization_key",
+    "review_id",
+    "item_no",
+    "item_kind",
+    "subject",
+    "entitlement",
+    "resource",
+    "decision",
+    "removed",
+    "decided_by",
+    "decided_at",
+    "due_at",
+    "state",
+    "state_since",
+    "last_shown",
+    "first_not_shown",
+)
+
+
+def follow_ups_at(
+    transaction: Connection, organization_key: str, since: datetime, moment: datetime
+) -> queries.Rows:
+    """List what reviews decided to remove, as the observation that ended at a moment shows it, by
+    review and item; what was done before `since` is left out.
+
+    Columns: `FOLLOW_UPS`.
+    """
+    known, item, decision = fct_follow_up.c, review_item.c, review_decision.c
+    query = (
+        select(
+            known.organization_key,
+            known.review_id,
+            known.item_no,
+            item.kind.label("item_kind"),
+            known.subject,
+            item.right.label("entitlement"),
+            item.resource,
+            decision.decision,
+            decision.remove.label("removed"),
+            decision.decided_by,
+            decision.decided_at,
+            known.due_at,
+            known.state,
+            known.valid_from.label("state_since"),
+            known.last_shown,
+            known.first_not_shown,
+        )
+        .select_from(fct_follow_up)
+        .join(review_item, and_(item.review_id == known.review_id, item.item_no == known.item_no))
+        .join(review_decision, decision.decision_id == known.decision_id)
+        .where(
+            known.organization_key == organization_key,
+            alive_at(fct_follow_up, moment),
+            or_(known.state != FollowUpState.DONE.value, known.valid_from >= since),
+        )
+        .order_by(known.review_id, known.item_no, known.decision_id)
+    )
+    return [
+        {**row, "removed": "; ".join(json.loads(row["removed"]))}
+        for row in transaction.execute(query).mappings()
+    ]

@@ -1,5 +1,5 @@
 """Raw snapshots in a file, to carry them from one warehouse to another: every fact, every body,
-every decision, and what judges them: policies, tries, and ends of organizations.
+every decision, what judges them (policies, tries, ends of organizations), and the reviews of them.
 
 A ZIP file with `snapshots.jsonl` (one snapshot a line, canonical JSON, oldest first),
 `bodies/<SHA-256>` and, since format 2, `ledger.json`. Importing trusts nothing: each body must have
@@ -51,6 +51,7 @@ from sonar_access_pipeline.warehouse.raw.snapshots import (
     load,
     require_same_source,
 )
+from sonar_access_pipeline.warehouse.reviews import carried
 from sonar_access_pipeline.warehouse.schema import (
     organization_end,
     policy_version,
@@ -76,8 +77,8 @@ class Carried:
     """The contents of an archive: its digest, the organizations, snapshots written or taken in, and
     those that were there before.
 
-    `policies` are those that came with it; `lacking` says, in sentences, what did not, and what
-    follows.
+    `policies` and `reviews` are those that came with it; `lacking` says, in sentences, what did
+    not, and what follows.
     """
 
     sha256: str
@@ -86,6 +87,7 @@ class Carried:
     known: int = 0
     policies: int = 0
     lacking: tuple[str, ...] = ()
+    reviews: int = 0
 
 
 def export(
@@ -208,7 +210,10 @@ def _ledger(transaction: Connection, rows: Sequence[RowMapping]) -> dict[str, An
     ours = and_(attempt.organization_key == key, attempt.partition_date.between(first, last))
     snapshots = {row["snapshot_id"]: row["content_sha256"] for row in rows}
     tries = found(sync_attempt, (*ATTEMPT, "snapshot_id"), ours, attempt.attempt_id)
+    reviews = carried.carried(transaction, key, until)
     return {
+        # An archive without reviews is as it was before there were any.
+        **({"reviews": reviews} if reviews else {}),
         "organization_key": key,
         "policies": found(policy_version, POLICY, policy.in_force_from <= until, policy.version),
         "rules": found(rule_version, RULE, rule.in_force_from <= until, rule.introduction),
@@ -249,8 +254,11 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
                 _take(transaction, snapshot, decisions, sha256, clock())
                 for snapshot, decisions, _ in entries
             ]
+            reviews = 0
             if ledger is not None:
                 _take_tries_and_ends(transaction, ledger)
+                reviews, why_not = _take_reviews(transaction, ledger, sha256, clock())
+                lacking += (why_not,) if why_not else ()
     except OSError as error:
         raise WarehouseError(f"The file {file} cannot be read: {error.strerror}.") from None
     except (
@@ -270,7 +278,8 @@ def import_(warehouse: Warehouse, file: Path, clock: Callable[[], datetime]) -> 
             f"{file} is no archive of snapshots, or it is damaged; export it again."
         ) from None
     organizations = tuple(sorted({snapshot.organization_key for snapshot, _, _ in entries}))
-    return Carried(sha256, organizations, sum(taken), len(taken) - sum(taken), policies, lacking)
+    known = len(taken) - sum(taken)
+    return Carried(sha256, organizations, sum(taken), known, policies, lacking, reviews)
 
 
 def _entry(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
@@ -553,6 +562,17 @@ def _take_tries_and_ends(transaction: Connection, ledger: Mapping[str, Any]) -> 
         }
         if values["decided_at"] not in ended:
             transaction.execute(insert(organization_end).values(organization_key=key, **values))
+
+
+def _take_reviews(
+    transaction: Connection, ledger: Mapping[str, Any], archive_sha256: str, now: datetime
+) -> tuple[int, str | None]:
+    """Take in the reviews that came along: how many, and why not."""
+    said = ledger.get("reviews")
+    if not said:
+        return 0, None
+    key = ledger["organization_key"]
+    return carried.take_in(transaction, key, said, archive_sha256, now, CLOCKS_DIFFER)
 
 
 def _only(names: Sequence[str], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ it; whoever comes second with a decision is shown the first.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Select, Table, and_, func, insert, or_, selec
 from sonar_access_pipeline.access.policy import ReviewPolicy
 from sonar_access_pipeline.access.review.deciding import (
     OVER,
+    RUNNING,
     Asked,
     Proposed,
     Review,
@@ -60,8 +61,6 @@ Rows = list[dict[str, Any]]
 
 BY_RULE = "sonar-access"
 """Who assigns and opens where a rule does."""
-RUNNING = frozenset({ReviewState.OPEN, ReviewState.DECIDED, ReviewState.SIGNED})
-"""States in which a review keeps the next of its series from being opened."""
 
 
 class ReviewError(WarehouseError):
@@ -476,16 +475,29 @@ def note(
     by: str,
     reason: str,
     clock: Callable[[], datetime],
+    item_no: int | None = None,
 ) -> None:
-    """Note something that happens to a review. What ends it is refused where it has ended.
+    """Note something that happens to a review, or about an item of it. What ends a review is
+    refused where it has ended.
 
     Raises `ReviewError`.
     """
     with _line(warehouse, review_id) as transaction:
-        now = load(transaction, review_id)
-        if kind in ENDING and now.state in OVER:
-            raise ReviewError(f"Review {review_id} is {now.state.value} already.")
-        _note(transaction, review_id, kind, by, reason, clock())
+        if kind in ENDING:
+            state = load(transaction, review_id).state
+            if state in OVER:
+                raise ReviewError(f"Review {review_id} is {state.value} already.")
+        if item_no is not None:
+            _require_item(transaction, review_id, item_no)
+        _note(transaction, review_id, kind, by, reason, clock(), item_no)
+
+
+def _require_item(transaction: Connection, review_id: int, item_no: int) -> None:
+    item = review_item.c
+    query = select(item.item_no).where(item.review_id == review_id, item.item_no == item_no)
+    if transaction.execute(query).first() is None:
+        heading_of(transaction, review_id)
+        raise ReviewError(f"Review {review_id} has no item {item_no}; `review show` lists them.")
 
 
 def seal(
@@ -504,6 +516,22 @@ def seal(
         put(transaction, bundle)
 
 
+def sealed(transaction: Connection, organization_key: str) -> list[tuple[int, str, datetime, str]]:
+    """List the reviews of an organization that were sealed: number, digest of the packet, when, and
+    the kind of source.
+    """
+    event = review_event.c
+    query = (
+        select(event.review_id, event.reason, event.noted_at, review.c.source_kind)
+        .join(review, review.c.review_id == event.review_id)
+        .where(
+            review.c.organization_key == organization_key,
+            event.event == EventKind.SEALED.value,
+        )
+    )
+    return [tuple(row) for row in transaction.execute(query.order_by(event.review_id))]
+
+
 ENDING = frozenset({EventKind.CLOSED_INCOMPLETE, EventKind.CANCELLED, EventKind.SEALED})
 
 
@@ -514,11 +542,13 @@ def _note(
     by: str,
     reason: str,
     at: datetime,
+    item_no: int | None = None,
 ) -> None:
     transaction.execute(
         insert(review_event).values(
             review_id=review_id,
             event=kind.value,
+            item_no=item_no,
             noted_by=by,
             reason=reason,
             noted_at=at,
@@ -541,6 +571,40 @@ def _line(warehouse: Warehouse, review_id: int) -> Iterator[Connection]:
 def reviews(transaction: Connection, organization_key: str | None = None) -> Rows:
     """List reviews, oldest first. Columns of the view `review_status`."""
     return _rows(transaction, review_status, organization_key)
+
+
+def running(transaction: Connection, organization_keys: Collection[str]) -> Rows:
+    """List the reviews that wait for somebody, by number: neither ended nor acknowledged.
+
+    Columns: review_id, organization_key, series, due.
+    """
+    ended = select(review_event.c.review_id).where(
+        review_event.c.event.in_([state.value for state in OVER])
+    )
+    acknowledged = select(review_signoff.c.review_id).where(
+        review_signoff.c.part == Part.OWNER.value
+    )
+    of = review.c
+    query = select(of.review_id, of.organization_key, of.series, of.due).where(
+        of.organization_key.in_(organization_keys),
+        of.review_id.not_in(ended),
+        of.review_id.not_in(acknowledged),
+    )
+    return _dicts(transaction, query.order_by(of.review_id))
+
+
+def notes(transaction: Connection, review_id: int) -> Rows:
+    """List the notes about items of a review, oldest first. Columns of `review_event`."""
+    query = select(review_event).where(
+        review_event.c.review_id == review_id, review_event.c.event == EventKind.NOTED.value
+    )
+    return _dicts(transaction, query.order_by(review_event.c.event_id))
+
+
+def sheets_read(transaction: Connection) -> set[str]:
+    """Give the digests of the sheets that were read and read back."""
+    query = select(review_event.c.reason).where(review_event.c.event == EventKind.SHEET_READ.value)
+    return set(transaction.execute(query).scalars())
 
 
 def items(transaction: Connection, review_id: int) -> Rows:

@@ -120,6 +120,7 @@ CREATE TABLE review_event (
     event_id SERIAL NOT NULL,
     review_id INTEGER NOT NULL,
     event TEXT NOT NULL,
+    item_no INTEGER,
     noted_by TEXT NOT NULL,
     reason TEXT NOT NULL,
     noted_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -179,7 +180,7 @@ CREATE TRIGGER review_signoff_no_delete BEFORE DELETE ON review_signoff FOR EACH
 
 CREATE TRIGGER review_signoff_no_truncate BEFORE TRUNCATE ON review_signoff FOR EACH STATEMENT EXECUTE FUNCTION sonar_access.refuse_change()
 
-CREATE TRIGGER review_event_no_update BEFORE UPDATE ON review_event FOR EACH ROW WHEN (NOT (NEW."event_id" IS NOT DISTINCT FROM OLD."event_id" AND NEW."review_id" IS NOT DISTINCT FROM OLD."review_id" AND NEW."event" IS NOT DISTINCT FROM OLD."event" AND NEW."reason" IS NOT DISTINCT FROM OLD."reason" AND NEW."noted_at" IS NOT DISTINCT FROM OLD."noted_at" AND (NEW."noted_by" IS NOT DISTINCT FROM OLD."noted_by" OR NEW."noted_by" LIKE 'redacted-%'))) EXECUTE FUNCTION sonar_access.refuse_change()
+CREATE TRIGGER review_event_no_update BEFORE UPDATE ON review_event FOR EACH ROW WHEN (NOT (NEW."event_id" IS NOT DISTINCT FROM OLD."event_id" AND NEW."review_id" IS NOT DISTINCT FROM OLD."review_id" AND NEW."event" IS NOT DISTINCT FROM OLD."event" AND NEW."item_no" IS NOT DISTINCT FROM OLD."item_no" AND NEW."reason" IS NOT DISTINCT FROM OLD."reason" AND NEW."noted_at" IS NOT DISTINCT FROM OLD."noted_at" AND (NEW."noted_by" IS NOT DISTINCT FROM OLD."noted_by" OR NEW."noted_by" LIKE 'redacted-%'))) EXECUTE FUNCTION sonar_access.refuse_change()
 
 CREATE TRIGGER review_event_no_delete BEFORE DELETE ON review_event FOR EACH ROW EXECUTE FUNCTION sonar_access.refuse_change()
 

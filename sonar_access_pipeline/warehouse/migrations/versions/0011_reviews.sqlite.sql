@@ -120,6 +120,7 @@ CREATE TABLE review_event (
     event_id INTEGER NOT NULL,
     review_id INTEGER NOT NULL,
     event TEXT NOT NULL,
+    item_no INTEGER,
     noted_by TEXT NOT NULL,
     reason TEXT NOT NULL,
     noted_at DATETIME NOT NULL,
@@ -169,7 +170,7 @@ CREATE TRIGGER review_signoff_no_update BEFORE UPDATE ON review_signoff WHEN (NO
 
 CREATE TRIGGER review_signoff_no_delete BEFORE DELETE ON review_signoff BEGIN SELECT RAISE(ABORT, 'review_signoff is append-only'); END
 
-CREATE TRIGGER review_event_no_update BEFORE UPDATE ON review_event WHEN (NOT (NEW."event_id" IS OLD."event_id" AND NEW."review_id" IS OLD."review_id" AND NEW."event" IS OLD."event" AND NEW."reason" IS OLD."reason" AND NEW."noted_at" IS OLD."noted_at" AND (NEW."noted_by" IS OLD."noted_by" OR NEW."noted_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_event is append-only'); END
+CREATE TRIGGER review_event_no_update BEFORE UPDATE ON review_event WHEN (NOT (NEW."event_id" IS OLD."event_id" AND NEW."review_id" IS OLD."review_id" AND NEW."event" IS OLD."event" AND NEW."item_no" IS OLD."item_no" AND NEW."reason" IS OLD."reason" AND NEW."noted_at" IS OLD."noted_at" AND (NEW."noted_by" IS OLD."noted_by" OR NEW."noted_by" LIKE 'redacted-%'))) BEGIN SELECT RAISE(ABORT, 'review_event is append-only'); END
 
 CREATE TRIGGER review_event_no_delete BEFORE DELETE ON review_event BEGIN SELECT RAISE(ABORT, 'review_event is append-only'); END
 
