@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sonar_access_pipeline.access.policy import ReviewPolicy, Series
 from sonar_access_pipeline.access.review.items import ReviewScope
+from sonar_access_pipeline.access.roles import read as read_role
+from sonar_access_pipeline.settings_page import AssertionSettings
+
+
+def _known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
+    for one in roles:
+        read_role(one)
+    return roles
+
+
+RolesOf = dict[str, Annotated[tuple[str, ...], AfterValidator(_known_roles)]]
 
 
 class SeriesSettings(BaseModel):
@@ -33,7 +44,9 @@ class ReviewSettings(BaseModel):
     """Who reviews, how often, and until when what is decided is to be done.
 
     `people` are the accounts of one person, by an address or a login of theirs. `page` is the
-    address at which reviewers see their items; messages to them name it.
+    address at which reviewers see their items; messages to them name it. `assertion` is how the
+    page knows them behind an identity proxy; `roles` are by person, `groups` by a group that the
+    proxy names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +59,9 @@ class ReviewSettings(BaseModel):
     days: Annotated[int, Field(ge=0, le=365)] = ReviewPolicy.days
     privileged: tuple[str, ...] = ReviewPolicy.privileged
     page: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+$")] = None
+    assertion: AssertionSettings | None = None
+    roles: RolesOf = Field(default_factory=dict)
+    groups: RolesOf = Field(default_factory=dict)
     people: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     series: tuple[SeriesSettings, ...] = ()
 

@@ -15,6 +15,7 @@ from sonar_access_pipeline.cli.base import OneSentence
 from sonar_access_pipeline.cli.evidence import evidence
 from sonar_access_pipeline.cli.questions import access, changes, coverage, findings, who
 from sonar_access_pipeline.cli.review import review
+from sonar_access_pipeline.cli.serve import review_serve
 from sonar_access_pipeline.cli.snapshot import snapshot
 from sonar_access_pipeline.cli.source import check, sync
 from sonar_access_pipeline.cli.start import demo, ui, upgrade
@@ -56,3 +57,4 @@ for command in (
     upgrade,
 ):
     main.add_command(command)
+review.add_command(review_serve)

@@ -47,6 +47,7 @@ from sonar_access_pipeline.warehouse.schema import (
     sync_attempt,
     watch_look,
 )
+from sonar_access_pipeline.warehouse.schema_page import page_end, page_entry, page_event
 from sonar_access_pipeline.warehouse.schema_reviews import (
     PEOPLE,
     REVIEW_TABLES,
@@ -93,11 +94,14 @@ FACTS = frozenset(
         evidence_store,
         evidence_statement,
         *REVIEW_TABLES,
+        page_event,
     )
 )
 
 STATED = (review_assignment, review_decision, review_signoff, review_event)
 """What people state in a review that is open."""
+PAGED = (page_entry, page_end, page_event)
+"""What the reviewers' page keeps of whom it lets in."""
 DECIDED = (
     snapshot_decision,
     organization_end,
@@ -106,6 +110,7 @@ DECIDED = (
     evidence_statement,
     review_decision,
     review_signoff,
+    *PAGED,
 )
 """What only people enter: no step of a run writes there."""
 
@@ -118,7 +123,8 @@ def privileges(role: Role) -> Mapping[str, str]:
     only what is derived, what it tried, and a body's bytes; it enters no decision, of a snapshot or
     in a review. An operator may do what the pipeline may, and may also decide: it is the role of a
     person at the command line. Review is the role of what takes the decisions of a review, and
-    nothing else: it reads what reviews are about, and no raw answers.
+    nothing else: it reads what reviews are about, and no raw answers; and it keeps whom the page
+    lets in.
     """
     if role is Role.ANALYST:
         return dict.fromkeys(DERIVED - {DIM_ACCOUNT_DETAIL.name} | {VERSION_TABLE}, "SELECT")
@@ -126,7 +132,10 @@ def privileges(role: Role) -> Mapping[str, str]:
         return dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
     if role is Role.REVIEW:
         read = dict.fromkeys(DERIVED | FACTS | {VERSION_TABLE}, "SELECT")
-        return {**read, **dict.fromkeys((table.name for table in STATED), "SELECT, INSERT")}
+        return {
+            **read,
+            **dict.fromkeys((table.name for table in (*STATED, *PAGED)), "SELECT, INSERT"),
+        }
     everything = dict.fromkeys(
         (*(table.name for table in metadata.sorted_tables), *views.VIEWS, VERSION_TABLE), "SELECT"
     )
@@ -140,7 +149,7 @@ def privileges(role: Role) -> Mapping[str, str]:
         (*history_tables, history_observation.name, fct_follow_up.name),
         "SELECT, INSERT, UPDATE, DELETE",
     )
-    people = {table.name: "SELECT, INSERT, UPDATE" for table in PEOPLE}
+    people = {table.name: "SELECT, INSERT, UPDATE" for table in (*PEOPLE, *PAGED)}
     return {
         **everything,
         **added,

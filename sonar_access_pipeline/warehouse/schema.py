@@ -35,6 +35,7 @@ from sonar_access_pipeline.warehouse.schema_base import (
     required,
     where,
 )
+from sonar_access_pipeline.warehouse.schema_page import PAGE_TABLES
 from sonar_access_pipeline.warehouse.schema_reviews import REVIEW_TABLES
 
 __all__ = ("SCHEMA", "UtcDateTime", "metadata")
@@ -544,6 +545,7 @@ APPEND_ONLY = (
     evidence_store,
     evidence_statement,
     *REVIEW_TABLES,
+    *PAGE_TABLES,
 )
 """The tables whose rows the database lets nobody change or delete; `raw_body` is guarded too, and
 may lose its bytes.

@@ -53,6 +53,7 @@ from sonar_access_pipeline.warehouse.schema import (
     redacted_body,
     redaction,
 )
+from sonar_access_pipeline.warehouse.schema_page import PAGE_TABLES
 from sonar_access_pipeline.warehouse.schema_reviews import PEOPLE, review, review_item
 
 PERSONAL: Mapping[HistoryTable, tuple[str, Mapping[str, bool]]] = {
@@ -250,6 +251,12 @@ def _replace_in_reviews(
             is_theirs = and_(ours, func.lower(func.trim(table.c[column])).in_(names))
             places += transaction.execute(
                 update(table).where(is_theirs).values({column: stands})
+            ).rowcount
+    for table in PAGE_TABLES:
+        if "person" in table.c:
+            is_theirs = func.lower(func.trim(table.c.person)).in_(names)
+            places += transaction.execute(
+                update(table).where(is_theirs).values(person=stands)
             ).rowcount
     # The name beside a login is nobody's alone: it goes with the login, not by itself.
     named = and_(review_item.c.subject == stands, review_item.c.name.is_not(None))

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, func, insert, or_, select
 
-from sonar_access_pipeline.access.policy import ReviewPolicy
+from sonar_access_pipeline.access.policy import ReviewPolicy, identity
 from sonar_access_pipeline.access.review.deciding import (
     OVER,
     RUNNING,
@@ -241,10 +241,31 @@ def load(transaction: Connection, review_id: int) -> Review:
     return stored(transaction, review_id).review
 
 
-def stored(transaction: Connection, review_id: int) -> Stored:
-    """Read a review with all its rows. Raises `ReviewError` where there is none."""
+def load_for(transaction: Connection, review_id: int, numbers: Collection[int]) -> Review:
+    """Read of a review what deciding some of its items needs: these alone, unless whoever is to
+    decide one of them has signed, or the owner has: a sign-off is over more than those.
+
+    Raises `ReviewError` where there is no such review.
+    """
+    found = stored(transaction, review_id, numbers).review
+    reviewers = {identity(one.reviewer) for one in found.reviewers.values()}
+    is_signed = any(
+        one.part is Part.OWNER or identity(one.signer) in reviewers for one in found.signoffs
+    )
+    return load(transaction, review_id) if is_signed else found
+
+
+def stored(
+    transaction: Connection, review_id: int, numbers: Collection[int] | None = None
+) -> Stored:
+    """Read a review with all its rows, or with those of some items. Raises `ReviewError` where
+    there is none.
+    """
     heading = heading_of(transaction, review_id)
-    rows = {table.name: rows_of(transaction, table, review_id) for table in OF_A_REVIEW}
+    rows = {
+        table.name: rows_of(transaction, table, review_id, numbers if table in OF_AN_ITEM else None)
+        for table in OF_A_REVIEW
+    }
     found = review_of(
         heading,
         *(rows[table.name] for table in OF_A_REVIEW),
@@ -253,7 +274,8 @@ def stored(transaction: Connection, review_id: int) -> Stored:
     return Stored(heading, rows, found)
 
 
-OF_A_REVIEW = (review_item, review_assignment, review_decision, review_signoff, review_event)
+OF_AN_ITEM = (review_item, review_assignment, review_decision)
+OF_A_REVIEW = (*OF_AN_ITEM, review_signoff, review_event)
 
 
 def heading_of(transaction: Connection, review_id: int) -> dict[str, Any]:
@@ -270,9 +292,18 @@ def heading_of(transaction: Connection, review_id: int) -> dict[str, Any]:
     return dict(row)
 
 
-def rows_of(transaction: Connection, table: Table, review_id: int) -> Rows:
-    """Read the rows of a review in one of its tables, in the order of their numbers."""
+def rows_of(
+    transaction: Connection,
+    table: Table,
+    review_id: int,
+    numbers: Collection[int] | None = None,
+) -> Rows:
+    """Read the rows of a review in one of its tables, or those of some items, in the order of their
+    numbers.
+    """
     query = select(table).where(table.c.review_id == review_id)
+    if numbers is not None:
+        query = query.where(table.c.item_no.in_(numbers))
     return _dicts(transaction, query.order_by(*table.primary_key.columns))
 
 
@@ -288,13 +319,14 @@ def still_counts(transaction: Connection, organization_key: str, observed_at: da
 @dataclass(frozen=True)
 class Way:
     """How decisions come: by what way, how strongly it is known who decides, in which sheet or
-    batch.
+    batch, and for how many seconds the item was looked at; None where nobody measured.
     """
 
     channel: Channel = Channel.COMMAND
     strength: Strength = Strength.DECLARED
     file_sha256: str | None = None
     batch: str | None = None
+    seconds: float | None = None
 
 
 DECLARED = Way()
@@ -316,7 +348,7 @@ def decide(
     meanwhile, with what they decided.
     """
     with _line(warehouse, review_id) as transaction:
-        now = load(transaction, review_id)
+        now = load_for(transaction, review_id, {one.item_no for one in proposals})
         for proposed in proposals:
             why_not = refusal(now, proposed) or _overtaken(now, proposed.item_no, seen)
             if why_not:
@@ -341,6 +373,7 @@ DECISION = (
     "channel",
     "file_sha256",
     "batch",
+    "seconds",
     "item_digest",
     "decided_at",
     "due_at",
@@ -366,6 +399,7 @@ def _row_of(
         way.channel.value,
         way.file_sha256,
         way.batch,
+        way.seconds,
         asked.digest,
         at,
         due_at,
@@ -436,9 +470,12 @@ def sign(
     signature: Signature | None,
     why_not: Callable[[Review], str | None],
     clock: Callable[[], datetime],
+    strength: Strength = Strength.DECLARED,
 ) -> None:
     """Enter a sign-off over a statement that was shown; refused where the review would give another
-    statement by now. Raises `ReviewError`.
+    statement by now. `strength` is how it is known who signs, where no key does.
+
+    Raises `ReviewError`.
     """
     with _line(warehouse, review_id) as transaction:
         now = load(transaction, review_id)
@@ -459,7 +496,7 @@ def sign(
                 statement=statement.decode(),
                 statement_sha256=statement_sha256(statement),
                 items=count,
-                strength=(Strength.SIGNED if signature else Strength.DECLARED).value,
+                strength=(Strength.SIGNED if signature else strength).value,
                 signature=signature.file.decode() if signature else None,
                 key_fingerprint=signature.key_fingerprint if signature else None,
                 signed_at=clock(),
