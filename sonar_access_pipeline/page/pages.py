@@ -224,6 +224,7 @@ def _item_page(
             "said": said or _said(row),
             "error": error,
             "shown": _stamp(ask, number),
+            "done": ask.query.get("done", ""),
         },
         status,
     )
@@ -261,6 +262,7 @@ def _looked(ask: Ask, number: int) -> float | None:
 
 def decide(ask: Ask) -> Answer:
     """Take a decision of one item, and lead to the next that has none."""
+    ask.require(May.DECIDE, is_own=True)
     number = ask.number("item")
     review_id = ask.number("review")
     remove, before = tuple(ask.form.get("remove", ())), ask.word("seen")
@@ -299,6 +301,7 @@ def decide(ask: Ask) -> Answer:
 
 def keep_several(ask: Ask) -> Answer:
     """Keep several items at once: few, unchanged, not privileged, without a finding."""
+    ask.require(May.DECIDE, is_own=True)
     review_id = ask.number("review")
     numbers = [int(one) for one in ask.form.get("item", ()) if one.isdecimal() and len(one) < 9]
     if not numbers:
@@ -548,10 +551,9 @@ def follow_up(ask: Ask) -> Answer:
             ),
         }
         for row in rows
-        if ask.may(
-            May.SEE_ITEMS,
-            row["organization_key"],
-            is_own=row["item_no"] in mine[row["review_id"]],
+        if any(
+            ask.may(what, row["organization_key"], is_own=row["item_no"] in mine[row["review_id"]])
+            for what in (May.SEE_ITEMS, May.NOTE)
         )
     ]
     if ask.query.get("pseudonyms") == "1":

@@ -126,10 +126,10 @@ class Guard:
         is_ours = origin == self._origin if site is None else site == "same-origin"
         if not is_ours or (origin is not None and origin != self._origin):
             return 403, "This came from another page, so nothing was changed."
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded":
-            return 415, "Only the forms of this page are taken."
         length = headers.get("content-length", "0")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded" and (kind or length != "0"):
+            return 415, "Only the forms of this page are taken."
         if not length.isdecimal() or int(length) > LARGEST_BODY:
             return 413, "That is more than any form of this page has."
         return None

@@ -168,8 +168,8 @@ class Roles:
         )
 
     def of_visitor(self, person: str, groups: list[str]) -> tuple[Granted, ...]:
-        """Give the roles of somebody; everybody who is known reviews what is theirs."""
-        found = [Granted(Role.ACCESS_REVIEWER), *self.people.get(person.strip().casefold(), ())]
+        """Give the roles of somebody; who has none reviews what is theirs."""
+        found = list(self.people.get(person.strip().casefold(), ()))
         for name in groups:
             found += self.groups.get(name, ())
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) or (Granted(Role.ACCESS_REVIEWER),)

@@ -2,7 +2,7 @@
 to the driver.
 
 PostgreSQL takes COPY, SQLite `executemany`; SQLAlchemy's own inserts are six and two times slower.
-Types are few and known: text, bool, int, bytes, datetime, and None.
+Types are few and known: text, bool, int, float, bytes, datetime, and None.
 """
 
 from __future__ import annotations
@@ -129,5 +129,6 @@ SPELLED: dict[type, Callable[[Any], str]] = {
     bytes: lambda value: rf"\\x{value.hex()}",
     datetime: _iso,
     int: str,
+    float: repr,
 }
 """How COPY's text form writes a value of each type."""
