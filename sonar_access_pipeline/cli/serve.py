@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,6 @@ from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.settings_errors import SettingsError
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from sonar_access_pipeline.access.policy import ReviewPolicy
     from sonar_access_pipeline.page.entering import Entering
     from sonar_access_pipeline.page.who import Roles
@@ -63,7 +61,7 @@ def address(settings: Settings, host: str, port: int) -> str:
     return settings.review.page or f"http://{host}:{port}"
 
 
-def built(settings: Settings, host: str, port: int) -> ASGIApp:
+def built(settings: Settings, host: str, port: int) -> Any:
     """Build the page of some settings, as it is served at a place.
 
     Raises `SettingsError` where people could not be known there.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from sonar_access_pipeline.access.policy import ReviewPolicy
 from sonar_access_pipeline.access.review.facts import is_same
 from sonar_access_pipeline.access.roles import May, may
+from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.page.who import Visitor
+from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 
 
@@ -41,6 +44,16 @@ class Office:
     origin: str
     secret: bytes = field(repr=False)
     """Of this process alone: what it wrote into a form is known by it."""
+    _scopes: dict[tuple[str, datetime], bool] = field(default_factory=dict, repr=False)
+
+    def reads_projects(self, organization_key: str, as_of: datetime) -> bool:
+        """Tell whether an observation read the permissions on projects; asked once of each."""
+        asked = (organization_key, as_of)
+        if asked not in self._scopes:
+            with self.warehouse.read() as transaction:
+                scopes = queries.observation_at(transaction, organization_key, as_of).scopes
+            self._scopes[asked] = Scope.PROJECT_PERMISSIONS in scopes
+        return self._scopes[asked]
 
 
 @dataclass(frozen=True)
@@ -109,3 +122,8 @@ class File:
 
 Answer = Shown | Moved | File
 Handler = Callable[[Ask], Answer]
+
+
+def pseudonym(subject: str) -> str:
+    """Give what stands for a login where nobody is to be named: the same each time."""
+    return f"account-{sha256(subject.strip().casefold().encode()).hexdigest()[:8]}"

@@ -1,7 +1,7 @@
 """The page as a web application: who asks, whether they may, what is written down, and what every
 answer carries so that nothing of it runs, is framed, or is kept.
 
-Add here: a rule for all requests. What a page shows is `pages.py`.
+Add here: a rule for all requests. What a page shows is `reviewing.py` and `overseeing.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sonar_access_pipeline.page.asking import Answer, Ask, File, Moved, Office, RefusedError, Shown
 from sonar_access_pipeline.page.entering import Entering
 from sonar_access_pipeline.page.looks import POLICY, rendered
-from sonar_access_pipeline.page.pages import ROUTES
-from sonar_access_pipeline.page.pages import Route as PageRoute
+from sonar_access_pipeline.page.routes import ROUTES
+from sonar_access_pipeline.page.routes import Route as PageRoute
 from sonar_access_pipeline.page.who import UnknownPersonError
 from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.reviews import visitors
@@ -237,7 +237,7 @@ class Site:
             name: int(text) if text.isdecimal() and len(text) < 10 else None
             for name, text in ((one, ask.path.get(one, "")) for one in ("review", "item"))
         }
-        with self.office.warehouse.write("page-events") as transaction:
+        with self.office.warehouse.write(f"page-event:{ask.person}") as transaction:
             visitors.note(
                 transaction,
                 ask.visitor.entry,
@@ -258,9 +258,9 @@ def cookies_of(request: Request) -> Mapping[str, str]:
     return {name: morsel.value for name, morsel in found.items()}
 
 
-def application(office: Office, entering: Entering) -> ASGIApp:
-    """Build the application."""
-    site = Site(office, entering)
+def application(office: Office, entering: Entering, per_minute: int = PER_MINUTE) -> ASGIApp:
+    """Build the application; each person may ask so often in a minute."""
+    site = Site(office, entering, Rates(per_minute))
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -18,15 +18,16 @@ import pytest
 import requests
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from sonar_access_pipeline.access.review.facts import Channel, EventKind, Strength
 from sonar_access_pipeline.access.roles import MAY, May, Reach, Role, read
 from sonar_access_pipeline.page.serving import PER_MINUTE, Rates
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
+from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.reviews.facts import reassign
-from sonar_access_pipeline.warehouse.schema_page import page_entry, page_event
+from sonar_access_pipeline.warehouse.schema_page import page_end, page_entry, page_event
 from sonar_access_pipeline_tests.support.paged import (
     AUDIENCE,
     HEADER,
@@ -589,6 +590,32 @@ def test_who_saw_and_did_what_is_on_record_and_nobody_is_named_in_logs(
         ("eve@example.com", "saw an item", number, 403),
     ]
     assert [one for one in caplog.messages if "@" in one] == []
+
+
+def test_what_the_page_keeps_is_changed_by_nobody_but_for_a_pseudonym(
+    here: Reviewed, tmp_path: Path
+) -> None:
+    with served(here, tmp_path, by="declared") as page:
+        asking = Asking(page.address, {})
+        asking.post("/login", {"person": FALLBACK})
+        asking.get("/")
+        asking.post("/logout", {})
+    for change in (
+        update(page_entry).values(strength="signed"),
+        update(page_end).values(ended_at=here.now + timedelta(days=1)),
+        update(page_event).values(what="nothing"),
+        update(page_event).values(person="somebody else"),
+        delete(page_entry),
+        delete(page_end),
+        delete(page_event),
+    ):
+        with (
+            pytest.raises(WarehouseError, match="append-only"),
+            here.warehouse.write("test") as transaction,
+        ):
+            transaction.execute(change)
+    with here.warehouse.write("test") as transaction:
+        transaction.execute(update(page_event).values(person="redacted-1"))
 
 
 def test_health_is_told_without_anybody_being_known(here: Reviewed, page: Paged) -> None:

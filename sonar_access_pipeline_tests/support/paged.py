@@ -21,7 +21,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from sonar_access_pipeline.page.asking import Office
 from sonar_access_pipeline.page.entering import ByAssertion, BySession, Entering
-from sonar_access_pipeline.page.serving import application, new_secret
+from sonar_access_pipeline.page.serving import PER_MINUTE, application, new_secret
 from sonar_access_pipeline.page.who import Assertions, Keys, Roles
 from sonar_access_pipeline.settings_page import AssertionSettings
 from sonar_access_pipeline.warehouse.reviews import listing
@@ -47,13 +47,6 @@ class Proxy:
     def file(self) -> Path:
         """Where its public keys are."""
         return self.folder / "jwks.json"
-
-    @property
-    def settings(self) -> AssertionSettings:
-        """As the settings name it."""
-        return AssertionSettings(
-            header=HEADER, issuer=ISSUER, audience=AUDIENCE, keys=str(self.file), groups="groups"
-        )
 
     def says(self, person: str, **claims: Any) -> str:
         """Sign who somebody is, for an hour."""
@@ -116,12 +109,29 @@ def served(
     address = f"http://127.0.0.1:{port}"
     proxy = Proxy(folder, here.clock)
     known = Roles.of({OWNER: ("admin",), **(roles or {})}, groups or {})
-    entering: Entering
-    if by == "assertion":
-        keys = Keys(str(proxy.file), here.clock)
-        entering = ByAssertion(Assertions(proxy.settings, keys, here.clock), known)
-    else:
-        entering = by_session(here, known, mail)
+    is_asserted = by == "assertion"
+    entering = by_assertion(here, proxy.file, known) if is_asserted else None
+    app = site_of(
+        here,
+        address,
+        entering or by_session(here, known, mail),
+        linked=linked,
+        organizations=organizations,
+    )
+    with running(app, port):
+        yield Paged(address, proxy)
+
+
+def site_of(
+    here: Reviewed,
+    address: str,
+    entering: Entering,
+    *,
+    linked: Mapping[str, Sequence[str]] | None = None,
+    organizations: Sequence[str] = ("acme",),
+    per_minute: int = PER_MINUTE,
+) -> Any:
+    """Build the page of a warehouse."""
     office = Office(
         warehouse=here.warehouse,
         store=here.sealing.store,
@@ -132,8 +142,15 @@ def served(
         origin=address,
         secret=new_secret(),
     )
-    with running(application(office, entering), port):
-        yield Paged(address, proxy)
+    return application(office, entering, per_minute)
+
+
+def by_assertion(here: Reviewed, file: Path, roles: Roles) -> ByAssertion:
+    """Know people by a proxy whose public keys are in a file."""
+    settings = AssertionSettings(
+        header=HEADER, issuer=ISSUER, audience=AUDIENCE, keys=str(file), groups="groups"
+    )
+    return ByAssertion(Assertions(settings, Keys(str(file), here.clock), here.clock), roles)
 
 
 def by_session(

@@ -42,6 +42,7 @@ from sonar_access_pipeline.warehouse.schema import (
     signed_head,
     snapshot_decision,
 )
+from sonar_access_pipeline.warehouse.schema_page import PAGE_TABLES
 from sonar_access_pipeline.warehouse.schema_reviews import REVIEW_TABLES
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 
@@ -223,8 +224,9 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
             insert(dropped_body).values(drop_id=1, body_sha256=digest),
         ):
             transaction.execute(statement)
-    # What reviews state is in `test_reviews.py`, where there is a review.
-    for table in (one for one in APPEND_ONLY if one not in REVIEW_TABLES):
+    # What reviews state is in `test_reviews.py`, where there is a review; what the page keeps, in
+    # `test_page.py`.
+    for table in (one for one in APPEND_ONLY if one not in (*REVIEW_TABLES, *PAGE_TABLES)):
         column = next(
             (column for column in table.columns if not column.primary_key),
             next(iter(table.columns)),

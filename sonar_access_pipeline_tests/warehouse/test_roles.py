@@ -168,7 +168,15 @@ def test_a_reviewer_reads_how_everything_came_to_be_and_no_raw_answer(as_role: A
     hidden = {
         name for name in (*tables(), *VIEWS) if not may(reviewer, f"SELECT * FROM {name} LIMIT 1")
     }
-    assert hidden == {"alert_delivery", "raw_body", "raw_response", "redaction", "redacted_body"}
+    assert hidden == {
+        "alert_delivery",
+        "page_end",
+        "page_entry",
+        "raw_body",
+        "raw_response",
+        "redaction",
+        "redacted_body",
+    }
     for name in tables():
         assert [statement for statement in changes(name) if may(reviewer, statement)] == []
     assert not any(may(reviewer, statement) for statement in OWNERS)
@@ -242,6 +250,9 @@ def test_the_pipeline_decides_nothing_in_anybodys_name_and_an_operator_does(as_r
         "evidence_statement",
         "review_decision",
         "review_signoff",
+        "page_end",
+        "page_entry",
+        "page_event",
     }
     redact(operator, "acme", "bob", by="dpo", basis="b", clock=lambda: EPOCH)
     decides(operator)
@@ -263,7 +274,8 @@ def test_who_takes_decisions_of_a_review_writes_them_and_nothing_else(
     }
     assert hidden == {"alert_delivery", "raw_body", "raw_response", "redaction", "redacted_body"}
     written = {name for name in tables() if any(may(taker, one) for one in changes(name))}
-    assert written == {"review_assignment", "review_decision", "review_signoff", "review_event"}
+    stated = {"review_assignment", "review_decision", "review_signoff", "review_event"}
+    assert written == {*stated, "page_end", "page_entry", "page_event"}
     opened.warehouse = taker
     opened.keep_the_rest()
     opened.sign_all()

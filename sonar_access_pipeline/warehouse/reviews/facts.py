@@ -630,11 +630,15 @@ def running(transaction: Connection, organization_keys: Collection[str]) -> Rows
     return _dicts(transaction, query.order_by(of.review_id))
 
 
-def notes(transaction: Connection, review_id: int) -> Rows:
-    """List the notes about items of a review, oldest first. Columns of `review_event`."""
+def notes(transaction: Connection, review_id: int, item_no: int | None = None) -> Rows:
+    """List the notes about items of a review, or about one, oldest first. Columns of
+    `review_event`.
+    """
     query = select(review_event).where(
         review_event.c.review_id == review_id, review_event.c.event == EventKind.NOTED.value
     )
+    if item_no is not None:
+        query = query.where(review_event.c.item_no == item_no)
     return _dicts(transaction, query.order_by(review_event.c.event_id))
 
 

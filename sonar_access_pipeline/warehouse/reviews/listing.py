@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
-from sonar_access_pipeline.access.review.deciding import RUNNING
+from sonar_access_pipeline.access.review.deciding import RUNNING, Asked
 from sonar_access_pipeline.access.review.items import Kind
+from sonar_access_pipeline.access.review.stored import asked_of
 from sonar_access_pipeline.warehouse.reviews.facts import Rows
 from sonar_access_pipeline.warehouse.schema import history_tables
 from sonar_access_pipeline.warehouse.schema_reviews import (
@@ -27,6 +28,8 @@ from sonar_access_pipeline.warehouse.views import review_status
 
 ROWS = 50
 """Items of one page."""
+NEAR = 100
+"""Items after one, among which the next mostly is: the database looks at these first."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +117,28 @@ def item(transaction: Connection, review_id: int, item_no: int) -> dict[str, Any
     return next(iter(_dicts(transaction, query)), None)
 
 
+def asked(transaction: Connection, review_id: int, item_no: int) -> Asked:
+    """Give an item of a review as it was shown."""
+    query = select(review_item).where(_item.review_id == review_id, _item.item_no == item_no)
+    return asked_of(dict(transaction.execute(query).mappings().one()))
+
+
 def next_open(transaction: Connection, review_id: int, reviewer: str, after: int) -> int | None:
     """Give the next item of a reviewer that has no decision, from the first again after the last;
     None where there is none.
     """
-    query = (
-        select(_item.item_no)
-        .select_from(_IN_FORCE)
-        .where(*_conditions(review_id, Wanted(reviewer, "open")))
-        .order_by(_item.item_no)
-        .limit(1)
-    )
-    later = transaction.execute(query.where(_item.item_no > after)).scalar()
-    return later or transaction.execute(query).scalar()
+    near = _item.item_no.between(after + 1, after + NEAR)
+    for condition in (near, _item.item_no > after + NEAR, _item.item_no <= after):
+        query = (
+            select(_item.item_no)
+            .select_from(_IN_FORCE)
+            .where(*_conditions(review_id, Wanted(reviewer, "open")), condition)
+            .order_by(_item.item_no)
+            .limit(1)
+        )
+        if (found := transaction.execute(query).scalar()) is not None:
+            return int(found)
+    return None
 
 
 def counts(transaction: Connection, review_id: int, reviewer: str | None) -> Rows:
@@ -163,6 +175,13 @@ def of_people(transaction: Connection, review_ids: Collection[int]) -> Rows:
         .order_by(_item.review_id, func.lower(func.trim(_given.reviewer)))
     )
     return _dicts(transaction, query)
+
+
+def given_to(transaction: Connection, person: str) -> set[tuple[int, int]]:
+    """List what somebody is to decide, or was: each as the number of the review and of the item."""
+    theirs = func.lower(func.trim(_given.reviewer)) == person.strip().lower()
+    query = select(_item.review_id, _item.item_no).select_from(_IN_FORCE).where(theirs)
+    return {(row.review_id, row.item_no) for row in transaction.execute(query)}
 
 
 def is_reviewer(transaction: Connection, person: str) -> bool:

@@ -1,7 +1,7 @@
-"""What each page shows and does. A change goes through the same functions as sheet and command
-line.
+"""The pages of one review: its items, one item, decisions, the read-back, signing, and how far it
+is. A change goes through the same functions as sheet and command line.
 
-Add here: a page. Its address stands in `ROUTES`, its words in `templates/`.
+Add here: what is done in a review. Its address stands in `routes.py`, its words in `templates/`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import hmac
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,7 +32,6 @@ from sonar_access_pipeline.access.review.facts import (
     Choice,
     EventKind,
     Part,
-    is_same,
 )
 from sonar_access_pipeline.access.review.people import items_about
 from sonar_access_pipeline.access.review.statements import (
@@ -41,19 +39,15 @@ from sonar_access_pipeline.access.review.statements import (
     TEXT_VERSION,
     statement_sha256,
 )
-from sonar_access_pipeline.access.roles import May, organizations_of
-from sonar_access_pipeline.access.snapshot import Scope
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.access.roles import May
 from sonar_access_pipeline.evidence.reviews.read_back import (
     Understood,
     read_back,
     sentence_to_sign,
 )
-from sonar_access_pipeline.page.asking import Answer, Ask, File, Handler, Moved, RefusedError, Shown
-from sonar_access_pipeline.warehouse.ask import queries
+from sonar_access_pipeline.page.asking import Answer, Ask, Moved, RefusedError, Shown, pseudonym
 from sonar_access_pipeline.warehouse.ask.accounts import accounts_at
 from sonar_access_pipeline.warehouse.database import Transaction
-from sonar_access_pipeline.warehouse.ledger import alerts
 from sonar_access_pipeline.warehouse.reviews import facts, listing
 from sonar_access_pipeline.warehouse.reviews.facts import ReviewError, Way
 from sonar_access_pipeline.warehouse.reviews.listing import Wanted
@@ -61,34 +55,6 @@ from sonar_access_pipeline.warehouse.reviews.listing import Wanted
 Row = Mapping[str, Any]
 LONGEST_LOOK = 3600
 """Seconds after which nobody believes that an item was looked at all the time."""
-
-
-def home(ask: Ask) -> Answer:
-    """Show the reviews in which somebody has something to do, and those that they may see."""
-    seen = organizations_of(ask.visitor.roles, May.SEE_COUNTS)
-    with ask.office.warehouse.read() as transaction:
-        headings = listing.headings(transaction, None)
-        people = listing.of_people(transaction, [one["review_id"] for one in headings])
-        states = {row["review_id"]: row["state"] for row in facts.reviews(transaction)}
-    mine = {row["review_id"]: row for row in people if is_same(row["reviewer"], ask.person)}
-    rows = [
-        {
-            **one,
-            "state": states[one["review_id"]],
-            "mine": mine.get(one["review_id"]),
-            "is_owner": ask.is_mine(one["owner"]),
-            "decided": sum(
-                row["decided"] for row in people if row["review_id"] == one["review_id"]
-            ),
-        }
-        for one in headings
-        if seen is None
-        or one["organization_key"] in seen
-        or one["review_id"] in mine
-        or ask.is_mine(one["owner"])
-    ]
-    today = ask.office.clock().date()
-    return Shown("home.html.j2", {"reviews": rows, "today": today})
 
 
 @dataclass(frozen=True)
@@ -171,11 +137,6 @@ def _row(ask: Ask, row: Row) -> dict[str, Any]:
     return shown
 
 
-def pseudonym(subject: str) -> str:
-    """Give what stands for a login where nobody is to be named: the same each time."""
-    return f"account-{sha256(subject.strip().casefold().encode()).hexdigest()[:8]}"
-
-
 def item(ask: Ask) -> Answer:
     """Show one item, with everything that is known of it."""
     return _item_page(ask)
@@ -192,7 +153,7 @@ def _item_page(
             raise RefusedError(404, f"Review {seen.review_id} has no item {number}.")
         is_mine = ask.is_mine(row["reviewer"])
         ask.require(May.SEE_ITEMS, seen.heading["organization_key"], is_own=is_mine)
-        asked = facts.load_for(transaction, seen.review_id, [number]).asked[number]
+        asked = listing.asked(transaction, seen.review_id, number)
         before = (
             listing.decision(transaction, row["previous_decision_id"])
             if row["previous_decision_id"]
@@ -200,11 +161,7 @@ def _item_page(
         )
         key, as_of = seen.heading["organization_key"], seen.heading["as_of"]
         since = listing.changed_since(transaction, key, row, as_of)
-        scopes = queries.observation_at(transaction, key, as_of).scopes
-        next_open = listing.next_open(transaction, seen.review_id, ask.person, number)
-        notes = [
-            one for one in facts.notes(transaction, seen.review_id) if one["item_no"] == number
-        ]
+        notes = facts.notes(transaction, seen.review_id, number)
     return Shown(
         "item.html.j2",
         {
@@ -219,8 +176,7 @@ def _item_page(
             "may_assign": ask.may(May.ASSIGN, key, is_own=is_mine),
             "may_note": ask.may(May.NOTE, key, is_own=is_mine),
             "notes": notes,
-            "unread": [] if Scope.PROJECT_PERMISSIONS in scopes else ["permissions on projects"],
-            "next_open": next_open,
+            "reads_projects": ask.office.reads_projects(key, as_of),
             "said": said or _said(row),
             "error": error,
             "shown": _stamp(ask, number),
@@ -260,6 +216,14 @@ def _looked(ask: Ask, number: int) -> float | None:
     return round(seconds, 1) if 0 <= seconds <= LONGEST_LOOK else None
 
 
+def following(ask: Ask) -> Answer:
+    """Lead to the next item of one's own that has no decision."""
+    with ask.office.warehouse.read() as transaction:
+        seen = _seen(ask, transaction)
+        number = listing.next_open(transaction, seen.review_id, ask.person, ask.number("item"))
+    return Moved(f"/r/{seen.review_id}/{number}" if number else f"/r/{seen.review_id}?done=all")
+
+
 def decide(ask: Ask) -> Answer:
     """Take a decision of one item, and lead to the next that has none."""
     ask.require(May.DECIDE, is_own=True)
@@ -293,10 +257,10 @@ def decide(ask: Ask) -> Answer:
     except ReviewError as error:
         return _item_page(ask, said=said, error=str(error), status=409)
     with office.warehouse.read() as transaction:
-        following = listing.next_open(transaction, review_id, ask.person, number)
-    if following is None:
+        after = listing.next_open(transaction, review_id, ask.person, number)
+    if after is None:
         return Moved(f"/r/{review_id}?done=all")
-    return Moved(f"/r/{review_id}/{following}?done={number}")
+    return Moved(f"/r/{review_id}/{after}?done={number}")
 
 
 def keep_several(ask: Ask) -> Answer:
@@ -523,44 +487,6 @@ def close(ask: Ask) -> Answer:
     return Moved(f"/r/{review_id}/owner")
 
 
-def follow_up(ask: Ask) -> Answer:
-    """Show what reviews decided to remove, and what observations say of it."""
-    with ask.office.warehouse.read() as transaction:
-        rows = facts.follow_ups(transaction)
-        mine = {
-            row["review_id"]: {
-                one["item_no"]
-                for one in facts.items(transaction, row["review_id"])
-                if ask.is_mine(one["reviewer"])
-            }
-            for row in {one["review_id"]: one for one in rows}.values()
-        }
-        notes = {
-            (one["review_id"], one["item_no"]): one
-            for number in mine
-            for one in facts.notes(transaction, number)
-        }
-    shown = [
-        {
-            **row,
-            "note": notes.get((row["review_id"], row["item_no"])),
-            "may_note": ask.may(
-                May.NOTE,
-                row["organization_key"],
-                is_own=row["item_no"] in mine[row["review_id"]],
-            ),
-        }
-        for row in rows
-        if any(
-            ask.may(what, row["organization_key"], is_own=row["item_no"] in mine[row["review_id"]])
-            for what in (May.SEE_ITEMS, May.NOTE)
-        )
-    ]
-    if ask.query.get("pseudonyms") == "1":
-        shown = [{**row, "subject": pseudonym(row["subject"])} for row in shown]
-    return Shown("follow_up.html.j2", {"rows": shown})
-
-
 def note(ask: Ask) -> Answer:
     """Note a ticket, or anything else, about an item: it closes nothing."""
     number, review_id = ask.number("item"), ask.number("review")
@@ -585,104 +511,3 @@ def note(ask: Ask) -> Answer:
         )
     )
     return Moved("/follow-up")
-
-
-def connections(ask: Ask) -> Answer:
-    """Show the state of each connection; nothing can be changed here."""
-    seen = organizations_of(ask.visitor.roles, May.SEE_CONNECTIONS)
-    keys = [one for one in ask.office.organizations if seen is None or one in seen]
-    with ask.office.warehouse.read() as transaction:
-        problems = alerts.open_problems(transaction)
-        rows = []
-        for key in keys:
-            observed = queries.observations(transaction, key)
-            last = observed[-1] if observed else None
-            rows.append(
-                {
-                    "key": key,
-                    "last": last,
-                    "idle": (ask.office.clock() - last.observed_at).days if last else None,
-                    "problems": [
-                        one.problem.sentence
-                        for one in problems
-                        if one.problem.organization_key == key
-                    ],
-                }
-            )
-    return Shown("connections.html.j2", {"rows": rows})
-
-
-def packets(ask: Ask) -> Answer:
-    """List the packets that may be kept, the newest first."""
-    seen = organizations_of(ask.visitor.roles, May.GET_PACKETS)
-    if seen is not None and not seen:
-        ask.require(May.GET_PACKETS)
-    keys = [one for one in ask.office.organizations if seen is None or one in seen]
-    with ask.office.warehouse.read() as transaction:
-        rows = [
-            {**row, "organization_key": key}
-            for key in keys
-            for row in queries.packets(transaction, key)
-        ]
-    rows.sort(key=lambda row: row["sealed_at"], reverse=True)
-    return Shown("packets.html.j2", {"rows": rows[:200], "has_store": ask.office.store is not None})
-
-
-def packet(ask: Ask) -> Answer:
-    """List the files of a packet, or give one."""
-    digest, name = ask.path["digest"], ask.path.get("name")
-    store = ask.office.store
-    with ask.office.warehouse.read() as transaction:
-        found = [
-            (key, row)
-            for key in ask.office.organizations
-            for row in queries.packets(transaction, key)
-            if row["digest"] == digest
-        ]
-    if not found or store is None:
-        raise RefusedError(404, "There is no such packet.")
-    key, row = found[0]
-    ask.require(May.GET_PACKETS, key)
-    path = str(row["location"]).removeprefix(store.place(""))
-    try:
-        files = store.get(path)
-    except EvidenceError as error:
-        raise RefusedError(503, str(error)) from None
-    if name is None:
-        listed = [(one, len(body)) for one, body in sorted(files.items())]
-        return Shown("packet.html.j2", {"digest": digest, "files": listed, "row": row})
-    if name not in files:
-        raise RefusedError(404, "The packet has no such file.")
-    return File(f"{digest[:12]}-{name}", files[name])
-
-
-@dataclass(frozen=True)
-class Route:
-    """An address: by which method it is asked, what answers, and what the record says of it."""
-
-    method: str
-    path: str
-    handler: Handler
-    what: str
-
-
-ROUTES: Sequence[Route] = (
-    Route("GET", "/", home, "saw reviews"),
-    Route("GET", "/follow-up", follow_up, "saw follow-ups"),
-    Route("GET", "/connections", connections, "saw connections"),
-    Route("GET", "/packets", packets, "saw packets"),
-    Route("GET", "/packets/{digest}", packet, "saw a packet"),
-    Route("GET", "/packets/{digest}/{name}", packet, "got a file of a packet"),
-    Route("GET", "/r/{review}", items, "saw items"),
-    Route("POST", "/r/{review}/several", keep_several, "kept several"),
-    Route("GET", "/r/{review}/sign", sign_page, "saw the read-back"),
-    Route("POST", "/r/{review}/sign", sign, "signed"),
-    Route("GET", "/r/{review}/owner", owner, "saw how far it is"),
-    Route("POST", "/r/{review}/acknowledge", acknowledge, "acknowledged"),
-    Route("POST", "/r/{review}/close", close, "closed incomplete"),
-    Route("GET", "/r/{review}/{item}", item, "saw an item"),
-    Route("POST", "/r/{review}/{item}", decide, "decided"),
-    Route("POST", "/r/{review}/{item}/assign", assign, "assigned"),
-    Route("POST", "/r/{review}/{item}/note", note, "noted"),
-)
-"""Every address for people who are known, in the order in which they are tried."""
