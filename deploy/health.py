@@ -1,8 +1,9 @@
 """Whether a service serves, in less than a tenth of a second of CPU: Dagster's own commands for it
 take seconds.
 
-usage: python health.py code|web|daemon exit status 0: it serves. What is wrong stands in `docker
-inspect` python health.py reload have the code server load its definitions anew
+usage: python health.py code|web|daemon|reviews
+           exit status 0: it serves; what is wrong stands in `docker inspect`
+       python health.py reload   have the code server load its definitions anew
 """
 
 import os
@@ -66,6 +67,14 @@ def daemon() -> str | None:
     return None if age is not None and age < DAEMON_SECONDS else "it is silent"
 
 
+def reviews() -> str | None:
+    """Ask the reviewers' page whether it reaches its database."""
+    with socket.create_connection(("127.0.0.1", 8384), SECONDS) as opened:
+        opened.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        said = opened.recv(1 << 12)
+    return None if b" 200 " in said.split(b"\r\n")[0] else "it does not reach its database"
+
+
 def reload() -> str | None:
     """Have the code server load its definitions anew; runs that go on are left alone."""
     import grpc
@@ -80,9 +89,11 @@ def reload() -> str | None:
     )
 
 
+KINDS = {"code": code, "web": web, "daemon": daemon, "reviews": reviews, "reload": reload}
+
 if __name__ == "__main__":
     try:
-        fault = {"code": code, "web": web, "daemon": daemon, "reload": reload}[sys.argv[1]]()
+        fault = KINDS[sys.argv[1]]()
     except OSError as error:
         fault = f"it does not answer: {error}"
     if fault:

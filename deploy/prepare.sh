@@ -43,6 +43,7 @@ pgpass dagster dagster
 pgpass code dagster pipeline
 pgpass operator dagster operator
 pgpass upgrade dagster sonar_access
+pgpass reviews review
 chmod 400 secrets/*.pgpass secrets/sonar_token secrets/password*
 rm -f secrets/*.env
 if [ "${1:-}" = kubernetes ]; then
@@ -51,6 +52,7 @@ if [ "${1:-}" = kubernetes ]; then
     printf 'postgresql-password=%s\n' "$(of dagster)" > secrets/dagster.env
     { url DAGSTER_POSTGRES_URL dagster dagster +psycopg2
       url SONAR_ACCESS_WAREHOUSE_URL sonar_access sonar_access ''; } > secrets/upgrade.env
+    url SONAR_ACCESS_WAREHOUSE_URL review sonar_access '' > secrets/reviews.env
     { url SONAR_ACCESS_WAREHOUSE_URL pipeline sonar_access ''
       printf 'SONAR_TOKEN=%s\n' "$(cat secrets/sonar_token)"; } > secrets/pipeline.env
 elif [ "$(id -u)" = 0 ]; then

@@ -11,13 +11,19 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pypdfium2
+import requests
 from PIL import Image
 
+from sonar_access_pipeline.demo_review import OWNER
 from sonar_access_pipeline_tests.support.browser import SCRIPTS, browser_page, web_server
+from sonar_access_pipeline_tests.support.deployment import until
+from sonar_access_pipeline_tests.support.programs import free_port
 
 IMAGES = Path(__file__).parent / "images"
 COLOURS = 128
@@ -46,8 +52,10 @@ def main() -> None:
             pictures(page, address)
             red_day(page, address)
             backfill(page, address)
-            report(page, Path(folder) / "demo" / "evidence")
-            paper(Path(folder) / "demo" / "evidence")
+            report(page, Path(folder) / "demo" / "evidence" / "acme")
+            paper(Path(folder) / "demo" / "evidence" / "acme")
+        with reviews_page(environment) as address, browser_page() as page:
+            reviewing(page, address)
 
 
 def lineage(page: Any, address: str) -> None:
@@ -116,6 +124,49 @@ def paper(evidence: Path) -> None:
     newest = max(evidence.rglob("report.pdf"), key=lambda file: file.stat().st_mtime)
     shown = pypdfium2.PdfDocument(newest)[0].render(scale=1.2).to_pil()
     write(shown, "paper")
+
+
+@contextmanager
+def reviews_page(environment: dict[str, str]) -> Iterator[str]:
+    """Serve the reviewers' page, with a review of everybody that waits."""
+    sonar_access = str(SCRIPTS / "sonar-access")
+    config = Path(environment["SONAR_ACCESS_CONFIG"])
+    reports = (config.parent / "evidence" / "acme").rglob("report.html")
+    packet = max(reports, key=lambda file: file.stat().st_mtime).parent
+    opened = ["review", "open", "--packet", str(packet), "--due", "2099-12-31", "--by", OWNER]
+    subprocess.run([sonar_access, *opened], check=True, env=environment)
+    port = free_port()
+    command = [sonar_access, "review", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        until("the reviewers' page", lambda: _is_ready(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/ready", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def reviewing(page: Any, address: str) -> None:
+    """The list of a reviewer, one item, how far a review is; and the item on a phone."""
+    page.goto(f"{address}/login")
+    page.fill("#person", OWNER)
+    page.get_by_role("button", name="Come in").click()
+    page.goto(f"{address}/r/2")
+    save(page, "review-items")
+    page.goto(f"{address}/r/2/2")
+    save(page, "review-item")
+    page.goto(f"{address}/r/2/owner")
+    save(page, "review-owner")
+    page.set_viewport_size({"width": 390, "height": 1000})
+    page.goto(f"{address}/r/2/2")
+    save(page, "review-phone")
 
 
 def save(page: Any, name: str) -> None:

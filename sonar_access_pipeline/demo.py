@@ -24,6 +24,7 @@ from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.demo_review import (
     FALLBACK,
     OWNER,
+    open_another,
     review,
     show_follow_ups,
     take_away,
@@ -65,8 +66,10 @@ class SimulatedClock:
         return self._base + timedelta(seconds=time.monotonic() - self._since)
 
 
-def run(console: Console, folder: Path, days: int) -> int:
-    """Run the demo into `folder`, print what a newcomer wants to see, and give the exit status."""
+def run(console: Console, folder: Path, days: int, *, is_waiting: bool = False) -> int:
+    """Run the demo into `folder`, print what a newcomer wants to see, and give the exit status. A
+    review more is opened and waits, where somebody wants that.
+    """
     began = time.monotonic()
     last = datetime.now(UTC).date()
     window = Window(last - timedelta(days=days - 1), last)
@@ -110,6 +113,8 @@ def run(console: Console, folder: Path, days: int) -> int:
                     say("", to=console, label=again.sentence, style="red")
                     return 1
                 show_follow_ups(console, warehouse)
+                if is_waiting:
+                    open_another(console, resources, warehouse, sealed.packet)
                 _show(console, warehouse, window, config, sealed.packet, reviewed.place)
     say("", to=console, label=f"{days} days in {time.monotonic() - began:.0f} s", style="dim")
     return 0

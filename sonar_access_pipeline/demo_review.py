@@ -63,19 +63,7 @@ def review(console: Console, resources: Resources, warehouse: Warehouse, locatio
     """Review the packet at a place: two privileges are to go, everything else stays; signed,
     acknowledged, sealed.
     """
-    sealing = resources.sealing()
-    clock = resources.clock
-    wanted = Wanted("demo", ReviewScope.ADMINS, (clock() + timedelta(days=14)).date(), OWNER)
-    files = sealing.store.get(location.removeprefix(sealing.store.place("")))
-    known = known_now(resources.settings, warehouse, clock)
-    with warehouse.read() as transaction:
-        opening = opening_of(transaction, files, location, wanted, known, clock())
-    review_id = open_review(warehouse, opening, clock)
-    say(
-        f"{len(opening.asked)} items, {len(opening.left_out)} left out.",
-        to=console,
-        label="Review:",
-    )
+    review_id = _opened(console, resources, warehouse, location, "demo", ReviewScope.ADMINS)
     found = _loaded(warehouse, review_id)
     to_go = sorted(found.asked, key=lambda number: _rank(found.asked[number].item))[:2]
     _refuse_self(console, resources, warehouse, found, to_go[0])
@@ -84,8 +72,36 @@ def review(console: Console, resources: Resources, warehouse: Warehouse, locatio
     _sign_all(resources, warehouse, review_id)
     with warehouse.read() as transaction:
         packet = build(transaction, review_id)
-    place = seal_review(packet, sealing, warehouse, by=OWNER)
+    place = seal_review(packet, resources.sealing(), warehouse, by=OWNER)
     return Reviewed(found.asked[to_go[0]].item, place)
+
+
+def open_another(
+    console: Console, resources: Resources, warehouse: Warehouse, location: str
+) -> None:
+    """Open a review of everybody, which waits for whoever comes to the page."""
+    _opened(console, resources, warehouse, location, "waiting", ReviewScope.EVERYBODY)
+
+
+def _opened(
+    console: Console,
+    resources: Resources,
+    warehouse: Warehouse,
+    location: str,
+    series: str,
+    scope: ReviewScope,
+) -> int:
+    clock = resources.clock
+    store = resources.store()
+    wanted = Wanted(series, scope, (clock() + timedelta(days=14)).date(), OWNER)
+    files = store.get(location.removeprefix(store.place("")))
+    known = known_now(resources.settings, warehouse, clock)
+    with warehouse.read() as transaction:
+        opening = opening_of(transaction, files, location, wanted, known, clock())
+    review_id = open_review(warehouse, opening, clock)
+    counts = f"{len(opening.asked)} items, {len(opening.left_out)} left out."
+    say(counts, to=console, label=f"Review {review_id}:")
+    return review_id
 
 
 def _by_sheet(

@@ -35,9 +35,13 @@ def review_serve(host: str, port: int) -> None:
     \b
     Example:  sonar-access review serve --port 8384
     """
+    serve(load(), host, port)
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve the page of some settings until somebody stops it."""
     import uvicorn
 
-    settings = load()
     try:
         app = built(settings, host, port)
     except SettingsError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from sonar_access_pipeline.cli.base import console, load, say
+from sonar_access_pipeline.cli.serve import PORT, serve
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -92,13 +93,22 @@ def upgrade(minutes: int, roles: tuple[str, ...]) -> None:
     show_default=True,
     help="Where to.",
 )
-def demo(days: int, folder: Path) -> None:
+@click.option(
+    "--page",
+    "is_served",
+    is_flag=True,
+    help="Then serve the reviewers' page on this machine, with a review that waits.",
+)
+def demo(days: int, folder: Path, is_served: bool) -> None:
     """Run a simulated organization over a month through the real pipeline, ending with a packet to
-    look at.
+    look at, and a review of it.
 
     \b
-    Example:  sonar-access demo
+    Example:  sonar-access demo --page
     """
     from sonar_access_pipeline.demo import run
 
-    sys.exit(run(console, folder, days))
+    status = run(console, folder, days, is_waiting=is_served)
+    if is_served and status == 0:
+        serve(load(), "127.0.0.1", PORT)
+    sys.exit(status)

@@ -78,7 +78,7 @@ def test_only_the_code_server_holds_the_token_and_each_service_the_passwords_of_
     """That nobody else can change the warehouse is tried from inside each of them:
     test_containers.py.
     """
-    pgpass = {"code": "code", "operator": "operator", "upgrade": "upgrade"}
+    pgpass = {one: one for one in ("code", "operator", "upgrade", "reviews")}
     for name in OURS:
         service = COMPOSE["services"][name]
         assert ("SONAR_ACCESS_WAREHOUSE_URL" in service["environment"]) is (name in pgpass)
@@ -189,8 +189,9 @@ def test_what_can_be_set_reaches_whoever_reads_and_seals_and_nobody_else() -> No
         service = COMPOSE["services"][name]
         sees = "./secrets/files:/run/files:ro" in service["volumes"]
         assert (service.get("env_file"), sees) == (
-            (["settings.env"], True) if name in ("code", "operator") else (None, False)
+            (["settings.env"], True) if name in ("code", "operator", "reviews") else (None, False)
         )
+    assert "data:/data:ro" in COMPOSE["services"]["reviews"]["volumes"]
     (code,) = VALUES["dagster-user-deployments"]["deployments"]
     (mounted,) = [one for one in code["volumes"] if one["name"] == "files"]
     assert mounted["secret"] == {"secretName": "sonar-access-files", "defaultMode": 0o440}
@@ -312,7 +313,7 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
         subprocess.run([str(run[0]), "kubernetes", host], input=b"", check=True)
         of = {
             role: url.format("", role, passwords[role], host, "sonar_access")
-            for role in ("pipeline", "sonar_access")
+            for role in ("pipeline", "sonar_access", "review")
         }
         dagster = url.format("+psycopg2", "dagster", passwords["dagster"], host, "dagster")
         said = {file.name: file.read_text() for file in made.glob("*.env")}
@@ -321,6 +322,7 @@ def test_what_is_prepared_for_the_services_is_private_and_written_once(tmp_path:
             "upgrade.env": (
                 f"DAGSTER_POSTGRES_URL={dagster}\nSONAR_ACCESS_WAREHOUSE_URL={of['sonar_access']}\n"
             ),
+            "reviews.env": f"SONAR_ACCESS_WAREHOUSE_URL={of['review']}\n",
             "pipeline.env": f"SONAR_ACCESS_WAREHOUSE_URL={of['pipeline']}\nSONAR_TOKEN=a=token\n",
         }
         assert [
@@ -398,7 +400,7 @@ KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 def test_what_the_chart_does_not_make_is_what_kubernetes_takes(file: Path) -> None:
     for document in yaml.safe_load_all(file.read_text()):
         kubernetes_validate.validate(document, "1.33", strict=True)
-        if document["kind"] == "Job":
+        if document["kind"] in ("Job", "Deployment"):
             pod = document["spec"]["template"]["spec"]
             assert document["metadata"]["namespace"] == "sonar-access"
             assert pod["securityContext"] == VALUES["dagsterDaemon"]["podSecurityContext"]
@@ -683,9 +685,11 @@ def test_every_service_of_one_machine_is_that_of_compose_and_is_confined() -> No
         assert f"\n{line}\n" in f"\n{shared}"
     wanted = {
         "-h 0.0.0.0": "-h 127.0.0.1",
+        "--host 0.0.0.0": "--host 127.0.0.1",
         "workspace.yaml": "/opt/sonar-access/deploy/systemd/workspace.yaml",
     }
-    for name, port in (("code", None), ("web", "3000"), ("read_only", "3001"), ("daemon", None)):
+    ports = {"code": None, "web": "3000", "read_only": "3001", "daemon": None, "reviews": None}
+    for name, port in ports.items():
         command = " ".join(COMPOSE["services"][name]["command"])
         for before, after in wanted.items():
             command = command.replace(before, after)
