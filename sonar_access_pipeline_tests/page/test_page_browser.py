@@ -30,6 +30,8 @@ from sonar_access_pipeline_tests.support.reviewing import (
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
+ZOOMED = {"width": 640, "height": 450}
+"""A desk at 200 %: half the room for everything."""
 HELPER = "helper@example.com"
 
 
@@ -187,7 +189,7 @@ def test_no_page_shuts_anybody_out_in_any_size(tmp_path: Path) -> None:
     ]  # fmt: skip
     found: dict[str, list[str]] = {}
     with served(here, tmp_path) as page:
-        for size in (DESK, PHONE):
+        for size in (DESK, ZOOMED, PHONE):
             with browser(page, OWNER, size=size) as tab:
                 for path in paths:
                     tab.goto(f"{page.address}{path}")
@@ -197,7 +199,7 @@ def test_no_page_shuts_anybody_out_in_any_size(tmp_path: Path) -> None:
                     assert not wide, f"{path} is wider than {size['width']}"
     with (
         served(here, tmp_path, by="declared") as page,
-        browser(page, OWNER, size={"width": 640, "height": 450}) as tab,
+        browser(page, OWNER, size=ZOOMED) as tab,
     ):
         tab.goto(f"{page.address}/login")
         found["/login"] = violations(tab)
