@@ -68,7 +68,7 @@ wheel: $(VENV)/.runtime  ## a wheel in dist/
 
 lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --quiet --upgrade $(LOCK) --group build -o requirements.lock pyproject.toml
-	uv pip compile --quiet --upgrade $(LOCK) --group build --extra k8s --extra s3 --extra google --extra azure --extra timestamp -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	uv pip compile --quiet --upgrade $(LOCK) --group build --extra k8s --extra s3 --extra google --extra azure --extra timestamp --extra parquet -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade $(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 LOCK := --universal --generate-hashes --no-strip-extras --no-annotate --no-header --python-version 3.11
 

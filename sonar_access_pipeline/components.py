@@ -78,6 +78,7 @@ class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
     brake_share: float | None = _of_settings("brake_share")
     brake_rows: int | None = _of_settings("brake_rows")
     keep_bodies_days: int | None = _of_settings("keep_bodies_days")
+    publish_url: str | None = _of_settings("publish_url")
     keep_runs_days: int | None = _of_settings("keep_runs_days")
     policy: dict[str, Any] | None = _of_settings("policy")
     review: dict[str, Any] | None = _of_settings("review")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.published.parquet import PublishError
 from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
 from sonar_access_pipeline.warehouse.errors import (
@@ -58,9 +59,10 @@ FACTS = (
     Fact(WarehouseError, "warehouse", FAILED, Cause.WAREHOUSE, may_pass=True),
     Fact(UnreadableError, "evidence", UNREADABLE, Cause.UNEXPECTED, may_pass=True),
     Fact(EvidenceError, "evidence", FAILED, Cause.UNEXPECTED, may_pass=True),
+    Fact(PublishError, "published", FAILED, Cause.UNEXPECTED, may_pass=True),
     Fact(SettingsError, "settings", WRONG_USE, Cause.SETTINGS, may_pass=False),
 )
-EXPECTED = (SourceError, WarehouseError, EvidenceError, SettingsError)
+EXPECTED = (SourceError, WarehouseError, EvidenceError, PublishError, SettingsError)
 """Errors that end with their sentence alone; every other one is ours to mend."""
 STATUS_OF_KIND: Mapping[str, int] = {fact.kind: fact.status for fact in FACTS}
 """Exit status by the kind of failure of the run that it started: that of the last of its kind

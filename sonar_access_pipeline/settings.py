@@ -423,6 +423,12 @@ class Settings(BaseSettings):
         " there cannot be derived again ([how](how-it-works.md))",
         unset="kept for ever",
     )
+    publish_url: str | None = setting(
+        None,
+        "a folder or the address of an object store, where each connection's tables go as Parquet"
+        " after each sync, below its name (needs pyarrow)",
+        unset="none is written; `sonar-access export` writes them when asked",
+    )
     keep_runs_days: Annotated[int, Field(ge=1)] = setting(
         400,
         "after so many days Dagster's record of our own runs is deleted; the warehouse forgets"

@@ -13,6 +13,7 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.cli.alerts import alerts
 from sonar_access_pipeline.cli.base import OneSentence
 from sonar_access_pipeline.cli.evidence import evidence
+from sonar_access_pipeline.cli.export import export
 from sonar_access_pipeline.cli.questions import access, changes, coverage, findings, who
 from sonar_access_pipeline.cli.review import review
 from sonar_access_pipeline.cli.serve import review_serve
@@ -52,6 +53,7 @@ for command in (
     warehouse,
     snapshot,
     alerts,
+    export,
     ui,
     demo,
     upgrade,

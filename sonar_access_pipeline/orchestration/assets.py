@@ -36,6 +36,7 @@ from sonar_access_pipeline.orchestration.metadata import (
 )
 from sonar_access_pipeline.orchestration.observe import observe
 from sonar_access_pipeline.orchestration.partitions import window_of
+from sonar_access_pipeline.orchestration.publishing import published_asset
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.orchestration.reviews import reviews_asset
 from sonar_access_pipeline.settings import Connection
@@ -68,7 +69,13 @@ def assets_of(
         _history_assets(connection, resources, partitions),
         _evidence_asset(connection, resources, partitions),
         reviews_asset(connection, resources),
+        *_published(connection, resources),
     ]
+
+
+def _published(connection: Connection, resources: Resources) -> list[dg.AssetsDefinition]:
+    to = resources.settings.publish_url
+    return [published_asset(connection, resources, to)] if to else []
 
 
 def _raw_assets(

@@ -24,7 +24,14 @@ MAY_IMPORT = {
     "alerts": set(),
     "warehouse": {"access", "addresses", "alerts", "private"},
     "evidence": {"access", "collector", "private", "warehouse"},
-    "errors": {"alerts", "evidence", "settings_errors", "sonarcloud", "warehouse"},
+    "errors": {
+        "alerts",
+        "evidence",
+        "published",
+        "settings_errors",
+        "sonarcloud",
+        "warehouse",
+    },
     "orchestration": {
         "access",
         "alerts",
@@ -33,6 +40,7 @@ MAY_IMPORT = {
         "warehouse",
         "evidence",
         "private",
+        "published",
         "roster",
         "settings",
         "settings_errors",
@@ -42,6 +50,7 @@ MAY_IMPORT = {
     "roster": {"access", "texts"},
     "settings_review": {"access", "settings_page"},
     "settings_page": set(),
+    "published": {"warehouse"},
     "page": {"access", "evidence", "settings_page", "warehouse"},
     "settings": {
         "access",
@@ -90,6 +99,7 @@ MAY_IMPORT = {
         "orchestration",
         "page",
         "private",
+        "published",
         "roster",
         "settings",
         "settings_errors",
@@ -102,6 +112,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "requests": {"sonarcloud", "alerts", "evidence", "page"},
     "joserfc": {"page"},
+    "pyarrow": {"published"},
     "starlette": {"page"},
     "uvicorn": {"cli"},
     "apprise": {"alerts"},
