@@ -22,6 +22,15 @@ def _known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     return roles
 
 
+def _origin(page: str | None) -> str | None:
+    """Write an address as a browser does: in lower case, without the port that its scheme has."""
+    if page is None:
+        return None
+    scheme, _, host = page.lower().partition("://")
+    usual = {"http": ":80", "https": ":443"}[scheme]
+    return f"{scheme}://{host.removesuffix(usual)}"
+
+
 RolesOf = dict[str, Annotated[tuple[str, ...], AfterValidator(_known_roles)]]
 
 
@@ -58,7 +67,9 @@ class ReviewSettings(BaseModel):
     privilege_days: Annotated[int, Field(ge=0, le=365)] = ReviewPolicy.privilege_days
     days: Annotated[int, Field(ge=0, le=365)] = ReviewPolicy.days
     privileged: tuple[str, ...] = ReviewPolicy.privileged
-    page: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+$")] = None
+    page: Annotated[str | None, Field(pattern=r"^https?://[^/?#]+$"), AfterValidator(_origin)] = (
+        None
+    )
     assertion: AssertionSettings | None = None
     roles: RolesOf = Field(default_factory=dict)
     groups: RolesOf = Field(default_factory=dict)

@@ -32,7 +32,7 @@ class May(StrEnum):
     ASSIGN = "give an item of somebody else to a reviewer"
     DECIDE = "decide, and sign"
     ACKNOWLEDGE = "acknowledge, and close incomplete"
-    NOTE = "write notes and tickets on follow-ups"
+    NOTE = "see what is to be removed, and write notes and tickets on it"
 
 
 class Reach(StrEnum):

@@ -75,9 +75,17 @@ def channels_of(urls: Sequence[str]) -> Mapping[str, Channel]:
 
 
 def write_to(url: str, address: str, title: str, text: str) -> str | None:
-    """Write to one person by the mail server of a URL; the reason, when it was not taken."""
+    """Write to one person by the mail server of a URL; the reason, when it was not taken.
+
+    Never to somebody else: what Apprise makes of an address must be that address.
+    """
     to = f"{url}{'&' if '?' in url else '?'}to={quote(address, safe='')}"
-    return next(iter(channels_of([to]).values())).send(title, text)
+    channel = next(iter(channels_of([to]).values()))
+    targets = getattr(channel.service, "targets", None)
+    known = [str(one[-1]).casefold() for one in targets or ()]
+    if channel.service is not None and known != [address.casefold()]:
+        return "its address is none that mail can be sent to"
+    return channel.send(title, text)
 
 
 def ping(url: str) -> str | None:

@@ -408,7 +408,7 @@ def review_sign(review_id: int, by: str, key: Path | None) -> None:
         numbers = found.reviewed_by(by)
         decided = {number: found.decided[number] for number in numbers}
         understood = {
-            number: Understood(one.choice, one.remove, one.reason)
+            number: Understood(one.choice, one.remove, one.reason, one.decided_by)
             for number, one in decided.items()
         }
         for line in read_back(found, by, understood, ()):

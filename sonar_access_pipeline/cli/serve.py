@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -62,7 +63,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 def address(settings: Settings, host: str, port: int) -> str:
     """Give the address at which people see the page."""
-    return settings.review.page or f"http://{host}:{port}"
+    return settings.review.page or f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def built(settings: Settings, host: str, port: int) -> Any:
@@ -127,6 +128,13 @@ def _entering(settings: Settings, warehouse: Warehouse, roles: Roles, host: str)
         return ByAssertion(Assertions(said, Keys(said.keys, _now), _now), roles)
     mail = settings.mail_url
     is_mailed = mail is not None and page is not None and page.startswith("https://")
+    elsewhere = None if page is None else urlsplit(page).hostname
+    if not is_mailed and elsewhere is not None and not _is_loopback(elsewhere):
+        raise SettingsError(
+            f"Nobody could be known at {page}: set review.assertion (an identity proxy), or"
+            " SONAR_ACCESS_MAIL_URL with an address that begins with https. A page that believes"
+            " what people say serves this machine alone: leave review.page out."
+        )
     if not is_mailed and not _is_loopback(host):
         raise SettingsError(
             f"Nobody could be known at {host}: set review.assertion (an identity proxy), or"

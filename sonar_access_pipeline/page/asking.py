@@ -16,6 +16,7 @@ from sonar_access_pipeline.evidence.stores import Store
 from sonar_access_pipeline.page.who import Visitor
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.errors import NothingObservedError
 
 
 class RefusedError(Exception):
@@ -47,12 +48,19 @@ class Office:
     _scopes: dict[tuple[str, datetime], bool] = field(default_factory=dict, repr=False)
 
     def reads_projects(self, organization_key: str, as_of: datetime) -> bool:
-        """Tell whether an observation read the permissions on projects; asked once of each."""
+        """Tell whether an observation read the permissions on projects, asked once of each; False
+        for one that does not count any more.
+        """
         asked = (organization_key, as_of)
         if asked not in self._scopes:
-            with self.warehouse.read() as transaction:
-                scopes = queries.observation_at(transaction, organization_key, as_of).scopes
-            self._scopes[asked] = Scope.PROJECT_PERMISSIONS in scopes
+            try:
+                with self.warehouse.read() as transaction:
+                    answering = queries.observation_at(transaction, organization_key, as_of)
+            except NothingObservedError:
+                return False
+            if answering.observed_at != as_of:
+                return False
+            self._scopes[asked] = Scope.PROJECT_PERMISSIONS in answering.scopes
         return self._scopes[asked]
 
 

@@ -6,13 +6,18 @@ Add here: a page that is of no single review. Its address stands in `routes.py`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 from sonar_access_pipeline.access.review.facts import is_same
 from sonar_access_pipeline.access.roles import May, organizations_of
-from sonar_access_pipeline.evidence.errors import EvidenceError
+from sonar_access_pipeline.access.snapshot import SourceKind
+from sonar_access_pipeline.access.window import Window
+from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
+from sonar_access_pipeline.evidence.offline import listed
+from sonar_access_pipeline.evidence.seal import SUMS, path_of, sums_of
 from sonar_access_pipeline.page.asking import Answer, Ask, File, RefusedError, Shown, pseudonym
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Transaction
@@ -36,6 +41,7 @@ def home(ask: Ask) -> Answer:
             "state": states[one["review_id"]],
             "mine": mine.get(one["review_id"]),
             "is_owner": ask.is_mine(one["owner"]),
+            "may_count": _may_count(seen, ask, one),
             "decided": sum(
                 row["decided"] for row in people if row["review_id"] == one["review_id"]
             ),
@@ -48,6 +54,12 @@ def home(ask: Ask) -> Answer:
     ]
     today = ask.office.clock().date()
     return Shown("home.html.j2", {"reviews": rows, "today": today})
+
+
+def _may_count(seen: Collection[str] | None, ask: Ask, heading: Row) -> bool:
+    """Tell whether somebody sees how far others are, too."""
+    is_seen = seen is None or heading["organization_key"] in seen
+    return is_seen or ask.is_mine(heading["owner"])
 
 
 def follow_up(ask: Ask) -> Answer:
@@ -64,6 +76,8 @@ def follow_up(ask: Ask) -> Answer:
         {
             **row,
             "note": notes.get(_place(row)),
+            "remove": json.loads(row["remove"]) if row["remove"] else [],
+            "may_see": ask.may(May.SEE_ITEMS, row["organization_key"], is_own=_place(row) in mine),
             "may_note": ask.may(May.NOTE, row["organization_key"], is_own=_place(row) in mine),
         }
         for row in rows
@@ -128,17 +142,22 @@ def packet(ask: Ask) -> Answer:
         raise RefusedError(404, "There is no such packet.")
     row = found[0]
     ask.require(May.GET_PACKETS, row["organization_key"])
-    path = str(row["location"]).removeprefix(store.place(""))
+    window = Window(row["first_day"], row["last_day"])
+    kind = SourceKind(row["source_kind"])
+    path = path_of(row["organization_key"], window, digest, kind)
     try:
-        files = store.get(path)
-    except EvidenceError as error:
+        if name is None:
+            names = sorted(store.listing(path).bundles.get(path, ()))
+            return Shown("packet.html.j2", {"digest": digest, "files": names, "row": row})
+        body = store.read(path, name)
+        sums = body if name == SUMS else store.read(path, SUMS)
+    except UnreadableError as error:
         raise RefusedError(503, str(error)) from None
-    if name is None:
-        listed = [(one, len(body)) for one, body in sorted(files.items())]
-        return Shown("packet.html.j2", {"digest": digest, "files": listed, "row": row})
-    if name not in files:
-        raise RefusedError(404, "The packet has no such file.")
-    return File(f"{digest[:12]}-{name}", files[name])
+    except EvidenceError:
+        raise RefusedError(404, "The packet has no such file.") from None
+    if name != SUMS and name in listed(sums) and sums_of({name: body}).strip() not in sums:
+        raise RefusedError(409, f"{name} is not what was sealed, and is not given.")
+    return File(f"{digest[:12]}-{name}", body)
 
 
 def _place(row: Row) -> tuple[int, int]:

@@ -59,10 +59,19 @@ LONGEST_LOOK = 3600
 
 @dataclass(frozen=True)
 class Seen:
-    """A review as whoever asks may see it: its line, and whether they see every item."""
+    """A review as whoever asks may see it: its line, whether they see every item, how it ended (if
+    it did), and whether its observation was corrected since.
+    """
 
     heading: Row
     sees_all: bool
+    ended: str | None
+    is_restated: bool
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything can still be decided in it."""
+        return self.ended is None and not self.is_restated
 
     @property
     def review_id(self) -> int:
@@ -75,7 +84,13 @@ def _seen(ask: Ask, transaction: Transaction) -> Seen:
         heading = facts.heading_of(transaction, ask.number("review"))
     except ReviewError as error:
         raise RefusedError(404, str(error)) from None
-    return Seen(heading, ask.may(May.SEE_ITEMS, heading["organization_key"]))
+    key = heading["organization_key"]
+    return Seen(
+        heading,
+        sees_all=ask.may(May.SEE_ITEMS, key),
+        ended=listing.ended(transaction, heading["review_id"]),
+        is_restated=not facts.still_counts(transaction, key, heading["as_of"]),
+    )
 
 
 def items(ask: Ask) -> Answer:
@@ -107,7 +122,9 @@ def items(ask: Ask) -> Answer:
             "next_open": next_open,
             "at_most": ask.office.policy().bulk_at_most,
             "link": lambda page: _link(ask, page),
-            "done": ask.query.get("done", ""),
+            "seen": seen,
+            "may_decide": ask.may(May.DECIDE, is_own=True) and seen.is_running,
+            "keep": _keep(ask),
         },
     )
 
@@ -119,7 +136,8 @@ def _wanted(ask: Ask, reviewer: str | None) -> Wanted:
         reviewer=reviewer,
         state=state if state in ("open", "decided") else "",
         change_class=ask.query.get("class", ""),
-        search=ask.query.get("q", "")[:200],
+        # Under pseudonyms a name is not searched for either: that would tell who is who.
+        search="" if _is_pseudonymous(ask) else ask.query.get("q", "")[:200],
         page=int(page) if page.isdecimal() and len(page) < 7 else 1,
     )
 
@@ -128,10 +146,23 @@ def _link(ask: Ask, page: int) -> str:
     return "?" + urlencode({**ask.query, "page": page})
 
 
+def _is_pseudonymous(ask: Ask) -> bool:
+    return ask.query.get("pseudonyms") == "1"
+
+
+def _keep(ask: Ask) -> str:
+    """Give what a link to an item carries on, so that names stay hidden there too."""
+    return "?pseudonyms=1" if _is_pseudonymous(ask) else ""
+
+
 def _row(ask: Ask, row: Row) -> dict[str, Any]:
     """Give a row as it is shown: under a pseudonym where somebody asks for that."""
-    shown = {**row, "findings": json.loads(row["findings"])}
-    if ask.query.get("pseudonyms") == "1":
+    shown = {
+        **row,
+        "findings": json.loads(row["findings"]),
+        "remove": json.loads(row["remove"]) if row["remove"] else [],
+    }
+    if _is_pseudonymous(ask):
         stands = pseudonym(row["subject"])
         shown |= {"subject": stands, "name": None}
     return shown
@@ -162,6 +193,11 @@ def _item_page(
         key, as_of = seen.heading["organization_key"], seen.heading["as_of"]
         since = listing.changed_since(transaction, key, row, as_of)
         notes = facts.notes(transaction, seen.review_id, number)
+        done = _done(ask, transaction, seen.review_id)
+    if error:
+        # What is in force now stands beside it: who decides again has seen it.
+        said = {**(said or {}), "seen": row["decision_id"] or ""}
+    may_decide = is_mine and ask.may(May.DECIDE, is_own=True) and seen.is_running
     return Shown(
         "item.html.j2",
         {
@@ -170,20 +206,32 @@ def _item_page(
             "ways": row["shown"].split("; ") if row["shown"] else [],
             "removable": removable(asked.item),
             "needs_reason": asked.needs_reason,
-            "before": before,
+            "before": before and {**before, "remove": json.loads(before["remove"])},
             "since": since,
+            "seen": seen,
             "is_mine": is_mine,
-            "may_assign": ask.may(May.ASSIGN, key, is_own=is_mine),
+            "may_decide": may_decide,
+            "may_assign": ask.may(May.ASSIGN, key, is_own=is_mine) and seen.is_running,
             "may_note": ask.may(May.NOTE, key, is_own=is_mine),
             "notes": notes,
             "reads_projects": ask.office.reads_projects(key, as_of),
             "said": said or _said(row),
             "error": error,
             "shown": _stamp(ask, number),
-            "done": ask.query.get("done", ""),
+            "done": done,
+            "keep": _keep(ask),
         },
         status,
     )
+
+
+def _done(ask: Ask, transaction: Transaction, review_id: int) -> Row | None:
+    """Give the item that whoever asks has just decided, as it is now; None where there is none."""
+    text = ask.query.get("done", "")
+    if not text.isdecimal() or len(text) > 9:
+        return None
+    row = listing.item(transaction, review_id, int(text))
+    return row if row and row["decision"] and ask.is_mine(row["decided_by"]) else None
 
 
 def _said(row: Row) -> dict[str, Any]:
@@ -210,10 +258,19 @@ def _mac(ask: Ask, number: int, at: str) -> str:
 def _looked(ask: Ask, number: int) -> float | None:
     """Measure for how many seconds an item was looked at; None where nobody knows."""
     at, _, mac = ask.word("shown").partition(":")
-    if not at or not hmac.compare_digest(mac, _mac(ask, number, at)):
+    known = _mac(ask, number, at)
+    if not at or not hmac.compare_digest(mac.encode(), known.encode()):
         return None
     seconds = ask.office.clock().timestamp() - float(at)
     return round(seconds, 1) if 0 <= seconds <= LONGEST_LOOK else None
+
+
+def earlier(ask: Ask) -> Answer:
+    """Lead to the item of one's own before one."""
+    with ask.office.warehouse.read() as transaction:
+        seen = _seen(ask, transaction)
+        number = listing.previous(transaction, seen.review_id, ask.person, ask.number("item"))
+    return Moved(f"/r/{seen.review_id}/{number}" if number else f"/r/{seen.review_id}")
 
 
 def following(ask: Ask) -> Answer:
@@ -221,7 +278,7 @@ def following(ask: Ask) -> Answer:
     with ask.office.warehouse.read() as transaction:
         seen = _seen(ask, transaction)
         number = listing.next_open(transaction, seen.review_id, ask.person, ask.number("item"))
-    return Moved(f"/r/{seen.review_id}/{number}" if number else f"/r/{seen.review_id}?done=all")
+    return Moved(f"/r/{seen.review_id}/{number}" if number else f"/r/{seen.review_id}")
 
 
 def decide(ask: Ask) -> Answer:
@@ -259,7 +316,7 @@ def decide(ask: Ask) -> Answer:
     with office.warehouse.read() as transaction:
         after = listing.next_open(transaction, review_id, ask.person, number)
     if after is None:
-        return Moved(f"/r/{review_id}?done=all")
+        return Moved(f"/r/{review_id}")
     return Moved(f"/r/{review_id}/{after}?done={number}")
 
 
@@ -267,7 +324,8 @@ def keep_several(ask: Ask) -> Answer:
     """Keep several items at once: few, unchanged, not privileged, without a finding."""
     ask.require(May.DECIDE, is_own=True)
     review_id = ask.number("review")
-    numbers = [int(one) for one in ask.form.get("item", ()) if one.isdecimal() and len(one) < 9]
+    said = (one for one in ask.form.get("item", ()) if one.isdecimal() and len(one) < 9)
+    numbers = list(dict.fromkeys(map(int, said)))
     if not numbers:
         raise RefusedError(422, "Mark the items that you keep.")
     office = ask.office
@@ -275,23 +333,23 @@ def keep_several(ask: Ask) -> Answer:
     with office.warehouse.read() as transaction:
         _seen(ask, transaction)
         found = facts.load_for(transaction, review_id, numbers)
+    theirs = [found.reviewers[number].reviewer for number in numbers if number in found.reviewers]
+    if len(theirs) < len(numbers) or not all(map(ask.is_mine, theirs)):
+        raise RefusedError(403, "Mark items of yours: of others you decide nothing.")
     if why_not := bulk_refusal(found, numbers, policy.bulk_at_most):
         raise RefusedError(409, why_not)
     listed = [found.asked[number] for number in numbers if number in found.asked]
     if ask.word("sure") != "yes":
         values = {"heading": found.about, "items": listed, "reason": ask.word("reason")}
         return Shown("several.html.j2", values)
-    seen = {number: one.decision_id for number, one in found.decided.items()}
     proposals = [
         Proposed(number, Choice.KEEP, ask.person, (), ask.word("reason")) for number in numbers
     ]
     way = Way(Channel.PAGE, ask.visitor.entry.strength, batch=uuid.uuid4().hex)
     _change(
-        lambda: facts.decide(
-            office.warehouse, review_id, proposals, seen, policy, office.clock, way
-        )
+        lambda: facts.decide(office.warehouse, review_id, proposals, {}, policy, office.clock, way)
     )
-    return Moved(f"/r/{review_id}?done=several")
+    return Moved(f"/r/{review_id}")
 
 
 def _change(take: Callable[[], None]) -> None:
@@ -333,7 +391,7 @@ def assign(ask: Ask) -> Answer:
             clock=office.clock,
         )
     )
-    return Moved(f"/r/{review_id}?done=assigned")
+    return Moved(f"/r/{review_id}")
 
 
 def sign_page(ask: Ask) -> Answer:
@@ -349,7 +407,7 @@ def _sign_page(ask: Ask, error: str = "", status: int = 200) -> Shown:
     if not numbers:
         raise RefusedError(403, "You have no item in this review, so there is nothing to sign.")
     understood = {
-        number: Understood(one.choice, one.remove, one.reason)
+        number: Understood(one.choice, one.remove, one.reason, one.decided_by)
         for number, one in found.decided.items()
         if number in numbers
     }
@@ -408,7 +466,7 @@ def _signed(ask: Ask, part: Part) -> Answer:
             ask.visitor.entry.strength,
         )
     )
-    return Moved(f"/r/{review_id}/owner" if is_owner else f"/r/{review_id}?done=signed")
+    return Moved(f"/r/{review_id}/owner" if is_owner else f"/r/{review_id}/sign")
 
 
 def _require_owner(ask: Ask, heading: Row) -> None:

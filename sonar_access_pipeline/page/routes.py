@@ -15,6 +15,7 @@ from sonar_access_pipeline.page.reviewing import (
     assign,
     close,
     decide,
+    earlier,
     following,
     item,
     items,
@@ -53,6 +54,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/r/{review}/{item}", item, "saw an item"),
     Route("POST", "/r/{review}/{item}", decide, "decided"),
     Route("GET", "/r/{review}/{item}/next", following, "went on"),
+    Route("GET", "/r/{review}/{item}/previous", earlier, "went back"),
     Route("POST", "/r/{review}/{item}/assign", assign, "assigned"),
     Route("POST", "/r/{review}/{item}/note", note, "noted"),
 )

@@ -10,9 +10,11 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -26,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sonar_access_pipeline.page.asking import Answer, Ask, File, Moved, Office, RefusedError, Shown
 from sonar_access_pipeline.page.entering import Entering
 from sonar_access_pipeline.page.looks import POLICY, rendered
+from sonar_access_pipeline.page.recording import Record
 from sonar_access_pipeline.page.routes import ROUTES
 from sonar_access_pipeline.page.routes import Route as PageRoute
 from sonar_access_pipeline.page.who import UnknownPersonError
@@ -38,6 +41,8 @@ LARGEST_BODY = 64 * 1024
 PER_MINUTE = 600
 """Requests of one person in a minute: more than anybody decides, less than a program asks."""
 SAFE = frozenset({"GET", "HEAD"})
+NUL = "\0"
+"""What no database keeps in a text."""
 HEADERS = {
     "content-security-policy": POLICY,
     "cache-control": "no-store",
@@ -135,6 +140,13 @@ class Guard:
         return None
 
 
+def _unanswered() -> Response:
+    LOG.exception("the warehouse refused what the page asked")
+    return _sentence(
+        503, "The warehouse cannot be asked now; look whether it was done, then try on."
+    )
+
+
 def _hosts(origin: str) -> frozenset[str]:
     parts = urlsplit(origin)
     assert parts.hostname is not None, "an origin was checked when it was set"
@@ -159,9 +171,12 @@ async def body_of(request: Request) -> bytes:
 def form_of(body: bytes) -> dict[str, list[str]]:
     """Read a form. Raises `RefusedError` for what is none."""
     try:
-        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
+        form = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
     except (UnicodeDecodeError, ValueError):
         raise RefusedError(400, "The form cannot be read.") from None
+    if any(NUL in word for word in chain.from_iterable(form.values())):
+        raise RefusedError(400, "The form cannot be read.")
+    return form
 
 
 @dataclass
@@ -170,6 +185,7 @@ class Site:
 
     office: Office
     entering: Entering
+    record: Record
     rates: Rates = field(default_factory=Rates)
 
     def endpoint(self, route: PageRoute) -> Callable[[Request], Awaitable[Response]]:
@@ -191,11 +207,15 @@ class Site:
             visitor = self.entering.visitor(request.headers, cookies_of(request))
         except UnknownPersonError as error:
             return self._unknown(request, str(error))
+        except WarehouseError:
+            return _unanswered()
         if self.rates.is_too_much(visitor.person.casefold()):
             response = _sentence(429, "That is more than anybody reads; wait a minute.")
             response.headers["retry-after"] = "60"
             return response
         query = dict(parse_qsl(request.url.query, keep_blank_values=True))
+        if NUL in "".join((*query.values(), *map(str, request.path_params.values()))):
+            return _sentence(400, "The address cannot be read.")
         ask = Ask(self.office, visitor, request.path_params, query, form)
         try:
             response = self._response(ask, route.handler(ask))
@@ -204,8 +224,7 @@ class Site:
                 ask, Shown("refused.html.j2", {"sentence": error.sentence}, error.status)
             )
         except WarehouseError:
-            LOG.exception("the warehouse refused what the page asked")
-            return _sentence(503, "The warehouse cannot be asked now; nothing was lost. Try again.")
+            return _unanswered()
         self._note(ask, route, response.status_code)
         return response
 
@@ -237,16 +256,15 @@ class Site:
             name: int(text) if text.isdecimal() and len(text) < 10 else None
             for name, text in ((one, ask.path.get(one, "")) for one in ("review", "item"))
         }
-        with self.office.warehouse.write(f"page-event:{ask.person}") as transaction:
-            visitors.note(
-                transaction,
-                ask.visitor.entry,
-                route.what,
-                self.office.clock(),
-                status=status,
-                review_id=numbers["review"],
-                item_no=numbers["item"],
-            )
+        visit = visitors.Visit(
+            ask.visitor.entry,
+            route.what,
+            self.office.clock(),
+            status,
+            numbers["review"],
+            numbers["item"],
+        )
+        self.record.keep(visit, at_once=route.method not in SAFE)
 
 
 def cookies_of(request: Request) -> Mapping[str, str]:
@@ -260,7 +278,8 @@ def cookies_of(request: Request) -> Mapping[str, str]:
 
 def application(office: Office, entering: Entering, per_minute: int = PER_MINUTE) -> ASGIApp:
     """Build the application; each person may ask so often in a minute."""
-    site = Site(office, entering, Rates(per_minute))
+    record = Record(office.warehouse)
+    site = Site(office, entering, record, Rates(per_minute))
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -279,8 +298,13 @@ def application(office: Office, entering: Entering, per_minute: int = PER_MINUTE
     async def missing(request: Request, error: Exception) -> Response:
         return _sentence(404, "There is no such page.")
 
+    @asynccontextmanager
+    async def living(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(record.close)
+
     async def broken(request: Request, error: Exception) -> Response:
-        return _sentence(500, "That failed, and it is our fault; nothing was lost. Try again.")
+        return _sentence(500, "That failed, and it is our fault. Look whether it was done.")
 
     routes = [
         Path("/alive", alive, methods=["GET"]),
@@ -289,7 +313,9 @@ def application(office: Office, entering: Entering, per_minute: int = PER_MINUTE
         *(Path(one.path, site.endpoint(one), methods=[one.method]) for one in ROUTES),
     ]
     app = Starlette(
-        routes=routes, exception_handlers={404: missing, 405: missing, Exception: broken}
+        routes=routes,
+        exception_handlers={404: missing, 405: missing, Exception: broken},
+        lifespan=living,
     )
     return Guard(app, office.origin)
 

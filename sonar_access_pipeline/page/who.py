@@ -8,6 +8,7 @@ through before. Add here: another way to know people.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ KEYS_FOR = timedelta(minutes=10)
 FETCHED_AT_MOST_EVERY = timedelta(seconds=30)
 """An assertion with an unknown key has them fetched anew, not more often than this."""
 FETCHING_SECONDS = 5
+STALE = timedelta(days=1)
+"""After so long without being fetched again keys are not believed any more."""
+LOG = logging.getLogger("sonar_access_pipeline.page")
 SESSION_HOURS = 8
 LINK_HOURS = 0.5
 
@@ -58,32 +62,39 @@ class Visitor:
 @dataclass
 class Keys:
     """The public keys of an identity proxy, from a file or an address; fetched again now and then,
-    and when a key is new.
+    and when a key is new. One request fetches, while others go on with the keys that are known.
     """
 
     source: str
     clock: Callable[[], datetime]
     _found: KeySet | None = field(default=None, repr=False)
     _fetched_at: datetime | None = None
+    _tried_at: datetime | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def current(self, *, anew: bool = False) -> KeySet:
-        """Give the keys. Raises `UnknownPersonError` where they cannot be had."""
-        with self._lock:
-            age = None if self._fetched_at is None else self.clock() - self._fetched_at
-            if (
-                self._found is None
-                or age is None
-                or age > KEYS_FOR
-                or (anew and age > FETCHED_AT_MOST_EVERY)
-            ):
+        """Give the keys. Raises `UnknownPersonError` where there are none, or only such that nobody
+        could fetch again for a day.
+        """
+        now = self.clock()
+        age = None if self._fetched_at is None else now - self._fetched_at
+        is_old = age is None or age > KEYS_FOR or anew
+        is_time = self._tried_at is None or now - self._tried_at > FETCHED_AT_MOST_EVERY
+        if is_old and is_time and self._lock.acquire(blocking=self._found is None):
+            try:
+                self._tried_at = now
                 self._fetch()
-            assert self._found is not None, "they were fetched, or an error was raised"
-            return self._found
+            finally:
+                self._lock.release()
+        if self._found is None or self._fetched_at is None or now - self._fetched_at > STALE:
+            raise UnknownPersonError(
+                "The keys of the identity proxy cannot be read, so nobody can be known now."
+            )
+        return self._found
 
     def _fetch(self) -> None:
         try:
-            if self.source.startswith("https://") or self.source.startswith("http://"):
+            if self.source.startswith(("https://", "http://")):
                 response = requests.get(self.source, timeout=FETCHING_SECONDS)
                 response.raise_for_status()
                 document = response.json()
@@ -92,10 +103,7 @@ class Keys:
             self._found = KeySet.import_key_set(document)
             self._fetched_at = self.clock()
         except (requests.RequestException, OSError, ValueError, KeyError, TypeError, JoseError):
-            if self._found is None:
-                raise UnknownPersonError(
-                    "The keys of the identity proxy cannot be read, so nobody can be known now."
-                ) from None
+            LOG.warning("the keys of the identity proxy could not be read")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from sonar_access_pipeline.access.review.deciding import Proposed, signing_refus
 from sonar_access_pipeline.access.review.facts import Choice, EventKind, Part
 from sonar_access_pipeline.access.review.statements import TEXT_VERSION
 from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.alerts.channels import write_to
 from sonar_access_pipeline.evidence.reviews import sheet
 from sonar_access_pipeline.orchestration.monitoring import Look, Memory, Monitoring
 from sonar_access_pipeline.settings_review import ReviewSettings, SeriesSettings
@@ -170,4 +171,10 @@ def test_nobody_is_written_to_where_no_mail_server_is_set(here: Company, box: Po
     settings = here.settings.model_copy(update={"mail_url": None})
     here.resources = replace(here.resources, settings=settings)
     assert [one.cause for one in on(here, 5).problems if one.cause is Cause.REVIEW_LATE]
+    assert box.letters == []
+
+
+@pytest.mark.parametrize("address", ["O'Neil@example.com", "a,b@example.com", "a b@example.com"])
+def test_nobody_else_is_written_to_whatever_an_address_looks_like(box: Post, address: str) -> None:
+    assert write_to(box.url, address, "t", "x") is not None
     assert box.letters == []

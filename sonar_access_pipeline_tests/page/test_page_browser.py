@@ -87,15 +87,13 @@ def decide_all(tab: Any, address: str) -> int:
         tab.locator("#reason").fill("needed for the work")
         tab.get_by_role("button", name="Decide", exact=True).click()
         count += 1
-        if "done=all" in tab.url:
-            break
     return count
 
 
 def sign(tab: Any, address: str) -> None:
     tab.goto(f"{address}/r/1/sign")
     tab.get_by_role("button", name="Sign this").click()
-    tab.get_by_text("Signed.", exact=True).wait_for()
+    tab.get_by_text("has signed these very decisions already").wait_for()
 
 
 def test_three_people_finish_a_review_at_once_one_of_them_on_a_phone(

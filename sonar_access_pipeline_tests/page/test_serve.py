@@ -119,6 +119,15 @@ def test_mail_needs_a_page_with_https(here: Reviewed, tmp_path: Path) -> None:
     assert "Nobody could be known" in refused(tmp_path, "--host", "0.0.0.0", **mail)
 
 
+def test_a_page_with_an_address_does_not_believe_what_is_said(
+    here: Reviewed, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[review]\npage = "https://reviews.example.com"\n')
+    said = refused(tmp_path, SONAR_ACCESS_CONFIG=str(settings))
+    assert "Nobody could be known at https://reviews.example.com" in said
+
+
 def test_it_works_as_role_review_behind_a_proxy_and_can_change_nothing_else(
     postgresql_url: str, tmp_path: Path
 ) -> None:

@@ -360,6 +360,12 @@ def reassignment_refusal(
                 f"Item {number} is about the account of whom it would be given to; nobody decides"
                 " on themselves. Name somebody else."
             )
+        reviewer = review.reviewers[number].reviewer
+        if review.has_signed(reviewer):
+            return (
+                f"{reviewer} has signed what they decided of item {number}; a signed decision is"
+                " not changed. A new review over the same packet can decide anew."
+            )
     return None
 
 

@@ -6,22 +6,26 @@ see to notice that a column was sorted alone, which no digest can tell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sonar_access_pipeline.access.review.deciding import Asked, Review
-from sonar_access_pipeline.access.review.facts import Choice
+from sonar_access_pipeline.access.review.facts import Choice, is_same
 from sonar_access_pipeline.access.review.items import Kind
 from sonar_access_pipeline.access.review.statements import TEXT_VERSION, TEXTS
 
 
 @dataclass(frozen=True)
 class Understood:
-    """A decision as it was understood: of an item, with what goes, and why."""
+    """A decision as it was understood: of an item, with what goes, why, and by whom it was taken,
+    where that is another than whose decisions are read back.
+    """
 
     choice: Choice
     remove: tuple[str, ...]
     reason: str
+    by: str = ""
 
 
 def read_back(
@@ -45,6 +49,9 @@ def read_back(
         f"{sum(one.choice is choice for _, one in of)} {choice.value}" for choice in Choice
     )
     yield f"{len(of)} decided by {person}: {counts}; {plain} of the keeps without a reason."
+    others = Counter(one.by for _, one in of if one.by and not is_same(one.by, person))
+    for other, count in sorted(others.items()):
+        yield f"{count} of these were decided by {other}, before {person} was to decide them."
     if undecided:
         yield f"{len(undecided)} without a decision."
 

@@ -522,7 +522,7 @@ def note(
     with _line(warehouse, review_id) as transaction:
         if kind in ENDING:
             state = load(transaction, review_id).state
-            if state in OVER:
+            if state in {*OVER, ReviewState.ACKNOWLEDGED}:
                 raise ReviewError(f"Review {review_id} is {state.value} already.")
         if item_no is not None:
             _require_item(transaction, review_id, item_no)

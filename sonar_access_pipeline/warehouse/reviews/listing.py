@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select, true
 from sqlalchemy.orm import aliased
 
-from sonar_access_pipeline.access.review.deciding import RUNNING, Asked
+from sonar_access_pipeline.access.review.deciding import OVER, RUNNING, Asked
+from sonar_access_pipeline.access.review.facts import Part
 from sonar_access_pipeline.access.review.items import Kind
 from sonar_access_pipeline.access.review.stored import asked_of
 from sonar_access_pipeline.warehouse.reviews.facts import Rows
@@ -22,7 +23,9 @@ from sonar_access_pipeline.warehouse.schema_reviews import (
     review,
     review_assignment,
     review_decision,
+    review_event,
     review_item,
+    review_signoff,
 )
 from sonar_access_pipeline.warehouse.views import review_status
 
@@ -141,6 +144,34 @@ def next_open(transaction: Connection, review_id: int, reviewer: str, after: int
     return None
 
 
+def previous(transaction: Connection, review_id: int, reviewer: str, before: int) -> int | None:
+    """Give the item of a reviewer before one; None where there is none."""
+    query = (
+        select(_item.item_no)
+        .select_from(_IN_FORCE)
+        .where(*_conditions(review_id, Wanted(reviewer)), _item.item_no < before)
+        .order_by(_item.item_no.desc())
+        .limit(1)
+    )
+    found = transaction.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def ended(transaction: Connection, review_id: int) -> str | None:
+    """Tell how a review ended, or that its owner acknowledged it; None while it runs."""
+    event, signoff = review_event.c, review_signoff.c
+    over = select(event.event).where(
+        event.review_id == review_id, event.event.in_([state.value for state in OVER])
+    )
+    found = transaction.execute(over).scalar()
+    if found is not None:
+        return str(found)
+    owner = select(signoff.signoff_id).where(
+        signoff.review_id == review_id, signoff.part == Part.OWNER.value
+    )
+    return "acknowledged" if transaction.execute(owner).first() else None
+
+
 def counts(transaction: Connection, review_id: int, reviewer: str | None) -> Rows:
     """Count the items of a review, or of a reviewer, by class of change: how many, and how many are
     decided.
@@ -224,7 +255,7 @@ def changed_since(
     went, by which observation.
     """
     if item["kind"] == Kind.GRANT.value:
-        return []
+        return _grants_since(transaction, organization_key, str(item["subject"]), moment)
     table = history_tables["fct_user_access"].c
     query = select(
         table.access_type,
@@ -239,6 +270,27 @@ def changed_since(
         or_(table.valid_from > moment, table.valid_to > moment),
     )
     return _dicts(transaction, query.order_by(table.valid_from, table.resource, table.entitlement))
+
+
+def _grants_since(
+    transaction: Connection, organization_key: str, subject: str, moment: datetime
+) -> Rows:
+    table = history_tables["fct_permission_grant"].c
+    kind = "group" if subject.startswith("group:") else "anyone"
+    query = select(
+        table.scope.label("access_type"),
+        func.coalesce(table.project_key, table.organization_key).label("resource"),
+        table.permission.label("entitlement"),
+        literal("direct").label("granted_via"),
+        table.valid_from,
+        table.valid_to,
+    ).where(
+        table.organization_key == organization_key,
+        table.principal_type == kind,
+        table.principal == subject.removeprefix("group:") if kind == "group" else true(),
+        or_(table.valid_from > moment, table.valid_to > moment),
+    )
+    return _dicts(transaction, query.order_by(table.valid_from, table.permission))
 
 
 def _conditions(review_id: int, wanted: Wanted) -> list[ColumnElement[bool]]:

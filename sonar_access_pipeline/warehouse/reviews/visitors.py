@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from sonar_access_pipeline.access.review.facts import Strength
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -30,23 +30,42 @@ class Entry:
     ends_at: datetime
 
 
-def let_in(warehouse: Warehouse, kind: str, entry: Entry, clock: Callable[[], datetime]) -> str:
+def let_in(
+    warehouse: Warehouse,
+    kind: str,
+    entry: Entry,
+    clock: Callable[[], datetime],
+    *,
+    at_most: int | None = None,
+) -> str | None:
     """Give out a secret by which somebody is let in, a `link` or a `session`; it is kept by digest
-    alone.
+    alone. None where they were given `at_most` of this kind in the last hour.
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
+    now = clock()
     with warehouse.write("page") as transaction:
+        if at_most is not None and _given(transaction, kind, entry.person, now) >= at_most:
+            return None
         transaction.execute(
             insert(page_entry).values(
                 token_sha256=_digest(secret),
                 kind=kind,
                 person=entry.person,
                 strength=entry.strength.value,
-                made_at=clock(),
+                made_at=now,
                 ends_at=entry.ends_at,
             )
         )
     return secret
+
+
+def _given(transaction: Connection, kind: str, person: str, now: datetime) -> int:
+    of = page_entry.c
+    theirs = func.lower(func.trim(of.person)) == person.strip().lower()
+    query = select(func.count()).where(
+        of.kind == kind, theirs, of.made_at >= now - timedelta(hours=1)
+    )
+    return int(transaction.execute(query).scalar_one())
 
 
 def found(transaction: Connection, kind: str, secret: str, now: datetime) -> Entry | None:
@@ -73,42 +92,35 @@ def used(
     return entry
 
 
-def note(
-    transaction: Connection,
-    entry: Entry,
-    what: str,
-    at: datetime,
-    *,
-    status: int,
-    review_id: int | None = None,
-    item_no: int | None = None,
-) -> None:
-    """Note what somebody saw or did."""
+@dataclass(frozen=True)
+class Visit:
+    """What somebody saw or did, of which review and item, and how it was answered."""
+
+    entry: Entry
+    what: str
+    at: datetime
+    status: int
+    review_id: int | None = None
+    item_no: int | None = None
+
+
+def note(transaction: Connection, visits: Sequence[Visit]) -> None:
+    """Note what people saw and did."""
     transaction.execute(
-        insert(page_event).values(
-            at=at,
-            person=entry.person,
-            strength=entry.strength.value,
-            what=what,
-            review_id=review_id,
-            item_no=item_no,
-            status=status,
-        )
+        insert(page_event),
+        [
+            {
+                "at": one.at,
+                "person": one.entry.person,
+                "strength": one.entry.strength.value,
+                "what": one.what,
+                "review_id": one.review_id,
+                "item_no": one.item_no,
+                "status": one.status,
+            }
+            for one in visits
+        ],
     )
-
-
-def links_since(transaction: Connection, person: str, since: datetime) -> int:
-    """Count the links that were given out to somebody since a time."""
-    of = page_entry.c
-    query = select(of.token_sha256).where(
-        of.kind == "link", of.person == person, of.made_at >= since
-    )
-    return len(transaction.execute(query).all())
-
-
-def in_hours(now: datetime, hours: float) -> datetime:
-    """Give a time some hours later."""
-    return now + timedelta(hours=hours)
 
 
 def _digest(secret: str) -> str:
