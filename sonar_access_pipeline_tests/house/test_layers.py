@@ -127,7 +127,7 @@ ONLY_IN = {
     "typst": {"evidence"},
     "cryptography": {"evidence"},
     "deflate": {"evidence"},
-    "fsspec": {"evidence"},
+    "fsspec": {"evidence", "published"},
     "rfc3161_client": {"evidence"},
     "PIL": {"orchestration"},
     "http.server": {"simulator"},

@@ -17,6 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.support.paged import HEADER, Paged, served
 from sonar_access_pipeline_tests.support.programs import needs, place_of
 from sonar_access_pipeline_tests.support.reviewing import (
@@ -32,7 +33,9 @@ PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
 ZOOMED = {"width": 640, "height": 450}
 """A desk at 200 %: half the room for everything."""
+SIZES = (DESK, ZOOMED, PHONE) if THOROUGH else (PHONE,)
 HELPER = "helper@example.com"
+pytestmark = pytest.mark.waits
 
 
 @pytest.fixture
@@ -187,7 +190,7 @@ def test_no_page_shuts_anybody_out_in_any_size(tmp_path: Path) -> None:
     ]  # fmt: skip
     found: dict[str, list[str]] = {}
     with served(here, tmp_path) as page:
-        for size in (DESK, ZOOMED, PHONE):
+        for size in SIZES:
             with browser(page, OWNER, size=size) as tab:
                 for path in paths:
                     tab.goto(f"{page.address}{path}")

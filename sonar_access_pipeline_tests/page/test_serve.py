@@ -106,7 +106,7 @@ def test_it_serves_this_machine_alone_and_believes_what_is_said(
     assert [one.item_no for one in here.review().decisions] == [number]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "reviews.example.com"])
+@pytest.mark.parametrize("host", ["::", "reviews.example.com"])
 def test_where_nobody_could_be_known_it_does_not_start(
     here: Reviewed, tmp_path: Path, host: str
 ) -> None:

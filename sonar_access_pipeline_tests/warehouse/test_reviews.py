@@ -59,6 +59,9 @@ from sonar_access_pipeline_tests.support.reviewing import (
     without,
 )
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short PostgreSQL alone: the page's tests ask SQLite."""
+
 
 @pytest.fixture
 def here(warehouse: Warehouse, tmp_path: Path) -> Reviewed:
