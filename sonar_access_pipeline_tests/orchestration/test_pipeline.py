@@ -473,7 +473,7 @@ def test_a_run_without_settings_fails_with_a_sentence(tmp_path: Path) -> None:
 
 
 def test_progress_and_waiting_are_in_the_log_of_the_run(small: Company) -> None:
-    small.simulator.faults.add("permissions/users", faults.status(429, Retry_After="1"))
+    small.simulator.faults.add("permissions/users", faults.status(429, Retry_After="3"))
     result = small.live(0)
     assert result.success
     said = [record.user_message for record in small.instance.all_logs(result.run_id)]

@@ -58,6 +58,9 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of, unguard
 from sonar_access_pipeline_tests.support.company import Company, company
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 ONE = World(
     members={"ada": "Ada"},
     groups={"1": "Members"},

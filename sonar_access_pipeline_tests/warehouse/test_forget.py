@@ -39,6 +39,9 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of, unguard
 from sonar_access_pipeline_tests.warehouse.test_history import Company, Day, complete_days
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 NOW = EPOCH + timedelta(days=400)
 MAIL = "bob@example.org"
 

@@ -237,6 +237,7 @@ def test_every_question_is_compared() -> None:
     assert set(questions()) == set(EXPECTED) == set(ANSWERED)
 
 
+@pytest.mark.proofs("sqlite")
 def test_every_answer_is_what_was_true(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
         rows = {
@@ -286,6 +287,7 @@ def asked_abroad(here: Company, question: str) -> Rows:
         return [tuple(row) for row in transaction.execute(text(questions()[question]))]
 
 
+@pytest.mark.proofs("sqlite")
 def test_the_sql_of_a_date_and_the_command_of_it_give_the_same_rows_in_every_time_zone(
     lived: Company,
 ) -> None:

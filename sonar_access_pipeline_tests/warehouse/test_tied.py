@@ -23,6 +23,9 @@ from sonar_access_pipeline.warehouse.raw.retention import drop_bodies
 from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of, unguard
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 BASE = World(
     members={"ada": "Ada", "bob": "Bob", "cleo": "Cleo"},
     groups={"1": "Members", "2": "Owners"},
