@@ -67,6 +67,9 @@ from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline.warehouse.schema import history_tables
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 EVERYTHING = frozenset(Scope)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -34,6 +34,9 @@ from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.sealed import sealing, signer
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 HOSTILE = [
     '=HYPERLINK("http://x")',
     "+1",

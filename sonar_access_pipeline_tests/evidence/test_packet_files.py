@@ -46,6 +46,9 @@ from sonar_access_pipeline_tests.evidence.test_evidence import HOSTILE, WINDOW, 
 from sonar_access_pipeline_tests.support import font
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 ALL_SCOPES = tuple(Scope)
 DAY = EPOCH.date()
 

@@ -188,6 +188,8 @@ def test_no_page_shuts_anybody_out_in_any_size(tmp_path: Path) -> None:
         "/r/2/owner", "/r/1/owner", "/follow-up", "/connections", "/packets", f"/packets/{digest}",
         "/r/99",
     ]  # fmt: skip
+    # Where time is short, one of each kind.
+    paths = paths if THOROUGH else paths[:8:2] + paths[8::3]
     found: dict[str, list[str]] = {}
     with served(here, tmp_path) as page:
         for size in SIZES:

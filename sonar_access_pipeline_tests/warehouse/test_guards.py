@@ -46,6 +46,9 @@ from sonar_access_pipeline.warehouse.schema_page import PAGE_TABLES
 from sonar_access_pipeline.warehouse.schema_reviews import REVIEW_TABLES
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 DAYS = [EPOCH + timedelta(days=number, seconds=10) for number in range(4)]
 
 

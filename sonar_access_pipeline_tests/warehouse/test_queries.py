@@ -330,6 +330,7 @@ def test_readme_asks_as_the_documented_questions_do() -> None:
     assert ours.strip() in readme
 
 
+@pytest.mark.proofs("sqlite")
 def test_times_are_told_in_utc_whatever_the_session_says(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
         (moment,) = transaction.execute(

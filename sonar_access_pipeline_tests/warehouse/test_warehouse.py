@@ -44,6 +44,9 @@ from sonar_access_pipeline.warehouse.schema import (
 from sonar_access_pipeline.warehouse.views import VIEWS, sync_coverage
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 
+pytestmark = pytest.mark.proofs("sqlite")
+"""Where time is short, PostgreSQL alone."""
+
 ONE = World(
     members={"ada": "Ada"},
     groups={"1": "Members"},
