@@ -50,6 +50,22 @@ class Wanted:
 
 _later_assignment, _later_decision = aliased(review_assignment), aliased(review_decision)
 _given, _decided, _item = review_assignment.c, review_decision.c, review_item.c
+_any_decision = aliased(review_decision)
+_DECISION_IN_FORCE = (
+    select(_any_decision.c.decision_id)
+    .where(
+        _any_decision.c.review_id == _item.review_id,
+        _any_decision.c.item_no == _item.item_no,
+        ~select(_later_decision.c.decision_id)
+        .where(_later_decision.c.supersedes == _any_decision.c.decision_id)
+        .exists(),
+    )
+    .correlate(review_item)
+    .scalar_subquery()
+)
+"""The decision in force on an item, looked up for each item. As a condition of the outer join
+PostgreSQL, which has no statistics of a young review, reads all decisions for each item.
+"""
 _IN_FORCE = review_item.join(
     review_assignment,
     and_(
@@ -61,13 +77,7 @@ _IN_FORCE = review_item.join(
     ),
 ).join(
     review_decision,
-    and_(
-        _decided.review_id == _item.review_id,
-        _decided.item_no == _item.item_no,
-        ~select(_later_decision.c.decision_id)
-        .where(_later_decision.c.supersedes == _decided.decision_id)
-        .exists(),
-    ),
+    _decided.decision_id == _DECISION_IN_FORCE,
     isouter=True,
 )
 """Items with who is to decide them and what is in force."""
