@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sonar_access_pipeline.alerts.causes import Cause
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
-from sonar_access_pipeline.published.parquet import PublishError
+from sonar_access_pipeline.published.parquet import NoParquetError, PublishError
 from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.sonarcloud.errors import SourceError, TokenRefusedError, UnavailableError
 from sonar_access_pipeline.warehouse.errors import (
@@ -59,6 +59,7 @@ FACTS = (
     Fact(WarehouseError, "warehouse", FAILED, Cause.WAREHOUSE, may_pass=True),
     Fact(UnreadableError, "evidence", UNREADABLE, Cause.UNEXPECTED, may_pass=True),
     Fact(EvidenceError, "evidence", FAILED, Cause.UNEXPECTED, may_pass=True),
+    Fact(NoParquetError, "published", FAILED, Cause.UNEXPECTED, may_pass=False),
     Fact(PublishError, "published", FAILED, Cause.UNEXPECTED, may_pass=True),
     Fact(SettingsError, "settings", WRONG_USE, Cause.SETTINGS, may_pass=False),
 )

@@ -502,7 +502,7 @@ class Settings(BaseSettings):
             raise ValueError("each connection is a table of its own, as [connections.acme]")
         return tuple({"name": name, **table} for name, table in value.items())
 
-    @field_validator("evidence_url")
+    @field_validator("evidence_url", "publish_url")
     @classmethod
     def _store(cls, value: str | None) -> str | None:
         if value is None or not ADDRESS.match(value):
@@ -510,7 +510,7 @@ class Settings(BaseSettings):
         scheme = value.partition(":")[0]
         if scheme != "file" and scheme not in STORES:
             raise ValueError(
-                "evidence is kept in a folder, or at an address that begins with"
+                "it is a folder, or an address that begins with"
                 f" {', '.join(f'{one}://' for one in STORES)}; what can be mounted can be used as a"
                 " folder"
             )
@@ -657,12 +657,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         update["signing_key"] = (
             f"{agent}{beside / expanded(Path(settings.signing_key.removeprefix(agent)))}"
         )
-    if (
-        settings.evidence_url is not None
-        and "evidence_url" in of_file
-        and not ADDRESS.match(settings.evidence_url)
-    ):
-        update["evidence_url"] = str(beside / expanded(Path(settings.evidence_url)))
+    for name in ("evidence_url", "publish_url"):
+        place: str | None = getattr(settings, name)
+        if place is not None and name in of_file and not ADDRESS.match(place):
+            update[name] = str(beside / expanded(Path(place)))
     return _complete(settings.model_copy(update=update), beside)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
+from sonar_access_pipeline.addresses import is_loopback
 from sonar_access_pipeline.cli.base import end, load, say
 from sonar_access_pipeline.errors import FAILED
 from sonar_access_pipeline.settings_errors import SettingsError
@@ -129,13 +129,13 @@ def _entering(settings: Settings, warehouse: Warehouse, roles: Roles, host: str)
     mail = settings.mail_url
     is_mailed = mail is not None and page is not None and page.startswith("https://")
     elsewhere = None if page is None else urlsplit(page).hostname
-    if not is_mailed and elsewhere is not None and not _is_loopback(elsewhere):
+    if not is_mailed and elsewhere is not None and not is_loopback(elsewhere):
         raise SettingsError(
             f"Nobody could be known at {page}: set review.assertion (an identity proxy), or"
             " SONAR_ACCESS_MAIL_URL with an address that begins with https. A page that believes"
             " what people say serves this machine alone: leave review.page out."
         )
-    if not is_mailed and not _is_loopback(host):
+    if not is_mailed and not is_loopback(host):
         raise SettingsError(
             f"Nobody could be known at {host}: set review.assertion (an identity proxy), or"
             " SONAR_ACCESS_MAIL_URL and review.page with https; or serve this machine alone, with"
@@ -166,13 +166,6 @@ def _entering(settings: Settings, warehouse: Warehouse, roles: Roles, host: str)
         known=known,
         people=people,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _now() -> datetime:

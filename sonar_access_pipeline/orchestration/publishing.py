@@ -9,11 +9,10 @@ from typing import Any
 import dagster as dg
 
 from sonar_access_pipeline.orchestration.failures import working
-from sonar_access_pipeline.orchestration.metadata import column_schema, table_of
+from sonar_access_pipeline.orchestration.metadata import table_of
 from sonar_access_pipeline.orchestration.resources import Resources
 from sonar_access_pipeline.published.parquet import publish
 from sonar_access_pipeline.settings import Connection
-from sonar_access_pipeline.warehouse.views import current_access
 
 
 def published_asset(connection: Connection, resources: Resources, to: str) -> dg.AssetsDefinition:
@@ -24,16 +23,13 @@ def published_asset(connection: Connection, resources: Resources, to: str) -> dg
         key=dg.AssetKey([connection.name, "published"]),
         group_name="published",
         description=(
-            "Every history table and view of the organization as Parquet, with a manifest of rows"
-            " and digests: where there is none, what lies there is not whole."
+            "The history tables and views of the organization, but for e-mail addresses, as Parquet"
+            " files with a manifest of rows and digests: where there is none, what lies there is"
+            " not whole."
         ),
         owners=list(resources.settings.owners),
         kinds={"parquet"},
         deps=[dg.AssetKey([connection.name, "evidence_packet"])],
-        metadata={
-            "dagster/table_name": current_access.name,
-            "dagster/column_schema": column_schema(current_access),
-        },
     )
     def published(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with working(context), resources.warehouse() as warehouse:
@@ -41,7 +37,7 @@ def published_asset(connection: Connection, resources: Resources, to: str) -> dg
         rows = [{"table": one.name, "rows": one.rows, "bytes": one.bytes} for one in files]
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": sum(one.rows for one in files),
+                "rows": sum(one.rows for one in files),
                 "bytes": sum(one.bytes for one in files),
                 "tables": table_of(rows, ("table", "rows", "bytes")),
             }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -21,7 +21,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route as Path
 
 from sonar_access_pipeline.access.review.facts import Strength
-from sonar_access_pipeline.page.asking import Office
+from sonar_access_pipeline.page.asking import Office, RefusedError
+from sonar_access_pipeline.page.forms import form_of
 from sonar_access_pipeline.page.looks import rendered
 from sonar_access_pipeline.page.who import (
     LINK_HOURS,
@@ -37,7 +38,6 @@ from sonar_access_pipeline.warehouse.reviews.visitors import Entry
 
 LINKS_AN_HOUR = 5
 """Links that are mailed to one person in an hour."""
-LARGEST_FORM = 4096
 LOG = logging.getLogger("sonar_access_pipeline.page")
 Refuse = Callable[[int, str], Response]
 
@@ -128,14 +128,16 @@ class BySession:
             return HTMLResponse(rendered("login.html.j2", values))
 
         async def entered(request: Request) -> Response:
-            form = await _form(request)
-            if form is None:
-                return refuse(413, "That is more than any form of this page has.")
-            person = form.get("person", "").strip()
+            try:
+                form = await form_of(request)
+            except RefusedError as error:
+                return refuse(error.status, error.sentence)
+            person, onward = (form.get(name, [""])[0] for name in ("person", "next"))
+            person = person.strip()
             if not person or len(person) > 320 or not person.isprintable():
                 return refuse(422, "Say who you are.")
             if self.mail is None:
-                return await run_in_threadpool(self._let_in, person, form.get("next", "/"))
+                return await run_in_threadpool(self._let_in, person, onward)
             # The same answer, and as fast, whoever it is: nobody learns here who reviews.
             mailing = BackgroundTask(self._mailed, office, person)
             return HTMLResponse(rendered("mailed.html.j2", {}), background=mailing)
@@ -213,12 +215,3 @@ def _onward(path: str) -> str:
     """Give a page of ours to go on to; never another host's."""
     is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_ours and "\\" not in path else "/"
-
-
-async def _form(request: Request) -> dict[str, str] | None:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_FORM:
-            return None
-    return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))

@@ -525,47 +525,40 @@ def _conflicts(found: Review) -> list[Asked]:
 
 def close(ask: Ask) -> Answer:
     """End a review that is not complete."""
-    review_id = ask.number("review")
-    office = ask.office
-    with office.warehouse.read() as transaction:
+    with ask.office.warehouse.read() as transaction:
         _require_owner(ask, _seen(ask, transaction).heading)
     reason = ask.word("reason").strip()
     if not reason:
         raise RefusedError(422, "Say why: it stands in the record.")
-    _change(
-        lambda: facts.note(
-            office.warehouse,
-            review_id,
-            EventKind.CLOSED_INCOMPLETE,
-            by=ask.person,
-            reason=reason,
-            clock=office.clock,
-        )
-    )
-    return Moved(f"/r/{review_id}/owner")
+    _noted(ask, EventKind.CLOSED_INCOMPLETE, reason)
+    return Moved(f"/r/{ask.number('review')}/owner")
 
 
 def note(ask: Ask) -> Answer:
     """Note a ticket, or anything else, about an item: it closes nothing."""
-    number, review_id = ask.number("item"), ask.number("review")
-    office = ask.office
+    number = ask.number("item")
     text = ask.word("text").strip()
-    with office.warehouse.read() as transaction:
+    with ask.office.warehouse.read() as transaction:
         seen = _seen(ask, transaction)
-        row = listing.item(transaction, review_id, number)
+        row = listing.item(transaction, seen.review_id, number)
     own = row is not None and ask.is_mine(row["reviewer"])
     ask.require(May.NOTE, seen.heading["organization_key"], is_own=own)
     if not text or len(text) > 1000:
         raise RefusedError(422, "Write a note of at most 1,000 characters.")
+    _noted(ask, EventKind.NOTED, text, number)
+    return Moved("/follow-up")
+
+
+def _noted(ask: Ask, kind: EventKind, reason: str, item_no: int | None = None) -> None:
+    office, review_id = ask.office, ask.number("review")
     _change(
         lambda: facts.note(
             office.warehouse,
             review_id,
-            EventKind.NOTED,
+            kind,
             by=ask.person,
-            reason=text,
+            reason=reason,
             clock=office.clock,
-            item_no=number,
+            item_no=item_no,
         )
     )
-    return Moved("/follow-up")

@@ -14,9 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonar_access_pipeline.page.asking import Answer, Ask, File, Moved, Office, RefusedError, Shown
 from sonar_access_pipeline.page.entering import Entering
+from sonar_access_pipeline.page.forms import LARGEST_BODY, NUL, form_of
 from sonar_access_pipeline.page.looks import POLICY, rendered
 from sonar_access_pipeline.page.recording import Record
 from sonar_access_pipeline.page.routes import ROUTES
@@ -36,13 +36,9 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.reviews import visitors
 
 LOG = logging.getLogger("sonar_access_pipeline.page")
-LARGEST_BODY = 64 * 1024
-"""Bytes of a request."""
 PER_MINUTE = 600
 """Requests of one person in a minute: more than anybody decides, less than a program asks."""
 SAFE = frozenset({"GET", "HEAD"})
-NUL = "\0"
-"""What no database keeps in a text."""
 HEADERS = {
     "content-security-policy": POLICY,
     "cache-control": "no-store",
@@ -158,27 +154,6 @@ def _sentence(status: int, text: str) -> Response:
     return HTMLResponse(rendered("refused.html.j2", {"sentence": text}), status)
 
 
-async def body_of(request: Request) -> bytes:
-    """Read the body of a request. Raises `RefusedError` for one that is too large."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_BODY:
-            raise RefusedError(413, "That is more than any form of this page has.")
-    return body
-
-
-def form_of(body: bytes) -> dict[str, list[str]]:
-    """Read a form. Raises `RefusedError` for what is none."""
-    try:
-        form = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=2000)
-    except (UnicodeDecodeError, ValueError):
-        raise RefusedError(400, "The form cannot be read.") from None
-    if any(NUL in word for word in chain.from_iterable(form.values())):
-        raise RefusedError(400, "The form cannot be read.")
-    return form
-
-
 @dataclass
 class Site:
     """Answers the requests of people who are known."""
@@ -193,7 +168,7 @@ class Site:
 
         async def answer(request: Request) -> Response:
             try:
-                form = form_of(await body_of(request)) if request.method == "POST" else {}
+                form = await form_of(request) if request.method == "POST" else {}
                 return await run_in_threadpool(self._answered, route, request, form)
             except RefusedError as error:
                 return _sentence(error.status, error.sentence)

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sonar_access_pipeline.addresses import holds_more
+
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -28,6 +30,10 @@ COMPRESSION = "zstd"
 
 class PublishError(Exception):
     """Tables that could not be published; the sentence says why."""
+
+
+class NoParquetError(PublishError):
+    """pyarrow is not there: trying again does not help."""
 
 
 class Column(Protocol):
@@ -152,8 +158,14 @@ class _Place:
     def of(cls, to: str) -> _Place:
         import fsspec
 
+        if "://" in to and holds_more(to):
+            raise PublishError(
+                "An address of tables holds no user, password or options; set the variables of the"
+                " store's SDK."
+            )
+        place = to if "://" in to else str(Path(to).expanduser())
         try:
-            system, path = fsspec.core.url_to_fs(to)
+            system, path = fsspec.core.url_to_fs(place)
         except (ImportError, ValueError) as error:
             raise PublishError(f"{to} is no place to write to: {error}.") from None
         return cls(system, path.rstrip("/"), to)
@@ -167,8 +179,8 @@ class _Place:
                 self.system.rm_file(manifest)
             for name in (*names, MANIFEST):
                 self._put(scratch / name, f"{self.path}/{name}")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except Exception as error:  # noqa: BLE001  # each store has errors of its own, and their words may hold credentials
+            reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
             raise PublishError(
                 f"The tables cannot be written to {self.said}: {reason}. Without {MANIFEST} what is"
                 " there is not whole."
@@ -188,6 +200,6 @@ def _require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise PublishError(
+        raise NoParquetError(
             "Parquet needs pyarrow: pip install 'sonar-access-pipeline[parquet]'."
         ) from None

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "roster": {"access", "texts"},
     "settings_review": {"access", "settings_page"},
     "settings_page": set(),
-    "published": {"warehouse"},
+    "published": {"addresses", "warehouse"},
     "page": {"access", "evidence", "settings_page", "warehouse"},
     "settings": {
         "access",

@@ -214,14 +214,15 @@ def test_paths_in_a_settings_file_lie_beside_it_and_others_where_somebody_works(
     write_config(
         tmp_path / "etc",
         "data_dir = 'data'\nsigning_key = 'agent:key.pub'\ntimestamp_certificates ="
-        " 'authority.pem'\nevidence_url = 'packets'\n[connections.acme]\norganization = 'acme'\n",
+        " 'authority.pem'\nevidence_url = 'packets'\npublish_url = 'tables'\n"
+        "[connections.acme]\norganization = 'acme'\n",
     )
     monkeypatch.setenv("SONAR_ACCESS_CONFIG", str(tmp_path / "etc" / "config.toml"))
     here = tmp_path / "etc"
     found = load()
     assert (found.data_dir, found.signing_key) == (here / "data", f"agent:{here / 'key.pub'}")
     assert found.timestamp_certificates == here / "authority.pem"
-    assert found.evidence == str(here / "packets")
+    assert (found.evidence, found.publish_url) == (str(here / "packets"), str(here / "tables"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for said, meant in (
         ("~/packets", "home/packets"),
@@ -300,6 +301,7 @@ def test_the_simple_connection_takes_its_token_from_a_file_too_but_not_from_two_
         "evidence_url = 's3://AKIA:sqp-5ecret@bucket/x'\n",
         "evidence_url = 's3://bucket/x?token=sqp-5ecret'\n",
         "evidence_url = 's3:/bucket/x'\n",
+        "publish_url = 's3://AKIA:sqp-5ecret@bucket/x'\n",
         "evidence_url = 'sftp://somebody:sqp-5ecret@host/x'\n",
         (
             "timestamp_url = 'https://us:sqp-5ecret@stamps.example.com'\ntimestamp_certificates ="

@@ -5,11 +5,12 @@ full, or well.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from sonar_access_pipeline_tests.support.loopback import running
 
 
 @dataclass
@@ -62,11 +63,5 @@ def mailbox() -> Iterator[Mailbox]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     box = Mailbox(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield box
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_string
 from email.policy import default
+
+from sonar_access_pipeline_tests.support.loopback import running
 
 
 @dataclass
@@ -61,11 +62,5 @@ def post() -> Iterator[Post]:
 
     server = Server(("127.0.0.1", 0), Handler)
     box = Post(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield box
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

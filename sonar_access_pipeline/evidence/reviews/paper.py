@@ -29,7 +29,10 @@ MEANINGS = {
     Strength.DECLARED: "they said who they are, and nothing proved it",
 }
 LIMITS = (
-    ("whether access was used", "SonarQube Cloud does not tell it, so nobody could go by it"),
+    (
+        "whether access was used",
+        "SonarCloud does not show it to an organization's admin, so nobody could go by it",
+    ),
     (
         "who sat at the keyboard",
         "each decision says how it is known who decided; 'declared' proves nothing",
