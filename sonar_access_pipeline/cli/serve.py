@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,11 +49,10 @@ def serve(settings: Settings, host: str, port: int) -> None:
         app = built(settings, host, port)
     except SettingsError as error:
         end(str(error), FAILED)
+    listening = _listening(host, port)
     say(address(settings, host, port), label="The reviewers' page:", style="bold green")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -59,6 +60,21 @@ def serve(settings: Settings, host: str, port: int) -> None:
         limit_concurrency=500,
         h11_max_incomplete_event_size=16 * 1024,
     )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Take the place before it is told to anybody."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        end(
+            f"The page cannot be served at {host}, port {port}: {error.strerror}. Name another"
+            " place with --host and --port.",
+            FAILED,
+        )
 
 
 def address(settings: Settings, host: str, port: int) -> str:

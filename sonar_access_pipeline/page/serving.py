@@ -118,7 +118,7 @@ class Guard:
         if scope["path"] in ("/alive", "/ready") and scope["method"] in SAFE:
             return None
         if headers.get("host", "").lower() not in self._hosts:
-            return 421, "This page is not served under that name."
+            return 421, f"This page is served at {self._origin}, and under no other name."
         if scope["method"] in SAFE:
             return None
         if scope["method"] != "POST":

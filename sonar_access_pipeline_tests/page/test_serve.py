@@ -4,6 +4,7 @@ people can be known.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -112,6 +113,13 @@ def test_where_nobody_could_be_known_it_does_not_start(
 ) -> None:
     said = refused(tmp_path, "--host", host)
     assert f"Nobody could be known at {host}" in said
+
+
+def test_a_place_that_is_taken_is_said_before_any_address(here: Reviewed, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refused(tmp_path, "--port", port)
+    assert said.startswith(f"Error: The page cannot be served at 127.0.0.1, port {port}: ")
 
 
 def test_mail_needs_a_page_with_https(here: Reviewed, tmp_path: Path) -> None:
