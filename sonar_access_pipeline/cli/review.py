@@ -634,12 +634,12 @@ def review_read(review_id: int, file: str, person: str, record: bool) -> None:
 
 def _sheet(file: str) -> bytes:
     """Read a workbook: one of this machine, else of the evidence store's inbox."""
-    from sonar_access_pipeline.orchestration.reminding import INBOX
-    from sonar_access_pipeline.orchestration.resources import Resources
+    from sonar_access_pipeline.evidence.reviews.sheet import INBOX
+    from sonar_access_pipeline.evidence.stores import store_of
 
     path = Path(file)
     if not path.is_file() and path.parent == Path(INBOX):
-        return Resources(load()).store().read(INBOX, path.name)
+        return store_of(load().evidence).read(INBOX, path.name)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -70,8 +70,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
         end(
-            f"The page cannot be served at {host}, port {port}: {error.strerror}. Name another"
+            f"The page cannot be served at {host}, port {port}: {reason}. Name another"
             " place with --host and --port.",
             FAILED,
         )

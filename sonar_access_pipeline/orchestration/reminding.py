@@ -26,8 +26,6 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.reviews import facts
 from sonar_access_pipeline.warehouse.reviews.facts import BY_RULE
 
-INBOX = "inbox"
-"""The folder of the evidence store in which filled sheets lie."""
 TITLE = "SonarCloud access review"
 
 
@@ -100,7 +98,7 @@ def read_inbox(resources: Resources, warehouse: Warehouse, before: Sheets) -> Sh
     """
     store = resources.store()
     try:
-        names = store.listing(INBOX).bundles.get(INBOX, ())
+        names = store.listing(sheet.INBOX).bundles.get(sheet.INBOX, ())
     except EvidenceError:
         # The watch of evidence tells of a store that cannot be read.
         return before
@@ -110,7 +108,9 @@ def read_inbox(resources: Resources, warehouse: Warehouse, before: Sheets) -> Sh
             found[name] = before.faults[name]
             continue
         try:
-            found[name] = _looked_at(resources, warehouse, name, store.read(INBOX, name)) or ""
+            found[name] = (
+                _looked_at(resources, warehouse, name, store.read(sheet.INBOX, name)) or ""
+            )
         except (EvidenceError, WarehouseError) as error:
             found[name] = str(error)
     return Sheets(found)
@@ -145,6 +145,6 @@ def _looked_at(resources: Resources, warehouse: Warehouse, name: str, body: byte
 def _how_to_record(about: sheet.About, name: str) -> Iterator[str]:
     yield "Nothing of this is recorded. If it is what you meant, have it recorded:"
     yield (
-        f"sonar-access review read {about.review_id} {INBOX}/{name} --from {about.reviewer}"
+        f"sonar-access review read {about.review_id} {sheet.INBOX}/{name} --from {about.reviewer}"
         " --record"
     )

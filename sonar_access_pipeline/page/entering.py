@@ -39,7 +39,6 @@ from sonar_access_pipeline.warehouse.reviews.visitors import Entry
 LINKS_AN_HOUR = 5
 """Links that are mailed to one person in an hour."""
 LOG = logging.getLogger("sonar_access_pipeline.page")
-Refuse = Callable[[int, str], Response]
 
 
 class Entering(Protocol):
@@ -57,7 +56,7 @@ class Entering(Protocol):
         is none.
         """
 
-    def routes(self, office: Office, refuse: Refuse) -> Sequence[Path]:
+    def routes(self, office: Office) -> Sequence[Path]:
         """Build the pages by which one comes in and leaves."""
 
 
@@ -78,7 +77,7 @@ class ByAssertion:
         """Give None: the proxy brings people."""
         return None
 
-    def routes(self, office: Office, refuse: Refuse) -> Sequence[Path]:
+    def routes(self, office: Office) -> Sequence[Path]:
         """Give no page: the proxy has them."""
         return ()
 
@@ -118,7 +117,7 @@ class BySession:
         """Give the page on which one comes in."""
         return f"/login?next={quote(path, safe='/')}"
 
-    def routes(self, office: Office, refuse: Refuse) -> Sequence[Path]:
+    def routes(self, office: Office) -> Sequence[Path]:
         """Build the pages by which one comes in and leaves."""
 
         async def login(request: Request) -> Response:
@@ -128,14 +127,11 @@ class BySession:
             return HTMLResponse(rendered("login.html.j2", values))
 
         async def entered(request: Request) -> Response:
-            try:
-                form = await form_of(request)
-            except RefusedError as error:
-                return refuse(error.status, error.sentence)
+            form = await form_of(request)
             person, onward = (form.get(name, [""])[0] for name in ("person", "next"))
             person = person.strip()
             if not person or len(person) > 320 or not person.isprintable():
-                return refuse(422, "Say who you are.")
+                raise RefusedError(422, "Say who you are.")
             if self.mail is None:
                 return await run_in_threadpool(self._let_in, person, onward)
             # The same answer, and as fast, whoever it is: nobody learns here who reviews.
@@ -151,7 +147,9 @@ class BySession:
                 visitors.used, self.warehouse, "link", secret, self.clock
             )
             if entry is None:
-                return refuse(410, "The link was used already, or is too old; ask for another.")
+                raise RefusedError(
+                    410, "The link was used already, or is too old; ask for another."
+                )
             return await run_in_threadpool(self._session, entry, "/")
 
         async def left(request: Request) -> Response:

@@ -136,13 +136,6 @@ class Guard:
         return None
 
 
-def _unanswered() -> Response:
-    LOG.exception("the warehouse refused what the page asked")
-    return _sentence(
-        503, "The warehouse cannot be asked now; look whether it was done, then try on."
-    )
-
-
 def _hosts(origin: str) -> frozenset[str]:
     parts = urlsplit(origin)
     assert parts.hostname is not None, "an origin was checked when it was set"
@@ -152,6 +145,26 @@ def _hosts(origin: str) -> frozenset[str]:
 def _sentence(status: int, text: str) -> Response:
     """Say in one sentence why a request is not fulfilled."""
     return HTMLResponse(rendered("refused.html.j2", {"sentence": text}), status)
+
+
+async def _missing(_: Request, error: Exception) -> Response:
+    return _sentence(404, "There is no such page.")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return _sentence(error.status, error.sentence)
+
+
+async def _unanswered(_: Request, error: Exception) -> Response:
+    LOG.error("the warehouse refused what the page asked", exc_info=error)
+    return _sentence(
+        503, "The warehouse cannot be asked now; look whether it was done, then try on."
+    )
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    return _sentence(500, "That failed, and it is our fault. Look whether it was done.")
 
 
 @dataclass
@@ -167,11 +180,8 @@ class Site:
         """Build what answers one address."""
 
         async def answer(request: Request) -> Response:
-            try:
-                form = await form_of(request) if request.method == "POST" else {}
-                return await run_in_threadpool(self._answered, route, request, form)
-            except RefusedError as error:
-                return _sentence(error.status, error.sentence)
+            form = await form_of(request) if request.method == "POST" else {}
+            return await run_in_threadpool(self._answered, route, request, form)
 
         return answer
 
@@ -182,8 +192,6 @@ class Site:
             visitor = self.entering.visitor(request.headers, cookies_of(request))
         except UnknownPersonError as error:
             return self._unknown(request, str(error))
-        except WarehouseError:
-            return _unanswered()
         if self.rates.is_too_much(visitor.person.casefold()):
             response = _sentence(429, "That is more than anybody reads; wait a minute.")
             response.headers["retry-after"] = "60"
@@ -198,8 +206,6 @@ class Site:
             response = self._page(
                 ask, Shown("refused.html.j2", {"sentence": error.sentence}, error.status)
             )
-        except WarehouseError:
-            return _unanswered()
         self._note(ask, route, response.status_code)
         return response
 
@@ -270,26 +276,26 @@ def application(office: Office, entering: Entering, per_minute: int = PER_MINUTE
             return PlainTextResponse("the warehouse cannot be asked\n", 503)
         return PlainTextResponse("ready\n")
 
-    async def missing(request: Request, error: Exception) -> Response:
-        return _sentence(404, "There is no such page.")
-
     @asynccontextmanager
     async def living(_: Starlette) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(record.close)
 
-    async def broken(request: Request, error: Exception) -> Response:
-        return _sentence(500, "That failed, and it is our fault. Look whether it was done.")
-
     routes = [
         Path("/alive", alive, methods=["GET"]),
         Path("/ready", ready, methods=["GET"]),
-        *entering.routes(office, _sentence),
+        *entering.routes(office),
         *(Path(one.path, site.endpoint(one), methods=[one.method]) for one in ROUTES),
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={404: missing, 405: missing, Exception: broken},
+        exception_handlers={
+            404: _missing,
+            405: _missing,
+            RefusedError: _refused,
+            WarehouseError: _unanswered,
+            Exception: _broken,
+        },
         lifespan=living,
     )
     return Guard(app, office.origin)

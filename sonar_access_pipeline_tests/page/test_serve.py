@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from sqlalchemy import make_url, text
+from sqlalchemy import create_engine, make_url, text
 
 from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
@@ -82,9 +82,16 @@ def refused(folder: Path, *words: str, **more: str) -> str:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Reviewed]:
-    warehouse = Warehouse(sqlite_url(tmp_path / "warehouse.sqlite"))
+    with opened(sqlite_url(tmp_path / "warehouse.sqlite"), tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def opened(url: str, folder: Path) -> Iterator[Reviewed]:
+    """Open a review in an empty warehouse."""
+    warehouse = Warehouse(url)
     upgrade(warehouse)
-    found = Reviewed(warehouse, tmp_path)
+    found = Reviewed(warehouse, folder)
     found.live(0)
     found.open(found.packet(0))
     yield found
@@ -139,19 +146,12 @@ def test_a_page_with_an_address_does_not_believe_what_is_said(
 def test_it_works_as_role_review_behind_a_proxy_and_can_change_nothing_else(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    owner = Warehouse(postgresql_url)
-    upgrade(owner)
-    here = Reviewed(owner, tmp_path)
-    here.live(0)
-    here.open(here.packet(0))
-    with owner.write("test") as transaction:
-        transaction.execute(text("CREATE ROLE page_review LOGIN"))
-    grant(owner, "page_review", Role.REVIEW)
-    url = make_url(postgresql_url).set(username="page_review")
-    proxy = Proxy(tmp_path, lambda: datetime.now(UTC))
-    settings = tmp_path / "settings.toml"
-    port = free_port()
-    settings.write_text(f"""
+    with opened(postgresql_url, tmp_path) as here, role_of_its_own(here.warehouse):
+        url = make_url(postgresql_url).set(username="page_review")
+        proxy = Proxy(tmp_path, lambda: datetime.now(UTC))
+        settings = tmp_path / "settings.toml"
+        port = free_port()
+        settings.write_text(f"""
 [review]
 owner = "{OWNER}"
 fallback = "{FALLBACK}"
@@ -162,11 +162,10 @@ issuer = "https://idp.example.com"
 audience = "sonar-access"
 keys = "{proxy.file}"
 """)
-    more = {
-        "SONAR_ACCESS_CONFIG": str(settings),
-        "SONAR_ACCESS_WAREHOUSE_URL": url.render_as_string(hide_password=False),
-    }
-    try:
+        more = {
+            "SONAR_ACCESS_CONFIG": str(settings),
+            "SONAR_ACCESS_WAREHOUSE_URL": url.render_as_string(hide_password=False),
+        }
         with started(tmp_path, port, **more) as address:
             asking = Asking(address, {HEADER: proxy.says(FALLBACK)})
             number = here.review().reviewed_by(FALLBACK)[0]
@@ -175,8 +174,58 @@ keys = "{proxy.file}"
             assert asking.get("/connections").status_code == 200
             assert Asking(address, {}).get("/").status_code == 401
         assert len(here.review().decisions) == 1
+
+
+@contextmanager
+def role_of_its_own(warehouse: Warehouse) -> Iterator[None]:
+    """Have a user of PostgreSQL that may do what the page must, and nothing else."""
+    with warehouse.write("test") as transaction:
+        transaction.execute(text("CREATE ROLE page_review LOGIN"))
+    grant(warehouse, "page_review", Role.REVIEW)
+    try:
+        yield
     finally:
-        with owner.write("test") as transaction:
+        with warehouse.write("test") as transaction:
             transaction.execute(text("DROP OWNED BY page_review"))
             transaction.execute(text("DROP ROLE page_review"))
-        owner.close()
+
+
+def test_a_warehouse_that_is_away_is_said_and_when_it_is_back_the_page_goes_on(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    with (
+        opened(postgresql_url, tmp_path),
+        started(tmp_path, SONAR_ACCESS_WAREHOUSE_URL=postgresql_url) as address,
+    ):
+        asking = Asking(address, {})
+        asking.post("/login", {"person": FALLBACK})
+        with away(postgresql_url):
+            for answer in (
+                asking.get("/"),
+                asking.post("/r/1/1", {"choice": "keep"}),
+                asking.get("/login"),
+                asking.post("/login", {"person": FALLBACK}),
+                asking.post("/logout", {}),
+            ):
+                assert answer.status_code == 503, answer.url
+                assert "The warehouse cannot be asked now" in answer.text
+            assert asking.get("/ready").status_code == 503
+            assert asking.get("/alive").status_code == 200
+        assert "Review 1 of acme" in asking.get("/").text
+
+
+@contextmanager
+def away(url: str) -> Iterator[None]:
+    """Take a database away from everybody, and bring it back."""
+    name = make_url(url).database
+    server = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg2", database="postgres"),
+        isolation_level="AUTOCOMMIT",
+    )
+    leave = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    with server.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(leave, {"name": name})
+        yield
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+    server.dispose()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from sqlalchemy import text
 
 from sonar_access_pipeline.access.snapshot import Scope
+from sonar_access_pipeline.errors import fact_of
 from sonar_access_pipeline.published.parquet import MANIFEST, PublishError, publish
 from sonar_access_pipeline.warehouse.ask import streams
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -190,3 +192,29 @@ def test_after_each_sync_the_tables_lie_where_the_settings_say(
     frame = pd.read_parquet(place / "company" / "current_access.parquet")
     assert set(frame["organization_key"]) == {"acme"}
     assert (place / "company" / MANIFEST).exists()
+
+
+def test_without_pyarrow_it_says_what_to_install_and_is_not_tried_again(
+    here: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with here.warehouse() as warehouse, pytest.raises(PublishError, match="pip install") as caught:
+        publish(warehouse, str(tmp_path))
+    assert not fact_of(caught.value).may_pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_store_refuses_is_a_sentence_without_its_words(
+    here: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCredentialsError(Exception):
+        """As the SDK of a store raises it: nothing of ours, and no OSError."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentialsError("key AKIA5ECRET")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "makedirs", refuse)
+    with here.warehouse() as warehouse, pytest.raises(PublishError) as caught:
+        publish(warehouse, "memory://lake/tables")
+    assert "NoCredentialsError" in str(caught.value)
+    assert "AKIA5ECRET" not in str(caught.value)

@@ -54,6 +54,8 @@ COLUMNS = (
     SheetColumn(DIGEST, 20, is_hidden=True),
 )
 ANSWERS = frozenset({DECISION, GOES, REASON})
+INBOX = "inbox"
+"""The folder of the evidence store in which filled sheets lie."""
 LARGEST = 50 * 2**20
 """Bytes of a sheet, unpacked: ten thousand rows have a tenth of that."""
 MOST_REFUSALS = 20
