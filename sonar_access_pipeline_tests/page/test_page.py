@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -32,7 +33,7 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline.warehouse.raw.decisions import RETRACTED
 from sonar_access_pipeline.warehouse.raw.decisions import decide as say_of_snapshot
-from sonar_access_pipeline.warehouse.reviews import visitors
+from sonar_access_pipeline.warehouse.reviews import listing, visitors
 from sonar_access_pipeline.warehouse.reviews.facts import reassign
 from sonar_access_pipeline.warehouse.schema_page import page_end, page_entry, page_event
 from sonar_access_pipeline_tests.support.builders import EPOCH
@@ -558,14 +559,35 @@ def test_nothing_from_elsewhere_changes_anything(here: Reviewed, page: Paged) ->
         "too large": requests.post(
             url, data={**form, "reason": "x" * 70_000}, headers=ours, timeout=10
         ).status_code,
+        "too large, of no length": requests.post(
+            url, data=iter([urlencode(form).encode(), b"x" * 70_000]),
+            headers={**ours, "Content-Type": "application/x-www-form-urlencoded"}, timeout=10,
+        ).status_code,
     }  # fmt: skip
     assert others == {
         "json": 415, "text": 415, "put": 405, "delete": 405, "get": 200, "another host": 421,
-        "too large": 413,
+        "too large": 413, "too large, of no length": 413,
     }  # fmt: skip
     assert decisions(here) == 0
     assert requests.post(url, data=form, headers=ours, timeout=10).status_code == 200, "followed"
     assert decisions(here) == 1, "an old browser says where it is from, and that is enough"
+
+
+@ON_BOTH
+def test_of_several_decisions_of_an_item_the_last_is_shown_once(
+    here: Reviewed, page: Paged
+) -> None:
+    asking, number = page.as_(FALLBACK), of(here, FALLBACK)
+    for choice in ("keep", "revoke", "keep"):
+        seen = field(asking.get(f"/r/1/{number}").text, "seen")
+        form = {"choice": choice, "reason": f"to {choice}", "seen": seen}
+        assert asking.post(f"/r/1/{number}", form).status_code == 303
+    with here.warehouse.read() as transaction:
+        rows, count = listing.items(transaction, 1, listing.Wanted(FALLBACK, "decided"))
+    assert count == 1
+    assert [(row["item_no"], row["decision"]) for row in rows] == [(number, "keep")]
+    last = max(one.decision_id for one in here.review().decisions)
+    assert rows[0]["decision_id"] == last
 
 
 def test_every_answer_forbids_what_is_not_ours_to_run_to_frame_and_to_keep(page: Paged) -> None:
