@@ -27,10 +27,10 @@ lint: $(VENV)/.development
 	$(BIN)/ruff format --check .
 types: $(VENV)/.development
 	$(BIN)/mypy
-tests: $(VENV)/.development
+tests: $(VENV)/.development $(VENV)/.dbt
 	$(BIN)/pytest -n 4 --dist worksteal
 
-proofs: $(VENV)/.development  ## the property and kill tests at full length, and the deployment on both databases (make test runs less of them)
+proofs: $(VENV)/.development $(VENV)/.dbt  ## the property and kill tests at full length, and the deployment on both databases (make test runs less of them)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 4 --dist worksteal
 
 stores: $(VENV)/.development  ## every object store whose server is on the PATH: minio, versitygw, azurite-blob, fake-gcs-server
@@ -70,6 +70,7 @@ lock:  ## resolve the locks anew (needs uv)
 	uv pip compile --quiet --upgrade $(LOCK) --group build -o requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade $(LOCK) --group build --extra k8s --extra s3 --extra google --extra azure --extra timestamp --extra parquet -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	uv pip compile --quiet --upgrade $(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	uv pip compile --quiet --upgrade $(LOCK) --group dbt -c requirements.lock -o integrations/dbt/requirements.lock
 LOCK := --universal --generate-hashes --no-strip-extras --no-annotate --no-header --python-version 3.11
 
 clean:  ## forget the environment and the demo
@@ -80,6 +81,12 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	@echo "installing from requirements.lock (once) ..."
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+# dbt needs older versions of what the other tools use: it lies in a folder beside them.
+$(VENV)/.dbt: integrations/dbt/requirements.lock $(VENV)/.runtime
+	@echo "installing dbt from integrations/dbt/requirements.lock (once) ..."
+	@rm -rf $(VENV)/dbt
+	@$(INSTALL) --require-hashes --target $(VENV)/dbt -r integrations/dbt/requirements.lock
 	@touch $@
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 	@echo "installing from requirements-dev.lock (once) ..."

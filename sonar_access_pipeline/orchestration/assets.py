@@ -25,6 +25,7 @@ from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.evidence.verify import verify
 from sonar_access_pipeline.orchestration.failures import KIND, working
 from sonar_access_pipeline.orchestration.metadata import (
+    column_lineage,
     column_schema,
     control_table,
     gaps_of,
@@ -246,8 +247,9 @@ def _history_assets(
                 continue
             name = description.name
             change = moved[description.name]
-            numbers = {
+            numbers: dict[str, Any] = {
                 "dagster/row_count": change.rows,
+                "dagster/column_lineage": column_lineage(history_tables[name], connection.name),
                 "opened": change.opened,
                 "closed": change.closed,
             }

@@ -23,6 +23,7 @@ from sonar_access_pipeline.sonarcloud.pagination import Progress
 from sonar_access_pipeline.warehouse.ask import queries
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.raw.snapshots import Recorded
+from sonar_access_pipeline.warehouse.schema import raw_body
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -37,6 +38,34 @@ def column_schema(table: Table) -> dg.TableSchema:
             )
             for column in table.columns
         ]
+    )
+
+
+OF_TIMES = {
+    "organization_key": "organization_key",
+    "valid_from": "observed_at",
+    "valid_to": "observed_at",
+    "is_current": "observed_at",
+    "changed_after": "started_at",
+    "last_seen_at": "started_at",
+}
+"""Which column of a snapshot each of these columns of a history table comes from."""
+
+
+def column_lineage(table: Table, connection: str) -> dg.TableColumnLineage:
+    """Say where each column of a history table comes from: times from the snapshots, everything
+    else from what SonarCloud answered.
+    """
+    snapshot, answers = (dg.AssetKey([connection, name]) for name in ("raw_snapshot", "raw_body"))
+    return dg.TableColumnLineage(
+        {
+            column.name: [
+                dg.TableColumnDep(snapshot, OF_TIMES[column.name])
+                if column.name in OF_TIMES
+                else dg.TableColumnDep(answers, raw_body.c.zlib_body.name)
+            ]
+            for column in table.columns
+        }
     )
 
 

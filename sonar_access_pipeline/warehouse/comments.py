@@ -57,9 +57,9 @@ compares). On SQLite names and meanings are the same. All times are UTC; unknown
 
 def _described(found: Inspector, name: str) -> Iterator[str]:
     keys = (
-        set(found.get_pk_constraint(name)["constrained_columns"])
-        if name not in views.VIEWS
-        else set()
+        set(views.KEYS[name])
+        if name in views.VIEWS
+        else set(found.get_pk_constraint(name)["constrained_columns"])
     )
     yield (
         f"### `{name}`\n\n{found.get_table_comment(name)['text']}.\n\n| column | type | meaning"

@@ -24,6 +24,7 @@ from sonar_access_pipeline.warehouse.schema import (
     alert,
     alert_delivery,
     body_drop,
+    dim_rule,
     dropped_body,
     evidence_outbox,
     evidence_packet,
@@ -71,7 +72,11 @@ class Role(StrEnum):
 
 DERIVING = frozenset({Role.PIPELINE, Role.OPERATOR})
 """The kinds that derive, and so write what is derived."""
-DERIVED = frozenset({*history_tables, *views.VIEWS, history_observation.name, fct_follow_up.name})
+REWRITTEN = frozenset(
+    {*history_tables, history_observation.name, fct_follow_up.name, dim_rule.name}
+)
+"""The tables that are derived."""
+DERIVED = REWRITTEN | {*views.VIEWS}
 FACTS = frozenset(
     table.name
     for table in (
@@ -145,10 +150,7 @@ def privileges(role: Role) -> Mapping[str, str]:
         else [table for table in APPEND_ONLY if table not in DECIDED]
     )
     added = dict.fromkeys((table.name for table in noted), "SELECT, INSERT")
-    changed = dict.fromkeys(
-        (*history_tables, history_observation.name, fct_follow_up.name),
-        "SELECT, INSERT, UPDATE, DELETE",
-    )
+    changed = dict.fromkeys(REWRITTEN, "SELECT, INSERT, UPDATE, DELETE")
     people = {table.name: "SELECT, INSERT, UPDATE" for table in (*PEOPLE, *PAGED)}
     return {
         **everything,

@@ -415,6 +415,18 @@ rule_version = Table(
     ),
 )
 
+dim_rule = Table(
+    "dim_rule",
+    metadata,
+    column("rule_id", "the rule; docs/findings.md has them all", primary_key=True),
+    column("rule_version", "which version of it", primary_key=True),
+    required("title", "what it finds, as a sentence without its subject"),
+    comment=(
+        "Every version of every rule that this version of the pipeline knows, in words; written by"
+        " a sync, from the rules themselves"
+    ),
+)
+
 signed_head = Table(
     "signed_head",
     metadata,

@@ -180,6 +180,118 @@ finding_period = Table(
     ),
 )
 
+
+def _last_observed() -> Column[Any]:
+    return _column(
+        "last_observed_at", "end of the last observation: how old this answer is", UtcDateTime
+    )
+
+
+current_account = Table(
+    "current_account",
+    metadata,
+    _column(*ORGANIZATION),
+    *_known("login"),
+    _column("name", "display name, where the member list shows the account"),
+    _column("provider", "identity provider that signs it in; NULL where that was not read last"),
+    _column("is_member", "whether the member list shows it", Boolean),
+    _column(
+        "is_organization_admin",
+        "whether any of its permissions is to administer the organization",
+        Boolean,
+    ),
+    _column(
+        "admin_through", "each way in which it does: direct, or through which group; else empty"
+    ),
+    _column(
+        "is_admin_by_sonarcloud",
+        "SonarCloud's own statement in the member list, for comparison",
+        Boolean,
+    ),
+    _column("groups", "names of its groups"),
+    _column("organization_permissions", "its permissions on the organization, each with its way"),
+    _column(
+        "project_admin_count",
+        "how many projects it administers, in every way; NULL where projects were not read last",
+        Integer,
+    ),
+    _column("first_seen", "first observation that shows a right of it", UtcDateTime),
+    _column(
+        "access_unchanged_since",
+        "observation since which all its rights are as they are",
+        UtcDateTime,
+    ),
+    _column(
+        "last_change",
+        "last observation that shows a change of its rights; NULL where none does",
+        UtcDateTime,
+    ),
+    _last_observed(),
+    comment=(
+        "One account that any list of the last observation names, as in population.csv of a packet"
+        " (which has e-mail address, kind and owner besides: an address is for reviewers, the"
+        " others are the policy's)"
+    ),
+)
+
+current_finding = Table(
+    "current_finding",
+    metadata,
+    _column(*ORGANIZATION),
+    *_known("rule_id", "rule_version"),
+    _column("title", "what the rule finds, as a sentence without its subject"),
+    *_known("severity"),
+    _column("result", "fail, or not_evaluable: nobody can tell, and detail says why"),
+    *_known("subject_type", "subject"),
+    _column("name", "display name of the account or group"),
+    *_known("detail"),
+    _column(
+        "failing_since",
+        "first observation of an unbroken line in which the rule failed for the subject",
+        UtcDateTime,
+    ),
+    _column(
+        "changed_after",
+        "start of the observation before that one; NULL at the baseline",
+        UtcDateTime,
+    ),
+    _last_observed(),
+    comment=(
+        "One thing that a rule finds in the last observation, or that it cannot tell. Rules of a"
+        " window are asked for a packet only, and exceptions are the policy's: neither is here"
+    ),
+)
+
+daily_count = Table(
+    "daily_count",
+    metadata,
+    _column(*ORGANIZATION),
+    _column("partition_date", "the day, in UTC", Date),
+    _column("status", "what became of the day, as in sync_coverage"),
+    _column(
+        "observed_at",
+        "end of the day's last observation; NULL where there is none, or history lacks it still",
+        UtcDateTime,
+    ),
+    _column("members", "accounts in the member list", Integer),
+    _column("admins", "accounts that administer the organization, by whatever way", Integer),
+    _column("groups", "groups", Integer),
+    _column("group_members", "accounts in groups, once for each group", Integer),
+    _column("organization_permissions", "ways in which accounts hold permissions on it", Integer),
+    _column("projects", "projects; NULL where they were not read", Integer),
+    _column(
+        "project_permissions",
+        "permissions of accounts themselves on projects; NULL where they were not read",
+        Integer,
+    ),
+    _column("failing", "what rules of an observation find", Integer),
+    _column("not_evaluable", "what they cannot tell", Integer),
+    comment=(
+        "How many there were of each, day by day, from the first day to today: a day that was not"
+        " observed counts nothing, and is not filled in from its neighbours"
+    ),
+)
+
 review_item_status = Table(
     "review_item_status",
     metadata,
@@ -225,15 +337,34 @@ follow_up = Table(
     comment="One thing that a review decided to remove, and what observations say of it",
 )
 
-VIEWS = (
-    "observation",
-    "sync_coverage",
-    "fct_access_change",
-    "current_access",
-    "user_project_access",
-    "finding_period",
-    "review_item_status",
-    "review_status",
-    "follow_up",
-)
-"""Every view, in the order they build on each other."""
+_ACCESS_KEY = ("organization_key", *(column.name for column in FCT_USER_ACCESS.key))
+
+KEYS = {
+    "observation": ("snapshot_id",),
+    "sync_coverage": ("organization_key", "partition_date"),
+    "fct_access_change": (*_ACCESS_KEY, "closes", "changed_by"),
+    "current_access": _ACCESS_KEY,
+    "user_project_access": (
+        "organization_key",
+        "login",
+        "project_key",
+        "permission",
+        "granted_via",
+        "valid_from",
+    ),
+    "finding_period": ("organization_key", "rule_id", "subject_type", "subject", "valid_from"),
+    "review_item_status": ("review_id", "item_no"),
+    "review_status": ("review_id",),
+    "follow_up": ("decision_id",),
+    "current_account": ("organization_key", "login"),
+    "current_finding": ("organization_key", "rule_id", "subject_type", "subject"),
+    "daily_count": ("organization_key", "partition_date"),
+}
+"""The columns that name one row of each view, in the order in which views build on each other."""
+VIEWS = tuple(KEYS)
+"""Every view, in that order."""
+
+
+def key_of(table: Table) -> tuple[str, ...]:
+    """Return the columns that name one row of a table or view."""
+    return KEYS.get(table.name) or tuple(column.name for column in table.primary_key)

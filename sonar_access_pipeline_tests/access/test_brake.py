@@ -49,6 +49,8 @@ from sonar_access_pipeline.warehouse.raw.snapshots import record
 from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_of
 from sonar_access_pipeline_tests.support.company import Company, company, failure_sentence
 
+pytestmark = pytest.mark.proofs("sqlite")
+
 NOW = datetime.max.replace(tzinfo=UTC)
 
 
@@ -374,7 +376,6 @@ def test_a_confirmed_snapshot_takes_its_place_in_time_and_the_record_says_who_an
     assert len(members(here, 0) - members(here, 1)) >= 30, "a rebuild says the same"
 
 
-@pytest.mark.proofs("sqlite")
 def test_later_snapshots_held_for_the_same_reason_are_judged_again_after_a_decision(
     here: Company,
 ) -> None:
@@ -407,7 +408,6 @@ def test_a_retracted_snapshot_leaves_the_history_that_never_saw_it_and_later_hel
     assert members(here) == set(here.truth(0).names)
 
 
-@pytest.mark.proofs("sqlite")
 def test_retracting_an_observation_takes_it_out_of_history(here: Company) -> None:
     for number in range(3):
         assert here.live(number).success

@@ -15,17 +15,19 @@ from sonar_access_pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sonar_access_pipeline"
+DBT = ROOT / "integrations" / "dbt"
 PAGES = [
     ROOT / "README.md",
     PACKAGE / "alerts" / "runbook.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").rglob("README.md")),
+    DBT / "README.md",
 ]
 SOURCE = "\n".join(
     file.read_text()
-    for place in (PACKAGE, ROOT / "deploy", ROOT / "examples", ROOT / "benchmarks")
+    for place in (PACKAGE, *(ROOT / name for name in ("deploy", "examples", "benchmarks")), DBT)
     for file in sorted(place.rglob("*"))
-    if file.suffix in {".py", ".yaml", ".toml", ".txt", ".html", ".j2", ".lock"}
+    if file.suffix in {".py", ".sql", ".yml", ".yaml", ".toml", ".txt", ".html", ".j2", ".lock"}
     and "__pycache__" not in file.parts
 )
 

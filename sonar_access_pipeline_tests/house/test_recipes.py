@@ -27,6 +27,7 @@ LIKE_IT = {
             "sonar_access_pipeline/evidence/workbook.py",
             "sonar_access_pipeline/evidence/templates/report.html.j2",
             "docs/evidence.md",
+            "docs/queries.md",
         },
     ),
     "A setting": (
@@ -36,7 +37,10 @@ LIKE_IT = {
     "A history table": ("bridge_group_member", None),
     "A list of SonarCloud": ("user_tokens", {"sonar_access_pipeline/sonarcloud/client.py"}),
 }
-MADE = {"A column of a packet": {"docs/packet-dictionary.md"}, "A setting": {"docs/settings.md"}}
+MADE = {
+    "A column of a packet": {"docs/packet-dictionary.md", "docs/data-dictionary.md"},
+    "A setting": {"docs/settings.md"},
+}
 """By `make dictionary`."""
 SEARCHED = ("sonar_access_pipeline", "docs", "deploy")
 

@@ -29,6 +29,8 @@ from sonar_access_pipeline_tests.support.builders import World, snapshot_of
 from sonar_access_pipeline_tests.support.company import FIRST_DAY, Company, company, metadata_of
 from sonar_access_pipeline_tests.warehouse.test_history import expected, stored
 
+pytestmark = pytest.mark.proofs("sqlite")
+
 DAYS = 365 if THOROUGH else 92
 GAPS = {3, 4, 50, 60, 61, 62, 100, 200, 201, 202, DAYS - 1} & {*range(DAYS)}
 
@@ -74,7 +76,6 @@ def over(here: Company, first: int, last: int) -> dict[str, str]:
 
 
 @pytest.mark.waits
-@pytest.mark.proofs("sqlite")
 def test_many_days_are_derived_from_stored_snapshots_in_one_run_and_gaps_stay_gaps(
     here: Company,
 ) -> None:

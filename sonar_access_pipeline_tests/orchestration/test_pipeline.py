@@ -311,6 +311,12 @@ def test_checks_and_numbers_are_shown_and_no_person_and_no_token(
             "followed_up": True,
         }
     assert asset_numbers["dagster/row_count"] == len(here.truth(0).truth())
+    columns = {table.name: table.c for table in (raw_snapshot, raw_body)}
+    lineage = asset_numbers["dagster/column_lineage"].deps_by_column
+    assert set(lineage) == {column.name for column in history_tables["fct_user_access"].c}
+    for source in (one for sources in lineage.values() for one in sources):
+        assert source.asset_key in here.asset_keys
+        assert source.column_name in columns[source.asset_key.path[-1]]
     assert (asset_numbers["days"], asset_numbers["days_observed"], asset_numbers["gaps"]) == (
         1,
         1,

@@ -150,7 +150,7 @@ def test_what_is_written_is_of_whom_it_is_asked_sorted_and_nothing_is_changed_by
     with here.warehouse() as warehouse:
         before = _counts(warehouse)
         files = publish(warehouse, str(tmp_path / "other"), "somebody-else")
-        assert {one.rows for one in files} == {0}
+        assert {one.rows for one in files if one.name != "dim_rule"} == {0}
         publish(warehouse, str(tmp_path / "acme"), "acme")
         begins = pq.read_table(tmp_path / "acme" / "fct_user_access.parquet")["valid_from"]
         assert begins.to_pylist() == sorted(begins.to_pylist())

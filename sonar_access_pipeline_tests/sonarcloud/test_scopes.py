@@ -48,6 +48,8 @@ from sonar_access_pipeline_tests.support.reading import (
     serving,
 )
 
+pytestmark = pytest.mark.proofs("sqlite")
+
 PROJECTS = (Scope.CORE, Scope.PROJECT_PERMISSIONS)
 NOW = datetime.max.replace(tzinfo=UTC)
 
@@ -279,7 +281,6 @@ def test_an_answer_about_everybody_in_the_service_is_not_taken_for_the_organizat
     assert "1 of its accounts are no members" in str(details.reason)
 
 
-@pytest.mark.proofs("sqlite")
 def test_a_scope_switched_on_begins_with_a_baseline_and_switched_off_ends_without_revoking(
     with_projects: Company,
 ) -> None:

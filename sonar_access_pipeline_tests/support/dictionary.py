@@ -1,5 +1,6 @@
 """The data dictionary, made anew from a PostgreSQL of its own, that of packets, the table of
-settings and the page of commands: `python -m sonar_access_pipeline_tests.support.dictionary`.
+settings, the page of commands and the YAML of the dbt package:
+`python -m sonar_access_pipeline_tests.support.dictionary`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sonar_access_pipeline.settings import OF_FILE, PREFIX, Settings
 from sonar_access_pipeline.warehouse.comments import dictionary
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.migrations import upgrade
+from sonar_access_pipeline_tests.support import dbt_package
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILE, OF_PACKETS = DOCS / "data-dictionary.md", DOCS / "packet-dictionary.md"
@@ -90,6 +92,8 @@ def main() -> None:
     OF_PACKETS.write_text(markdown())
     OF_SETTINGS.write_text(with_settings(OF_SETTINGS.read_text()))
     OF_COMMANDS.write_text(commands())
+    dbt_package.SOURCES.write_text(dbt_package.sources())
+    dbt_package.MODELS.write_text(dbt_package.models())
     server = get_server(
         Path(tempfile.mkdtemp(prefix="sonar-access-")) / "pg", cleanup_mode="delete"
     )

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from sonar_access_pipeline.access.rules import RULES
 from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.columns import COLUMNS
@@ -29,6 +30,8 @@ from sonar_access_pipeline_tests.sonarcloud.test_scopes import project_rights
 from sonar_access_pipeline_tests.support import dictionary
 from sonar_access_pipeline_tests.support.company import Company, company
 from sonar_access_pipeline_tests.support.programs import new_database
+
+pytestmark = pytest.mark.proofs("sqlite")
 
 DOCS = Path(__file__).parents[2] / "docs"
 DAYS = (0, 1, 2, 3, 5, 6, 7)
@@ -155,6 +158,27 @@ EXPECTED: dict[str, Callable[[Company], Any]] = {
         for day in DAYS
     ],
     "Whose access has not changed for long?": unchanged,
+    "Who has access now, one line an account?": lambda here: sorted(
+        (
+            login,
+            login in here.truth(7).names,
+            {group.name for group in here.truth(7).groups.values() if login in group.members},
+        )
+        for login in {row[0] for row in everything(here, 7)}
+    ),
+    "What do rules find now, in words?": lambda here: {
+        RULES["one-admin"].title: False,
+        RULES["too-many-admins"].title: len(here.truth(7).admins()) > 5,
+    },
+    "How many members, admins and findings were there, day by day?": lambda here: [
+        (
+            str(here.day(day)),
+            "observed" if day in DAYS else "missing",
+            len(here.truth(day).names) if day in DAYS else None,
+            len(here.truth(day).admins()) if day in DAYS else None,
+        )
+        for day in range(8)
+    ],
     "Which days were not observed, and why?": lambda here: [(str(here.day(4)), "missing")],
 }
 ANSWERED: dict[str, Callable[[Rows], Any]] = {
@@ -190,6 +214,16 @@ ANSWERED: dict[str, Callable[[Rows], Any]] = {
         (str(row[0])[:10], row[1], row[2]) for row in rows
     ],
     "Whose access has not changed for long?": lambda rows: sorted(row[0] for row in rows),
+    "Who has access now, one line an account?": lambda rows: sorted(
+        (row[0], bool(row[2]), set(row[4].split("; ")) - {""}) for row in rows
+    ),
+    "What do rules find now, in words?": lambda rows: {
+        title: any(row[1] == title for row in rows)
+        for title in (RULES["one-admin"].title, RULES["too-many-admins"].title)
+    },
+    "How many members, admins and findings were there, day by day?": lambda rows: [
+        (str(row[0]), *row[1:4]) for row in rows
+    ],
     "Which days were not observed, and why?": lambda rows: [(str(row[0]), row[1]) for row in rows],
 }
 
@@ -237,7 +271,6 @@ def test_every_question_is_compared() -> None:
     assert set(questions()) == set(EXPECTED) == set(ANSWERED)
 
 
-@pytest.mark.proofs("sqlite")
 def test_every_answer_is_what_was_true(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
         rows = {
@@ -287,7 +320,6 @@ def asked_abroad(here: Company, question: str) -> Rows:
         return [tuple(row) for row in transaction.execute(text(questions()[question]))]
 
 
-@pytest.mark.proofs("sqlite")
 def test_the_sql_of_a_date_and_the_command_of_it_give_the_same_rows_in_every_time_zone(
     lived: Company,
 ) -> None:
@@ -330,7 +362,6 @@ def test_readme_asks_as_the_documented_questions_do() -> None:
     assert ours.strip() in readme
 
 
-@pytest.mark.proofs("sqlite")
 def test_times_are_told_in_utc_whatever_the_session_says(lived: Company) -> None:
     with lived.warehouse() as warehouse, warehouse.read() as transaction:
         (moment,) = transaction.execute(

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Table, Text, select
 
 from sonar_access_pipeline.access.rows import DIM_ACCOUNT_DETAIL
 from sonar_access_pipeline.warehouse import views
-from sonar_access_pipeline.warehouse.schema import history_observation, history_tables
+from sonar_access_pipeline.warehouse.schema import dim_rule, history_observation, history_tables
 from sonar_access_pipeline.warehouse.schema_reviews import fct_follow_up
 
 BATCH = 50_000
@@ -25,6 +25,7 @@ def published() -> list[Table]:
     """
     found = [
         *(table for name, table in history_tables.items() if name != DIM_ACCOUNT_DETAIL.name),
+        dim_rule,
         history_observation,
         fct_follow_up,
         *views.metadata.sorted_tables,
@@ -43,7 +44,7 @@ def stream(transaction: Connection, table: Table, organization_key: str | None) 
     """
     columns = columns_of(table)
     query = select(*columns)
-    if organization_key is not None:
+    if organization_key is not None and "organization_key" in table.c:
         query = query.where(table.c.organization_key == organization_key)
     order = _order(columns)
     is_postgresql = transaction.dialect.name == "postgresql"

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 
-from sqlalchemy import Connection, case, insert, select
+from sqlalchemy import Connection, case, delete, insert, select
 
 from sonar_access_pipeline.access.policy import FIRST_RULES, Policy, PolicyInForce
 from sonar_access_pipeline.access.rules import RULE_VERSIONS, RULES, Rule
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.errors import WarehouseError
-from sonar_access_pipeline.warehouse.schema import policy_version, rule_version
+from sonar_access_pipeline.warehouse.schema import dim_rule, policy_version, rule_version
 
 
 def record_policy(warehouse: Warehouse, policy: Policy, clock: Callable[[], datetime]) -> bool:
@@ -57,23 +57,37 @@ def _require_whole_roster(before: Policy, policy: Policy) -> None:
 def record_rules(warehouse: Warehouse, clock: Callable[[], datetime]) -> bool:
     """Have the rules of this version judge from now on; whether any is new.
 
-    What was observed before is judged as it was.
+    What was observed before is judged as it was. What each version of a rule finds, in words, is
+    written down for the views.
 
     Raises `WarehouseError` where a newer version has judged here: an older one would leave its
     rules out.
     """
+    titles = {(one, str(version), rule.title) for (one, version), rule in RULE_VERSIONS.items()}
     with warehouse.read() as transaction:
-        if not _unmet(transaction):
+        if not _unmet(transaction) and _titles(transaction) == titles:
             return False
     with warehouse.write("policy") as transaction:
-        for rule in _unmet(transaction):
+        unmet = _unmet(transaction)
+        for rule in unmet:
             values = {
                 "rule_id": rule.rule_id,
                 "rule_version": rule.version,
                 "in_force_from": clock(),
             }
             transaction.execute(insert(rule_version).values(**values))
-    return True
+        transaction.execute(delete(dim_rule))
+        names = [column.name for column in dim_rule.columns]
+        transaction.execute(
+            insert(dim_rule), [dict(zip(names, one, strict=True)) for one in sorted(titles)]
+        )
+    return bool(unmet)
+
+
+def _titles(transaction: Connection) -> set[tuple[str, str, str]]:
+    columns = dim_rule.c
+    query = select(columns.rule_id, columns.rule_version, columns.title)
+    return {(one, version, title) for one, version, title in transaction.execute(query)}
 
 
 def _unmet(transaction: Connection) -> list[Rule]:

@@ -19,7 +19,7 @@ from sonar_access_pipeline.warehouse.errors import WarehouseError
 from sonar_access_pipeline.warehouse.schema import SCHEMA
 
 VERSION_TABLE = "sonar_access_version"
-REVISIONS = ("0010", "0011", "0012")
+REVISIONS = ("0010", "0011", "0012", "0013")
 """Every released revision, oldest first.
 
 The last one is what this version of the pipeline reads and writes.
