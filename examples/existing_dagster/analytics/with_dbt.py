@@ -1,7 +1,7 @@
 """With dbt: the models of the package in integrations/dbt, whose sources are the assets of the
 connection by themselves, since the package names their keys.
 
-It needs dagster-dbt, and the manifest that `dbt parse` writes (ACCESS_DBT_PROJECT names the project).
+It needs dagster-dbt, and the manifest that `dbt parse` writes in the project ACCESS_DBT_PROJECT.
 """
 
 import os
