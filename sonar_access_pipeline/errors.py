@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sonar_access_pipeline.alerts.causes import Cause
+from sonar_access_pipeline.deliveries.errors import BusyError, DeliveryError
 from sonar_access_pipeline.evidence.errors import EvidenceError, UnreadableError
 from sonar_access_pipeline.published.parquet import NoParquetError, PublishError
 from sonar_access_pipeline.settings_errors import SettingsError
@@ -61,9 +62,11 @@ FACTS = (
     Fact(EvidenceError, "evidence", FAILED, Cause.UNEXPECTED, may_pass=True),
     Fact(NoParquetError, "published", FAILED, Cause.UNEXPECTED, may_pass=False),
     Fact(PublishError, "published", FAILED, Cause.UNEXPECTED, may_pass=True),
+    Fact(BusyError, "delivery", UNREADABLE, Cause.UNEXPECTED, may_pass=True),
+    Fact(DeliveryError, "delivery", FAILED, Cause.UNEXPECTED, may_pass=False),
     Fact(SettingsError, "settings", WRONG_USE, Cause.SETTINGS, may_pass=False),
 )
-EXPECTED = (SourceError, WarehouseError, EvidenceError, PublishError, SettingsError)
+EXPECTED = (SourceError, WarehouseError, EvidenceError, PublishError, DeliveryError, SettingsError)
 """Errors that end with their sentence alone; every other one is ours to mend."""
 STATUS_OF_KIND: Mapping[str, int] = {fact.kind: fact.status for fact in FACTS}
 """Exit status by the kind of failure of the run that it started: that of the last of its kind

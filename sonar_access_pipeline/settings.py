@@ -48,6 +48,7 @@ from sonar_access_pipeline.access.snapshot import Scope
 from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 from sonar_access_pipeline.private import expanded
 from sonar_access_pipeline.roster import RosterError, RosterRow, read_roster
+from sonar_access_pipeline.settings_delivery import DeliverySettings
 from sonar_access_pipeline.settings_errors import SettingsError
 from sonar_access_pipeline.settings_review import ReviewSettings, SeriesSettings
 from sonar_access_pipeline.settings_words import Written, sentences, unreadable
@@ -322,7 +323,7 @@ def _roster(file: Path, active: str) -> dict[str, str]:
     return known
 
 
-OF_FILE = frozenset({"connections", "policy", "review"})
+OF_FILE = frozenset({"connections", "policy", "review", "delivery"})
 """Settings that a file says, and no variable of the documentation."""
 
 
@@ -465,6 +466,9 @@ class Settings(BaseSettings):
     review: ReviewSettings = setting(
         ReviewSettings(), "who reviews access, and how often, as `[review]` in a settings file"
     )
+    delivery: tuple[DeliverySettings, ...] = setting(
+        (), "where evidence is put besides, each as `[[delivery]]` in a settings file"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -590,6 +594,28 @@ class Settings(BaseSettings):
                 f"organization '{twice[0]}' appears in two connections; its history has one source"
             )
         return self
+
+    @model_validator(mode="after")
+    def _deliverable(self) -> Settings:
+        connections = [connection.name for connection in self.connections]
+        names = [one.name for one in self.delivery]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two deliveries are named '{twice[0]}'; receipts go by the name")
+        for one in self.delivery:
+            if one.connection is None and len(connections) > 1:
+                raise ValueError(
+                    f"the delivery '{one.name}' does not say of which connection, and there are"
+                    " several"
+                )
+            if one.connection is not None and one.connection not in connections:
+                raise ValueError(
+                    f"the delivery '{one.name}' is of connection '{one.connection}', which is none"
+                )
+        return self
+
+    def deliveries_of(self, connection: Connection) -> tuple[DeliverySettings, ...]:
+        """Return the deliveries of a connection."""
+        return tuple(one for one in self.delivery if one.connection in (None, connection.name))
 
     def whole_policy(self) -> Policy:
         """Build the policy that is to be in force, with the roster as its file is now.
@@ -818,5 +844,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "exceptions": PolicyException,
     "review": ReviewSettings,
     "series": SeriesSettings,
+    "delivery": DeliverySettings,
 }
 """What can be set, by the name of the table that it stands in."""

@@ -12,6 +12,7 @@ import click
 from sonar_access_pipeline import __version__
 from sonar_access_pipeline.cli.alerts import alerts
 from sonar_access_pipeline.cli.base import OneSentence
+from sonar_access_pipeline.cli.deliver import deliver
 from sonar_access_pipeline.cli.evidence import evidence
 from sonar_access_pipeline.cli.export import export
 from sonar_access_pipeline.cli.questions import access, changes, coverage, findings, who
@@ -54,6 +55,7 @@ for command in (
     snapshot,
     alerts,
     export,
+    deliver,
     ui,
     demo,
     upgrade,

@@ -23,6 +23,7 @@ from sonar_access_pipeline.evidence.errors import EvidenceError
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.seal import seal, sign_head
 from sonar_access_pipeline.evidence.verify import verify
+from sonar_access_pipeline.orchestration.delivering import deliveries_asset
 from sonar_access_pipeline.orchestration.failures import KIND, working
 from sonar_access_pipeline.orchestration.metadata import (
     column_lineage,
@@ -71,7 +72,13 @@ def assets_of(
         _evidence_asset(connection, resources, partitions),
         reviews_asset(connection, resources),
         *_published(connection, resources),
+        *_delivered(connection, resources),
     ]
+
+
+def _delivered(connection: Connection, resources: Resources) -> list[dg.AssetsDefinition]:
+    has_any = resources.settings.deliveries_of(connection)
+    return [deliveries_asset(connection, resources)] if has_any else []
 
 
 def _published(connection: Connection, resources: Resources) -> list[dg.AssetsDefinition]:

@@ -24,6 +24,7 @@ from sonar_access_pipeline.warehouse.schema import (
     alert,
     alert_delivery,
     body_drop,
+    delivery,
     dim_rule,
     dropped_body,
     evidence_outbox,
@@ -98,6 +99,7 @@ FACTS = frozenset(
         evidence_outbox,
         evidence_store,
         evidence_statement,
+        delivery,
         *REVIEW_TABLES,
         page_event,
     )

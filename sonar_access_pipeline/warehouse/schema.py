@@ -537,6 +537,32 @@ evidence_statement = Table(
     ),
 )
 
+delivery = Table(
+    "delivery",
+    metadata,
+    column("delivery_id", "number in the order of delivering", Integer, primary_key=True),
+    required("name", "name of the delivery in the settings"),
+    required("kind", "kind of target"),
+    required("target", "where it went, without a secret"),
+    required("organization_key", "key of the organization"),
+    required("packet_digest", "digest of the packet that was delivered"),
+    required("as_of", "observation that the packet shows", UtcDateTime),
+    required("delivery_key", "what makes it the same delivery when it is sent again"),
+    required("accounts", "accounts of the packet", Integer),
+    required("parts", "JSON: name, rows, bytes and digest of each part"),
+    required("found", "whether all of it was there already", Boolean),
+    required("remote", "JSON: the ids that the target gave"),
+    column(
+        "read_back",
+        "whether what the target says it has is what was sent; NULL where it cannot be asked",
+        Boolean,
+    ),
+    required("delivered_at", "when", UtcDateTime),
+    required("pipeline_version", "version that delivered it"),
+    Index("ix_delivery_of_name", "organization_key", "name"),
+    comment="Receipts: evidence that was put where somebody else keeps it; append-only",
+)
+
 APPEND_ONLY = (
     raw_snapshot,
     raw_list,
@@ -556,6 +582,7 @@ APPEND_ONLY = (
     publication,
     evidence_store,
     evidence_statement,
+    delivery,
     *REVIEW_TABLES,
     *PAGE_TABLES,
 )

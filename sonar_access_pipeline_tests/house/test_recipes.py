@@ -25,9 +25,12 @@ LIKE_IT = {
             "sonar_access_pipeline/evidence/pdf.py",
             "sonar_access_pipeline/evidence/reviews/opening.py",
             "sonar_access_pipeline/evidence/workbook.py",
+            "sonar_access_pipeline/deliveries/targets/drata.py",
+            "sonar_access_pipeline/deliveries/targets/files.py",
             "sonar_access_pipeline/evidence/templates/report.html.j2",
             "docs/evidence.md",
             "docs/queries.md",
+            "docs/deliveries.md",
         },
     ),
     "A setting": (

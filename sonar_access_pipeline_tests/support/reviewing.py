@@ -19,7 +19,7 @@ from sonar_access_pipeline.access.review.facts import Choice, Part
 from sonar_access_pipeline.access.review.items import ReviewScope
 from sonar_access_pipeline.access.review.people import Person
 from sonar_access_pipeline.access.review.statements import TEXT_VERSION
-from sonar_access_pipeline.access.snapshot import Scope, Snapshot, Verdict
+from sonar_access_pipeline.access.snapshot import Scope, Snapshot, SourceKind, Verdict
 from sonar_access_pipeline.access.window import Window
 from sonar_access_pipeline.evidence.packet import build
 from sonar_access_pipeline.evidence.reviews.opening import Known, Wanted, opening_of
@@ -61,8 +61,15 @@ WITHOUT_GATE = replace(USUAL, user_permissions={})
 class Reviewed:
     """A warehouse whose days are lived one by one, and whose packets are reviewed."""
 
-    def __init__(self, warehouse: Warehouse, folder: Path, key: str = "acme") -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        folder: Path,
+        key: str = "acme",
+        source_kind: SourceKind = SourceKind.SIMULATED,
+    ) -> None:
         self.warehouse = warehouse
+        self.source_kind = source_kind
         self.key = key
         self.now = EPOCH
         self.sealing = sealing(folder / "evidence", clock=lambda: self.now)
@@ -73,7 +80,7 @@ class Reviewed:
 
     def live(
         self,
-        day: int,
+        day: float,
         world: World = USUAL,
         *,
         scopes: tuple[Scope, ...] = SCOPES,
@@ -81,7 +88,14 @@ class Reviewed:
     ) -> Snapshot:
         """Observe a day; some hours later it is `now`."""
         at = EPOCH + timedelta(days=day)
-        snapshot = snapshot_of(world, at, key=self.key, scopes=scopes, verdict=verdict)
+        snapshot = snapshot_of(
+            world,
+            at,
+            key=self.key,
+            scopes=scopes,
+            verdict=verdict,
+            source_kind=self.source_kind,
+        )
         record(self.warehouse, snapshot, lambda: at)
         derive(self.warehouse, self.key)
         self.now = at + timedelta(hours=3)

@@ -25,6 +25,7 @@ from sonar_access_pipeline.warehouse.schema import (
     APPEND_ONLY,
     alert,
     body_drop,
+    delivery,
     dropped_body,
     evidence_packet,
     evidence_statement,
@@ -225,6 +226,21 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(observed: Wareho
                 drop_id=1, organization_key="acme", reason="r", dropped_at=EPOCH
             ),
             insert(dropped_body).values(drop_id=1, body_sha256=digest),
+            insert(delivery).values(
+                name="n",
+                kind="file",
+                target="t",
+                organization_key="acme",
+                packet_digest="d",
+                as_of=EPOCH,
+                delivery_key="k",
+                accounts=1,
+                parts="[]",
+                found=False,
+                remote="{}",
+                delivered_at=EPOCH,
+                pipeline_version="v",
+            ),
         ):
             transaction.execute(statement)
     # What reviews state is in `test_reviews.py`, where there is a review; what the page keeps, in

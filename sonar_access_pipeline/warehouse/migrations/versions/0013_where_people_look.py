@@ -1,5 +1,5 @@
 """Views that answer in one line: accounts and findings as they are, and counts day by day; on
-PostgreSQL, access at a moment.
+PostgreSQL, access at a moment. And receipts of deliveries.
 """
 
 from sonar_access_pipeline.warehouse.migrations.sql_files import run

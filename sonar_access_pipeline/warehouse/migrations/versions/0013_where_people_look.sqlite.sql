@@ -5,6 +5,31 @@ CREATE TABLE dim_rule (
     CONSTRAINT pk_dim_rule PRIMARY KEY (rule_id, rule_version)
 )
 
+CREATE TABLE delivery (
+    delivery_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    organization_key TEXT NOT NULL,
+    packet_digest TEXT NOT NULL,
+    as_of DATETIME NOT NULL,
+    delivery_key TEXT NOT NULL,
+    accounts INTEGER NOT NULL,
+    parts TEXT NOT NULL,
+    found BOOLEAN NOT NULL,
+    remote TEXT NOT NULL,
+    read_back BOOLEAN,
+    delivered_at DATETIME NOT NULL,
+    pipeline_version TEXT NOT NULL,
+    CONSTRAINT pk_delivery PRIMARY KEY (delivery_id)
+)
+
+CREATE INDEX ix_delivery_of_name ON delivery (organization_key, name)
+
+CREATE TRIGGER delivery_no_update BEFORE UPDATE ON delivery BEGIN SELECT RAISE(ABORT, 'delivery is append-only'); END
+
+CREATE TRIGGER delivery_no_delete BEFORE DELETE ON delivery BEGIN SELECT RAISE(ABORT, 'delivery is append-only'); END
+
 CREATE VIEW current_account AS
 WITH answering AS (
     SELECT h.organization_key, h.observed_at,
@@ -35,31 +60,43 @@ account AS (
     SELECT organization_key, login FROM read_access WHERE valid_to IS NULL
 ),
 right_on_organization AS (
-    SELECT a.organization_key, a.login, a.entitlement, CASE WHEN a.granted_via = 'direct' THEN 'direct' ELSE 'group ' || (CASE WHEN COALESCE(g.name, SUBSTR(a.granted_via, 7)) ~ E'[;()"\\\\\x01-\x1f]' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) <> BTRIM(COALESCE(g.name, SUBSTR(a.granted_via, 7)), U&'\0009\000a\000b\000c\000d\001c\001d\001e\001f\0020\0085\00a0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200a\2028\2029\202f\205f\3000') THEN to_json(COALESCE(g.name, SUBSTR(a.granted_via, 7)))::text ELSE COALESCE(g.name, SUBSTR(a.granted_via, 7)) END) END AS way
+    SELECT a.organization_key, a.login, a.entitlement, CASE WHEN a.granted_via = 'direct' THEN 'direct' ELSE 'group ' || (CASE WHEN COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[;()"\]*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[' || char(1) || '-' || char(31) || ']*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) <> TRIM(COALESCE(g.name, SUBSTR(a.granted_via, 7)), char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) THEN json_quote(COALESCE(g.name, SUBSTR(a.granted_via, 7))) ELSE COALESCE(g.name, SUBSTR(a.granted_via, 7)) END) END AS way
     FROM fct_user_access a
     LEFT JOIN dim_group g ON g.organization_key = a.organization_key AND g.group_id = SUBSTR(a.granted_via, 7) AND g.valid_to IS NULL
     WHERE a.access_type = 'organization_permission' AND a.valid_to IS NULL
 ),
 in_group AS (
-    SELECT a.organization_key, a.login, a.resource, CASE WHEN COALESCE(g.name, a.resource) ~ E'[;()"\\\\\x01-\x1f]' OR COALESCE(g.name, a.resource) <> BTRIM(COALESCE(g.name, a.resource), U&'\0009\000a\000b\000c\000d\001c\001d\001e\001f\0020\0085\00a0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200a\2028\2029\202f\205f\3000') THEN to_json(COALESCE(g.name, a.resource))::text ELSE COALESCE(g.name, a.resource) END AS group_name
+    SELECT a.organization_key, a.login, a.resource, CASE WHEN COALESCE(g.name, a.resource) GLOB '*[;()"\]*' OR COALESCE(g.name, a.resource) GLOB '*[' || char(1) || '-' || char(31) || ']*' OR COALESCE(g.name, a.resource) <> TRIM(COALESCE(g.name, a.resource), char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) THEN json_quote(COALESCE(g.name, a.resource)) ELSE COALESCE(g.name, a.resource) END AS group_name
     FROM fct_user_access a
     LEFT JOIN dim_group g ON g.organization_key = a.organization_key AND g.group_id = a.resource AND g.valid_to IS NULL
     WHERE a.access_type = 'group' AND a.valid_to IS NULL
 ),
 permission AS (
-    SELECT organization_key, login, string_agg(said, '; ' ORDER BY said COLLATE "C") AS said
-    FROM (SELECT DISTINCT organization_key, login, entitlement || ' (' || way || ')' AS said FROM right_on_organization) one
-    GROUP BY organization_key, login
+    SELECT organization_key, login, said
+    FROM (SELECT organization_key, login,
+                 GROUP_CONCAT(said, '; ') OVER (PARTITION BY organization_key, login ORDER BY said
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS said,
+                 ROW_NUMBER() OVER (PARTITION BY organization_key, login ORDER BY said) AS place
+          FROM (SELECT DISTINCT organization_key, login, entitlement || ' (' || way || ')' AS said FROM right_on_organization) one) all_of
+    WHERE place = 1
 ),
 admin_way AS (
-    SELECT organization_key, login, string_agg(said, '; ' ORDER BY said COLLATE "C") AS said
-    FROM (SELECT DISTINCT organization_key, login, way AS said FROM right_on_organization WHERE entitlement = 'admin') one
-    GROUP BY organization_key, login
+    SELECT organization_key, login, said
+    FROM (SELECT organization_key, login,
+                 GROUP_CONCAT(said, '; ') OVER (PARTITION BY organization_key, login ORDER BY said
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS said,
+                 ROW_NUMBER() OVER (PARTITION BY organization_key, login ORDER BY said) AS place
+          FROM (SELECT DISTINCT organization_key, login, way AS said FROM right_on_organization WHERE entitlement = 'admin') one) all_of
+    WHERE place = 1
 ),
 membership AS (
-    SELECT organization_key, login, string_agg(said, '; ' ORDER BY said COLLATE "C") AS said
-    FROM (SELECT organization_key, login, group_name AS said FROM in_group) one
-    GROUP BY organization_key, login
+    SELECT organization_key, login, said
+    FROM (SELECT organization_key, login,
+                 GROUP_CONCAT(said, '; ') OVER (PARTITION BY organization_key, login ORDER BY said
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS said,
+                 ROW_NUMBER() OVER (PARTITION BY organization_key, login ORDER BY said) AS place
+          FROM (SELECT organization_key, login, group_name AS said FROM in_group) one) all_of
+    WHERE place = 1
 ),
 administered AS (
     SELECT organization_key, login, COUNT(DISTINCT project_key) AS projects
@@ -75,8 +112,8 @@ administered AS (
 )
 SELECT a.organization_key, a.login, u.name,
        CASE WHEN n.reads_details = 1 THEN d.provider END AS provider,
-       CASE WHEN u.login IS NULL THEN FALSE ELSE TRUE END AS is_member,
-       CASE WHEN w.said IS NULL THEN FALSE ELSE TRUE END AS is_organization_admin,
+       CASE WHEN u.login IS NULL THEN 0 ELSE 1 END AS is_member,
+       CASE WHEN w.said IS NULL THEN 0 ELSE 1 END AS is_organization_admin,
        COALESCE(w.said, '') AS admin_through,
        u.is_organization_admin AS is_admin_by_sonarcloud,
        COALESCE(m.said, '') AS groups,
@@ -208,19 +245,3 @@ SELECT c.organization_key, c.partition_date, c.status, l.moment AS observed_at,
 FROM sync_coverage c
 LEFT JOIN history_observation h ON h.organization_key = c.organization_key AND h.observed_at = c.observed_at AND h.scope = 'core'
 LEFT JOIN level l ON l.organization_key = h.organization_key AND l.moment = h.observed_at
-
-CREATE FUNCTION access_as_of(moment timestamptz)
-RETURNS TABLE (organization_key text, observed_at timestamptz, login text, access_type text, resource text, entitlement text,
-               granted_via text, changed_after timestamptz, valid_from timestamptz)
-LANGUAGE sql STABLE
-AS $$
-SELECT n.organization_key, n.observed_at, a.login, a.access_type, a.resource, a.entitlement, a.granted_via, a.changed_after, a.valid_from
-FROM (SELECT h.organization_key, MAX(h.observed_at) AS observed_at FROM sonar_access.history_observation h
-      WHERE h.scope = 'core' AND h.observed_at <= $1 GROUP BY h.organization_key) n
-JOIN sonar_access.fct_user_access a
-  ON a.organization_key = n.organization_key
- AND a.valid_from <= n.observed_at AND (a.valid_to IS NULL OR a.valid_to > n.observed_at)
-WHERE a.access_type <> 'project_permission'
-   OR EXISTS (SELECT 1 FROM sonar_access.history_observation s WHERE s.organization_key = n.organization_key
-                AND s.scope = 'project_permissions' AND s.observed_at = n.observed_at)
-$$

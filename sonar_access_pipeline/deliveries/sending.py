@@ -1,0 +1,144 @@
+"""A delivery from its plan to its receipt: what would be sent, why not, and that it arrived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sonar_access_pipeline.access.brake import Brake
+from sonar_access_pipeline.deliveries import plans
+from sonar_access_pipeline.deliveries.errors import DeliveryError
+from sonar_access_pipeline.deliveries.plans import Outcome, Plan
+from sonar_access_pipeline.deliveries.pseudonyms import SHORTEST_SECRET, pseudonymised
+from sonar_access_pipeline.deliveries.sealed import SealedPacket, newest, require_deliverable
+from sonar_access_pipeline.deliveries.targets import Target, secret, target_of
+from sonar_access_pipeline.evidence.stores import Store
+from sonar_access_pipeline.evidence.verify import verify
+from sonar_access_pipeline.settings_delivery import DeliverySettings
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.ledger import deliveries, packets
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A delivery that may be sent: its target, its packet, its plan, and what differs from the last
+    one.
+    """
+
+    target: Target
+    packet: SealedPacket
+    plan: Plan
+    differences: Sequence[str]
+
+
+def packet_of(
+    warehouse: Warehouse, store: Store, organization_key: str, settings: DeliverySettings
+) -> SealedPacket:
+    """Read the newest packet of the windows that a delivery is of, as it was sealed.
+
+    Raises `DeliveryError` where there is none, or it is not what was sealed.
+    """
+    with warehouse.read() as transaction:
+        entry = newest(transaction, organization_key, settings.windows)
+        keys = packets.keys(transaction)
+    if entry is None:
+        raise DeliveryError(
+            f"No packet of a {settings.windows} was sealed of {organization_key} yet, and the"
+            f" delivery '{settings.name}' is of one; build it, or set `windows`."
+        )
+    path = entry.location.removeprefix(store.place(""))
+    report = verify(store, path, registered=keys)
+    if report.own:
+        raise DeliveryError(f"{entry.location} is not what was sealed: {report.own[0]}.")
+    return SealedPacket(entry.location, store.get(path))
+
+
+def ready(
+    warehouse: Warehouse,
+    packet: SealedPacket,
+    settings: DeliverySettings,
+    brake: Brake,
+    environment: Mapping[str, str],
+    now: datetime,
+) -> Ready:
+    """Plan a delivery of a packet that was verified. Nothing is sent.
+
+    Raises `DeliveryError` where it is not to be sent.
+    """
+    with warehouse.read() as transaction:
+        require_deliverable(transaction, packet, now, settings.oldest_days)
+        before = deliveries.last(transaction, packet.organization_key, settings.name)
+    if not packet.population:
+        raise DeliveryError("The packet names no account at all; it is sent nowhere.")
+    if settings.pseudonym_env is not None:
+        key = secret(environment, settings.pseudonym_env)
+        if len(key) < SHORTEST_SECRET:
+            raise DeliveryError(
+                f"{settings.pseudonym_env} has fewer than {SHORTEST_SECRET} characters: who guesses"
+                " it knows every login."
+            )
+        shown = pseudonymised(packet, key)
+    else:
+        shown = packet
+    target = target_of(settings, environment)
+    plan = Plan(
+        name=settings.name,
+        kind=settings.kind.value,
+        where=target.where,
+        organization_key=packet.organization_key,
+        packet_digest=packet.digest,
+        as_of=packet.as_of,
+        accounts=len(packet.population),
+        prepared=target.prepare(shown),
+    )
+    plans.require_no_collapse(plan, before, brake)
+    return Ready(target, shown, plan, plans.differences(plan, before))
+
+
+def was_delivered(warehouse: Warehouse, plan: Plan) -> bool:
+    """Tell whether the last receipt is of the same."""
+    with warehouse.read() as transaction:
+        before = deliveries.last(transaction, plan.organization_key, plan.name)
+    return before is not None and before["delivery_key"] == plan.key
+
+
+def send(
+    warehouse: Warehouse, found: Ready, clock: Callable[[], datetime], version: str
+) -> Outcome:
+    """Send what was planned, once, and register the receipt.
+
+    What was registered before is not sent again; what was sent and not registered is found there.
+    Raises `DeliveryError`.
+    """
+    outcome = found.target.send(found.packet, found.plan.prepared, found.plan.key)
+    if outcome.read_back is False:
+        raise DeliveryError(
+            f"What {found.plan.where} says it has is not what was sent. No receipt was registered;"
+            " look there, and send again."
+        )
+    if not was_delivered(warehouse, found.plan):
+        with warehouse.write("delivery") as transaction:
+            deliveries.enter(transaction, _receipt(found.plan, outcome, clock(), version))
+    return outcome
+
+
+def _receipt(plan: Plan, outcome: Outcome, at: datetime, version: str) -> dict[str, Any]:
+    return {
+        "name": plan.name,
+        "kind": plan.kind,
+        "target": plan.where,
+        "organization_key": plan.organization_key,
+        "packet_digest": plan.packet_digest,
+        "as_of": plan.as_of,
+        "delivery_key": plan.key,
+        "accounts": plan.accounts,
+        "parts": json.dumps([part.facts() for part in plan.prepared.parts], sort_keys=True),
+        "found": outcome.found,
+        "remote": json.dumps(dict(outcome.remote), sort_keys=True),
+        "read_back": outcome.read_back,
+        "delivered_at": at,
+        "pipeline_version": version,
+    }
