@@ -110,7 +110,7 @@ def _export(warehouse: Warehouse, scratch: Path, count: int) -> None:
             raw = transaction.connection.driver_connection
             assert raw is not None, "an open connection has the driver's"
             with (scratch / "copy.csv").open("wb") as file, raw.cursor() as cursor:
-                query = f"SELECT {names} FROM fct_user_access ORDER BY {order}"
+                query = f"SELECT {names} FROM sonar_access.fct_user_access ORDER BY {order}"
                 cursor.copy_expert(f"COPY ({query}) TO STDOUT WITH CSV", io.BufferedWriter(file))
 
     def written() -> None:

@@ -33,7 +33,7 @@ CREATE TRIGGER delivery_no_delete BEFORE DELETE ON delivery FOR EACH ROW EXECUTE
 CREATE TRIGGER delivery_no_truncate BEFORE TRUNCATE ON delivery FOR EACH STATEMENT EXECUTE FUNCTION sonar_access.refuse_change()
 
 CREATE VIEW current_account AS
-WITH answering AS (
+WITH answering AS NOT MATERIALIZED (
     SELECT h.organization_key, h.observed_at,
            MAX(CASE WHEN s.scope = 'project_permissions' THEN 1 ELSE 0 END) AS reads_projects,
            MAX(CASE WHEN s.scope = 'account_details' THEN 1 ELSE 0 END) AS reads_details
@@ -42,7 +42,7 @@ WITH answering AS (
     JOIN history_observation s ON s.organization_key = h.organization_key AND s.observed_at = h.observed_at
     GROUP BY h.organization_key, h.observed_at
 ),
-read_access AS (
+read_access AS NOT MATERIALIZED (
     SELECT a.organization_key, a.login, a.access_type, a.resource, a.entitlement, a.granted_via,
            a.valid_from, a.valid_to, a.changed_after
     FROM fct_user_access a
@@ -61,7 +61,7 @@ account AS (
     UNION
     SELECT organization_key, login FROM read_access WHERE valid_to IS NULL
 ),
-right_on_organization AS (
+right_on_organization AS NOT MATERIALIZED (
     SELECT a.organization_key, a.login, a.entitlement, CASE WHEN a.granted_via = 'direct' THEN 'direct' ELSE 'group ' || (CASE WHEN COALESCE(g.name, SUBSTR(a.granted_via, 7)) ~ E'[;()"\\\\\x01-\x1f]' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) <> BTRIM(COALESCE(g.name, SUBSTR(a.granted_via, 7)), U&'\0009\000a\000b\000c\000d\001c\001d\001e\001f\0020\0085\00a0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200a\2028\2029\202f\205f\3000') THEN to_json(COALESCE(g.name, SUBSTR(a.granted_via, 7)))::text ELSE COALESCE(g.name, SUBSTR(a.granted_via, 7)) END) END AS way
     FROM fct_user_access a
     LEFT JOIN dim_group g ON g.organization_key = a.organization_key AND g.group_id = SUBSTR(a.granted_via, 7) AND g.valid_to IS NULL

@@ -31,7 +31,7 @@ CREATE TRIGGER delivery_no_update BEFORE UPDATE ON delivery BEGIN SELECT RAISE(A
 CREATE TRIGGER delivery_no_delete BEFORE DELETE ON delivery BEGIN SELECT RAISE(ABORT, 'delivery is append-only'); END
 
 CREATE VIEW current_account AS
-WITH answering AS (
+WITH answering AS NOT MATERIALIZED (
     SELECT h.organization_key, h.observed_at,
            MAX(CASE WHEN s.scope = 'project_permissions' THEN 1 ELSE 0 END) AS reads_projects,
            MAX(CASE WHEN s.scope = 'account_details' THEN 1 ELSE 0 END) AS reads_details
@@ -40,7 +40,7 @@ WITH answering AS (
     JOIN history_observation s ON s.organization_key = h.organization_key AND s.observed_at = h.observed_at
     GROUP BY h.organization_key, h.observed_at
 ),
-read_access AS (
+read_access AS NOT MATERIALIZED (
     SELECT a.organization_key, a.login, a.access_type, a.resource, a.entitlement, a.granted_via,
            a.valid_from, a.valid_to, a.changed_after
     FROM fct_user_access a
@@ -59,7 +59,7 @@ account AS (
     UNION
     SELECT organization_key, login FROM read_access WHERE valid_to IS NULL
 ),
-right_on_organization AS (
+right_on_organization AS NOT MATERIALIZED (
     SELECT a.organization_key, a.login, a.entitlement, CASE WHEN a.granted_via = 'direct' THEN 'direct' ELSE 'group ' || (CASE WHEN COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[;()"\]*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[' || char(1) || '-' || char(31) || ']*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) <> TRIM(COALESCE(g.name, SUBSTR(a.granted_via, 7)), char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) THEN json_quote(COALESCE(g.name, SUBSTR(a.granted_via, 7))) ELSE COALESCE(g.name, SUBSTR(a.granted_via, 7)) END) END AS way
     FROM fct_user_access a
     LEFT JOIN dim_group g ON g.organization_key = a.organization_key AND g.group_id = SUBSTR(a.granted_via, 7) AND g.valid_to IS NULL
