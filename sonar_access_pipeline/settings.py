@@ -601,6 +601,12 @@ class Settings(BaseSettings):
         names = [one.name for one in self.delivery]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two deliveries are named '{twice[0]}'; receipts go by the name")
+        places = [one.destination for one in self.delivery if one.destination is not None]
+        if len(set(places)) < len(places):
+            raise ValueError(
+                "two deliveries go to the same place, where each would undo the other; name"
+                " another title, resource or document for one of them"
+            )
         for one in self.delivery:
             if one.connection is None and len(connections) > 1:
                 raise ValueError(

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from itertools import chain
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sonar_access_pipeline.addresses import holds_more, is_clear, is_loopback
 
 
 class Kind(StrEnum):
@@ -81,7 +84,7 @@ class DeliverySettings(BaseModel):
     pseudonym_env: Variable | None = None
     to: Text | None = None
     shape: Shape | None = None
-    host_url: Annotated[str, Field(pattern=r"^https?://[^@?#]+$")] | None = None
+    host_url: str | None = None
     token_env: Variable | None = None
     client_id_env: Variable | None = None
     client_secret_env: Variable | None = None
@@ -90,6 +93,40 @@ class DeliverySettings(BaseModel):
     custom_connection: Annotated[int, Field(ge=1)] | None = None
     resource: Text | None = None
     document: Text | None = None
+
+    @field_validator("host_url")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://x")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write the address as https://api.example.com")
+        if value is not None and (not is_clear(value) or holds_more(value)):
+            raise ValueError("it holds no user, password or options: a key has its variable")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("plain http would show the key to the network; write https://")
+        return value
+
+    @field_validator("to")
+    @classmethod
+    def _place(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and holds_more(value):
+            raise ValueError(
+                "credentials and options do not belong into an address; set the variables of the"
+                " store's SDK"
+            )
+        return value
+
+    @property
+    def destination(self) -> tuple[object, ...] | None:
+        """Name what a second delivery there would disturb; None for files, which have names of
+        their own.
+        """
+        if self.kind in (Kind.FILE, Kind.OSCAL):
+            return None
+        named = (self.custom_connection, self.resource, self.document)
+        # Without a title it is that of the organization.
+        evidence = (self.workspace, self.title or self.connection)
+        return (self.kind, self.host_url, *named, *evidence)
 
     @model_validator(mode="after")
     def _fits(self) -> DeliverySettings:

@@ -19,7 +19,7 @@ from sonar_access_pipeline.cli.base import (
     say,
 )
 from sonar_access_pipeline.deliveries.errors import DeliveryError
-from sonar_access_pipeline.errors import FAILED
+from sonar_access_pipeline.errors import EXPECTED, FAILED
 from sonar_access_pipeline.warehouse.timeouts import WORKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def deliver_plan(name: str | None, packet: str | None) -> None:
         for settings in _chosen(name):
             try:
                 _show(_ready(warehouse, settings, packet))
-            except DeliveryError as error:
+            except EXPECTED as error:
                 refused += 1
                 say(f"{settings.name}: {error}", to=errors, label="Not sent:", style="bold red")
     if refused:
@@ -94,11 +94,11 @@ def deliver_send(name: str | None, packet: str | None, wanted: str | None) -> No
                         " changed since. Look at it again."
                     )
                 outcome = send(warehouse, found, clock, __version__)
-            except DeliveryError as error:
+            except EXPECTED as error:
                 failed += 1
                 say(f"{settings.name}: {error}", to=errors, label="Not sent:", style="bold red")
                 continue
-            told = {True: "read back and the same", None: "not read back: it cannot be asked"}
+            told = {True: "what is listed there is what was sent", None: "it cannot be asked"}
             done = "it was there already" if outcome.found else "sent"
             say(
                 f"{settings.name}: {done}; {told[outcome.read_back]}.",

@@ -78,9 +78,19 @@ class Plan:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
+    def rows(self) -> int:
+        """How many rows the first part has that counts any."""
+        return first_rows([part.facts() for part in self.prepared.parts])
+
+    @property
     def bytes(self) -> int:
         """How much is sent."""
         return sum(len(part.body) for part in self.prepared.parts)
+
+
+def first_rows(parts: Sequence[Mapping[str, Any]]) -> int:
+    """Return the rows of the first part that counts any; 0 where none does."""
+    return next((int(part["rows"]) for part in parts if part["rows"] is not None), 0)
 
 
 def differences(plan: Plan, before: Mapping[str, Any] | None) -> list[str]:
@@ -105,10 +115,14 @@ def require_no_collapse(plan: Plan, before: Mapping[str, Any] | None, brake: Bra
     """
     if before is None:
         return
-    lost = before["accounts"] - plan.accounts
-    if lost >= brake.rows and lost > brake.share * before["accounts"]:
-        raise DeliveryError(
-            f"The packet has {plan.accounts:,} accounts, and the last delivery had"
-            f" {before['accounts']:,}: more are gone than the removal brake lets pass. Look into"
-            " the packet; if so many did leave, set SONAR_ACCESS_BRAKE_SHARE for this command."
-        )
+    then_now = (
+        ("accounts", int(before["accounts"]), plan.accounts),
+        ("rows that would be sent", first_rows(json.loads(before["parts"])), plan.rows),
+    )
+    for what, then, now in then_now:
+        if then - now >= brake.rows and then - now > brake.share * then:
+            raise DeliveryError(
+                f"There are {now:,} {what}, and there were {then:,} at the last delivery: more are"
+                " gone than the removal brake lets pass. Look into the packet; if so many did"
+                " leave, set SONAR_ACCESS_BRAKE_SHARE for this command."
+            )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -18,6 +19,7 @@ from sonar_access_pipeline.deliveries.errors import DeliveryError
 from sonar_access_pipeline.evidence.tables import records
 from sonar_access_pipeline.settings_delivery import Windows
 from sonar_access_pipeline.warehouse.database import Transaction
+from sonar_access_pipeline.warehouse.ledger.deliveries import redacted_at
 from sonar_access_pipeline.warehouse.ledger.packets import RegisterEntry, entries
 from sonar_access_pipeline.warehouse.reviews.facts import still_counts
 
@@ -27,21 +29,30 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class SealedPacket:
-    """The files of a packet that was verified, and where it lies."""
+    """The files of a packet that was verified, and where it lies.
+
+    `stated` is its manifest where that is none of the files: it may name people.
+    """
 
     location: str
     files: Mapping[str, bytes] = field(repr=False)
+    stated: bytes = field(default=b"", repr=False)
+
+    @property
+    def manifest_body(self) -> bytes:
+        """The bytes of its manifest."""
+        return self.stated or self.files["manifest.json"]
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """What the packet says of itself."""
-        found: Mapping[str, Any] = json.loads(self.files["manifest.json"])
+        found: Mapping[str, Any] = json.loads(self.manifest_body)
         return found
 
     @property
     def digest(self) -> str:
         """The digest that stands in the register."""
-        return hashlib.sha256(self.files["manifest.json"]).hexdigest()
+        return hashlib.sha256(self.manifest_body).hexdigest()
 
     @property
     def organization_key(self) -> str:
@@ -87,6 +98,16 @@ class SealedPacket:
         """Return every account, in the packet's order."""
         return self.records("population.csv")
 
+    @cached_property
+    def permissions(self) -> Mapping[str, Sequence[str]]:
+        """Return the permissions on the organization by login, each once, sorted."""
+        held: dict[str, set[str]] = defaultdict(set)
+        for row in self.records("access.csv"):
+            is_account = row["principal_type"] == "user"
+            if is_account and row["access_type"] == "organization_permission":
+                held[row["login"]].add(row["entitlement"])
+        return {login: sorted(permissions) for login, permissions in held.items()}
+
 
 def kind_of_window(first: date, last: date) -> Windows | None:
     """Tell whether days are one day, a month or a quarter; None for any other."""
@@ -117,10 +138,15 @@ def newest(
 
 
 def require_deliverable(
-    transaction: Transaction, packet: SealedPacket, now: datetime, oldest_days: int
+    transaction: Transaction,
+    packet: SealedPacket,
+    before: Mapping[str, Any] | None,
+    now: datetime,
+    oldest_days: int,
 ) -> None:
-    """Refuse a packet that is to reach nobody: simulated, unknown, superseded, not of its last day,
-    of an observation that does not count any more, or old.
+    """Refuse a packet that is to reach nobody: simulated, unknown, superseded, older than what the
+    receipt `before` says was delivered, not of its last day, of an observation that does not count
+    any more, sealed before somebody was taken out of what is kept, or old.
 
     Raises `DeliveryError`.
     """
@@ -142,6 +168,18 @@ def require_deliverable(
         raise DeliveryError(
             f"Packet {packet.digest[:12]} is superseded: {same[-1].digest[:12]} was sealed later of"
             " the same days. Deliver that one."
+        )
+    if before is not None and before["as_of"] > packet.as_of:
+        raise DeliveryError(
+            f"The packet shows access as of {packet.as_of:%Y-%m-%d %H:%M} UTC, and"
+            f" {before['as_of']:%Y-%m-%d %H:%M} UTC was delivered already: what is older would"
+            " replace it there."
+        )
+    taken_out = max(redacted_at(transaction, packet.organization_key), default=None)
+    if taken_out is not None and taken_out > same[-1].sealed_at:
+        raise DeliveryError(
+            "Somebody was taken out of what is kept since the packet was sealed, and stands in it"
+            " still. Seal it again."
         )
     if not still_counts(transaction, packet.organization_key, packet.as_of):
         raise DeliveryError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.deliveries import plans
-from sonar_access_pipeline.deliveries.errors import DeliveryError
+from sonar_access_pipeline.deliveries.errors import BusyError, DeliveryError
 from sonar_access_pipeline.deliveries.plans import Outcome, Plan
 from sonar_access_pipeline.deliveries.pseudonyms import SHORTEST_SECRET, pseudonymised
 from sonar_access_pipeline.deliveries.sealed import SealedPacket, newest, require_deliverable
@@ -69,8 +69,8 @@ def ready(
     Raises `DeliveryError` where it is not to be sent.
     """
     with warehouse.read() as transaction:
-        require_deliverable(transaction, packet, now, settings.oldest_days)
         before = deliveries.last(transaction, packet.organization_key, settings.name)
+        require_deliverable(transaction, packet, before, now, settings.oldest_days)
     if not packet.population:
         raise DeliveryError("The packet names no account at all; it is sent nowhere.")
     if settings.pseudonym_env is not None:
@@ -113,16 +113,34 @@ def send(
     What was registered before is not sent again; what was sent and not registered is found there.
     Raises `DeliveryError`.
     """
-    outcome = found.target.send(found.packet, found.plan.prepared, found.plan.key)
-    if outcome.read_back is False:
-        raise DeliveryError(
-            f"What {found.plan.where} says it has is not what was sent. No receipt was registered;"
-            " look there, and send again."
-        )
-    if not was_delivered(warehouse, found.plan):
-        with warehouse.write("delivery") as transaction:
-            deliveries.enter(transaction, _receipt(found.plan, outcome, clock(), version))
+    plan = found.plan
+    with warehouse.exclusive(f"delivery:{plan.organization_key}:{plan.name}") as is_ours:
+        if not is_ours:
+            raise BusyError(f"The delivery '{plan.name}' is being sent by somebody else; wait.")
+        outcome = _sent(found, is_known=was_delivered(warehouse, plan))
+        if outcome.read_back is False:
+            raise DeliveryError(
+                f"What {plan.where} says it has is not what was sent. No receipt was registered;"
+                " look there, and send again."
+            )
+        if not was_delivered(warehouse, plan):
+            with warehouse.write("delivery") as transaction:
+                deliveries.enter(transaction, _receipt(plan, outcome, clock(), version))
     return outcome
+
+
+def _sent(found: Ready, *, is_known: bool) -> Outcome:
+    try:
+        return found.target.send(
+            found.packet, found.plan.prepared, found.plan.key, is_known=is_known
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Its words may hold what was answered, and so a person.
+        raise DeliveryError(
+            f"{found.plan.where} answers in another form than it is published in"
+            f" ({type(error).__name__}). No receipt was registered; look there, and look for a"
+            " newer sonar-access-pipeline."
+        ) from None
 
 
 def _receipt(plan: Plan, outcome: Outcome, at: datetime, version: str) -> dict[str, Any]:

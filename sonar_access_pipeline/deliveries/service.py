@@ -14,6 +14,7 @@ from time import sleep
 from typing import Any
 
 import requests
+from requests.auth import AuthBase
 
 from sonar_access_pipeline.deliveries.errors import BusyError, DeliveryError
 
@@ -25,6 +26,21 @@ SAFE = frozenset({"GET"})
 """Methods that change nothing: asked again after any failure. Others are asked again only where the
 platform says that it did nothing.
 """
+
+
+class _Key(AuthBase):
+    """What stands in the header: no .netrc puts another key in its place."""
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self.header
+        return request
+
+
+def _no_key(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 @dataclass
@@ -67,7 +83,7 @@ class Service:
                     json=document,
                     files=files,
                     data=form,
-                    headers={"Authorization": self.authorization()} if is_signed else {},
+                    auth=_Key(self.authorization()) if is_signed else _no_key,
                     timeout=TIMEOUT,
                     allow_redirects=False,
                 )

@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 
 from sonar_access_pipeline import __version__
-from sonar_access_pipeline.deliveries.errors import BusyError, DeliveryError
 from sonar_access_pipeline.deliveries.sending import packet_of, ready, send, was_delivered
+from sonar_access_pipeline.errors import EXPECTED
 from sonar_access_pipeline.orchestration.failures import working
 from sonar_access_pipeline.orchestration.metadata import column_schema, table_of
 from sonar_access_pipeline.orchestration.resources import Resources
@@ -103,7 +103,7 @@ def _delivered(
         if not settings.automatic:
             return {**row, "state": "would be sent", "why": "automatic is not set"}
         outcome = send(warehouse, found, resources.clock, __version__)
-    except (DeliveryError, BusyError) as error:
+    except EXPECTED as error:
         state = FAILED if settings.automatic else "would not be sent"
         return {**row, "state": state, "why": str(error)}
     return {**row, "state": "found there" if outcome.found else "sent", "why": ""}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
@@ -114,6 +115,31 @@ class Warehouse:
                 text("SELECT pg_advisory_xact_lock(:class, :key)"),
                 {"class": LOCK_CLASS, "key": key},
             )
+
+    @contextmanager
+    def exclusive(self, lock: str) -> Iterator[bool]:
+        """Hold a lock over work that is done elsewhere; False where somebody else holds it.
+
+        On PostgreSQL it is one of a transaction that does nothing, on SQLite a file beside the
+        warehouse, so that others write meanwhile.
+        """
+        if self.is_postgresql:
+            key = zlib.crc32(lock.encode()) - 2**31
+            with self._translated(), self.engine.connect() as connection, connection.begin():
+                query = text("SELECT pg_try_advisory_xact_lock(:class, :key)")
+                held = connection.execute(query, {"class": LOCK_CLASS, "key": key}).scalar()
+                yield bool(held)
+            return
+        file = FileLock(f"{self.url.database}.{zlib.crc32(lock.encode()):08x}.lock")
+        try:
+            file.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            file.release()
 
     def fold_log(self) -> None:
         """Have SQLite fold its log into the file and empty it, so that nothing of what was replaced

@@ -94,7 +94,7 @@ def test_a_plan_is_shown_sent_and_listed(
     assert "something changed since" in other.replace("\n", " ")
     status, sent = said("send", "auditor", "--plan", key)
     assert status == 0, sent
-    assert "read back and the same" in sent
+    assert "what is listed there is what was sent" in sent
     status, again = said("send")
     assert "it was there already" in again
     status, listed = said("list", "--format", "json")

@@ -24,6 +24,7 @@ from sonar_access_pipeline import __version__
 from sonar_access_pipeline.access.brake import Brake
 from sonar_access_pipeline.access.snapshot import SourceKind
 from sonar_access_pipeline.deliveries.errors import BusyError, DeliveryError
+from sonar_access_pipeline.deliveries.pseudonyms import pseudonym
 from sonar_access_pipeline.deliveries.sealed import SealedPacket, kind_of_window
 from sonar_access_pipeline.deliveries.sending import Ready, packet_of, ready, send
 from sonar_access_pipeline.deliveries.targets import drata, vanta
@@ -31,7 +32,7 @@ from sonar_access_pipeline.errors import fact_of
 from sonar_access_pipeline.settings_delivery import DeliverySettings, Kind, Shape, Windows
 from sonar_access_pipeline.warehouse.database import Warehouse
 from sonar_access_pipeline.warehouse.ledger.deliveries import receipts
-from sonar_access_pipeline.warehouse.schema import snapshot_decision
+from sonar_access_pipeline.warehouse.schema import redaction, snapshot_decision
 from sonar_access_pipeline_tests.support.builders import World
 from sonar_access_pipeline_tests.support.platforms import (
     CLIENT_ID,
@@ -440,7 +441,7 @@ def test_a_population_that_collapsed_is_not_sent_where_absence_means_leaving(
     few = dict(list(many.items())[:40])
     here.live(1, World(members=few, user_permissions={"person-0": ["admin"]}))
     packet = sealed(here, 1)
-    with pytest.raises(DeliveryError, match="40 accounts, and the last delivery had 60"):
+    with pytest.raises(DeliveryError, match="40 accounts, and there were 60"):
         planned(here, packet, wanted)
     found = planned(here, packet, wanted, Brake(share=0.5))
     assert "Accounts: 60 then, 40 now." in found.differences
@@ -452,10 +453,13 @@ def test_accounts_without_an_address_stop_a_population_and_are_counted_in_a_file
     here = observed(warehouse, tmp_path)
     here.live(0, replace(USUAL, emails={ADA: "ada@example.com"}))
     packet = sealed(here, 0)
-    with platform(Vanta) as there, pytest.raises(DeliveryError, match="2 of 3 accounts have no"):
+    with (
+        platform(Vanta) as there,
+        pytest.raises(DeliveryError, match="No e-mail address is known of 2 of 3 accounts"),
+    ):
         planned(here, packet, at(TARGETS["vanta-accounts"], there))
     probo = planned(here, packet, settings(Kind.FILE, to=str(tmp_path / "p"), shape=Shape.PROBO))
-    assert "2 of 3 accounts have no e-mail address" in probo.plan.prepared.notes[0]
+    assert unknown in probo.plan.prepared.notes[0]
     assert probo.plan.prepared.parts[0].rows == 1
 
 
@@ -525,24 +529,175 @@ def test_a_place_that_cannot_be_written_is_a_sentence(here: Reviewed, tmp_path: 
 # Without names.
 
 
-@pytest.mark.parametrize("kind", ["drata-evidence", "drata-records", "vanta-document", "oscal"])
+LEAVER, TEAM, PROJECT = "dora-of-acme", "Team; admin (all)", "dora-of-acme_web"
+
+
+def with_a_leaver(here: Reviewed) -> SealedPacket:
+    """The packet after a review: somebody was to go and went, and everything has a telling name."""
+    before = replace(
+        USUAL,
+        members={**USUAL.members, LEAVER: "Dora"},
+        groups={**USUAL.groups, "3": TEAM, "4": ADA},
+        group_members={**USUAL.group_members, "3": [CLEO], "4": [CLEO]},
+        group_permissions={**USUAL.group_permissions, "3": ["scan"]},
+        projects={PROJECT: "Dora's"},
+        project_users={BOB: ["admin"]},
+    )
+    here.live(2, before)
+    here.open(here.packet(2))
+    here.decide(here.number("account", LEAVER), "revoke", "left")
+    here.keep_the_rest()
+    here.sign_all()
+    here.acknowledge()
+    members = {login: name for login, name in before.members.items() if login != LEAVER}
+    here.live(3, replace(before, members=members))
+    return sealed(here, 3, for_people=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["drata-evidence", "drata-records", "vanta-document", "oscal", "file"]
+)
 def test_pseudonymised_nobody_is_named_and_the_same_person_stays_the_same(
     here: Reviewed, kind: str, tmp_path: Path
 ) -> None:
-    packet = sealed(here, for_people=True)
+    packet = with_a_leaver(here)
+    follow_ups = packet.records("follow_up.csv")
+    assert [(row["subject"], row["state"]) for row in follow_ups] == [(LEAVER, "done")]
     on = TARGETS.get(kind)
-    more = {"to": str(tmp_path / "oscal")} if on is None else {**on.more}
+    more: dict[str, Any] = {"to": str(tmp_path / kind)} if on is None else {**on.more}
+    if kind == "file":
+        more["shape"] = Shape.WIDE
     wanted = settings(Kind(kind), pseudonym_env="PSEUDONYMS", **more)
-    bodies = [part.body for part in planned(here, packet, wanted).plan.prepared.parts]
-    assert bodies
-    text_sent = "\n".join(body.decode() for body in bodies)
-    assert not any(word in text_sent for word in PERSONAL)
-    logins = re.compile(rf"(?<![\w-])({ADA}|{BOB}|{CLEO})(?![\w-])")
-    without_caller = text_sent.replace('"token_login": "caller"', "")
-    assert not logins.findall(without_caller)
-    assert len(set(re.findall(r"account-[0-9a-f]{20}", text_sent))) >= 1
-    again = [part.body for part in planned(here, packet, wanted).plan.prepared.parts]
-    assert bodies == again
+    parts = planned(here, packet, wanted).plan.prepared.parts
+    text_sent = "\n".join(_readable(part.body) for part in parts)
+    words = re.findall(r"[\w.@-]+", text_sent)
+    assert not {ADA, BOB, CLEO, LEAVER, "Dora", "caller", PROJECT, *PERSONAL} & set(words)
+    assert TEAM not in text_sent
+    assert not any(part.name == "manifest.json" for part in parts)
+    assert len(set(re.findall(r"account-[0-9a-f]{20}", text_sent))) >= 2
+    again = planned(here, packet, wanted).plan.prepared.parts
+    assert [part.body for part in parts] == [part.body for part in again]
+    known = sorted(pseudonym(PSEUDONYMS, login) for login in (ADA, BOB, CLEO))
+    if kind == "file":
+        table = table_in(parts[0].body)
+        assert [row["account_name"] for row in table] == known, "in an order that tells nothing"
+        assert "email" not in table[0], "what is left out is no unknown"
+        (admin,) = [row for row in table if row["is_admin"] == "true"]
+        assert admin["permissions"] == "admin"
+
+
+def _readable(body: bytes) -> str:
+    if body[:2] != b"PK":
+        return body.decode()
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        return "\n".join(archive.read(name).decode() for name in archive.namelist())
+
+
+def test_no_name_of_a_group_forges_a_permission(here: Reviewed) -> None:
+    packet = with_a_leaver(here)
+    (cleo,) = [row for row in packet.population if row["login"] == CLEO]
+    assert TEAM in cleo["organization_permissions"], "it stands there, in quotes"
+    with platform(Drata) as there:
+        deliver(here, packet, at(TARGETS["drata-records"], there))
+        (record,) = [one for one in there.active if one["login"] == CLEO]
+    assert record["permissions"] == "scan"
+    assert record["isOrganizationAdmin"] is False
+
+
+def test_who_is_no_member_is_not_called_one(here: Reviewed, tmp_path: Path) -> None:
+    here.live(2, replace(USUAL, user_permissions={**USUAL.user_permissions, "zoe": ["scan"]}))
+    wanted = settings(Kind.FILE, to=str(tmp_path), shape=Shape.VANTA)
+    table = table_in(planned(here, sealed(here, 2), wanted).plan.prepared.parts[0].body)
+    roles = {row["Account name"]: row["Role"] for row in table}
+    assert roles["zoe"] == "Not a member, and holds rights"
+    assert (roles[ADA], roles[CLEO]) == ("Organization admin", "Member")
+
+
+def test_what_was_sent_in_clear_is_not_taken_for_what_is_pseudonymised(here: Reviewed) -> None:
+    packet = sealed(here, for_people=True)
+    on = TARGETS["drata-evidence"]
+    with platform(Drata) as there:
+        deliver(here, packet, at(on, there))
+        outcome = deliver(here, packet, at(on, there, pseudonym_env="PSEUDONYMS"))
+        assert outcome.found is False
+        (artifacts,) = there.artifacts.values()
+        newest = {one["name"].split()[2]: one["body"] for one in artifacts.values()}
+    assert b"ada@example.com" not in newest["population.csv"]
+
+
+def test_an_older_packet_replaces_no_newer_one(here: Reviewed) -> None:
+    older, newer = sealed(here, 0), sealed(here, 1)
+    on = TARGETS["vanta-accounts"]
+    with platform(Vanta) as there:
+        deliver(here, newer, at(on, there))
+        with pytest.raises(DeliveryError, match="would replace it there"):
+            deliver(here, older, at(on, there))
+
+
+def test_who_was_taken_out_since_is_sent_to_nobody(here: Reviewed) -> None:
+    packet = sealed(here)
+    on = TARGETS["drata-records"]
+    with here.warehouse.write("test") as transaction:
+        transaction.execute(
+            insert(redaction).values(
+                organization_key="acme",
+                pseudonym="redacted-1",
+                salt="s",
+                basis="asked",
+                decided_by="x",
+                redacted_at=here.now + timedelta(minutes=1),
+                last_snapshot_id=1,
+            )
+        )
+    with platform(Drata) as there, pytest.raises(DeliveryError, match="stands in it still"):
+        deliver(here, packet, at(on, there))
+
+
+def test_a_document_that_was_uploaded_and_not_submitted_is_submitted_the_next_time(
+    here: Reviewed,
+) -> None:
+    on = TARGETS["vanta-document"]
+    with platform(Vanta) as there:
+        deliver(here, sealed(here), at(on, there))
+        here.live(2)
+        there.faults.append(Fault("POST", "/submit$", cut="before"))
+        with pytest.raises(BusyError):
+            deliver(here, sealed(here, 2), at(on, there))
+        assert (there.submitted, there.status) == (1, "Needs update")
+        deliver(here, sealed(here, 2), at(on, there))
+        assert (there.submitted, there.status) == (2, "OK")
+
+
+def test_one_is_sent_at_a_time(here: Reviewed) -> None:
+    on = TARGETS["drata-evidence"]
+    with platform(Drata) as there:
+        found = planned(here, sealed(here), at(on, there))
+        with here.warehouse.exclusive("delivery:acme:there") as is_ours:
+            assert is_ours
+            with pytest.raises(BusyError, match="by somebody else"):
+                send(here.warehouse, found, here.clock, __version__)
+        assert there.asked == []
+        assert send(here.warehouse, found, here.clock, __version__).read_back is True
+
+
+def test_no_netrc_puts_another_key_in_the_place_of_ours(
+    here: Reviewed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with platform(Drata) as there:
+        assert deliver(here, sealed(here), at(TARGETS["drata-evidence"], there)).read_back is True
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, "text", {"data": None}])
+def test_an_answer_of_another_form_is_a_sentence(
+    here: Reviewed, on: On, there: Any, odd: Any
+) -> None:
+    there.faults.append(Fault("GET", "", change=lambda _: odd, times=9))
+    with pytest.raises(DeliveryError) as caught:
+        deliver(here, sealed(here), at(on, there))
+    assert not any(word in str(caught.value) for word in PERSONAL)
+    assert registered(here) == []
 
 
 def test_a_short_secret_hides_nobody(here: Reviewed, tmp_path: Path) -> None:
@@ -601,6 +756,8 @@ def test_assessment_results_are_valid_and_say_what_the_packet_says(
     untold = [row for row in rules if row["result"] == "not_evaluable"]
     assert untold
     observed = {one["uuid"] for one in result["observations"]}
+    every = [one["uuid"] for one in (*result["observations"], *result["findings"])]
+    assert len(set(every)) == len(every), "no id stands for two things"
     for finding in result["findings"]:
         (related,) = finding["related-observations"]
         assert related["observation-uuid"] in observed

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "warehouse": {"access", "addresses", "alerts", "private"},
     "evidence": {"access", "collector", "private", "warehouse"},
     "deliveries": {"access", "addresses", "evidence", "settings_delivery", "warehouse"},
-    "settings_delivery": set(),
+    "settings_delivery": {"addresses"},
     "errors": {
         "alerts",
         "deliveries",
@@ -139,7 +139,7 @@ ONLY_IN = {
     "rfc3161_client": {"evidence"},
     "PIL": {"orchestration"},
     "http.server": {"simulator"},
-    "filelock": {"sonarcloud", "orchestration"},
+    "filelock": {"sonarcloud", "orchestration", "warehouse"},
     "yaml": {"orchestration"},
 }
 NO_IO = {

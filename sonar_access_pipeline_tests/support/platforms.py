@@ -356,6 +356,14 @@ class Drata(Platform):
             if session["status"] != "IN_PROGRESS":
                 return 422, None
             session["records"] += sent["data"]
+            if len(sent["data"]) == 1:
+                return 201, {
+                    "id": "0",
+                    "createdAt": NOW,
+                    "updatedAt": NOW,
+                    "statusCode": 201,
+                    "data": sent["data"][0],
+                }
             return 200, [
                 {"id": f"{n}", "createdAt": NOW, "updatedAt": NOW, "statusCode": 201, "data": one}
                 for n, one in enumerate(sent["data"])
@@ -443,6 +451,7 @@ class Vanta(Platform):
         if method == "POST":
             name, data = sent.files["file"]
             self.bodies.append(data)
+            self.status = "Needs update"
             upload = {
                 "id": str(len(self.uploads)),
                 "fileName": name,

@@ -22,8 +22,11 @@ class Target(Protocol):
     def prepare(self, packet: SealedPacket) -> Prepared:
         """Make what would be sent. Raises `DeliveryError` where the packet has no such thing."""
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
-        """Send it, or find that it is there; then read back what the target says it has.
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
+        """Send it, or find that it is there; then read back what the target says it has. `is_known`
+        says that there is a receipt of the same.
 
         Raises `DeliveryError`.
         """

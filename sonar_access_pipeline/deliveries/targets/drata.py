@@ -16,7 +16,7 @@ from sonar_access_pipeline.deliveries.plans import Outcome, Part, Prepared
 from sonar_access_pipeline.deliveries.sealed import SealedPacket
 from sonar_access_pipeline.deliveries.service import Service
 from sonar_access_pipeline.deliveries.targets import secret
-from sonar_access_pipeline.deliveries.targets.files import permissions
+from sonar_access_pipeline.deliveries.targets.files import role
 from sonar_access_pipeline.settings_delivery import DeliverySettings
 
 ROOT = "https://public-api.drata.com/public/v2"
@@ -97,9 +97,11 @@ class EvidenceTarget:
         """Take what people read, and the tables."""
         return library_of(packet)
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Upload what is missing, and make or renew the evidence; then list what it has."""
-        wanted = {f"{_label(part)} {packet.digest[:12]}": part for part in prepared.parts}
+        wanted = {_name(packet, part): part for part in prepared.parts}
         evidence_id = self._evidence(self.title(packet))
         there = self._artifacts(evidence_id) if evidence_id is not None else {}
         missing = {name: part for name, part in wanted.items() if name not in there}
@@ -161,7 +163,7 @@ class EvidenceTarget:
         there: Mapping[str, int],
     ) -> None:
         """Add what is new, and make a new version of what an older packet brought."""
-        older = {name.rpartition(" ")[0]: artifact for name, artifact in there.items()}
+        older = {name.rsplit(" ", 2)[0]: artifact for name, artifact in there.items()}
         new, replaced = [], []
         for name, part in missing.items():
             artifact = {"artifactType": "S3_FILE", **self._artifact(name, part, packet)}
@@ -185,6 +187,11 @@ class EvidenceTarget:
         }
 
 
+def _name(packet: SealedPacket, part: Part) -> str:
+    """Name an artifact by its packet and its own bytes."""
+    return f"{_label(part)} {packet.digest[:12]} {part.sha256[:12]}"
+
+
 def _label(part: Part) -> str:
     """Return what a file is called there, whichever packet it is of."""
     return f"SonarQube Cloud {part.name}"
@@ -193,7 +200,8 @@ def _label(part: Part) -> str:
 def _description(packet: SealedPacket) -> str:
     return (
         f"Who has access to {packet.organization_key} on SonarQube Cloud, from a sealed evidence"
-        " packet; each artifact's name ends with the first digits of the packet's digest."
+        " packet; each artifact's name ends with the first digits of the packet's digest and of its"
+        " own."
     )
 
 
@@ -227,20 +235,23 @@ class RecordsTarget:
     def prepare(self, packet: SealedPacket) -> Prepared:
         """Make a record of every account. An unknown is left out, and is not false."""
         body = json.dumps(
-            [_record(row) for row in packet.population], ensure_ascii=False, sort_keys=True
+            [_record(row, packet) for row in packet.population], ensure_ascii=False, sort_keys=True
         ).encode()
         return Prepared([Part("records.json", body, len(packet.population))])
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Send all in one session and complete it; cancel it where anything is refused."""
         records = json.loads(prepared.parts[0].body)
         mine = f"sonar-{key[:32]}"
-        active = self._sessions("ACTIVE", mine)
-        if active:
-            return Outcome(True, {"session": active[0]}, self._holds(active[0], records))
+        for active in self._sessions("ACTIVE", mine):
+            if self._holds(active, records):
+                return Outcome(True, {"session": active}, True)
         for begun in self._sessions("IN_PROGRESS", mine):
             self._end(begun, "cancel")
-        session = f"{mine}-{len(self._sessions('CANCELED', mine)) + 1}"
+        used = [one for status in STATUSES for one in self._sessions(status, mine)]
+        session = f"{mine}-{len(used) + 1}"
         for first in range(0, len(records), BATCH):
             self._send(session, records[first : first + BATCH])
         self._end(session, "complete")
@@ -253,12 +264,14 @@ class RecordsTarget:
         )
 
     def _send(self, session: str, batch: Sequence[Mapping[str, Any]]) -> None:
-        answers = self.service.ask(
+        answer = self.service.ask(
             "POST",
             f"{self.path}/sessions/{session}",
             document={"data": batch},
             expected=(200, 201, 207),
         )
+        # Of one record there may be one answer, and no list.
+        answers = answer if isinstance(answer, list) else [answer]
         refused = sum(one.get("statusCode") not in (200, 201) for one in answers)
         if refused or len(answers) != len(batch):
             self._end(session, "cancel")
@@ -275,24 +288,26 @@ class RecordsTarget:
 
     def _holds(self, session: str, records: Sequence[Mapping[str, Any]]) -> bool:
         found = _pages(self.service, f"{self.path}/records", {"sessionId": session})
-        logins = sorted(str(one["attributes"]["login"]) for one in found)
-        return logins == sorted(str(one["login"]) for one in records)
+        there = {one["attributes"]["login"]: one["attributes"] for one in found}
+        return there == {one["login"]: one for one in records}
 
 
+STATUSES = ("ACTIVE", "ARCHIVED", "CANCELED", "IN_PROGRESS")
 TRUTH = {"true": True, "false": False}
 
 
-def _record(row: Mapping[str, str]) -> dict[str, Any]:
+def _record(row: Mapping[str, str], packet: SealedPacket) -> dict[str, Any]:
     """Write an account as a record. An empty value is one that nobody told."""
     found: dict[str, Any] = {
         "login": row["login"],
         "name": row.get("name"),
         "email": row.get("email"),
         "accountType": row["account_type"],
+        "role": role(row),
         "isMember": TRUTH[row["is_member"]],
         "isOrganizationAdmin": TRUTH[row["is_organization_admin"]],
         "adminThrough": row["admin_through"],
-        "permissions": permissions(row),
+        "permissions": ";".join(packet.permissions.get(row["login"], ())),
         "groups": row["groups"],
         "provider": row["provider"],
         "firstSeen": row["first_seen"],

@@ -8,7 +8,7 @@ Status); Probo's CSV (getprobo/probo `pkg/accessreview/drivers/csv.go` @5d717eae
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import fsspec
@@ -24,58 +24,65 @@ from sonar_access_pipeline.settings_delivery import DeliverySettings, Shape
 Row = Mapping[str, str]
 
 
-def permissions(row: Row) -> str:
-    """Return the permissions on the organization, each once, without their ways."""
-    ways = row["organization_permissions"].split("; ") if row["organization_permissions"] else []
-    return ";".join(sorted({way.split(" (")[0] for way in ways}))
+Permissions = Sequence[str]
+NOT_KNOWN = "e-mail address is known of"
 
 
-def _role(row: Row) -> str:
-    return "Organization admin" if row["is_organization_admin"] == "true" else "Member"
+def role(row: Row) -> str:
+    """Say in words what an account is to the organization."""
+    if row["is_organization_admin"] == "true":
+        return "Organization admin"
+    return "Member" if row["is_member"] == "true" else "Not a member, and holds rights"
 
 
-def _vanta(row: Row) -> dict[str, str]:
+def _vanta(row: Row, held: Permissions) -> dict[str, str]:
     is_service = row["account_type"] == "service"
     return {
         "Account name": row["login"],
         "Account owner": "Not a person" if is_service else row.get("email", ""),
-        "Role": _role(row),
+        "Role": role(row),
         "Status": "Active",
     }
 
 
-def _probo(row: Row) -> dict[str, str]:
+def _probo(row: Row, held: Permissions) -> dict[str, str]:
     return {
         "email": row["email"],
         "full_name": row["name"],
-        "role": ";".join(filter(None, (_role(row), permissions(row)))),
+        "role": ";".join((role(row), *held)),
         "is_admin": row["is_organization_admin"],
         "external_id": row["login"],
         "account_type": "SERVICE_ACCOUNT" if row["account_type"] == "service" else "USER",
     }
 
 
-def _wide(row: Row) -> dict[str, str]:
-    return {
+def _wide(row: Row, held: Permissions) -> dict[str, str]:
+    found = {
         "account_name": row["login"],
-        "email": row.get("email", ""),
-        "full_name": row.get("name", ""),
-        "account_type": row["account_type"],
-        "owner": row.get("owner", ""),
-        "role": _role(row),
-        "permissions": permissions(row),
-        "groups": row["groups"],
+        "full_name": row.get("name"),
+        "role": role(row),
+        "permissions": ";".join(held),
         "is_admin": row["is_organization_admin"],
-        "is_member": row["is_member"],
-        "provider": row["provider"],
-        "projects_administered": row["project_admin_count"],
-        "first_seen": row["first_seen"],
-        "access_unchanged_since": row["access_unchanged_since"],
-        "unknown": row["unknown"],
     }
+    found |= {name: row.get(name) for name in AS_IN_POPULATION}
+    # What pseudonyms leave out is no unknown: the column is not there.
+    return {name: value for name, value in found.items() if value is not None}
 
 
-SHAPES: Mapping[Shape, Callable[[Row], dict[str, str]]] = {
+AS_IN_POPULATION = (
+    "email",
+    "account_type",
+    "owner",
+    "groups",
+    "is_member",
+    "provider",
+    "project_admin_count",
+    "first_seen",
+    "access_unchanged_since",
+    "unknown",
+)
+"""Columns that the wide table takes as they are."""
+SHAPES: Mapping[Shape, Callable[[Row, Permissions], dict[str, str]]] = {
     Shape.VANTA: _vanta,
     Shape.PROBO: _probo,
     Shape.WIDE: _wide,
@@ -104,22 +111,20 @@ class FileTarget:
             rows = [row for row in rows if row["email"].strip()]
             if without:
                 notes.append(
-                    f"{len(without):,} of {len(packet.population):,} accounts have no e-mail"
-                    " address and are not in the file: Probo would drop them without a word."
-                    " Review those elsewhere."
+                    f"No {NOT_KNOWN} {len(without):,} of {len(packet.population):,} accounts; they"
+                    " are not in the file: Probo would drop them without a word. Review those"
+                    " elsewhere."
                 )
             if not rows:
                 raise DeliveryError(
-                    "No account has an e-mail address, by which Probo knows them. Read the scope"
+                    f"No {NOT_KNOWN} any account, by which Probo knows them. Read the scope"
                     " account_details, or choose another shape."
                 )
         if self.shape is Shape.VANTA:
-            blank = sum(not _vanta(row)["Account owner"] for row in rows)
+            blank = sum(not _vanta(row, ())["Account owner"] for row in rows)
             if blank:
-                notes.append(
-                    f"{blank:,} accounts have no e-mail address: their owner is left empty."
-                )
-        table = _table(rows, SHAPES[self.shape])
+                notes.append(f"No {NOT_KNOWN} {blank:,} accounts: their owner is left empty.")
+        table = _table(packet, rows, SHAPES[self.shape])
         about = _about(packet, len(rows), notes)
         name = f"{packet.organization_key}-{packet.last_day}-{self.shape}"
         inside = {f"{name}.csv": table, "README.txt": about}
@@ -127,11 +132,19 @@ class FileTarget:
             f"{hashlib.sha256(body).hexdigest()}  {file}\n" for file, body in sorted(inside.items())
         )
         body = zipped([*inside.items(), ("SHA256SUMS", sums.encode())])
-        return Prepared([Part(f"{name}-{packet.digest[:12]}.zip", body, len(rows))], notes)
+        return Prepared([named(name, "zip", packet, body, len(rows))], notes)
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Write the file under a name that has the packet's digest, and read it back."""
         return put(self.where, prepared)
+
+
+def named(name: str, ending: str, packet: SealedPacket, body: bytes, rows: int) -> Part:
+    """Name a file by its packet and its own bytes, so that none is ever written over another."""
+    digest = hashlib.sha256(body).hexdigest()
+    return Part(f"{name}-{packet.digest[:12]}-{digest[:8]}.{ending}", body, rows)
 
 
 def put(where: str, prepared: Prepared) -> Outcome:
@@ -172,11 +185,15 @@ def _folder(where: str) -> str:
     return str(Path(where).expanduser().absolute())
 
 
-def _table(rows: list[Row], shape: Callable[[Row], dict[str, str]]) -> bytes:
+def _table(
+    packet: SealedPacket,
+    rows: Sequence[Row],
+    shape: Callable[[Row, Permissions], dict[str, str]],
+) -> bytes:
     """Write rows as CSV, without a mark of byte order, which Probo does not take; no value is taken
     for a formula.
     """
-    shaped = [shape(row) for row in rows]
+    shaped = [shape(row, packet.permissions.get(row["login"], ())) for row in rows]
     fields = ([SPELLED[str](value) for value in row.values()] for row in shaped)
     return encoded([list(shaped[0]), *fields]).encode()
 

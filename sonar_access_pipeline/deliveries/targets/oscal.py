@@ -8,14 +8,15 @@ follows from what it names, so that the same packet gives the same file.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
 from sonar_access_pipeline.access.review.follow_up import FollowUpState
-from sonar_access_pipeline.deliveries.plans import Outcome, Part, Prepared
+from sonar_access_pipeline.deliveries.plans import Outcome, Prepared
 from sonar_access_pipeline.deliveries.sealed import SealedPacket
-from sonar_access_pipeline.deliveries.targets.files import put
+from sonar_access_pipeline.deliveries.targets.files import named, put
 from sonar_access_pipeline.settings_delivery import DeliverySettings
 
 VERSION = "1.2.1"
@@ -28,7 +29,8 @@ REVIEW, REMOVAL, PRIVILEGE = "ac-2_smt.j", "ac-2_smt.f", "ac-6_smt"
 are the least.
 """
 GONE = frozenset({FollowUpState.DONE.value})
-UNTOLD = frozenset({FollowUpState.NOT_OBSERVABLE.value})
+UNTOLD = frozenset({FollowUpState.NOT_OBSERVABLE.value, FollowUpState.LOOK_ALIKE.value})
+"""States of which nobody can tell whether it is gone."""
 Row = Mapping[str, str]
 
 
@@ -43,10 +45,12 @@ class OscalTarget:
         document = assessment_results(packet)
         body = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n"
         results = document["assessment-results"]["results"][0]
-        name = f"{packet.organization_key}-{packet.last_day}-{packet.digest[:12]}.oscal.json"
-        return Prepared([Part(name, body, len(results["observations"]))])
+        name = f"{packet.organization_key}-{packet.last_day}-oscal"
+        return Prepared([named(name, "json", packet, body, len(results["observations"]))])
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Write the file, and read it back."""
         return put(self.where, prepared)
 
@@ -179,15 +183,22 @@ def _of_reviews(packet: SealedPacket) -> Iterator[dict[str, Any]]:
         )
 
 
-def _rule_id(packet: SealedPacket, kind: str, row: Row) -> str:
-    return _id(packet, kind, row["rule_id"], row["subject_type"], row["subject"])
+def _answers(packet: SealedPacket) -> Iterator[tuple[tuple[str, ...], Row]]:
+    """Yield the answers of rules with what tells each from every other: a rule of a window may say
+    several things of one subject.
+    """
+    seen = Counter[tuple[str, ...]]()
+    for row in packet.records("findings.csv"):
+        about = (row["rule_id"], row["subject_type"], row["subject"], row["result"])
+        seen[about] += 1
+        yield (*about, str(seen[about])), row
 
 
 def _of_rules(packet: SealedPacket) -> Iterator[dict[str, Any]]:
-    for row in packet.records("findings.csv"):
+    for about, row in _answers(packet):
         yield _observation(
             packet,
-            _rule_id(packet, "rule", row),
+            _id(packet, "rule", *about),
             f"{row['rule_id']}: {row['result']}",
             f"{row['subject']}: {row['title']}. {row.get('detail', '')}"
             if row["result"] == "fail"
@@ -199,17 +210,17 @@ def _of_rules(packet: SealedPacket) -> Iterator[dict[str, Any]]:
 
 
 def _failing(packet: SealedPacket) -> Iterator[dict[str, Any]]:
-    for row in packet.records("findings.csv"):
+    for about, row in _answers(packet):
         if row["result"] != "fail":
             continue
         is_accepted = bool(row["exception_until"]) and not row["exception_ended"]
         yield _finding(
-            _rule_id(packet, "finding", row),
+            _id(packet, "finding", *about),
             f"{row['rule_id']}: {row['subject']}",
             f"{row['subject']}: {row['title']}.",
             PRIVILEGE,
             "not-satisfied",
-            _rule_id(packet, "rule", row),
+            _id(packet, "rule", *about),
             severity=row["severity"],
             failing_since=row["failing_since"],
             accepted_until=row["exception_until"] if is_accepted else "",
@@ -234,7 +245,11 @@ def _of_follow_ups(packet: SealedPacket) -> Iterator[dict[str, Any]]:
 
 
 def _what(row: Row) -> str:
-    return f"{row['removed'] or row['entitlement'] or 'all access'} of {row['subject']}"
+    """Say what is to go: a privilege by its name and place; of an account what is none."""
+    if row["item_kind"] == "account":
+        what = row.get("removed") or "every right that is no privilege"
+        return f"{what} of {row['subject']}"
+    return f"{row['entitlement']} on {row['resource'] or 'it'} of {row['subject']}"
 
 
 def _to_remove(packet: SealedPacket) -> Iterator[dict[str, Any]]:

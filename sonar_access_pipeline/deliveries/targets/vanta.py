@@ -18,7 +18,7 @@ from sonar_access_pipeline.deliveries.sealed import SealedPacket
 from sonar_access_pipeline.deliveries.service import Service
 from sonar_access_pipeline.deliveries.targets import secret
 from sonar_access_pipeline.deliveries.targets.drata import library_of, mime
-from sonar_access_pipeline.deliveries.targets.files import permissions
+from sonar_access_pipeline.deliveries.targets.files import role
 from sonar_access_pipeline.settings_delivery import DeliverySettings
 
 ROOT = "https://api.vanta.com"
@@ -65,7 +65,9 @@ class DocumentTarget:
         """Take what people read, and who has access."""
         return library_of(packet, LIBRARY)
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Upload what is missing, submit, and list what the document has."""
         wanted = {_mark(packet, part): part for part in prepared.parts}
         there = self._uploads()
@@ -80,7 +82,8 @@ class DocumentTarget:
                     "description": _mark(packet, part),
                 },
             )
-        is_submitted = not missing and self.service.ask("GET", self.path)["uploadStatus"] == "OK"
+        # Whether what is there was submitted they do not say: only a receipt does.
+        is_submitted = not missing and is_known
         if not is_submitted:
             self.service.ask("POST", f"{self.path}/submit", expected=(200, 204))
         now = self._uploads()
@@ -133,12 +136,12 @@ class AccountsTarget:
         without = sum(not row.get("email") or not row["first_seen"] for row in rows)
         if without:
             raise DeliveryError(
-                f"{without:,} of {len(rows):,} accounts have no e-mail address or no time since"
-                " when they are known, which Vanta needs; left out they would be taken for people"
-                " who left. Read the scope account_details, deliver without pseudonyms, or deliver"
-                " a document."
+                f"No e-mail address is known of {without:,} of {len(rows):,} accounts, or no time"
+                " since when there is one, and Vanta needs both; left out they would be taken for"
+                " people who left. Read the scope account_details, deliver without pseudonyms, or"
+                " deliver a document."
             )
-        accounts = [_account(row, packet.source_url) for row in rows]
+        accounts = [_account(row, packet) for row in rows]
         body = json.dumps(
             {"resourceId": self.resource, "resources": accounts}, ensure_ascii=False, sort_keys=True
         ).encode()
@@ -148,12 +151,14 @@ class AccountsTarget:
                 "createdTimestamp is when an account was first seen: SonarQube Cloud does not tell"
                 " when it was made.",
                 "authMethod is SSO, since nobody signs in to SonarQube Cloud with a password of"
-                " its own; mfaMethods is empty, since what the identity provider asks for is"
-                " unknown here.",
+                " its own. Whether there is a second factor is unknown here: the form asks for"
+                " mfaEnabled, which is false, and Vanta passes over it with SSO.",
             ],
         )
 
-    def send(self, packet: SealedPacket, prepared: Prepared, key: str) -> Outcome:
+    def send(
+        self, packet: SealedPacket, prepared: Prepared, key: str, *, is_known: bool
+    ) -> Outcome:
         """Put all, unless all are there as they would be put, and compare what is there."""
         document = json.loads(prepared.parts[0].body)
         remote = {"resource": self.resource}
@@ -180,19 +185,20 @@ def _of_account(account: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: account.get(name) for name in COMPARED}
 
 
-def _account(row: Mapping[str, str], source_url: str) -> dict[str, Any]:
+def _account(row: Mapping[str, str], packet: SealedPacket) -> dict[str, Any]:
     name = row["name"] or row["login"]
-    held = permissions(row)
+    held = packet.permissions.get(row["login"], ())
+    organization = f"{packet.source_url}/organizations/{quote(row['organization_key'])}"
     level = "EDITOR" if held else "BASE"
     return {
         "displayName": name,
         "uniqueId": row["login"],
-        "externalUrl": f"{source_url}/organizations/{quote(row['organization_key'])}/members",
+        "externalUrl": f"{organization}/members",
         "fullName": name,
         "accountName": row["login"],
         "email": row["email"],
         "permissionLevel": "ADMIN" if row["is_organization_admin"] == "true" else level,
-        "roleDescription": held.replace(";", ", ") or "member",
+        "roleDescription": ", ".join((role(row), *held)),
         "createdTimestamp": row["first_seen"],
         "status": "ACTIVE",
         "mfaEnabled": False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from sonar_access_pipeline.warehouse.schema import delivery
+from sonar_access_pipeline.warehouse.schema import delivery, redaction
 
 RECEIPT = tuple(column.name for column in delivery.columns)
 """The columns of a receipt, in their order."""
@@ -28,6 +29,12 @@ def receipts(
     if name is not None:
         query = query.where(delivery.c.name == name)
     return [dict(row) for row in transaction.execute(query).mappings()]
+
+
+def redacted_at(transaction: Connection, organization_key: str) -> Sequence[datetime]:
+    """List when somebody was taken out of what is kept of an organization."""
+    query = select(redaction.c.redacted_at).where(redaction.c.organization_key == organization_key)
+    return list(transaction.execute(query).scalars())
 
 
 def last(transaction: Connection, organization_key: str, name: str) -> dict[str, Any] | None:

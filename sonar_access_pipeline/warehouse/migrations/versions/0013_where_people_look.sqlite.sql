@@ -30,8 +30,84 @@ CREATE TRIGGER delivery_no_update BEFORE UPDATE ON delivery BEGIN SELECT RAISE(A
 
 CREATE TRIGGER delivery_no_delete BEFORE DELETE ON delivery BEGIN SELECT RAISE(ABORT, 'delivery is append-only'); END
 
+DROP VIEW sync_coverage
+
+CREATE VIEW sync_coverage AS
+WITH RECURSIVE decided AS (
+    SELECT snapshot_id, MAX(decision) AS decision FROM snapshot_decision GROUP BY snapshot_id
+),
+expected AS (
+    SELECT organization_key, MIN(partition_date) AS first_day
+    FROM (SELECT organization_key, partition_date FROM raw_snapshot
+          UNION ALL
+          SELECT organization_key, partition_date FROM sync_attempt) known
+    GROUP BY organization_key
+),
+believed AS (
+    SELECT s.organization_key, MAX(s.partition_date) AS last_day
+    FROM raw_snapshot s
+    LEFT JOIN decided d ON d.snapshot_id = s.snapshot_id
+    WHERE s.verdict <> 'incomplete' AND (d.decision IS NULL OR d.decision <> 'retracted')
+    GROUP BY s.organization_key
+),
+day(organization_key, partition_date, last_day) AS (
+    SELECT x.organization_key, x.first_day, MAX(COALESCE(b.last_day, x.first_day), COALESCE(
+        (SELECT n.last_day
+         FROM (SELECT MAX(e.last_day) AS last_day FROM organization_end e WHERE e.organization_key = x.organization_key) n
+         WHERE n.last_day >= COALESCE(b.last_day, x.first_day)), date('now')))
+    FROM expected x
+    LEFT JOIN believed b ON b.organization_key = x.organization_key
+    UNION ALL
+    SELECT organization_key, date(partition_date, '+1 day'), last_day FROM day WHERE partition_date < last_day
+),
+seen AS (
+    SELECT s.organization_key, s.partition_date,
+           COUNT(*) AS snapshots,
+           MAX(o.observed_at) AS observed_at,
+           MIN(o.observed_at) AS first_observed_at,
+           MAX(CASE WHEN d.decision = 'retracted' THEN s.snapshot_id END) AS retracted,
+           MAX(CASE WHEN s.verdict = 'held' AND d.decision IS NULL THEN s.snapshot_id END) AS held,
+           MAX(CASE WHEN s.verdict = 'incomplete' THEN s.snapshot_id END) AS incomplete,
+           MAX(s.imported_from) AS imported_from
+    FROM raw_snapshot s
+    LEFT JOIN observation o ON o.snapshot_id = s.snapshot_id
+    LEFT JOIN decided d ON d.snapshot_id = s.snapshot_id
+    GROUP BY s.organization_key, s.partition_date
+),
+tried AS (
+    SELECT organization_key, partition_date, COUNT(*) AS attempts, MAX(attempt_id) AS last_attempt,
+           MIN(due_at) AS due_at
+    FROM sync_attempt
+    GROUP BY organization_key, partition_date
+)
+SELECT day.organization_key,
+       day.partition_date,
+       CASE WHEN seen.observed_at IS NOT NULL THEN 'observed'
+            WHEN seen.held IS NOT NULL THEN 'held'
+            WHEN seen.retracted IS NOT NULL THEN 'retracted'
+            WHEN seen.incomplete IS NOT NULL THEN 'incomplete'
+            WHEN tried.attempts > 0 THEN 'failed'
+            ELSE 'missing' END AS status,
+       COALESCE(seen.snapshots, 0) AS snapshots,
+       COALESCE(tried.attempts, 0) AS attempts,
+       seen.observed_at,
+       CASE WHEN CAST(ROUND((julianday(seen.first_observed_at) - julianday(tried.due_at)) * 86400) AS INTEGER) > 0 THEN CAST(ROUND((julianday(seen.first_observed_at) - julianday(tried.due_at)) * 86400) AS INTEGER) WHEN CAST(ROUND((julianday(seen.first_observed_at) - julianday(tried.due_at)) * 86400) AS INTEGER) <= 0 THEN 0 END AS lateness_seconds,
+       o.run_id,
+       CASE WHEN seen.observed_at IS NOT NULL THEN NULL
+            WHEN seen.held IS NOT NULL THEN (SELECT h.reason FROM raw_snapshot h WHERE h.snapshot_id = seen.held)
+            WHEN seen.retracted IS NOT NULL THEN
+                (SELECT r.reason FROM snapshot_decision r WHERE r.snapshot_id = seen.retracted AND r.decision = 'retracted')
+            WHEN seen.incomplete IS NOT NULL THEN (SELECT i.reason FROM raw_snapshot i WHERE i.snapshot_id = seen.incomplete)
+            ELSE a.error END AS error,
+       CASE WHEN seen.observed_at IS NOT NULL THEN o.imported_from ELSE seen.imported_from END AS imported_from
+FROM day
+LEFT JOIN seen ON seen.organization_key = day.organization_key AND seen.partition_date = day.partition_date
+LEFT JOIN tried ON tried.organization_key = day.organization_key AND tried.partition_date = day.partition_date
+LEFT JOIN observation o ON o.organization_key = day.organization_key AND o.observed_at = seen.observed_at
+LEFT JOIN sync_attempt a ON a.attempt_id = tried.last_attempt
+
 CREATE VIEW current_account AS
-WITH answering AS NOT MATERIALIZED (
+WITH answering AS (
     SELECT h.organization_key, h.observed_at,
            MAX(CASE WHEN s.scope = 'project_permissions' THEN 1 ELSE 0 END) AS reads_projects,
            MAX(CASE WHEN s.scope = 'account_details' THEN 1 ELSE 0 END) AS reads_details
@@ -40,7 +116,7 @@ WITH answering AS NOT MATERIALIZED (
     JOIN history_observation s ON s.organization_key = h.organization_key AND s.observed_at = h.observed_at
     GROUP BY h.organization_key, h.observed_at
 ),
-read_access AS NOT MATERIALIZED (
+read_access AS (
     SELECT a.organization_key, a.login, a.access_type, a.resource, a.entitlement, a.granted_via,
            a.valid_from, a.valid_to, a.changed_after
     FROM fct_user_access a
@@ -59,7 +135,7 @@ account AS (
     UNION
     SELECT organization_key, login FROM read_access WHERE valid_to IS NULL
 ),
-right_on_organization AS NOT MATERIALIZED (
+right_on_organization AS (
     SELECT a.organization_key, a.login, a.entitlement, CASE WHEN a.granted_via = 'direct' THEN 'direct' ELSE 'group ' || (CASE WHEN COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[;()"\]*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) GLOB '*[' || char(1) || '-' || char(31) || ']*' OR COALESCE(g.name, SUBSTR(a.granted_via, 7)) <> TRIM(COALESCE(g.name, SUBSTR(a.granted_via, 7)), char(9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) THEN json_quote(COALESCE(g.name, SUBSTR(a.granted_via, 7))) ELSE COALESCE(g.name, SUBSTR(a.granted_via, 7)) END) END AS way
     FROM fct_user_access a
     LEFT JOIN dim_group g ON g.organization_key = a.organization_key AND g.group_id = SUBSTR(a.granted_via, 7) AND g.valid_to IS NULL
