@@ -453,10 +453,8 @@ def test_accounts_without_an_address_stop_a_population_and_are_counted_in_a_file
     here = observed(warehouse, tmp_path)
     here.live(0, replace(USUAL, emails={ADA: "ada@example.com"}))
     packet = sealed(here, 0)
-    with (
-        platform(Vanta) as there,
-        pytest.raises(DeliveryError, match="No e-mail address is known of 2 of 3 accounts"),
-    ):
+    unknown = "No e-mail address is known of 2 of 3 accounts"
+    with platform(Vanta) as there, pytest.raises(DeliveryError, match=unknown):
         planned(here, packet, at(TARGETS["vanta-accounts"], there))
     probo = planned(here, packet, settings(Kind.FILE, to=str(tmp_path / "p"), shape=Shape.PROBO))
     assert unknown in probo.plan.prepared.notes[0]

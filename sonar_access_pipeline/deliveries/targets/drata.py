@@ -250,8 +250,8 @@ class RecordsTarget:
                 return Outcome(True, {"session": active}, True)
         for begun in self._sessions("IN_PROGRESS", mine):
             self._end(begun, "cancel")
-        used = [one for status in STATUSES for one in self._sessions(status, mine)]
-        session = f"{mine}-{len(used) + 1}"
+        used = sum(len(self._sessions(status, mine)) for status in STATUSES)
+        session = f"{mine}-{used + 1}"
         for first in range(0, len(records), BATCH):
             self._send(session, records[first : first + BATCH])
         self._end(session, "complete")
