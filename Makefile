@@ -53,6 +53,7 @@ benchmark: $(VENV)/.development  ## the figures in docs/performance.md
 	$(BIN)/python -m benchmarks.operations
 	$(BIN)/python -m benchmarks.evidence
 	$(BIN)/python -m benchmarks.reviews
+	$(BIN)/python -m benchmarks.published
 
 dictionary: $(VENV)/.development  ## pages of tables, columns, settings and commands, from their descriptions
 	$(BIN)/python -m sonar_access_pipeline_tests.support.dictionary

