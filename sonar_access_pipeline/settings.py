@@ -693,7 +693,16 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         place: str | None = getattr(settings, name)
         if place is not None and name in of_file and not ADDRESS.match(place):
             update[name] = str(beside / expanded(Path(place)))
+    if "delivery" in of_file:
+        update["delivery"] = tuple(_placed(one, beside) for one in settings.delivery)
     return _complete(settings.model_copy(update=update), beside)
+
+
+def _placed(delivery: DeliverySettings, beside: Path) -> DeliverySettings:
+    """Give a delivery whose folder is meant as the file that names it means it."""
+    if delivery.to is None or ADDRESS.match(delivery.to):
+        return delivery
+    return delivery.model_copy(update={"to": str(beside / expanded(Path(delivery.to)))})
 
 
 def given(connections: Sequence[Connection | Mapping[str, Any]], **more: Any) -> Settings:

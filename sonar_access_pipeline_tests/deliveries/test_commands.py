@@ -144,6 +144,59 @@ def test_a_delivery_that_cannot_be_is_said_with_the_settings(
         load()
 
 
+def test_a_folder_is_meant_as_the_file_that_names_it_means_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = '[[delivery]]\nname = "b"\nkind = "oscal"\nto = "{}"\n'
+    for written, meant in (
+        ("handed/over", str(tmp_path / "handed" / "over")),
+        ("/else", "/else"),
+        ("s3://bucket/there", "s3://bucket/there"),
+    ):
+        _configure(tmp_path, monkeypatch, more.format(written))
+        assert load().delivery[1].to == meant
+    _configure(tmp_path, monkeypatch, more.format("s3://key:s3cr3t@bucket/there"))
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "credentials and options" in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://api.example.com", "plain http"),
+        ("ftp://x", "write the address as https"),
+        ("https://u:p4ss@x", "a key has its variable"),
+    ],
+)
+def test_an_address_that_would_show_a_key_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, words: str
+) -> None:
+    more = (
+        '[[delivery]]\nname = "b"\nkind = "drata-evidence"\nworkspace = 1\ntoken_env = "X"\n'
+        f'host_url = "{address}"\n'
+    )
+    _configure(tmp_path, monkeypatch, more)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load()
+    assert "p4ss" not in str(caught.value)
+
+
+def test_two_deliveries_to_one_place_are_refused_since_each_would_undo_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = (
+        '[[delivery]]\nname = "{}"\nkind = "vanta-accounts"\nclient_id_env = "A"\n'
+        'client_secret_env = "B"\nresource = "{}"\n'
+    )
+    _configure(tmp_path, monkeypatch, one.format("a", "r") + one.format("b", "s"))
+    assert len(load().delivery) == 3
+    _configure(tmp_path, monkeypatch, one.format("a", "r") + one.format("b", "r"))
+    with pytest.raises(SettingsError, match="go to the same place"):
+        load()
+
+
 def _run(here: Reviewed, settings: Settings) -> dg.ExecuteInProcessResult:
     resources = Resources(settings)
     object.__setattr__(resources, "clock", here.clock)
