@@ -33,7 +33,7 @@ from sonar_access_pipeline_tests.support.builders import EPOCH, World, snapshot_
 from sonar_access_pipeline_tests.support.sealed import sealing, signer
 
 FIRST = EPOCH.date()
-LIVES = 500 if THOROUGH else 12
+LIVES = 500 if THOROUGH else 8
 """Each takes two seconds; `make proofs` tries hundreds."""
 FAULTS = (
     "none",

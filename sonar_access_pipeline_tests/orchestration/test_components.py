@@ -76,6 +76,7 @@ def test_a_component_that_says_something_unknown_is_refused() -> None:
         )
 
 
+@pytest.mark.proofs("analytics.by_function")
 @pytest.mark.parametrize("module", ["analytics.definitions", "analytics.by_function"])
 def test_the_example_project_loads_in_both_ways(module: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dagster", "definitions", "validate", "-m", module]

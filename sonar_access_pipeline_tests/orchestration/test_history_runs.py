@@ -31,7 +31,7 @@ from sonar_access_pipeline_tests.warehouse.test_history import expected, stored
 
 pytestmark = pytest.mark.proofs("sqlite")
 
-DAYS = 365 if THOROUGH else 92
+DAYS = 365 if THOROUGH else 64
 GAPS = {3, 4, 50, 60, 61, 62, 100, 200, 201, 202, DAYS - 1} & {*range(DAYS)}
 
 
