@@ -28,6 +28,7 @@ from sonar_access_pipeline.deliveries.pseudonyms import pseudonym
 from sonar_access_pipeline.deliveries.sealed import SealedPacket, kind_of_window
 from sonar_access_pipeline.deliveries.sending import Ready, packet_of, ready, send
 from sonar_access_pipeline.deliveries.targets import drata, vanta
+from sonar_access_pipeline.deliveries.targets.oscal import assessment_results
 from sonar_access_pipeline.errors import fact_of
 from sonar_access_pipeline.settings_delivery import DeliverySettings, Kind, Shape, Windows
 from sonar_access_pipeline.warehouse.database import Warehouse
@@ -773,6 +774,16 @@ def test_assessment_results_are_valid_and_say_what_the_packet_says(
     later = results_of(here, sealed(here, 3), tmp_path)
     kept = {one["uuid"] for one in result["findings"]} & {one["uuid"] for one in later["findings"]}
     assert kept
+
+
+def test_two_answers_of_one_rule_about_one_subject_have_ids_of_their_own(here: Reviewed) -> None:
+    packet = sealed(here)
+    head, *rows = packet.files["findings.csv"].splitlines(keepends=True)
+    twice = b"".join([head, *rows, *rows])
+    result = assessment_results(replace(packet, files={**packet.files, "findings.csv": twice}))
+    (found,) = result["assessment-results"]["results"]
+    every = [one["uuid"] for one in (*found["observations"], *found.get("findings", ()))]
+    assert len(set(every)) == len(every) > 2 * len(rows)
 
 
 # Which packet.
