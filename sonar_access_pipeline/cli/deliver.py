@@ -98,10 +98,9 @@ def deliver_send(name: str | None, packet: str | None, wanted: str | None) -> No
                 failed += 1
                 say(f"{settings.name}: {error}", to=errors, label="Not sent:", style="bold red")
                 continue
-            told = {True: "what is listed there is what was sent", None: "it cannot be asked"}
             done = "it was there already" if outcome.found else "sent"
             say(
-                f"{settings.name}: {done}; {told[outcome.read_back]}.",
+                f"{settings.name}: {done}; what is listed there is what was sent.",
                 label="Delivered:",
                 style="bold green",
             )
@@ -123,7 +122,7 @@ def deliver_list(form: str) -> None:
     with opened_warehouse() as warehouse, warehouse.read() as transaction:
         rows = receipts(transaction)
     in_table = ("name", "kind", "organization_key", "packet_digest", "accounts", "found")
-    print_answer(console, rows, form, RECEIPT, (*in_table, "read_back", "delivered_at"))
+    print_answer(console, rows, form, RECEIPT, (*in_table, "delivered_at"))
 
 
 def _chosen(name: str | None) -> Iterator[DeliverySettings]:

@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a target made of a packet: the parts, and sentences on what is not in them."""
+    """The parts that a target made of a packet, and sentences on what is not in them."""
 
     parts: Sequence[Part]
     notes: Sequence[str] = ()
@@ -48,13 +48,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it there. `found`: it was there already. `remote` are ids of the target.
-    `read_back`: whether what it says it has is what was sent; None where it cannot be asked.
+    """The end of a delivery. `found`: it was there already. `remote` are ids of the target.
+    `read_back`: whether what it says it has is what was sent.
     """
 
     found: bool
     remote: Mapping[str, str]
-    read_back: bool | None
+    read_back: bool
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,19 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """What makes it the same delivery, however often it is sent."""
+        """Name the delivery: by its target, its packet and the digests of its parts, in hex."""
         facts = [self.name, self.kind, self.where, self.packet_digest]
         facts += [part.sha256 for part in self.prepared.parts]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
     def rows(self) -> int:
-        """How many rows the first part has that counts any."""
+        """Count the rows of the first part that has any to count."""
         return first_rows([part.facts() for part in self.prepared.parts])
 
     @property
     def bytes(self) -> int:
-        """How much is sent."""
+        """Count the bytes of all parts."""
         return sum(len(part.body) for part in self.prepared.parts)
 
 

@@ -45,7 +45,7 @@ class SealedPacket:
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
-        """What the packet says of itself."""
+        """Read what the packet says of itself."""
         found: Mapping[str, Any] = json.loads(self.manifest_body)
         return found
 
@@ -61,7 +61,7 @@ class SealedPacket:
 
     @property
     def source_kind(self) -> str:
-        """What was read: sonarcloud, or something else."""
+        """The kind of source that was read: sonarcloud, or something else."""
         return str(self.manifest["source"]["kind"])
 
     @property
@@ -71,7 +71,7 @@ class SealedPacket:
 
     @property
     def as_of(self) -> datetime:
-        """When the observation ended that the packet shows."""
+        """The end, in UTC, of the observation that the packet shows."""
         return datetime.fromisoformat(self.manifest["as_of"]["observed_at"])
 
     @property

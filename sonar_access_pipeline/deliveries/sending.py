@@ -108,17 +108,17 @@ def was_delivered(warehouse: Warehouse, plan: Plan) -> bool:
 def send(
     warehouse: Warehouse, found: Ready, clock: Callable[[], datetime], version: str
 ) -> Outcome:
-    """Send what was planned, once, and register the receipt.
+    """Have the target hold what was planned, and register the receipt.
 
-    What was registered before is not sent again; what was sent and not registered is found there.
-    Raises `DeliveryError`.
+    The target is asked first: what it holds already is found and not sent again, whether or not
+    there is a receipt. Raises `DeliveryError`; `BusyError` where another process sends it now.
     """
     plan = found.plan
     with warehouse.exclusive(f"delivery:{plan.organization_key}:{plan.name}") as is_ours:
         if not is_ours:
             raise BusyError(f"The delivery '{plan.name}' is being sent by somebody else; wait.")
         outcome = _sent(found, is_known=was_delivered(warehouse, plan))
-        if outcome.read_back is False:
+        if not outcome.read_back:
             raise DeliveryError(
                 f"What {plan.where} says it has is not what was sent. No receipt was registered;"
                 " look there, and send again."
@@ -156,7 +156,6 @@ def _receipt(plan: Plan, outcome: Outcome, at: datetime, version: str) -> dict[s
         "parts": json.dumps([part.facts() for part in plan.prepared.parts], sort_keys=True),
         "found": outcome.found,
         "remote": json.dumps(dict(outcome.remote), sort_keys=True),
-        "read_back": outcome.read_back,
         "delivered_at": at,
         "pipeline_version": version,
     }

@@ -29,7 +29,7 @@ platform says that it did nothing.
 
 
 class _Key(AuthBase):
-    """What stands in the header: no .netrc puts another key in its place."""
+    """Signs a request: with it, no .netrc puts another key in the place of ours."""
 
     def __init__(self, header: str) -> None:
         self.header = header

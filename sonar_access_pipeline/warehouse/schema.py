@@ -552,15 +552,13 @@ delivery = Table(
     required("parts", "JSON: name, rows, bytes and digest of each part"),
     required("found", "whether all of it was there already", Boolean),
     required("remote", "JSON: the ids that the target gave"),
-    column(
-        "read_back",
-        "whether what the target says it has is what was sent; NULL where it cannot be asked",
-        Boolean,
-    ),
     required("delivered_at", "when", UtcDateTime),
     required("pipeline_version", "version that delivered it"),
     Index("ix_delivery_of_name", "organization_key", "name"),
-    comment="Receipts: evidence that was put where somebody else keeps it; append-only",
+    comment=(
+        "Receipts: evidence that was put where somebody else keeps it, and of which what is there"
+        " was compared with what was sent; append-only"
+    ),
 )
 
 APPEND_ONLY = (

@@ -100,7 +100,7 @@ def test_a_plan_is_shown_sent_and_listed(
     status, listed = said("list", "--format", "json")
     (receipt,) = json.loads(listed)
     assert receipt["name"] == "auditor"
-    assert receipt["read_back"] is True
+    assert receipt["accounts"] == 3
     status, found = said("plan")
     assert "The same was delivered on" in found
     # Another packet, by its digest and by its place.

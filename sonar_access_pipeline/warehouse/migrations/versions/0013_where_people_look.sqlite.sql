@@ -18,7 +18,6 @@ CREATE TABLE delivery (
     parts TEXT NOT NULL,
     found BOOLEAN NOT NULL,
     remote TEXT NOT NULL,
-    read_back BOOLEAN,
     delivered_at DATETIME NOT NULL,
     pipeline_version TEXT NOT NULL,
     CONSTRAINT pk_delivery PRIMARY KEY (delivery_id)
